@@ -1,0 +1,1 @@
+"""fullcircle: experiment tracking that closes the whole circle."""

@@ -1,0 +1,1 @@
+"""The values that travel round the circle, the Project contract, the error tree and the settings."""

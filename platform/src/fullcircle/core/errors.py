@@ -1,0 +1,112 @@
+"""The one error tree. Every error says what failed, for which id, why, and what to do next.
+
+    FullcircleError                exit code 1
+    |-- UsageError                 exit code 2: wrong words on the command line, an unknown name
+    |   |-- ProjectNotFound        no such project folder, or it does not load
+    |   `-- ProjectInvalid         a field of project.py is wrong: which, what it must be, what it is
+    |-- HomeUnwritable             FULLCIRCLE_HOME is read-only or full
+    |-- DataUnavailable            rows, a data version or one of its blobs cannot be had
+    |-- ContractViolated           a batch breaks the data contract (carries the table of violations)
+    |-- LeakageFound               a split would let the answer, or the future, into training
+    |-- TrainingFailed             a trainer could not produce a finite model
+    |-- ExportFailed               the one graph could not be built, or differs from the native model
+    |-- TrackingUnavailable        MLflow's store or the registry does not answer
+    |-- ModelUnavailable           no such version or alias, or its graph does not load or match its digest
+    |-- BadRequest                 a prediction request that names no answer: which field and why
+    `-- ServiceUnavailable         a local server (Prefect, MLflow UI, inference) did not come up
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fullcircle.core.dataset import ContractReport, LeakageReport
+
+
+class FullcircleError(Exception):
+    """What failed and why in one line, and what to do next in another.
+
+    Args:
+        what: one line: what failed, for which id, and why.
+        hint: what the reader can do about it; empty when there is nothing to say.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.hint}" if self.hint else self.what
+
+
+class UsageError(FullcircleError):
+    """The caller asked for something that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class ProjectNotFound(UsageError):
+    """No project of that name, or its project.py does not load."""
+
+
+class ProjectInvalid(UsageError):
+    """A field of a project is wrong: which field, what it must be, what it got."""
+
+
+class HomeUnwritable(FullcircleError):
+    """FULLCIRCLE_HOME cannot be written."""
+
+
+class DataUnavailable(FullcircleError):
+    """Rows, a data version, or one of its blobs cannot be had."""
+
+
+class ContractViolated(FullcircleError):
+    """A batch breaks the data contract; `report` has the violations, `quarantine` where the batch is kept."""
+
+    def __init__(self, what: str, *, report: ContractReport, quarantine: str, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.report = report
+        self.quarantine = quarantine
+
+
+class LeakageFound(FullcircleError):
+    """A split would let the answer, or the future, into training; `report` says how."""
+
+    def __init__(self, what: str, *, report: LeakageReport, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.report = report
+
+
+class TrainingFailed(FullcircleError):
+    """A trainer could not produce a finite model."""
+
+
+class ExportFailed(FullcircleError):
+    """The one graph could not be built, or does not agree with the native model."""
+
+
+class TrackingUnavailable(FullcircleError):
+    """MLflow's store or registry does not answer."""
+
+
+class ModelUnavailable(FullcircleError):
+    """No such model version or alias, or its graph does not load or does not match its digest."""
+
+
+class BadRequest(FullcircleError):
+    """A prediction request that cannot be answered; `field` names the column at fault."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, field: str = "", hint: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.field = field
+
+
+class ServiceUnavailable(FullcircleError):
+    """A local server did not come up or went away."""

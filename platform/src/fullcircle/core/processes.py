@@ -1,0 +1,132 @@
+"""Child processes that never outlive us: started on loopback, waited for until they answer, ended by id."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fullcircle.core.errors import ServiceUnavailable
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass
+class Service:
+    """One local server that we started. Use as a context manager; leaving it ends the whole process group.
+
+    On Linux the child gets SIGTERM from the kernel when we die in whatever way, kill -9 included.
+
+    Attributes:
+        name: for messages.
+        command: argument list, never a shell string.
+        ready_url: polled until it answers 200.
+        log: file that takes its output.
+    """
+
+    name: str
+    command: Sequence[str]
+    ready_url: str
+    log: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 90.0
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, while it is ours to end."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> Service:
+        """Start without waiting; see `wait_ready`."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                list(self.command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.env},
+                start_new_session=True,  # Ctrl-C reaches us alone; we end our children in order
+                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+            )
+        return self
+
+    def wait_ready(self) -> Service:
+        """Poll `ready_url` until it answers 200. Raises ServiceUnavailable with the end of the log."""
+        assert self._process is not None, "start() first"
+        deadline = time.monotonic() + self.timeout_s
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise self._failed(f"ended with exit code {self._process.returncode}")
+            if answers(self.ready_url):
+                return self
+            time.sleep(0.1)
+        self.stop()
+        raise self._failed(f"did not answer {self.ready_url} within {self.timeout_s:.0f} s")
+
+    def stop(self) -> None:
+        """SIGTERM to its group, SIGKILL after 10 s. Safe to call twice."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for signum, patience_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signum)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience_s)
+                return
+
+    def __enter__(self) -> Service:
+        if self._process is None:
+            self.start()
+        try:
+            return self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _failed(self, why: str) -> ServiceUnavailable:
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        last = f": {lines[-1].strip()}" if lines else ""
+        return ServiceUnavailable(f"{self.name} {why}{last}", hint=f"its log is {self.log}")
+
+
+def answers(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether a GET of this loopback URL answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent(parent: int):  # type: ignore[no-untyped-def]
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def arm() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(1)
+
+    return arm

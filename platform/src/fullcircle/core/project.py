@@ -1,0 +1,261 @@
+"""The Project contract: all that the platform is told about one problem.
+
+A project is a Python file, `<name>/project.py`, with one value `project = Project(...)`. The platform
+knows no project; a project knows nothing of the platform but this module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from fullcircle.core.errors import ProjectInvalid
+
+METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
+"""Metrics that gates may name. Only `roc_auc` is better when greater."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A numeric raw column, float32 in the graph; a missing value is NaN.
+
+    Attributes:
+        unit: the unit of measurement, for people and for the model card.
+        low, high: inclusive range that the data contract enforces.
+        nullable: whether a value may be missing.
+        after: known only after the outcome: checked by the contract, never shown to a model.
+    """
+
+    name: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    nullable: bool = False
+    after: bool = False
+
+
+@dataclass(frozen=True)
+class Category:
+    """A string raw column; a missing value is the empty string.
+
+    Attributes:
+        known: the categories that the contract allows, or "learn": whatever training data shows; a category
+            that was never seen then still gets an answer (it is encoded as "none of the known").
+        nullable: whether a value may be missing.
+        after: known only after the outcome: checked by the contract, never shown to a model.
+    """
+
+    name: str
+    known: tuple[str, ...] | Literal["learn"] = "learn"
+    nullable: bool = False
+    after: bool = False
+
+
+Column = Number | Category
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A target column that is 0 or 1.
+
+    Attributes:
+        positive: what 1 means, in words ("arrived more than 15 minutes late").
+    """
+
+    name: str
+    positive: str
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The challenger's metric itself must reach `threshold` (be at most it, where smaller is better)."""
+
+    metric: str
+    threshold: float
+
+
+@dataclass(frozen=True)
+class NotWorse:
+    """Non-inferiority to the champion on the same rows: worse by `margin` at most, at the interval's bad end."""
+
+    metric: str
+    margin: float
+
+
+@dataclass(frozen=True)
+class Slice:
+    """In no group of `column` may `metric` fall more than `drop` below the champion's, at the interval's good end."""
+
+    column: str
+    metric: str
+    drop: float
+
+
+Gate = AtLeast | NotWorse | Slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """What the exported graph may cost: 99th percentile of one-row latency, and size on disk."""
+
+    p99_ms: float = 10.0
+    size_mb: float = 20.0
+    parity: float = 1e-4
+    """Largest absolute difference between the graph's and the native model's probability."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRule:
+    """How much of the newest data is held back, by time: first `validation`, then `test` after it."""
+
+    validation: timedelta = timedelta(days=14)
+    test: timedelta = timedelta(days=14)
+    history: timedelta | None = None
+    """How far back training reaches; None: all that there is."""
+    suspicious_auc: float = 0.95
+    """A single column that alone reaches this ROC AUC is taken for a leak of the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """How a window of predictions is judged.
+
+    Attributes:
+        every, window: how often to look, and at how much.
+        false_alarms: share of windows without any drift that may be flagged, per column (the threshold is
+            resampled from the reference at the window's own size to hold it).
+        drifted_share: share of drifted columns from which the window as a whole counts as drifted.
+        min_rows: below this many rows a window is too small to judge.
+    """
+
+    every: timedelta = timedelta(days=1)
+    window: timedelta = timedelta(days=28)
+    false_alarms: float = 0.01
+    drifted_share: float = 0.5
+    min_rows: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When to retrain or roll back.
+
+    Attributes:
+        tolerated_drop: fall of ROC AUC below what the gate measured at release that is put up with.
+        cooldown: shortest time between two retrains, in the time of the data.
+        max_retrains: most retrains in any `budget_window`.
+        rollback_margin: ROC AUC by which the previous champion must beat the champion on the same labelled rows.
+    """
+
+    tolerated_drop: float = 0.02
+    cooldown: timedelta = timedelta(days=20)
+    max_retrains: int = 6
+    budget_window: timedelta = timedelta(days=365)
+    rollback_margin: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Parameters of training, the same for both frameworks unless `torch` or `keras` in `extra` says otherwise."""
+
+    epochs: int = 20
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    patience: int = 3
+    class_weights: bool = True
+    seed: int = 13
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Passed on to the project's model functions as their `params`."""
+
+
+ModelFunction = Callable[[int, Mapping[str, Any]], Any]
+"""`(inputs, params) -> torch.nn.Module | keras.Model`: float32 (batch, inputs) in, one logit (batch, 1) out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """One problem: its columns, target, models, gates and routes.
+
+    Attributes:
+        data: folder of Parquet partitions named `<YYYY-MM>.parquet`, relative to the project's folder.
+        time: column with the event's time (UTC). Splits and windows are cut by it.
+        row_id: column with a stable id of a row. Labels find their prediction by it.
+        labels_after: how long after the event the label is known.
+        torch, keras: functions that build the model; at least one is given.
+        routes: Apprise URLs that get the pages; the scheme `json://host:port/path` posts JSON to a webhook.
+        folder: where project.py lies; set by `load_project`.
+
+    Raises:
+        ProjectInvalid: when a field does not fit, naming it.
+    """
+
+    name: str
+    owner: str
+    purpose: str = ""
+    limits: str = ""
+    runbook: str = ""
+    data: str = "data"
+    columns: tuple[Column, ...]
+    target: Binary
+    time: str
+    row_id: str
+    labels_after: timedelta = timedelta(days=1)
+    torch: ModelFunction | None = None
+    keras: ModelFunction | None = None
+    training: Training = Training()
+    split: SplitRule = SplitRule()
+    gates: tuple[Gate, ...] = (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01))
+    slices: tuple[str, ...] = ()
+    budgets: Budgets = Budgets()
+    watch: Watch = Watch()
+    policy: Policy = Policy()
+    routes: tuple[str, ...] = ()
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "gates", "slices", "routes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check(self)
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that a model may see: all but those known only after the outcome."""
+        return tuple(column for column in self.columns if not column.after)
+
+    @property
+    def partitions(self) -> Path:
+        """The folder of monthly Parquet partitions."""
+        return (self.folder / self.data).resolve()
+
+    @property
+    def frameworks(self) -> tuple[str, ...]:
+        """The frameworks that this project has a model for, in the order in which they are trained."""
+        return tuple(name for name in ("torch", "keras") if getattr(self, name) is not None)
+
+
+def _check(project: Project) -> None:
+    def refuse(name: str, must: str, got: object) -> None:
+        raise ProjectInvalid(f"project {project.name!r}: {name} must {must}, got {got!r}")
+
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", project.name):
+        refuse("name", "be lower-case letters, digits, '-' and '_', starting with a letter", project.name)
+    if not project.frameworks:
+        refuse("torch / keras", "name at least one function that builds a model", None)
+    names = [column.name for column in project.columns]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        refuse("columns", "be named once each", doubled)
+    for label, reserved in (("target", project.target.name), ("time", project.time), ("row_id", project.row_id)):
+        if reserved in names:
+            refuse("columns", f"not contain the {label} column", reserved)
+    if not project.inputs:
+        refuse("columns", "leave at least one column that is known before the outcome", names)
+    for gate in project.gates:
+        if gate.metric not in METRICS:
+            refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)
+    input_names = {column.name for column in project.inputs}
+    sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
+    if unknown := sorted(set(sliced) - input_names):
+        refuse("slices", "name input columns", unknown)

@@ -1,0 +1,112 @@
+"""Settings: read from the environment in this one place, frozen, and passed on as a value.
+
+Everything that a command writes lives under `home`. Servers listen on loopback unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fullcircle.core.errors import HomeUnwritable, UsageError
+
+# Telemetry of every dependency is off before any of them is imported.
+QUIET: Mapping[str, str] = {
+    "DVC_NO_ANALYTICS": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "EVIDENTLY_DISABLE_TELEMETRY": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "KERAS_BACKEND": "tensorflow",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MPLBACKEND": "Agg",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where things live and who may reach them.
+
+    Attributes:
+        home: folder for all that is written (`FULLCIRCLE_HOME`, default `.fullcircle`).
+        tracking_uri: MLflow (`MLFLOW_TRACKING_URI`, default a SQLite file under home).
+        database_url: the platform's own tables (`FULLCIRCLE_DATABASE_URL`, default a SQLite file under home).
+        dvc_remote: where data versions are pushed (`FULLCIRCLE_DVC_REMOTE`, default a folder under home; `s3://...`).
+        prefect_url: an existing Prefect API (`PREFECT_API_URL`), or None: commands start their own on loopback.
+        host: the address that servers listen on (`FULLCIRCLE_HOST`, default 127.0.0.1).
+        serve_port, mlflow_port, prefect_port: `FULLCIRCLE_SERVE_PORT` 8080, `FULLCIRCLE_MLFLOW_PORT` 5000,
+            `FULLCIRCLE_PREFECT_PORT` 4200.
+    """
+
+    home: Path
+    tracking_uri: str
+    database_url: str
+    dvc_remote: str
+    prefect_url: str | None
+    host: str
+    serve_port: int
+    mlflow_port: int
+    prefect_port: int
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings. Raises UsageError naming the variable when a value does not fit."""
+        env = os.environ if env is None else env
+        home = Path(env.get("FULLCIRCLE_HOME") or ".fullcircle").expanduser().absolute()
+        return cls(
+            home=home,
+            tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+            database_url=env.get("FULLCIRCLE_DATABASE_URL") or f"sqlite:///{home / 'fullcircle.db'}",
+            dvc_remote=env.get("FULLCIRCLE_DVC_REMOTE") or str(home / "dvc-remote"),
+            prefect_url=env.get("PREFECT_API_URL") or None,
+            host=env.get("FULLCIRCLE_HOST") or "127.0.0.1",
+            serve_port=_port(env, "FULLCIRCLE_SERVE_PORT", 8080),
+            mlflow_port=_port(env, "FULLCIRCLE_MLFLOW_PORT", 5000),
+            prefect_port=_port(env, "FULLCIRCLE_PREFECT_PORT", 4200),
+        )
+
+    def folder(self, *parts: str) -> Path:
+        """A folder under home, made if missing. Raises HomeUnwritable in one line when it cannot be."""
+        path = self.home.joinpath(*parts)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise home_unwritable(self.home, error) from error
+        return path
+
+    def check_writable(self) -> None:
+        """Write and remove one small file. Raises HomeUnwritable when the folder is read-only or full."""
+        probe = self.folder() / f".probe-{os.getpid()}"
+        try:
+            probe.write_bytes(b"\0" * 4096)
+            probe.unlink()
+        except OSError as error:
+            probe.unlink(missing_ok=True)
+            raise home_unwritable(self.home, error) from error
+
+
+def home_unwritable(home: Path, error: OSError) -> HomeUnwritable:
+    """The one line for a home that cannot be written, whatever the operating system said."""
+    return HomeUnwritable(
+        f"cannot write to FULLCIRCLE_HOME={home} ({error.strerror or error})",
+        hint="free some space there, or set FULLCIRCLE_HOME to a folder that you may write",
+    )
+
+
+def quiet_dependencies(env: dict[str, str] | os._Environ[str] | None = None) -> None:
+    """Switch the dependencies' telemetry and start-up noise off, unless the user chose otherwise."""
+    target = os.environ if env is None else env
+    for key, value in QUIET.items():
+        target.setdefault(key, value)
+
+
+def _port(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name) or str(default)
+    if not text.isdigit() or not 0 <= int(text) <= 65535:
+        raise UsageError(f"{name} must be a port between 0 and 65535, got {text!r}")
+    return int(text)
