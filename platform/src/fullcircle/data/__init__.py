@@ -1,0 +1,1 @@
+"""What is learned from: partitions and their DVC versions, the data contract, and leakage-checked splits."""
