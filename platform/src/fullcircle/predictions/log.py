@@ -1,0 +1,286 @@
+"""The durable prediction log: nothing is answered that is not written down.
+
+    <folder>/wal/<writer>.wal                         what was answered lately (see `journal`)
+    <folder>/segments/date=<YYYY-MM-DD>/*.parquet     what was sealed, by the day of the event
+    <folder>/labels/*.parquet                         the truth, as it arrived (see `labels`)
+    <folder>/damaged/                                 bytes that could not be read back, set aside
+
+Several processes may log into one folder; each has a write-ahead file of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.errors import HomeUnwritable, UsageError
+from fullcircle.core.project import Column
+from fullcircle.predictions import journal, segments
+from fullcircle.predictions.identity import PredictionIds, microseconds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows that were answered together.
+
+    Attributes:
+        event_times: when each row's event is, timezone-aware.
+        row_ids: each row's own id; "" where the caller gave none: the prediction id then stands in, so that a
+            label can still find its row.
+        inputs: column name -> (rows,) or (rows, 1), in the convention of `core.rows`.
+        probability: (rows,) or (rows, 1).
+    """
+
+    model_version: str
+    digest: str
+    event_times: Sequence[datetime]
+    row_ids: Sequence[str]
+    inputs: Mapping[str, NDArray[np.generic]]
+    probability: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """Bytes of a dead writer's file that could not be read back, and where they were put."""
+
+    source: str
+    rows_kept: int
+    bytes_lost: int
+    kept_in: Path
+
+
+class PredictionLog:
+    """Appends answered rows durably and seals them into Parquet in the background. Safe for threads.
+
+    Guarantees: when `append` returned, its rows survive kill -9 of this process and every reader sees them;
+    each row is in the log once for each append; leftovers of dead writers are recovered when a log is opened.
+    Against the death of the machine: what was appended more than `sync_s` before (see docs/adr/0040).
+
+    Args:
+        folder: made if missing.
+        columns: the raw columns that are logged.
+        seal_rows, seal_bytes, seal_s: seal when the write-ahead file has so many rows or bytes, or is that old.
+        sync_s: how often the write-ahead file is synced to disk; 0: at every append.
+        background: seal and sync in a thread of our own; without it, call `seal` yourself.
+
+    Raises:
+        HomeUnwritable: when the folder cannot be written.
+        UsageError: when a column has a name that the log keeps for itself.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        columns: Sequence[Column],
+        *,
+        seal_rows: int = 100_000,
+        seal_bytes: int = 32 << 20,
+        seal_s: float = 300.0,
+        sync_s: float = 1.0,
+        background: bool = True,
+    ) -> None:
+        if taken := sorted({column.name for column in columns} & set(segments.RESERVED)):
+            raise UsageError(
+                f"columns {', '.join(taken)} are names of the prediction log", hint="rename them in project.py"
+            )
+        self.folder = folder
+        self.damaged: tuple[Damage, ...] = ()
+        self._columns = tuple(columns)
+        self._limits = (seal_rows, seal_bytes, seal_s)
+        self._sync_s = sync_s
+        self._ids = PredictionIds()
+        self._append_lock = threading.Lock()  # held for microseconds
+        self._seal_lock = threading.RLock()  # held while Parquet is written
+        self._sealing: list[journal.Journal] = []
+        self._closed = False
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._open()
+        self._recover()
+        self._thread = threading.Thread(target=self._tend, name="prediction-log", daemon=True) if background else None
+        if self._thread:
+            self._thread.start()
+
+    def append(self, batch: Batch) -> tuple[str, ...]:
+        """Write rows down; their prediction ids, in order, rising.
+
+        Raises:
+            HomeUnwritable: the disk is full or gone. Nothing was logged, so do not answer.
+            UsageError: when a column is missing or has another number of rows than the rest.
+        """
+        rows = len(batch.row_ids)
+        numbers, categories = self._inputs(batch.inputs, rows)
+        probability = np.ascontiguousarray(batch.probability, "<f4")
+        if probability.size != rows or len(batch.event_times) != rows:
+            raise UsageError(
+                f"{rows} row ids, {len(batch.event_times)} times and {probability.size} probabilities in one batch"
+            )
+        times = np.fromiter(map(microseconds, batch.event_times), "<i8", rows).tobytes()
+        with self._append_lock:
+            if self._closed:
+                raise UsageError(f"the prediction log in {self.folder} is closed")
+            ids = self._ids.take(rows)
+            record = journal.Record(
+                model_version=batch.model_version,
+                model_digest=batch.digest,
+                logged_at=time.time_ns() // 1000,
+                prediction_ids=ids,
+                row_ids=[row_id or id_ for row_id, id_ in zip(batch.row_ids, ids, strict=True)],
+                event_times=times,
+                numbers=numbers,
+                categories=categories,
+                probability=probability.tobytes(),
+            )
+            self._journal.append(journal.encode(record))
+            if self._sync_s == 0:
+                self._journal.sync()
+            self._rows += rows
+            if self._rows >= self._limits[0] or self._journal.size >= self._limits[1]:
+                self._wake.set()
+        return tuple(ids)
+
+    def seal(self) -> int:
+        """Move what was appended so far into Parquet segments; how many files were written.
+
+        Raises:
+            HomeUnwritable: disk full. Nothing is lost: the write-ahead files stay, and the next call tries again.
+        """
+        with self._seal_lock:
+            with self._append_lock:
+                if self._rows and not self._closed:
+                    full = self._journal
+                    self._open()
+                    self._sealing.append(full)
+            written: list[Path] = []
+            while self._sealing:
+                written += self._to_parquet(self._sealing[0].path)
+                self._sealing.pop(0).discard()
+            self._recover()
+            for folder in {path.parent for path in written}:
+                segments.merge(folder, unique_by="prediction_id")
+            return len(written)
+
+    def close(self) -> None:
+        """Seal and let go. Safe to call twice. What cannot be sealed stays in its file for the next log to recover."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join()
+        with self._seal_lock:
+            if self._closed:
+                return
+            try:
+                self.seal()
+            except HomeUnwritable as error:
+                logger.warning("%s; the rows stay in %s", error, self.folder / "wal")
+            with self._append_lock:
+                self._closed = True
+                if self._rows:
+                    self._journal.close()
+                else:
+                    self._journal.discard()
+            for left in self._sealing:
+                left.close()
+
+    def __enter__(self) -> PredictionLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        self._journal = journal.Journal(self.folder / "wal", self._columns)
+        self._rows, self._opened = 0, time.monotonic()
+
+    def _inputs(self, inputs: Mapping[str, NDArray[np.generic]], rows: int) -> tuple[bytes, list[list[str]]]:
+        header = self._journal.header
+        try:
+            given = {name: inputs[name].reshape(rows) for name in (*header.numbers, *header.categories)}
+        except KeyError as missing:
+            raise UsageError(f"column {missing} is missing from the batch") from None
+        except ValueError as error:
+            shapes = {name: values.shape for name, values in inputs.items() if values.size != rows}
+            raise UsageError(f"{rows} row ids, but inputs of shape {shapes}") from error
+        numbers = b"".join(given[name].astype("<f4", copy=False).tobytes() for name in header.numbers)
+        return numbers, [given[name].astype(object, copy=False).tolist() for name in header.categories]
+
+    def _to_parquet(self, path: Path) -> list[Path]:
+        """Seal one write-ahead file; the file itself stays. Sealing it twice writes the same files."""
+        header, records, _ = journal.read(path)
+        if header is None or not records:
+            return []
+        try:
+            return segments.write(segments.table(header, records), self.folder / "segments", path.stem)
+        except OSError as error:
+            raise journal.unwritable(self.folder, error) from error
+
+    def _recover(self) -> None:
+        """Seal the files of dead writers, and set aside what of them cannot be read."""
+        for path in sorted((self.folder / "wal").glob(f"*{journal.SUFFIX}")):
+            with journal.claimed(path) as ours:
+                if ours:
+                    self._set_aside_tail(path)
+                    self._to_parquet(path)
+                    path.unlink()
+        for path in (self.folder / "wal").glob(".new-*"):  # died before it was a log
+            with journal.claimed(path) as ours:
+                if ours:
+                    path.unlink()
+
+    def _set_aside_tail(self, path: Path) -> None:
+        _, records, end = journal.read(path)
+        lost = path.stat().st_size - end
+        if not lost:
+            return
+        target = self.folder / "damaged" / f"{path.stem}-{end}.bin"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("rb") as source:
+                source.seek(end)
+                target.write_bytes(source.read())
+        except OSError as error:
+            raise journal.unwritable(self.folder, error) from error
+        kept = sum(len(record.prediction_ids) for record in records)
+        self.damaged += (Damage(source=path.name, rows_kept=kept, bytes_lost=lost, kept_in=target),)
+        logger.warning(
+            "%s: %d rows read back, %d bytes after them are damaged and set aside in %s", path, kept, lost, target
+        )
+
+    def _tend(self) -> None:
+        complained = ""
+        while not self._stop.is_set():
+            self._wake.wait(self._sync_s or 1.0)
+            self._wake.clear()
+            if self._stop.is_set():
+                return
+            try:
+                with self._seal_lock:
+                    if self._due():
+                        self.seal()
+                    elif self._sync_s and self._rows:
+                        self._journal.sync()
+                complained = ""
+            except (HomeUnwritable, OSError) as error:
+                if str(error) != complained:  # once, not every second
+                    logger.warning("prediction log in %s: %s; will try again", self.folder, error)
+                complained = str(error)
+
+    def _due(self) -> bool:
+        rows, size, age_s = self._limits
+        old = self._rows and time.monotonic() - self._opened >= age_s
+        return bool(self._sealing or old or self._rows >= rows or self._journal.size >= size)

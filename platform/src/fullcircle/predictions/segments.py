@@ -1,0 +1,176 @@
+"""Sealed predictions: immutable Parquet files, one folder for each day of the events.
+
+`segments/date=<YYYY-MM-DD>/<name>.parquet`. A file appears whole (written aside, synced, renamed) and never
+changes. Small files of a day are merged into one now and then; for a moment a row is then in two files, so whoever
+reads keeps one row for each prediction id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.predictions.identity import PredictionIds
+from fullcircle.predictions.journal import Header, Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IDENTITY = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest")
+RESERVED = (*IDENTITY, "probability", "label")
+"""Names that the log gives to its own columns; a project's columns may not have them."""
+
+MERGE_FROM_FILES = 32
+MERGE_UP_TO_BYTES = 32 << 20
+_DAY_US = 86_400_000_000
+_names = PredictionIds()
+
+
+def table(header: Header, records: Sequence[Record]) -> pa.Table:
+    """The rows of some records, in the order in which they were logged."""
+    import pyarrow as pa
+
+    times = pa.timestamp("us", tz="UTC")
+    rows = [len(record.prediction_ids) for record in records]
+    columns: dict[str, pa.Array] = {
+        "prediction_id": pa.array([id_ for record in records for id_ in record.prediction_ids], pa.string()),
+        "row_id": pa.array([id_ for record in records for id_ in record.row_ids], pa.string()),
+        "event_time": pa.array(_joined([record.event_times for record in records], "<i8")).cast(times),
+        "logged_at": pa.array(np.repeat(np.array([r.logged_at for r in records], "<i8"), rows)).cast(times),
+        "model_version": _repeated([record.model_version for record in records], rows),
+        "model_digest": _repeated([record.model_digest for record in records], rows),
+    }
+    # Each record holds (numbers, rows): side by side they are (numbers, all rows).
+    shape = (len(header.numbers), -1)
+    numbers = [np.frombuffer(r.numbers, "<f4").reshape(*shape) for r in records] if header.numbers else []
+    joined = np.concatenate(numbers, axis=1) if numbers else np.empty((len(header.numbers), 0), "<f4")
+    for index, name in enumerate(header.numbers):
+        columns[name] = pa.array(joined[index])
+    for index, name in enumerate(header.categories):
+        columns[name] = pa.array([text for record in records for text in record.categories[index]], pa.string())
+    columns["probability"] = pa.array(_joined([record.probability for record in records], "<f4"))
+    return pa.table(columns)
+
+
+def write(rows: pa.Table, segments: Path, name: str) -> list[Path]:
+    """Write the rows as one file a day of their events. Writing the same rows by the same name again changes nothing.
+
+    Raises:
+        OSError: disk full or gone; what was written until then is whole and harmless.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    days = np.floor_divide(rows["event_time"].cast(pa.int64()).to_numpy(), _DAY_US)
+    written = []
+    for day in np.unique(days):
+        path = day_folder(segments, date(1970, 1, 1) + timedelta(days=int(day))) / f"{name}.parquet"
+        write_whole(rows.filter(pc.equal(pa.array(days), int(day))), path)
+        written.append(path)
+    return written
+
+
+def write_whole(rows: pa.Table, path: Path) -> None:
+    """Write a Parquet file so that it is either not there or complete, on disk, under its name."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            pq.write_table(rows, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive the death of the machine."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def day_folder(segments: Path, day: date) -> Path:
+    """Where the rows of one day of events lie."""
+    return segments / f"date={day:%Y-%m-%d}"
+
+
+def day_folders(segments: Path, start: datetime, end: datetime) -> list[Path]:
+    """The folders that hold rows with event times in [start, end), by listing, not by counting up the days."""
+    first, last = (day_folder(segments, moment.astimezone(UTC).date()).name for moment in (start, end))
+    return sorted(path for path in segments.glob("date=*") if first <= path.name <= last)
+
+
+def files(folder: Path) -> list[Path]:
+    """The complete Parquet files of a folder, oldest name first."""
+    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+
+
+def merge(folder: Path, *, unique_by: str | None = None, from_files: int = MERGE_FROM_FILES) -> int:
+    """Merge a folder's small Parquet files into one, when there are many; how many were merged.
+
+    Readers stay right throughout: the merged file is in place before the small ones go. One process merges at a time.
+
+    Args:
+        unique_by: a column of which each value is kept once (a row may lie in two files after a crash).
+        from_files: do nothing below this many small files.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _alone(folder / ".merge.lock") as alone:
+        small = [path for path in files(folder) if path.stat().st_size <= MERGE_UP_TO_BYTES] if alone else []
+        if len(small) < from_files:
+            return 0
+        batch, size = [], 0
+        for path in small:
+            size += path.stat().st_size
+            if size > 2 * MERGE_UP_TO_BYTES:  # compressed bytes: bounds the memory
+                break
+            batch.append(path)
+        if len(batch) < 2:
+            return 0
+        rows = pa.concat_tables([pq.ParquetFile(path).read() for path in batch], promote_options="default")
+        if unique_by is not None:
+            _, first = np.unique(rows[unique_by].to_numpy(), return_index=True)
+            rows = rows.take(pa.array(np.sort(first)))
+        write_whole(rows, folder / f"{_names.take(1)[0]}.parquet")
+        for path in batch:
+            path.unlink()
+        return len(batch)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[bool]:
+    file = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(file)
+
+
+def _joined(parts: Sequence[bytes], dtype: str) -> np.ndarray:
+    return np.frombuffer(b"".join(parts), dtype)
+
+
+def _repeated(values: Sequence[str], rows: Sequence[int]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([value for value, count in zip(values, rows, strict=True) for _ in range(count)], pa.string())

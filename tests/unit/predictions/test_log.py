@@ -1,0 +1,275 @@
+"""The prediction log: nothing that was answered is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullcircle.core.errors import HomeUnwritable, UsageError
+from fullcircle.core.project import Number
+from fullcircle.predictions import journal, reader, segments
+from fullcircle.predictions.identity import PredictionIds, made_at
+from fullcircle.predictions.log import PredictionLog
+
+START = datetime(2013, 4, 1, tzinfo=UTC)
+END = START + timedelta(days=30)
+
+
+@pytest.fixture
+def log(project, tmp_path):
+    with PredictionLog(tmp_path, project.inputs, background=False) as open_log:
+        yield open_log
+
+
+def wal(folder: Path) -> list[Path]:
+    return sorted((folder / "wal").glob("*.wal"))
+
+
+def test_an_appended_row_is_readable_before_anything_is_sealed(log, project, batch, tmp_path):
+    ids = log.append(batch(["a", "b"]))
+    window, frame = reader.window(project, tmp_path, START, END)
+    assert list(ids) == frame["prediction_id"].tolist()
+    assert (window.rows, window.labelled, window.versions) == (2, 0, ("1",))
+    assert list(tmp_path.glob("segments/*")) == []
+
+
+def test_sealing_changes_the_place_of_the_rows_and_nothing_else(log, project, batch, tmp_path):
+    log.append(batch(["a", "b", "c"], hours=22, wind=np.nan))
+    _, before = reader.window(project, tmp_path, START, END)
+    assert log.seal() == 2  # two days
+    _, after = reader.window(project, tmp_path, START, END)
+    assert before.equals(after)
+    assert sorted(path.name for path in tmp_path.glob("segments/*")) == ["date=2013-04-01", "date=2013-04-02"]
+    assert log.seal() == 0
+
+
+def test_a_segment_names_model_ids_inputs_and_output(log, batch, tmp_path):
+    log.append(batch(["a"]))
+    log.seal()
+    (path,) = tmp_path.glob("segments/*/*.parquet")
+    schema = pq.read_schema(path)
+    assert [*segments.IDENTITY, "distance", "wind", "carrier", "probability"] == schema.names
+    assert str(schema.field("event_time").type) == "timestamp[us, tz=UTC]"
+
+
+def test_a_row_without_an_id_is_found_by_its_prediction_id(log, project, batch, tmp_path):
+    ids = log.append(batch(["", "b"]))
+    assert {ids[0], "b"} == reader.logged_row_ids(tmp_path, START, END)
+
+
+def test_threads_and_the_background_sealer_lose_nothing(project, batch, tmp_path):
+    import threading
+
+    answered: list[str] = []
+    with PredictionLog(tmp_path, project.inputs, seal_rows=40, sync_s=0.01) as log:
+
+        def write(name: str) -> None:
+            for index in range(60):
+                answered.extend(log.append(batch([f"{name}-{index}"], hours=index)))
+
+        threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    _, frame = reader.window(project, tmp_path, START, END)
+    assert sorted(answered) == sorted(frame["prediction_id"])
+    assert list((tmp_path / "wal").iterdir()) == []
+
+
+def test_two_logs_share_a_folder_and_do_not_recover_each_other(log, project, batch, tmp_path):
+    log.append(batch(["a"]))
+    with PredictionLog(tmp_path, project.inputs, background=False) as other:
+        other.append(batch(["b"]))
+        other.seal()
+        assert {"a", "b"} == reader.logged_row_ids(tmp_path, START, END)
+    assert len(wal(tmp_path)) == 1
+    log.append(batch(["c"]))
+    assert {"a", "b", "c"} == reader.logged_row_ids(tmp_path, START, END)
+
+
+WRITER = """
+    import sys, random
+    from pathlib import Path
+    from datetime import UTC, datetime, timedelta
+    import numpy as np
+    from fullcircle.core.project import Category, Number
+    from fullcircle.predictions.log import Batch, PredictionLog
+
+    START = datetime(2013, 4, 1, tzinfo=UTC)
+    folder, seed = Path(sys.argv[1]), int(sys.argv[2])
+    random.seed(seed)
+    log = PredictionLog(folder, [Number("distance"), Number("wind"), Category("carrier")], seal_rows=60, sync_s=0.005)
+    print("ready", flush=True)
+    while True:
+        rows = random.choice([1, 3, 40])
+        ids = log.append(Batch(
+            model_version="1", digest="d", row_ids=[""] * rows, probability=np.full(rows, 0.25, "float32"),
+            event_times=[START + timedelta(hours=random.randrange(600)) for _ in range(rows)],
+            inputs={"distance": np.ones((rows, 1), "float32"), "wind": np.ones((rows, 1), "float32"),
+                    "carrier": np.full((rows, 1), "UA", object)},
+        ))
+        sys.stdout.write("".join(id_ + "\\n" for id_ in ids)); sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_answered_row_survives_kill_9_and_is_there_once(project, tmp_path, seed):
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path), str(seed)]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n"
+    answered = [writer.stdout.readline().strip() for _ in range(300 + 170 * seed)]
+    os.kill(writer.pid, signal.SIGKILL)
+    # The last line may be cut short by the kill: such an answer never left.
+    answered += [line for line in writer.stdout.read().split("\n")[:-1] if line]
+    writer.wait()
+
+    assert set(answered) <= reader.logged_row_ids(tmp_path, START, END)
+    with PredictionLog(tmp_path, project.inputs, background=False):
+        assert len(wal(tmp_path)) == 1, "the dead writer's file was recovered"
+        _, frame = reader.window(project, tmp_path, START, END)
+        assert set(answered) <= set(frame["prediction_id"])
+        assert frame["prediction_id"].is_unique
+
+
+def dead_writer(folder, project, batches) -> Path:
+    """A write-ahead file whose writer is gone, as kill -9 leaves it."""
+    log = PredictionLog(folder, project.inputs, background=False)
+    for rows in batches:
+        log.append(rows)
+    log._journal.close()
+    return wal(folder)[0]
+
+
+def test_a_torn_tail_keeps_the_good_prefix_and_names_what_is_set_aside(project, batch, tmp_path, caplog):
+    path = dead_writer(tmp_path, project, [batch(["a"]), batch(["b"])])
+    torn = path.read_bytes()[:-7]
+    path.write_bytes(torn)
+    with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
+        (damage,) = log.damaged
+        assert {"a"} == reader.logged_row_ids(tmp_path, START, END)
+    assert (path.name, 1) == (damage.source, damage.rows_kept)
+    assert torn.endswith(damage.kept_in.read_bytes())
+    assert path.name in caplog.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_happens_to_the_bytes_only_a_suffix_is_lost_and_none_is_invented(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    file = journal.Journal(folder, [Number("distance")])
+    sizes = []
+    for index in range(4):
+        record = journal.Record("1", "d", index, [f"p{index}"], [f"r{index}"], b"\0" * 8, b"\0" * 4, [], b"\0" * 4)
+        file.append(journal.encode(record))
+        sizes.append(file.size)
+    file.close()
+    whole = file.path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    if data.draw(st.booleans()):
+        changed = (
+            whole[:at] + data.draw(st.binary(max_size=40)) if data.draw(st.booleans()) else whole[:at] + b"\0" * 40
+        )
+        same = (index for index, (a, b) in enumerate(zip(whole, changed, strict=False)) if a != b)
+        intact = whole[: next(same, min(len(whole), len(changed)))]
+    else:
+        bit = 1 << data.draw(st.integers(0, 7))
+        changed, intact = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :], whole[:at]
+    file.path.write_bytes(changed)
+    _, records, end = journal.read(file.path)
+    assert [f"r{index}" for index, size in enumerate(sizes) if size <= len(intact)] == [r.row_ids[0] for r in records]
+    assert end <= len(changed)
+
+
+def test_sealing_the_same_file_again_after_a_crash_between_parquet_and_delete_doubles_nothing(project, batch, tmp_path):
+    path = dead_writer(tmp_path, project, [batch(["a", "b"])])
+    left_behind = path.read_bytes()
+    with PredictionLog(tmp_path, project.inputs, background=False):
+        path.write_bytes(left_behind)
+        _, frame = reader.window(project, tmp_path, START, END)
+        assert frame["row_id"].tolist() == ["a", "b"]
+    with PredictionLog(tmp_path, project.inputs, background=False):
+        assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
+
+
+FULL = """
+    import resource, sys
+    from pathlib import Path
+    import numpy as np
+    from datetime import UTC, datetime
+    from fullcircle.core.errors import HomeUnwritable
+    from fullcircle.core.project import Number
+    from fullcircle.predictions.log import Batch, PredictionLog
+
+    log = PredictionLog(Path(sys.argv[1]), [Number("distance")], background=False)
+    def append(rows):
+        return log.append(Batch(model_version="1", digest="d", row_ids=[""] * rows,
+            probability=np.ones(rows, "float32"),
+            event_times=[datetime(2013, 4, 1, tzinfo=UTC)] * rows, inputs={"distance": np.ones((rows, 1), "float32")}))
+    print(*append(2))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    try:
+        append(1000)
+    except HomeUnwritable as error:
+        print(error)
+    print(*append(3))
+"""
+
+
+def test_a_full_disk_refuses_the_batch_whole_and_the_next_one_that_fits_is_logged(tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(FULL), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    first, refusal, second = done.stdout.splitlines()
+    assert f"cannot write the prediction log in {tmp_path / 'wal'} (File too large)" in refusal
+    assert {*first.split(), *second.split()} == reader.logged_row_ids(tmp_path, START, END)
+
+
+def test_a_folder_that_cannot_be_written_is_said_at_once(project, tmp_path):
+    (tmp_path / "wal").write_text("in the way")
+    with pytest.raises(HomeUnwritable, match="cannot write the prediction log"):
+        PredictionLog(tmp_path, project.inputs)
+
+
+def test_a_column_named_like_the_logs_own_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="columns probability are names of the prediction log"):
+        PredictionLog(tmp_path, [Number("probability")])
+
+
+def test_a_batch_with_a_missing_column_or_unequal_rows_is_refused(log, batch):
+    good = batch(["a", "b"])
+    with pytest.raises(UsageError, match="column 'carrier' is missing"):
+        log.append(type(good)(**{**vars(good), "inputs": {k: v for k, v in good.inputs.items() if k != "carrier"}}))
+    with pytest.raises(UsageError, match="3 row ids, but inputs of shape"):
+        log.append(type(good)(**{**vars(good), "row_ids": ["a", "b", "c"]}))
+
+
+def test_many_small_segments_of_a_day_become_one_without_losing_a_row(log, project, batch, tmp_path):
+    for index in range(segments.MERGE_FROM_FILES):
+        log.append(batch([f"r{index}"]))
+        log.seal()
+    assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
+    _, frame = reader.window(project, tmp_path, START, END)
+    assert len(frame) == segments.MERGE_FROM_FILES
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=1, max_size=20))
+def test_ids_never_repeat_always_rise_and_tell_when_they_were_made(counts):
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    maker = PredictionIds()
+    ids = [id_ for count in counts for id_ in maker.take(count)]
+    assert sorted(set(ids)) == ids
+    assert all(id_[14] == "7" and id_[19] in "89ab" for id_ in ids)
+    assert before <= made_at(ids[0]) <= datetime.now(UTC) + timedelta(milliseconds=1)
