@@ -1,0 +1,211 @@
+"""A Prefect API to talk to: the one that is configured, the one that runs already, or one of our own for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fullcircle.core.errors import ServiceUnavailable
+from fullcircle.core.processes import Service, answers, free_port
+from fullcircle.core.settings import QUIET, Settings
+from fullcircle.orchestration.guarded_app import MARKER, hold
+
+SETTLE_S = 1.5  # the server writes the last tasks' states a moment after it took them; stopped earlier, it loses them
+FIRST_START_S = 120.0  # a first start migrates Prefect's database: 13 s on an idle machine, far more on a busy one
+
+
+def prefect_environment(settings: Settings, *, console: str = "CRITICAL") -> dict[str, str]:
+    """Environment for a Prefect client, server or worker of this home: nothing is sent out, everything under home.
+
+    Args:
+        console: lowest level of Prefect's own lines on the terminal; its UI has all of them in any case.
+    """
+    home = os.environ.get("PREFECT_HOME") if settings.prefect_url else None  # a user's own profile may hold the key
+    env = {
+        **QUIET,
+        "PREFECT_HOME": home or str(settings.folder("prefect")),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+        # In memory, the default, a killed server or holder would leak the slot of the retrain limit for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default unpickles what it reads
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": console,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "fullcircle",  # our log lines show in the flow run
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # ours are also written outside of any flow run
+    }
+    if settings.prefect_url:
+        env["PREFECT_API_URL"] = settings.prefect_url
+    return env
+
+
+def prefect_server(settings: Settings, *, port: int | None = None) -> Service:
+    """A dedicated local server, not yet started: use it as a context manager. Its UI is at the same port.
+
+    Raises:
+        ServiceUnavailable: on entering, when it does not come up, also when another server of this home runs.
+    """
+    port = free_port(settings.host) if port is None else port
+    url = api_url(settings.host, port)
+    origin = url.removesuffix("/api")
+    home = settings.folder("prefect")
+    return Service(
+        name="the Prefect server",
+        command=[
+            *(sys.executable, "-m", "uvicorn", "--factory", "fullcircle.orchestration.guarded_app:create"),
+            *("--host", settings.host, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+            *("--timeout-graceful-shutdown", "2"),  # a browser's open websocket must not hold up Ctrl-C
+        ],
+        ready_url=f"{url}/health",
+        log=settings.folder("logs") / "prefect.log",
+        env={
+            **prefect_environment(settings, console="WARNING"),
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": url,
+            "PREFECT_SERVER_API_HOST": settings.host,
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_UI_API_URL": url,
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # the default writes into site-packages
+            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,
+        },
+        timeout_s=FIRST_START_S,
+    )
+
+
+def api_url(host: str, port: int) -> str:
+    """The API's address on this host and port."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/api"
+
+
+def server_url(service: Service) -> str:
+    """The API address of a server made by `prefect_server`."""
+    return service.ready_url.removesuffix("/health")
+
+
+@contextlib.contextmanager
+def connect(settings: Settings, *, console: str = "CRITICAL") -> Iterator[str]:
+    """An API URL that Prefect in this process talks to within the block; a server is started only if needed.
+
+    In this order: `settings.prefect_url`; the server that already runs for this home (of `fullcircle ui`, say); a
+    dedicated one on a free loopback port, ended with the block. Flows called within the block report there.
+
+    Raises:
+        ServiceUnavailable: when the configured API does not answer, or our own does not come up.
+    """
+    with contextlib.ExitStack() as stack:
+        if settings.prefect_url:
+            url = _checked(settings.prefect_url)
+        else:
+            url = running(settings) or stack.enter_context(_own_server(settings))
+        stack.enter_context(_pointing_at(url, prefect_environment(settings, console=console)))
+        yield url
+
+
+def running(settings: Settings) -> str | None:
+    """The API URL of the server that runs for this home, once it answers; None when there is none.
+
+    Raises:
+        ServiceUnavailable: when a server holds the home but does not answer.
+    """
+    home = settings.folder("prefect")
+    deadline = time.monotonic() + FIRST_START_S
+    while True:
+        lock = hold(home)
+        if lock is not None:
+            lock.close()
+            return None
+        where = _marker(home)
+        # A server whose owner was killed has its SIGTERM already: wait until it is gone, never lean on it.
+        orphaned = where is not None and not _is_alive(int(str(where["owner"])))
+        if where is not None and not orphaned and answers(f"{where['url']}/health"):
+            return str(where["url"])
+        if time.monotonic() > deadline:
+            raise ServiceUnavailable(
+                f"a Prefect server of {settings.home} is up but does not answer",
+                hint=f"end process {where['pid'] if where else '?'}, or look into {settings.home / 'logs/prefect.log'}",
+            )
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _own_server(settings: Settings) -> Iterator[str]:
+    service = prefect_server(settings)
+    try:
+        service.__enter__()
+    except ServiceUnavailable:
+        url = running(settings)  # another process was faster to start one; if not, ours really failed
+        if url is None:
+            raise
+        yield url
+        return
+    try:
+        yield server_url(service)
+    finally:
+        time.sleep(SETTLE_S)
+        service.stop()
+
+
+@contextlib.contextmanager
+def _pointing_at(url: str, env: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in (*env, "PREFECT_API_URL")}
+    # The environment first: what Prefect reads at its import, and what child processes inherit.
+    os.environ.update(env)
+    os.environ["PREFECT_API_URL"] = url
+    try:
+        from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+        # The settings too: when Prefect was imported before, it does not look at the environment again.
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: env["PREFECT_HOME"]}):
+            try:
+                yield
+            finally:
+                _send_what_waits()
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _send_what_waits() -> None:
+    """States of tasks, events and log lines are sent in the background: send them while there is a server."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all(timeout=10)
+    APILogWorker.drain_all(timeout=5)
+
+
+def _checked(url: str) -> str:
+    if not answers(f"{url.rstrip('/')}/health", timeout_s=10.0):
+        raise ServiceUnavailable(
+            f"the Prefect API {url} does not answer", hint="start it, or unset PREFECT_API_URL to use a local one"
+        )
+    return url.rstrip("/")
+
+
+def _marker(home: Path) -> dict[str, object] | None:
+    try:
+        where = json.loads((home / MARKER).read_text())
+    except (OSError, ValueError):
+        return None
+    return where if isinstance(where, dict) and {"url", "pid", "owner"} <= where.keys() else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
