@@ -1,0 +1,1 @@
+"""What on-call receives, how it gets there, and never twice."""

@@ -1,0 +1,1 @@
+"""MLflow: runs, the registry with its aliases, model cards, and where a run came from."""

@@ -1,0 +1,136 @@
+"""The one door to MLflow: connects, migrates its SQLite once and quietly, and translates its errors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import FullcircleError, TrackingUnavailable, UsageError
+from fullcircle.core.settings import Settings, home_unwritable
+from fullcircle.store.locks import exclusive
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_CALLERS_FAULT = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
+_DISK = ("disk is full", "readonly database", "unable to open database file", "disk I/O error")
+
+
+def connect(settings: Settings) -> MlflowClient:
+    """A client on the settings' tracking store, which is also the registry. Raises TrackingUnavailable.
+
+    The first connection ever makes the SQLite file; later ones take about 2 ms once MLflow is imported.
+    """
+    # MLflow would repeat a refused connection for minutes; a user wants to read why after seconds.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    with translated(settings, "connecting"):
+        from mlflow import MlflowClient
+
+        for name in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        database = sqlite_file(settings)
+        if database is not None and not database.exists():
+            _create(settings, database)
+        client = MlflowClient(settings.tracking_uri, registry_uri=settings.tracking_uri)
+        client.search_experiments(max_results=1)
+        return client
+
+
+def sqlite_file(settings: Settings) -> Path | None:
+    """The SQLite file that holds the tracking store, or None when it is a server or another database."""
+    uri = settings.tracking_uri
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) and "?" not in uri else None
+
+
+def artifact_root(settings: Settings) -> Path | None:
+    """Where artifacts go while the store is SQLite; None: the server says where."""
+    return settings.folder("mlartifacts") if settings.tracking_uri.startswith("sqlite:") else None
+
+
+@contextlib.contextmanager
+def translated(settings: Settings, doing: str) -> Iterator[None]:
+    """Turn whatever MLflow raises while `doing` into one line of ours.
+
+    Raises:
+        UsageError: when MLflow says that what we asked for is wrong.
+        HomeUnwritable: when the disk is full or read-only.
+        TrackingUnavailable: for all the rest.
+    """
+    try:
+        yield
+    except FullcircleError:
+        raise
+    except OSError as error:
+        if error.errno is not None and not hasattr(error, "request"):
+            raise home_unwritable(settings.home, error) from error
+        raise _unavailable(settings, doing, error) from error
+    except Exception as error:
+        if not _from_a_tool(error):
+            raise
+        if any(sign in str(error) for sign in _DISK):
+            raise home_unwritable(settings.home, OSError(_first_line(error))) from error
+        if getattr(error, "error_code", "") in _CALLERS_FAULT:
+            raise UsageError(f"MLflow refused {doing}: {_first_line(error)}") from error
+        raise _unavailable(settings, doing, error) from error
+
+
+def _create(settings: Settings, database: Path) -> None:
+    # Made aside and moved into place: a kill in the middle of MLflow's 40 migrations would leave a file
+    # that neither works nor can be migrated further.
+    settings.folder()
+    with exclusive(settings.folder("locks") / "mlflow-create.lock"):
+        if database.exists():
+            return
+        database.parent.mkdir(parents=True, exist_ok=True)
+        fresh = database.with_name(database.name + ".new")
+        for leftover in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm"), Path(f"{fresh}-journal")):
+            leftover.unlink(missing_ok=True)
+        with _undisturbed_logging():
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            root = (settings.home / "mlartifacts").as_uri()
+            store = SqlAlchemyStore(f"{_SQLITE}{fresh}", root)  # type: ignore[no-untyped-call]
+            store.engine.dispose()
+        with contextlib.closing(sqlite3.connect(fresh)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # the UI reads while a run writes
+        os.replace(fresh, database)
+
+
+@contextlib.contextmanager
+def _undisturbed_logging() -> Iterator[None]:
+    # MLflow's migrations call logging.config.fileConfig, which replaces the root handlers of whoever called us.
+    root, disabled = logging.getLogger(), logging.root.manager.disable
+    handlers, level = list(root.handlers), root.level
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def _from_a_tool(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] in {"mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "alembic"}
+
+
+def _unavailable(settings: Settings, doing: str, error: Exception) -> TrackingUnavailable:
+    hint = "is the server of MLFLOW_TRACKING_URI up?" if settings.tracking_uri.startswith("http") else ""
+    where = _without_password(settings.tracking_uri)
+    return TrackingUnavailable(f"MLflow at {where} failed while {doing}: {_first_line(error)}", hint=hint)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:500] if lines else type(error).__name__
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}" if separator else uri

@@ -1,0 +1,91 @@
+"""How data versions, splits and evaluations are written into a run, and read back. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+from fullcircle.core.dataset import DataVersion, Split
+from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.models import Evaluation
+
+
+def to_json(value: object) -> str:
+    """Indented JSON of plain values, dataclasses, datetimes, enums, paths and numpy scalars; NaN becomes null."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def data_version(text: str) -> DataVersion:
+    """The data version that `to_json` wrote. Raises DataUnavailable when the text is damaged."""
+    try:
+        fields = json.loads(text)
+        files = tuple((str(name), str(md5)) for name, md5 in fields.pop("files"))
+        start, end = (datetime.fromisoformat(fields.pop(name)) for name in ("start", "end"))
+        return DataVersion(files=files, start=start, end=end, **fields)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataUnavailable(f"the data version kept with the run is damaged ({error})") from error
+
+
+def data_tags(version: DataVersion, split: Split | None) -> dict[str, str]:
+    """The tags that answer "what data" in a list of runs."""
+    tags = {
+        "fullcircle.data.digest": version.digest,
+        "fullcircle.data.rows": str(version.rows),
+        "fullcircle.data.start": version.start.isoformat(),
+        "fullcircle.data.end": version.end.isoformat(),
+        "fullcircle.data.fingerprint": version.fingerprint,
+    }
+    for name in ("train", "validation", "test") if split else ():
+        span = getattr(split, name)
+        tags[f"fullcircle.split.{name}"] = f"{span.start:%Y-%m-%d %H:%M} .. {span.end:%Y-%m-%d %H:%M}, {span.rows} rows"
+    return tags
+
+
+def metrics_of(evaluation: Evaluation, prefix: str) -> dict[str, float]:
+    """Flat metrics: `<prefix>_roc_auc`, `<prefix>_roc_auc_low`, `<prefix>_roc_auc_high` and so on, rows included."""
+    flat: dict[str, float] = {f"{prefix}_rows": float(evaluation.rows)}
+    for name, interval in evaluation.metrics.items():
+        flat[f"{prefix}_{name}"] = interval.value
+        flat[f"{prefix}_{name}_low"] = interval.low
+        flat[f"{prefix}_{name}_high"] = interval.high
+    return flat
+
+
+def flat_params(values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """MLflow parameters: mappings become dotted names, all else its text, cut to MLflow's 6,000 characters."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat_params({f"{key}.{inner}": each for inner, each in value.items()})
+        else:
+            yield key, str(value)[:6000]
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case datetime() | date():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Enum():
+            return _plain(value.value)
+        case PurePath():
+            return str(value)
+        case Mapping():
+            return {str(key): _plain(each) for key, each in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
+        return _plain(value.tolist())
+    return str(value)

@@ -1,0 +1,297 @@
+"""The MLflow model registry: versions of a project's graph, their aliases, and the graph itself, digest checked.
+
+A registered model is a folder of two files that matter: `graph.onnx`, byte for byte the exported graph, named by its
+digest in the version's tag `fullcircle.digest`; and `model.onnx`, its twin for MLflow's own server (see `twin`).
+Nothing here is ever unpickled: only `graph.onnx` is read back, and only if its digest is the one in the tag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from fullcircle.core.errors import ModelUnavailable
+from fullcircle.core.models import ModelVersion
+from fullcircle.core.project import Category, Project
+from fullcircle.core.rows import raw_frame
+from fullcircle.core.settings import Settings
+from fullcircle.store.locks import exclusive
+from fullcircle.tracking.client import connect, translated
+from fullcircle.tracking.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+    from mlflow.models import ModelSignature
+
+T = TypeVar("T")
+
+GRAPH = "graph.onnx"
+DIGEST = "fullcircle.digest"
+_DESCRIPTION_CHARACTERS = 4900  # the registry's column holds 5,000
+_REQUIREMENTS = ("mlflow", "onnx", "onnxruntime", "numpy", "pandas")
+
+
+class Registry:
+    """Registered versions and aliases of all projects. Nothing is read or written before the first call.
+
+    Every method raises TrackingUnavailable when the registry does not answer. Setting an alias is one atomic step.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return connect(self._settings)
+
+    def register(
+        self,
+        project: Project,
+        run: Run,
+        graph: Path,
+        *,
+        digest: str,
+        example: pd.DataFrame,
+        card: str,
+        tags: Mapping[str, str],
+    ) -> ModelVersion:
+        """Register the graph as the next version of the project's model. A run that has a version keeps it.
+
+        Args:
+            digest: SHA-256 of the graph file; refused with ModelUnavailable when the file has another.
+            example: a few raw rows, kept as input example.
+            card: markdown, kept as the version's description and, whole, as artifact `model_card.md` of the run.
+        """
+        _expect(graph, digest, f"the graph to register for {project.name}")
+        self._ensure_model(project)
+        with exclusive(self._settings.folder("locks") / f"register-{project.name}.lock"):
+            if (known := self._version_of_run(project.name, run.id)) is not None:
+                return known
+            run.text(card, "model_card.md")
+            with translated(self._settings, f"registering the model of run {run.id}"):
+                model_id = self._log_model(project, run, graph, digest, example)
+                made = self._client.create_model_version(
+                    project.name,
+                    source=self._client.get_logged_model(model_id).artifact_location,
+                    run_id=run.id,
+                    model_id=model_id,
+                    description=_fit(card),
+                    tags={DIGEST: digest, "fullcircle.project": project.name, **tags},
+                )
+        return self.version(project.name, str(made.version))
+
+    def version(self, name: str, ref: str) -> ModelVersion:
+        """A version by number ("3") or alias ("champion"). Raises ModelUnavailable, saying what there is."""
+        found = self._by_number(name, ref) if ref.isdigit() else self.alias(name, ref)
+        if found is None:
+            raise ModelUnavailable(f"no version or alias {ref!r} of model {name!r}", hint=self._what_exists(name))
+        return found
+
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """All versions, newest first; empty when the model does not exist."""
+        with translated(self._settings, f"listing the versions of {name}"):
+            # The search leaves aliases out; the model has them all in one request.
+            aliases = self._aliases(name)
+            found: list[ModelVersion] = []
+            token: str | None = None
+            while True:
+                page = self._client.search_model_versions(f"name='{name}'", max_results=200, page_token=token)
+                found += [_value(each, tuple(sorted(aliases.get(str(each.version), ())))) for each in page]
+                token = page.token
+                if not token:
+                    break
+        return tuple(sorted(found, key=lambda each: -int(each.version)))
+
+    def alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that an alias points to, or None."""
+        with translated(self._settings, f"reading alias {alias} of {name}"):
+            found = self._or_none(lambda: self._client.get_model_version_by_alias(name, alias))
+        return None if found is None else _value(found)
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Point an alias at a version, atomically. Raises ModelUnavailable when there is no such version."""
+        self.version(name, version)
+        with translated(self._settings, f"setting alias {alias} of {name} to version {version}"):
+            self._client.set_registered_model_alias(name, alias, version)
+
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Remove an alias. Safe to call when there is none."""
+        with translated(self._settings, f"dropping alias {alias} of {name}"):
+            self._or_none(lambda: self._client.delete_registered_model_alias(name, alias))
+
+    def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        with translated(self._settings, f"tagging version {version} of {name}"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, version, key, value)
+
+    def describe(self, name: str, version: str, markdown: str) -> None:
+        """Set the description that the MLflow UI shows for a version; cut to the registry's 5,000 characters."""
+        with translated(self._settings, f"describing version {version} of {name}"):
+            self._client.update_model_version(name, version, description=_fit(markdown))
+
+    def graph(self, version: ModelVersion) -> Path:
+        """The version's ONNX file, fetched once and kept under home. Raises ModelUnavailable on a wrong digest."""
+        kept = self._settings.folder("models", version.name, version.version) / GRAPH
+        if kept.is_file() and digest_of(kept) == version.digest:
+            return kept
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as aside:
+            fetched = self._fetch(version, Path(aside))
+            _expect(fetched, version.digest, f"the graph of {version.name} version {version.version}")
+            os.replace(fetched, kept)
+        return kept
+
+    def _fetch(self, version: ModelVersion, folder: Path) -> Path:
+        with translated(self._settings, f"fetching {version.name} version {version.version}"):
+            from mlflow.exceptions import MlflowException
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+            source = self._client.get_model_version_download_uri(version.name, version.version)
+            try:
+                repository = get_artifact_repository(source, tracking_uri=self._settings.tracking_uri)
+                fetched = Path(repository.download_artifacts(GRAPH, str(folder)))  # type: ignore[no-untyped-call]
+                if fetched.parent != folder:  # a local repository hands out its own file
+                    fetched = Path(shutil.copyfile(fetched, folder / GRAPH))
+            except (OSError, MlflowException) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise ModelUnavailable(
+                    f"the graph of {version.name} version {version.version} cannot be fetched ({reason})",
+                    hint=f"'fullcircle data restore {version.run_id}' gives its data, to train it again",
+                ) from error
+        return fetched
+
+    def _log_model(self, project: Project, run: Run, graph: Path, digest: str, example: pd.DataFrame) -> str:
+        from mlflow.entities import LoggedModelOutput
+
+        model = self._client.create_logged_model(
+            run.experiment_id, name=project.name, source_run_id=run.id, tags={DIGEST: digest}, model_type="onnx"
+        )
+        with tempfile.TemporaryDirectory(dir=self._settings.folder("tmp")) as aside:
+            folder = Path(aside) / "model"
+            _save(project, run, graph, example, folder, str(model.model_id))
+            self._client.log_model_artifacts(model.model_id, str(folder))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        self._client.log_outputs(run.id, [LoggedModelOutput(model.model_id, step=0)])
+        return str(model.model_id)
+
+    def _ensure_model(self, project: Project) -> None:
+        from mlflow.exceptions import MlflowException
+
+        with translated(self._settings, f"making the registered model {project.name}"):
+            if self._or_none(lambda: self._client.get_registered_model(project.name)) is not None:
+                return
+            about = f"{project.purpose}\n\nOwner: {project.owner}".strip()
+            try:
+                self._client.create_registered_model(project.name, {"fullcircle.project": project.name}, about)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
+                    raise
+
+    def _version_of_run(self, name: str, run_id: str) -> ModelVersion | None:
+        with translated(self._settings, f"looking for the version of run {run_id}"):
+            found = self._client.search_model_versions(f"name='{name}' and run_id='{run_id}'", max_results=1)
+        return self.version(name, str(found[0].version)) if found else None
+
+    def _by_number(self, name: str, number: str) -> ModelVersion | None:
+        with translated(self._settings, f"reading version {number} of {name}"):
+            found = self._or_none(lambda: self._client.get_model_version(name, number))
+        return None if found is None else _value(found)
+
+    def _aliases(self, name: str) -> dict[str, set[str]]:
+        model = self._or_none(lambda: self._client.get_registered_model(name))
+        by_version: dict[str, set[str]] = {}
+        for alias, number in (model.aliases if model else {}).items():
+            by_version.setdefault(str(number), set()).add(alias)
+        return by_version
+
+    def _what_exists(self, name: str) -> str:
+        known = self.versions(name)
+        if not known:
+            return f"nothing is registered under {name!r}; 'fullcircle run {name}' trains and registers a first version"
+        shown = [f"{each.version} ({', '.join(each.aliases)})" if each.aliases else each.version for each in known[:10]]
+        return f"there are versions {', '.join(shown)}"
+
+    def _or_none(self, ask: Callable[[], T]) -> T | None:
+        """What `ask` returns, or None when MLflow says that it does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return ask()
+        except MlflowException as error:
+            # A missing alias is INVALID_PARAMETER_VALUE in the SQL store, a missing model RESOURCE_DOES_NOT_EXIST.
+            missing = error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
+            if missing or error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
+                return None
+            raise
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _expect(path: Path, digest: str, what: str) -> None:
+    found = digest_of(path)
+    if found != digest:
+        raise ModelUnavailable(f"{what} has digest {found[:12]}, not {digest[:12]} as recorded", hint="it is not used")
+
+
+def _save(project: Project, run: Run, graph: Path, example: pd.DataFrame, folder: Path, model_id: str) -> None:
+    import mlflow.onnx
+    from mlflow.models import Model
+
+    from fullcircle.tracking.twin import mlflow_twin
+
+    mlflow.onnx.save_model(
+        mlflow_twin(graph),
+        str(folder),
+        mlflow_model=Model(run_id=run.id, model_id=model_id),
+        signature=_signature(project),
+        input_example=raw_frame(example.head(3), project.inputs),
+        # Given, because MLflow would find them out in a subprocess, for 10 s.
+        pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIREMENTS],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+    shutil.copyfile(graph, folder / GRAPH)
+
+
+def _signature(project: Project) -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+    # Double, though the graph takes float: MLflow refuses float64 frames and integers for a float column, and its
+    # ONNX flavour casts double to float itself.
+    kinds = [DataType.string if isinstance(column, Category) else DataType.double for column in project.inputs]
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(kind, column.name) for kind, column in zip(kinds, project.inputs, strict=True)
+    ]
+    return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.float, "probability")]))
+
+
+def _value(version: MlflowVersion, aliases: tuple[str, ...] | None = None) -> ModelVersion:
+    return ModelVersion(
+        name=version.name,
+        version=str(version.version),
+        run_id=version.run_id or "",
+        digest=version.tags.get(DIGEST, ""),
+        aliases=tuple(sorted(version.aliases)) if aliases is None else aliases,
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
+        tags=dict(version.tags),
+    )
+
+
+def _fit(markdown: str) -> str:
+    more = "\n\n… the whole card is the artifact model_card.md of the run."
+    return markdown if len(markdown) <= _DESCRIPTION_CHARACTERS else markdown[: _DESCRIPTION_CHARACTERS - 60] + more

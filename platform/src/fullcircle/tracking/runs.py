@@ -1,0 +1,286 @@
+"""The MLflow edge of runs: starts them, finds them again, and tells what data they were trained on."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullcircle.core.dataset import DataVersion
+from fullcircle.core.errors import DataUnavailable, TrackingUnavailable, UsageError
+from fullcircle.core.models import RunRef
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import artifact_root, connect, translated
+from fullcircle.tracking.lineage import data_version
+from fullcircle.tracking.provenance import Provenance, host, process_mark, program, provenance, user
+from fullcircle.tracking.run import Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+    from mlflow.entities import Run as MlflowRun
+
+__all__ = ["Run", "Tracker"]
+
+
+class Tracker:
+    """Runs of all projects on the settings' MLflow. Nothing is read or written before the first call.
+
+    Every method raises TrackingUnavailable when the store does not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return connect(self._settings)
+
+    def prepare(self) -> None:
+        """Make the store if it is missing (3 s, once), so that a server may be started on it."""
+        self._client  # noqa: B018 - connecting is the effect
+
+    def start(
+        self,
+        project: Project,
+        *,
+        name: str,
+        kind: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Start a run in the project's experiment; use it as a context manager.
+
+        Args:
+            name: run name, as the UI shows it.
+            kind: `retrain` for a parent run, `candidate` for one framework's model, or another word of the caller.
+            parent: run id of the parent run, under which the UI groups this one.
+        """
+        origin = provenance(project.folder)
+        experiment = self.experiment_id(project)
+        all_tags = _origin_tags(origin) | {
+            "fullcircle.project": project.name,
+            "fullcircle.kind": kind,
+            "fullcircle.owner": project.owner,
+            **({"mlflow.parentRunId": parent} if parent else {}),
+            **(tags or {}),
+        }
+        with translated(self._settings, f"starting run {name!r} of {project.name}"):
+            made = self._client.create_run(experiment, tags=all_tags, run_name=name)
+        run = Run(
+            self._client, self._settings, made.info.run_id, experiment, ends=True, ref=_ref(made.info.run_id, origin)
+        )
+        try:
+            run.text(origin.requirements, "environment/requirements.txt")
+            if origin.diff:
+                run.text(origin.diff, "code/uncommitted.diff")
+            run.watch_machine()
+        except BaseException as error:
+            run.__exit__(type(error), error, None)
+            raise
+        return run
+
+    def append(self, run_id: str) -> Run:
+        """A run to add artifacts, tags and metrics to, whatever its status, which stays as it is."""
+        found = self._get(self.find(run_id))
+        tags = found.data.tags
+        ref = RunRef(
+            run_id=found.info.run_id,
+            framework=tags.get("fullcircle.framework", ""),
+            seed=0,
+            commit=tags.get("mlflow.source.git.commit", ""),
+            dirty=tags.get("mlflow.source.git.dirty") == "true",
+            environment=tags.get("fullcircle.environment", ""),
+        )
+        return Run(self._client, self._settings, found.info.run_id, found.info.experiment_id, ends=False, ref=ref)
+
+    def experiment_id(self, project: Project) -> str:
+        """The id of the project's experiment, which is made if it is missing. Safe in two processes at once."""
+        with translated(self._settings, f"looking for the experiment of {project.name}"):
+            found = self._client.get_experiment_by_name(project.name)
+            if found is None:
+                found = self._make_experiment(project)
+        if found.lifecycle_stage == "deleted":
+            raise TrackingUnavailable(
+                f"the MLflow experiment {project.name!r} was deleted",
+                hint=f"'mlflow experiments restore --experiment-id {found.experiment_id}' brings it back",
+            )
+        return str(found.experiment_id)
+
+    def find(self, reference: str) -> str:
+        """The run id behind an id, a unique beginning of an id, or a run name.
+
+        Raises:
+            UsageError: with the nearest ids and names when there is none, or with the ids when there are several.
+        """
+        if re.fullmatch(r"[0-9a-f]{32}", reference) and self._exists(reference):
+            return reference
+        matches: list[MlflowRun] = []
+        if re.fullmatch(r"[0-9a-f]{4,31}", reference):
+            matches = list(self._search(f"attributes.run_id LIKE '{reference}%'"))
+        if not matches and "'" not in reference and '"' not in reference:
+            matches = list(self._search(f"attributes.run_name = '{reference}'"))
+        if len(matches) == 1:
+            return str(matches[0].info.run_id)
+        if matches:
+            ids = ", ".join(run.info.run_id[:12] for run in matches[:5])
+            raise UsageError(f"{len(matches)} runs are meant by {reference!r}", hint=f"say which: {ids}")
+        raise UsageError(f"no run {reference!r}", hint=self._nearest(reference))
+
+    def data_version(self, run_id: str) -> DataVersion:
+        """The data that a run (id, unique beginning of an id, or name) was trained on; a parent's for its children.
+
+        Raises:
+            UsageError: when there is no such run, with the nearest ids.
+            DataUnavailable: when that run names no data.
+        """
+        return data_version(self._artifact_text(self.find(run_id), "data/version.json"))
+
+    def split(self, run_id: str) -> dict[str, object]:
+        """The split that a run used: `train`, `validation`, `test` (start, end, rows, positives) and `leakage`."""
+        value = json.loads(self._artifact_text(self.find(run_id), "data/split.json"))
+        assert isinstance(value, dict)
+        return value
+
+    def link(self, run_id: str) -> str:
+        """The run's page, relative to the address of the MLflow UI: `#/experiments/<id>/runs/<id>`."""
+        info = self._get(run_id).info
+        return f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
+
+    def download(self, run_id: str, artifact_path: str) -> Path:
+        """An artifact (or folder of artifacts) as local path; do not write to it. Raises DataUnavailable."""
+        run = self.find(run_id)
+        kept = self._settings.folder("downloads", run)
+        with translated(self._settings, f"fetching {artifact_path} of run {run}"):
+            from mlflow.exceptions import MlflowException
+
+            try:
+                path = Path(self._client.download_artifacts(run, artifact_path, str(kept)))
+            except (OSError, MlflowException) as error:
+                if not self._has_artifact(run, artifact_path):
+                    raise DataUnavailable(f"run {run} has no artifact {artifact_path}") from error
+                raise
+        return path
+
+    def end_abandoned(self, project: Project) -> int:
+        """End (KILLED) the runs of this project whose process on this machine is gone; returns how many.
+
+        A process is told from a later one with the same id by its start time and the machine's boot.
+        """
+        running = "attributes.status = 'RUNNING'"
+        gone = [run for run in self._search(running, [self.experiment_id(project)]) if _is_gone(run.data.tags)]
+        for run in gone:
+            with translated(self._settings, f"ending the abandoned run {run.info.run_id}"):
+                self._client.set_tag(run.info.run_id, "fullcircle.failure", "its process ended without ending the run")
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        return len(gone)
+
+    def _make_experiment(self, project: Project) -> Experiment:
+        from mlflow.exceptions import MlflowException
+
+        root = artifact_root(self._settings)
+        about = f"{project.purpose}\n\nOwner: {project.owner}".strip()
+        tags = {"fullcircle.project": project.name, "mlflow.note.content": about}
+        try:
+            made = self._client.create_experiment(
+                project.name, artifact_location=(root / project.name).as_uri() if root else None, tags=tags
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
+                raise
+            found = self._client.get_experiment_by_name(project.name)
+            assert found is not None, "it exists already"
+            return found
+        return self._client.get_experiment(made)
+
+    def _get(self, run_id: str) -> MlflowRun:
+        with translated(self._settings, f"reading run {run_id}"):
+            return self._client.get_run(run_id)
+
+    def _exists(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        with translated(self._settings, f"reading run {run_id}"):
+            try:
+                self._client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return False
+                raise
+        return True
+
+    def _search(self, where: str, experiments: list[str] | None = None, limit: int = 10_000) -> Iterator[MlflowRun]:
+        """Runs that fit, newest first, a page at a time."""
+        with translated(self._settings, "searching runs"):
+            experiments = experiments or [e.experiment_id for e in self._client.search_experiments()]
+            token: str | None = None
+            while limit > 0:
+                page = self._client.search_runs(experiments, where, max_results=min(limit, 500), page_token=token)
+                yield from page
+                limit -= len(page)
+                token = page.token
+                if not token:
+                    return
+
+    def _nearest(self, reference: str) -> str:
+        words: dict[str, str] = {}
+        for run in self._search("", limit=1000):
+            words.setdefault(run.info.run_id, run.info.run_id)
+            words.setdefault(run.info.run_name or "", run.info.run_name or "")
+        near = difflib.get_close_matches(reference, [word for word in words if word], n=3, cutoff=0.3)
+        return f"the nearest are {', '.join(near)}" if near else "there are no runs yet"
+
+    def _has_artifact(self, run_id: str, artifact_path: str) -> bool:
+        folder = artifact_path.rpartition("/")[0]
+        return any(each.path == artifact_path for each in self._client.list_artifacts(run_id, folder or None))
+
+    def _artifact_text(self, run_id: str, artifact_path: str) -> str:
+        """The artifact of the run, or of its parent: a retrain keeps its data once for all its candidates."""
+        try:
+            return self.download(run_id, artifact_path).read_text(encoding="utf-8")
+        except DataUnavailable:
+            parent = self._get(run_id).data.tags.get("mlflow.parentRunId")
+            if parent is None:
+                raise
+        return self._artifact_text(parent, artifact_path)
+
+
+def _origin_tags(origin: Provenance) -> dict[str, str]:
+    tags = {
+        "mlflow.user": user(),
+        "mlflow.source.name": program(),
+        "mlflow.source.type": "LOCAL",
+        "fullcircle.environment": origin.environment,
+        "fullcircle.host": host(),
+        "fullcircle.pid": str(os.getpid()),
+        "fullcircle.process": process_mark(os.getpid()),
+    }
+    if origin.commit:
+        tags |= {"mlflow.source.git.commit": origin.commit, "mlflow.source.git.dirty": str(origin.dirty).lower()}
+    if origin.branch:
+        tags["mlflow.source.git.branch"] = origin.branch
+    return tags
+
+
+def _ref(run_id: str, origin: Provenance) -> RunRef:
+    return RunRef(
+        run_id=run_id,
+        framework="",
+        seed=0,
+        commit=origin.commit,
+        dirty=origin.dirty,
+        environment=origin.environment,
+    )
+
+
+def _is_gone(tags: Mapping[str, str]) -> bool:
+    pid = tags.get("fullcircle.pid", "")
+    if tags.get("fullcircle.host") != host() or not pid.isdigit():
+        return False
+    return process_mark(int(pid)) != tags.get("fullcircle.process")

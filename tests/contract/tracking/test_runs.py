@@ -1,0 +1,205 @@
+"""Runs on a real MLflow: what a reviewer finds there, and what is left when a run goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from fullcircle.core.dataset import DataVersion, Split
+from fullcircle.core.errors import DataUnavailable, TrackingUnavailable, UsageError
+from fullcircle.core.models import EpochMetrics, Evaluation, Interval
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.runs import Tracker
+
+
+@pytest.fixture
+def client(settings: Settings, tracker: Tracker) -> mlflow.MlflowClient:
+    tracker.prepare()
+    return mlflow.MlflowClient(settings.tracking_uri)
+
+
+def epoch(number: int) -> EpochMetrics:
+    return EpochMetrics(
+        epoch=number, train_loss=1 / number, validation_loss=2 / number, validation_auc=0.6, seconds=0.1
+    )
+
+
+def test_a_finished_run_answers_what_data_what_code_and_how_good(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, version: DataVersion, split: Split
+) -> None:
+    with tracker.start(project, name="retrain", kind="retrain") as parent:
+        parent.data(version, split)
+        with tracker.start(project, name="torch", kind="candidate", parent=parent.id, tags={"a": "b"}) as run:
+            run.params({"epochs": 3, "extra": {"hidden": (128, 64)}})
+            for number in (1, 2, 3):
+                run.epoch(epoch(number))
+            metrics = {"roc_auc": Interval(value=0.7, low=0.6, high=0.8)}
+            run.evaluation(
+                Evaluation(framework="torch", rows=9, positives=3, metrics=metrics, slices=(), reliability=()), "test"
+            )
+            run.note("# Good")
+
+    found = client.get_run(run.id)
+    tags = found.data.tags
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"epochs": "3", "extra.hidden": "(128, 64)"}
+    assert {"test_roc_auc": 0.7, "test_roc_auc_low": 0.6, "test_rows": 9.0}.items() <= found.data.metrics.items()
+    assert [point.step for point in client.get_metric_history(run.id, "train_loss")] == [1, 2, 3]
+    assert "system/cpu_utilization_percentage" in found.data.metrics
+    assert (tags["mlflow.parentRunId"], tags["mlflow.runName"], tags["a"]) == (parent.id, "torch", "b")
+    assert (tags["mlflow.note.content"], tags["fullcircle.kind"]) == ("# Good", "candidate")
+    assert client.get_run(parent.id).inputs.dataset_inputs[0].dataset.digest == version.digest
+    assert (tracker.download(run.id, "environment/requirements.txt").read_text().count("mlflow==")) == 1
+    assert tracker.link(run.id) == f"#/experiments/{found.info.experiment_id}/runs/{run.id}"
+    assert Path(found.info.artifact_uri.removeprefix("file://")).is_relative_to(tracker._settings.home)
+
+
+def test_the_data_of_a_run_comes_back_by_id_prefix_name_and_from_a_child(
+    tracker: Tracker, project: Project, version: DataVersion, split: Split
+) -> None:
+    with tracker.start(project, name=f"retrain of {project.name}", kind="retrain") as parent:
+        parent.data(version, split)
+        with tracker.start(project, name="torch", kind="candidate", parent=parent.id) as run:
+            pass
+    for reference in (parent.id, parent.id[:12], f"retrain of {project.name}", run.id):
+        assert tracker.data_version(reference) == version
+    assert tracker.split(run.id)["test"]["rows"] == 10
+    assert tracker.download(parent.id, f"data/{project.name}.dvc").read_text() == version.pointer
+
+
+def test_a_run_without_data_and_a_run_that_does_not_exist_say_so(tracker: Tracker, project: Project) -> None:
+    name = f"bare-{project.name}"
+    with tracker.start(project, name=name, kind="candidate") as run:
+        pass
+    with pytest.raises(DataUnavailable, match=f"run {run.id} has no artifact data/version.json"):
+        tracker.data_version(run.id)
+    with pytest.raises(UsageError, match=f"no run 'bear-{project.name}'; the nearest are {name}"):
+        tracker.data_version(f"bear-{project.name}")
+    with pytest.raises(UsageError, match="no run \"x' OR "):  # a quote must not reach MLflow's filter
+        tracker.find("x' OR attributes.run_id != '")
+
+
+def test_a_name_that_several_runs_have_is_refused_with_their_ids(tracker: Tracker, project: Project) -> None:
+    runs = [tracker.start(project, name=f"twice-{project.name}", kind="candidate") for _ in range(2)]
+    for run in runs:
+        run.end()
+    with pytest.raises(UsageError, match="2 runs are meant") as refusal:
+        tracker.find(f"twice-{project.name}")
+    assert all(run.id[:12] in str(refusal.value) for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("no rows"), "FAILED"), (KeyboardInterrupt(), "KILLED")], ids=["failed", "killed"]
+)
+def test_a_run_that_ends_badly_says_how(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, error: BaseException, status: str
+) -> None:
+    with pytest.raises(type(error)), tracker.start(project, name="bad", kind="candidate") as run:
+        run.epoch(epoch(1))
+        raise error
+    found = client.get_run(run.id)
+    assert found.info.status == status
+    assert found.data.tags["fullcircle.failure"].startswith(type(error).__name__)
+    assert found.data.metrics["train_loss"] == 1.0
+
+
+def test_appending_leaves_the_status_alone(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="no"), tracker.start(project, name="bad", kind="candidate") as run:
+        raise ValueError("no")
+    report = tmp_path / "report.html"
+    report.write_text("<p>drift</p>")
+    with tracker.append(run.id) as more:
+        more.file(report, "reports")
+        more.metrics({"drifted_share": 0.5}, step=4)
+    assert client.get_run(run.id).info.status == "FAILED"
+    assert client.get_run(run.id).data.metrics["drifted_share"] == 0.5
+    assert tracker.download(run.id, "reports/report.html").read_text() == "<p>drift</p>"
+
+
+def test_a_changed_parameter_is_refused_in_one_line(tracker: Tracker, project: Project) -> None:
+    with tracker.start(project, name="p", kind="candidate") as run:
+        run.params({"epochs": 3})
+        with pytest.raises(UsageError, match=f"MLflow refused logging parameters of run {run.id}"):
+            run.params({"epochs": 4})
+
+
+def test_uncommitted_changes_are_kept_with_the_run(tracker: Tracker, project: Project, tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    (tmp_path / "project.py").write_text("learning_rate = 1\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    (tmp_path / "project.py").write_text("learning_rate = 2\n")
+    (tmp_path / "new.py").write_text("hidden = 64\n")
+    (tmp_path / ".env").write_text("PASSWORD=x\n")
+    with tracker.start(project, name="dirty", kind="candidate") as run:
+        ref = run.ref("torch", 13)
+    patch = tracker.download(run.id, "code/uncommitted.diff").read_text()
+    assert (ref.commit, ref.dirty, ref.framework, ref.seed) == (git("rev-parse", "HEAD").strip(), True, "torch", 13)
+    assert "+learning_rate = 2" in patch
+    assert "+hidden = 64" in patch
+    assert "PASSWORD" not in patch
+
+
+def test_runs_of_a_killed_process_are_ended_and_those_of_a_living_one_are_not(
+    tracker: Tracker, project: Project, settings: Settings, client: mlflow.MlflowClient
+) -> None:
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from fullcircle.core.project import *
+        from fullcircle.core.settings import Settings
+        from fullcircle.core.models import EpochMetrics
+        from fullcircle.tracking.runs import Tracker
+        project = Project(name={project.name!r}, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
+                          time="t", row_id="i", torch=print, folder=Path({str(project.folder)!r}))
+        run = Tracker(Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})).start(project, name="k", kind="c")
+        run.metrics({{"before": 1.0}})
+        print(run.id, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed = done.stdout.strip()
+    with tracker.start(project, name="alive", kind="candidate") as alive:
+        assert tracker.end_abandoned(project) == 1
+        assert client.get_run(alive.id).info.status == "RUNNING"
+    assert client.get_run(killed).info.status == "KILLED"
+    assert client.get_run(killed).data.metrics["before"] == 1.0
+    assert tracker.end_abandoned(project) == 0
+
+
+def test_a_tracker_does_nothing_before_it_is_asked(tmp_path: Path) -> None:
+    Tracker(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")}))
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_server_that_is_not_there_is_named(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    uri = "http://user:secret@127.0.0.1:9"
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri})
+    with pytest.raises(TrackingUnavailable, match="MLflow at http://127.0.0.1:9 failed while connecting") as failure:
+        Tracker(settings).experiment_id(project)
+    assert "secret" not in str(failure.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_cannot_be_written_is_one_line(project: Project, tmp_path: Path) -> None:
+    from fullcircle.core.errors import HomeUnwritable
+
+    tmp_path.chmod(0o500)
+    with pytest.raises(HomeUnwritable, match="cannot write to FULLCIRCLE_HOME"):
+        Tracker(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})).experiment_id(project)
