@@ -1,0 +1,126 @@
+"""A new project is complete, loads, keeps its own contract's shape, and never overwrites anything."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fullcircle.core.errors import FullcircleError, UsageError
+from fullcircle.core.loading import load_project, project_names
+from fullcircle.core.project import Category, Number
+from fullcircle.core.statistics import roc_auc
+from fullcircle.scaffold.new import create
+from fullcircle.scaffold.tickets import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    return create("my-project", tmp_path)
+
+
+def test_a_new_project_loads_by_its_name(made: Path) -> None:
+    project = load_project("my-project", made.parent)
+    assert (project.name, project.folder) == ("my-project", made)
+    assert project.frameworks == ("torch", "keras")
+    assert (made.parent / project.runbook).is_file()
+
+
+def test_a_new_project_has_one_partition_a_month_with_the_columns_that_it_declares(made: Path) -> None:
+    project = load_project("my-project", made.parent)
+    assert [path.stem for path in sorted(project.partitions.glob("*.parquet"))] == list(MONTHS)
+    for path in project.partitions.glob("*.parquet"):
+        rows = pd.read_parquet(path)
+        declared = {column.name for column in project.columns} | {project.target.name, project.time, project.row_id}
+        assert set(rows.columns) == declared
+        assert str(rows[project.time].dtype) == "datetime64[us, UTC]"
+        assert rows[project.time].dt.strftime("%Y-%m").unique().tolist() == [path.stem]
+        assert rows[project.time].is_monotonic_increasing
+        assert rows[project.row_id].is_unique
+        assert rows[project.target.name].isin([0, 1]).all()
+
+
+def test_the_example_data_keeps_the_contract_of_the_example_project(made: Path) -> None:
+    project = load_project("my-project", made.parent)
+    rows = pd.concat(map(tickets, MONTHS))
+    for column in project.columns:
+        values = rows[column.name]
+        assert column.nullable or values.notna().all()
+        match column:
+            case Category(known=tuple() as known):
+                assert set(values) <= set(known)
+            case Number(low=low, high=high):
+                assert values.min() >= (-np.inf if low is None else low)
+                assert values.max() <= (np.inf if high is None else high)
+    assert (set(CHANNELS), set(PLANS)) == (set(rows["channel"]), set(rows["plan"]))
+
+
+def test_the_example_data_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    digests = []
+    for name in ("first", "second"):
+        files = sorted((create(name, tmp_path) / "data").iterdir())
+        digests.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+    assert digests[0] == digests[1]
+
+
+def test_the_world_of_the_example_changes_in_the_fifth_month() -> None:
+    before, after = tickets("2024-04"), tickets(LAUNCH)
+    assert LAUNCHED_TOPIC not in set(before["topic"])
+    assert (after["topic"] == LAUNCHED_TOPIC).mean() > 0.3
+    assert after["missed"].mean() - before["missed"].mean() > 0.1
+
+
+def test_the_column_that_is_the_answer_is_marked_as_known_only_afterwards(made: Path) -> None:
+    project = load_project("my-project", made.parent)
+    rows = tickets(MONTHS[0])
+    assert roc_auc(rows["missed"].to_numpy(), rows["minutes_to_answer"].to_numpy()) == 1.0
+    assert "minutes_to_answer" not in {column.name for column in project.inputs}
+
+
+def test_the_model_functions_give_one_logit_a_row(made: Path) -> None:
+    torch = pytest.importorskip("torch")
+    project = load_project("my-project", made.parent)
+    assert project.torch is not None
+    assert project.torch(19, project.training.extra)(torch.zeros(3, 19)).shape == (3, 1)
+
+
+def test_what_stands_there_already_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(UsageError, match="exists already"):
+        create("mine", tmp_path)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["", "My-Project", "../elsewhere", "7days", "a b", "a/b", "x" * 64, "name\n"])
+def test_a_name_that_no_project_may_have_is_refused_and_nothing_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="lower-case letters"):
+        create(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_gives_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FullcircleError, match=r"cannot make .*my-project"):
+        create("my-project", tmp_path / "file")
+
+
+def test_what_a_kill_left_half_made_is_no_project_and_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / ".my-project.unfinished" / "data").mkdir(parents=True)
+    assert project_names(tmp_path) == []
+    create("my-project", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["my-project"]
+
+
+def test_the_project_file_is_as_tidy_as_our_own_code(made: Path, repository: Path) -> None:
+    ruff = Path(sys.executable).with_name("ruff")
+    for words in (["check"], ["format", "--check"]):
+        config = str(repository / "pyproject.toml")
+        done = subprocess.run(
+            [ruff, *words, "--no-cache", "--config", config, made / "project.py"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
