@@ -1,0 +1,133 @@
+"""The baseline: logistic regression. Start with the simplest viable model, and keep it to be compared with."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fullcircle.core.errors import TrainingFailed
+from fullcircle.core.models import Arrays, EpochMetrics, OnEpoch
+from fullcircle.core.project import ModelFunction, Training
+from fullcircle.training import checkpoints as files
+from fullcircle.training.checkpoints import Checkpoint
+from fullcircle.training.onnx_file import OPSET, settle
+from fullcircle.training.parameters import for_framework
+from fullcircle.training.weighting import Weights, log_loss, roc_auc, sigmoid, weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PENALTY = 1.0
+"""Weight of the squared coefficients beside the summed log loss: only guards against separable columns."""
+
+
+class BaselineTrainer:
+    """Fits a logistic regression (`core.models.Trainer`); one epoch, and the project's model function is not called."""
+
+    framework = "baseline"
+
+    def fit(
+        self, build: ModelFunction | None, arrays: Arrays, params: Training, *, checkpoints: Path, on_epoch: OnEpoch
+    ) -> BaselineFitted:
+        """Fit by L-BFGS from zero, so no seed is drawn.
+
+        Raises:
+            TrainingFailed: one class alone in the training rows, or no finite solution.
+            HomeUnwritable: no checkpoint can be written.
+        """
+        params = for_framework(params, self.framework)
+        class_weights = weights(arrays.y_train, balanced=params.class_weights)
+        mark = files.fingerprint(self.framework, f"logistic regression, penalty {PENALTY}", params, arrays)
+        found = files.load(checkpoints, mark)
+        if found is None:
+            start = time.perf_counter()
+            coefficients, train_loss = _solve(arrays, class_weights)
+            metrics = _metrics(coefficients, train_loss, arrays, class_weights, start)
+            best = {"coefficients": coefficients}
+            found = Checkpoint(fingerprint=mark, state={}, best=best, history=(metrics,))
+            files.save(checkpoints, found)
+        for epoch in found.history:
+            on_epoch(epoch)
+        return BaselineFitted(found.best["coefficients"], class_weights.shift, tuple(found.history))
+
+
+class BaselineFitted:
+    """A fitted logistic regression (`core.models.Fitted`). `coefficients`: (features + 1,), the intercept last."""
+
+    framework = "baseline"
+
+    def __init__(self, coefficients: NDArray[np.float64], shift: float, history: tuple[EpochMetrics, ...]) -> None:
+        self.history = history
+        self.best_epoch = 1
+        self.coefficients = coefficients.astype(np.float32)
+        self.coefficients[-1] = coefficients[-1] - shift
+
+    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of the positive class, float32 (rows,)."""
+        return sigmoid(_logits(self.coefficients, features))
+
+    def save_onnx(self, path: Path) -> None:
+        """Write it as a graph in one file: `features` (rows, features) to `probability` (rows, 1)."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        inputs = len(self.coefficients) - 1
+        graph = helper.make_graph(
+            [
+                helper.make_node("Gemm", ["features", "coefficients", "intercept"], ["logit"]),
+                helper.make_node("Sigmoid", ["logit"], ["probability"]),
+            ],
+            "logistic_regression",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", inputs])],
+            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows", 1])],
+            [
+                numpy_helper.from_array(self.coefficients[:-1].reshape(-1, 1), "coefficients"),
+                numpy_helper.from_array(self.coefficients[-1:], "intercept"),
+            ],
+        )
+        settle(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), path)
+
+
+def _logits(coefficients: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
+    logits: NDArray[np.float32] = features @ coefficients[:-1] + coefficients[-1]
+    return logits
+
+
+def _solve(arrays: Arrays, class_weights: Weights) -> tuple[NDArray[np.float64], float]:
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    x, y = arrays.x_train, arrays.y_train.astype(np.float64)
+    row_weights = class_weights.rows(arrays.y_train).astype(np.float64)
+    total = row_weights.sum()
+
+    def loss(coefficients: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logit = (x @ coefficients[:-1].astype(np.float32)).astype(np.float64) + coefficients[-1]
+        value = (row_weights * (np.logaddexp(0.0, logit) - y * logit)).sum()
+        residual = row_weights * (expit(logit) - y)
+        slope = np.append(residual.astype(np.float32) @ x, residual.sum()).astype(np.float64)
+        slope[:-1] += PENALTY * coefficients[:-1]
+        value += 0.5 * PENALTY * float(coefficients[:-1] @ coefficients[:-1])
+        return float(value / total), slope / total
+
+    # The products are in float32, so a finer tolerance would chase rounding.
+    options = {"maxiter": 200, "gtol": 1e-4, "ftol": 1e-7}
+    found: Any = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
+    if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
+        raise TrainingFailed("baseline: the loss of epoch 1 is not finite", hint="look for huge values in the columns")
+    return np.asarray(found.x, dtype=np.float64), float(found.fun)
+
+
+def _metrics(
+    coefficients: NDArray[np.float64], train_loss: float, arrays: Arrays, class_weights: Weights, start: float
+) -> EpochMetrics:
+    logits = _logits(coefficients.astype(np.float32), arrays.x_validation)
+    return EpochMetrics(
+        epoch=1,
+        train_loss=train_loss,
+        validation_loss=log_loss(logits, arrays.y_validation, class_weights.rows(arrays.y_validation)),
+        validation_auc=roc_auc(logits, arrays.y_validation),
+        seconds=time.perf_counter() - start,
+    )
