@@ -1,19 +1,19 @@
 """The one error tree. Every error says what failed, for which id, why, and what to do next.
 
-    FullcircleError                exit code 1
-    |-- UsageError                 exit code 2: wrong words on the command line, an unknown name
-    |   |-- ProjectNotFound        no such project folder, or it does not load
-    |   `-- ProjectInvalid         a field of project.py is wrong: which, what it must be, what it is
-    |-- HomeUnwritable             FULLCIRCLE_HOME is read-only or full
-    |-- DataUnavailable            rows, a data version or one of its blobs cannot be had
-    |-- ContractViolated           a batch breaks the data contract (carries the table of violations)
-    |-- LeakageFound               a split would let the answer, or the future, into training
-    |-- TrainingFailed             a trainer could not produce a finite model
-    |-- ExportFailed               the one graph could not be built, or differs from the native model
-    |-- TrackingUnavailable        MLflow's store or the registry does not answer
-    |-- ModelUnavailable           no such version or alias, or its graph does not load or match its digest
-    |-- BadRequest                 a prediction request that names no answer: which field and why
-    `-- ServiceUnavailable         a local server (Prefect, MLflow UI, inference) did not come up
+FullcircleError                exit code 1
+|-- UsageError                 exit code 2: wrong words on the command line, an unknown name
+|   |-- ProjectNotFound        no such project folder, or it does not load
+|   `-- ProjectInvalid         a field of project.py is wrong: which, what it must be, what it is
+|-- HomeUnwritable             FULLCIRCLE_HOME is read-only or full
+|-- DataUnavailable            rows, a data version or one of its blobs cannot be had
+|-- ContractViolated           a batch breaks the data contract (carries the table of violations)
+|-- LeakageFound               a split would let the answer, or the future, into training
+|-- TrainingFailed             a trainer could not produce a finite model
+|-- ExportFailed               the one graph could not be built, or differs from the native model
+|-- TrackingUnavailable        MLflow's store or the registry does not answer
+|-- ModelUnavailable           no such version or alias, or its graph does not load or match its digest
+|-- BadRequest                 a prediction request that names no answer: which field and why
+`-- ServiceUnavailable         a local server (Prefect, MLflow UI, inference) did not come up
 """
 
 from __future__ import annotations

@@ -25,12 +25,16 @@ def load_project(name: str, root: Path | None = None) -> Project:
             return dataclasses.replace(_execute(folder / "project.py"), folder=folder)
     near = difflib.get_close_matches(name, project_names(root), n=3, cutoff=0.4)
     hint = f"did you mean {', '.join(near)}?" if near else f"'fullcircle new {name}' makes one"
-    raise ProjectNotFound(f"no project {name!r}: neither {name}/project.py nor projects/{name}/project.py in {root}", hint=hint)
+    raise ProjectNotFound(
+        f"no project {name!r}: neither {name}/project.py nor projects/{name}/project.py in {root}", hint=hint
+    )
 
 
 def project_names(root: Path) -> list[str]:
     """The names of the projects that `load_project` would find below `root`."""
-    return sorted({path.parent.name for pattern in ("*/project.py", "projects/*/project.py") for path in root.glob(pattern)})
+    return sorted(
+        {path.parent.name for pattern in ("*/project.py", "projects/*/project.py") for path in root.glob(pattern)}
+    )
 
 
 def _execute(path: Path) -> Project:
@@ -44,8 +48,12 @@ def _execute(path: Path) -> Project:
     except FullcircleError:
         raise
     except Exception as error:
-        raise ProjectNotFound(f"{path} does not load ({type(error).__name__}: {error})", hint="mend that file") from error
+        raise ProjectNotFound(
+            f"{path} does not load ({type(error).__name__}: {error})", hint="mend that file"
+        ) from error
     project = getattr(module, "project", None)
     if not isinstance(project, Project):
-        raise ProjectNotFound(f"{path} has no value 'project = Project(...)'", hint="see 'fullcircle new' for an example")
+        raise ProjectNotFound(
+            f"{path} has no value 'project = Project(...)'", hint="see 'fullcircle new' for an example"
+        )
     return project

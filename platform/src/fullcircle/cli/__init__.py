@@ -1,0 +1,110 @@
+"""The command line, thin: words in, a use case of loop/ called, a table or JSON out.
+
+Nothing heavy is imported here or when `--help` is shown; each command imports what it needs when it runs.
+Exit codes: 0 fine, 1 the check failed, 2 wrong usage, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from fullcircle.core.errors import FullcircleError
+from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies
+
+SECTIONS = {
+    "demo": "fullcircle.cli.projects",
+    "new": "fullcircle.cli.projects",
+    "run": "fullcircle.cli.projects",
+    "replay": "fullcircle.cli.projects",
+    "data": "fullcircle.cli.data",
+    "serve": "fullcircle.cli.operate",
+    "ui": "fullcircle.cli.operate",
+    "watch": "fullcircle.cli.operate",
+    "rollback": "fullcircle.cli.operate",
+    "incidents": "fullcircle.cli.operate",
+    "status": "fullcircle.cli.operate",
+    "schedule": "fullcircle.cli.operate",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the circle, not of the alphabet."""
+        return list(SECTIONS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module. None for an unknown name, which click answers with the nearest."""
+        if cmd_name not in SECTIONS:
+            return None
+        import importlib
+
+        command = getattr(importlib.import_module(SECTIONS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: fullcircle new my-project && fullcircle run my-project",
+)
+@click.version_option(package_name="fullcircle", message="%(prog)s %(version)s")
+def fullcircle() -> None:
+    """Experiment tracking that closes the whole circle.
+
+    Version, check, split, train, judge, explain, export, release, serve, watch, decide - and retrain.
+    All that is written lives under FULLCIRCLE_HOME (default .fullcircle/); no telemetry leaves this machine.
+    """
+
+
+def main() -> None:
+    """Run the command line; one clear line for an error, never a traceback for what a user can mend."""
+    quiet_dependencies()
+    try:
+        fullcircle.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        sys.exit(_say("stopped", "what was finished is kept; the same command goes on from there", 130))
+    except KeyboardInterrupt:
+        sys.exit(_say("stopped", "what was finished is kept; the same command goes on from there", 130))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except FullcircleError as error:
+        sys.exit(_say(error.what, error.hint, error.exit_code, error))
+    except Exception as error:
+        if (disk := _disk_trouble(error)) is None:
+            raise
+        refused = home_unwritable(Settings.from_env().home, disk)
+        sys.exit(_say(refused.what, refused.hint, refused.exit_code))
+
+
+def _say(what: str, hint: str, code: int, error: FullcircleError | None = None) -> int:
+    kind = type(error).__name__ if error else "fullcircle"
+    click.echo(f"{kind}: {what}", err=True)
+    if hint:
+        click.echo(f"  -> {hint}", err=True)
+    return code
+
+
+def _disk_trouble(error: BaseException | None) -> OSError | None:
+    """The full or read-only disk behind an exception, however deep a library wrapped it."""
+    import errno
+
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            return error
+        text = str(error)
+        if "disk is full" in text:
+            return OSError(errno.ENOSPC, "No space left on device")
+        if "readonly database" in text or "unable to open database file" in text:
+            return OSError(errno.EROFS, "Read-only")
+        error = error.__cause__ or error.__context__
+    return None

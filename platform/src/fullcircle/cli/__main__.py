@@ -1,0 +1,5 @@
+"""`python -m fullcircle.cli` is `fullcircle`."""
+
+from fullcircle.cli import main
+
+main()

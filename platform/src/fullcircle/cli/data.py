@@ -1,0 +1,88 @@
+"""Commands on data: check a batch, list versions, restore a run's data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Check, list and restore data versions."""
+
+
+@data.command(epilog="Example: fullcircle data check flights --file new-batch.parquet")
+@click.argument("project")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Parquet batch; default: the project's partitions.",
+)
+def check(project: str, file: Path | None) -> None:
+    """Hold a batch against the project's data contract. Exit code 1 and a table when it is violated."""
+    import pandas as pd
+
+    from fullcircle.cli.tables import refusals_shown
+    from fullcircle.cli.terminal import consoles
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.data.contract import enforce
+    from fullcircle.data.partitions import load, partitions
+
+    loaded, settings = load_project(project), Settings.from_env()
+    rows = pd.read_parquet(file) if file else load(partitions(loaded), loaded)
+    with refusals_shown(consoles(False)[1]):
+        enforce(loaded, rows, settings.folder("quarantine", loaded.name))
+    click.echo(f"{len(rows):,} rows keep the contract of {loaded.name}")
+
+
+@data.command("list", epilog="Example: fullcircle data list flights")
+@click.argument("project")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+def list_versions(project: str, as_json: bool) -> None:
+    """The data version behind each registered model version."""
+    from rich.table import Table
+
+    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.runs import Tracker
+
+    settings = Settings.from_env()
+    registry, tracker = Registry(settings), Tracker(settings)
+    versions = registry.versions(load_project(project).name)
+    found = [(version, tracker.data_version(version.run_id)) for version in versions]
+    if as_json:
+        print_json([{"version": version.version, "run_id": version.run_id, "data": known} for version, known in found])
+        return
+    table = Table("model", "run", "data version", "rows", "from", "to")
+    for version, known in found:
+        span = (f"{known.start:%Y-%m-%d}", f"{known.end:%Y-%m-%d}")
+        table.add_row(version.version, version.run_id[:12], known.digest[:16], f"{known.rows:,}", *span)
+    consoles(False)[0].print(table)
+
+
+@data.command(epilog="Example: fullcircle data restore 4f1c0b2a --into restored/")
+@click.argument("run")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="An empty or new folder; default: restored-<run>.",
+)
+def restore(run: str, into: Path | None) -> None:
+    """Bring back exactly the bytes that a run learned from, into an empty folder.
+
+    RUN is an MLflow run id or the beginning of one. Says which hash differs when they cannot come back.
+    """
+    from fullcircle.core.settings import Settings
+    from fullcircle.data.versions import Versions
+    from fullcircle.tracking.runs import Tracker
+
+    settings = Settings.from_env()
+    version = Tracker(settings).data_version(run)
+    folder = into or Path(f"restored-{run[:12]}")
+    files = Versions(settings).restore(version, folder)
+    click.echo(f"restored {len(files)} files, {version.rows:,} rows, digest {version.digest} into {folder}/")

@@ -1,0 +1,145 @@
+"""Commands for whoever operates a project: serve, ui, watch, rollback, incidents, status, schedule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+
+
+@click.command(epilog="Example: fullcircle serve flights --port 8080")
+@click.argument("project")
+@click.option("--host", default=None, help="Address to listen on (default: FULLCIRCLE_HOST or 127.0.0.1).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=None, help="Port (default: FULLCIRCLE_SERVE_PORT or 8080)."
+)
+def serve(project: str, host: str | None, port: int | None) -> None:
+    """Serve the champion: Open Inference Protocol v2 and MLflow's /invocations.
+
+    Follows the champion alias without a restart; every answered row goes to the durable prediction log.
+    """
+    from fullcircle.core.settings import Settings
+    from fullcircle.serving.server import serve as run_server
+
+    settings = Settings.from_env()
+    settings.check_writable()
+    run_server(project, settings, host=host or settings.host, port=settings.serve_port if port is None else port)
+
+
+@click.command(epilog="Example: fullcircle ui")
+def ui() -> None:
+    """Start the MLflow UI and the Prefect UI on loopback, until Ctrl-C."""
+    from fullcircle.core.settings import Settings
+    from fullcircle.orchestration.ui import ui as run_ui
+
+    run_ui(Settings.from_env())
+
+
+@click.command(epilog="Example: fullcircle watch flights --start 2013-04-01 --end 2013-05-01")
+@click.argument("project")
+@click.option(
+    "--start", metavar="DATE", help="First UTC moment of the window (default: the project's window before --end)."
+)
+@click.option("--end", metavar="DATE", help="First UTC moment after the window (default: now).")
+@JSON
+def watch(project: str, start: str | None, end: str | None, as_json: bool) -> None:
+    """Judge a window of predictions: drift, quality, performance; page on-call; decide.
+
+    Exit code 1 when the window has an incident.
+    """
+    from datetime import UTC, datetime
+
+    from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.watch import watch as watch_window
+
+    loaded, settings = load_project(project), Settings.from_env()
+    settings.check_writable()
+    until = parse_time(end) or datetime.now(UTC)
+    since = parse_time(start) or until - loaded.watch.window
+    results, progress = consoles(as_json)
+    with shown(progress):
+        seen = watch_window(loaded, settings, since, until)
+    if as_json:
+        print_json(
+            {"health": seen.health, "incidents": seen.incidents, "decision": seen.decision, "report": seen.report}
+        )
+    else:
+        results.print(f"{type(seen.decision).__name__}: {seen.decision.reason}")
+        results.print(f"report: {seen.report}")
+    raise click.exceptions.Exit(1 if seen.incidents else 0)
+
+
+@click.command(epilog="Example: fullcircle rollback flights --reason 'complaints since noon'")
+@click.argument("project")
+@click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the release.")
+def rollback(project: str, reason: str) -> None:
+    """Give the traffic back to the previous champion, after loading it successfully."""
+    import getpass
+
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.release import rollback as roll_back
+
+    settings = Settings.from_env()
+    settings.check_writable()
+    made = roll_back(load_project(project), settings, reason=reason, decided_by=getpass.getuser())
+    click.echo(f"{made.project}: version {made.version} serves again, version {made.previous} is the previous one")
+
+
+@click.command(epilog="Example: fullcircle incidents flights --json")
+@click.argument("project")
+@JSON
+def incidents(project: str, as_json: bool) -> None:
+    """The project's incidents, open ones first. Exit code 1 while one is open."""
+    from fullcircle.cli.tables import incidents_table
+    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.overview import all_incidents
+
+    rows = all_incidents(load_project(project), Settings.from_env())
+    if as_json:
+        print_json(rows)
+    else:
+        consoles(False)[0].print(incidents_table(rows))
+    raise click.exceptions.Exit(1 if any(row["resolved"] is None for row in rows) else 0)
+
+
+@click.command(epilog="Example: fullcircle status flights")
+@click.argument("project")
+@JSON
+def status(project: str, as_json: bool) -> None:
+    """Who serves since when and why, what came before, and what is open."""
+    from fullcircle.cli.tables import print_overview
+    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.overview import overview
+
+    found = overview(load_project(project), Settings.from_env())
+    if as_json:
+        print_json(found)
+    else:
+        print_overview(consoles(False)[0], found)
+
+
+@click.command(epilog="Example: fullcircle schedule flights")
+@click.argument("project")
+@JSON
+def schedule(project: str, as_json: bool) -> None:
+    """Create the cron deployments, the drift automation and the limit of one retrain at a time (Prefect)."""
+    from fullcircle.cli.terminal import print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.orchestration.schedule import schedule_and_tell
+
+    loaded = load_project(project)
+    made = schedule_and_tell(loaded.name, Settings.from_env(), Path.cwd())
+    if as_json:
+        print_json(made.as_json())
+    else:
+        click.echo(made.text())

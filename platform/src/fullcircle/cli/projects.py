@@ -1,0 +1,103 @@
+"""Commands that make and run a project: demo, new, run, replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: fullcircle demo --fresh")
+@click.option(
+    "--fresh", is_flag=True, help="Start over: forget runs, models, predictions and incidents (data stays cached)."
+)
+@click.option("--months", type=click.IntRange(1, 9), default=None, help="Replay only the first so many months.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
+def demo(fresh: bool, months: int | None, as_json: bool) -> None:
+    """The whole circle on the 336,776 flights that left New York in 2013.
+
+    Prepares the data (DVC), trains on January to March, releases, then lives through April to December.
+    Stopped or killed, the next call goes on from what was finished.
+    """
+    from fullcircle.cli.tables import refusals_shown, show_replay
+    from fullcircle.cli.terminal import consoles, print_json, shown
+    from fullcircle.core.settings import Settings
+    from fullcircle.orchestration.demo import run_demo
+
+    results, progress = consoles(as_json)
+    with refusals_shown(progress), shown(progress):
+        outcome = run_demo(Settings.from_env(), Path.cwd(), fresh=fresh, months=months)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        show_replay(results, outcome)
+
+
+@click.command(epilog="Example: fullcircle new my-project && fullcircle run my-project")
+@click.argument("name")
+def new(name: str) -> None:
+    """Make a project: a commented project.py, a small generated data set, a README."""
+    from fullcircle.scaffold.new import create
+
+    folder = create(name, Path.cwd())
+    click.echo(f"made {folder.relative_to(Path.cwd())}/ with project.py, data/ and README.md")
+    click.echo(f"next: fullcircle run {name}")
+
+
+@click.command(epilog="Example: fullcircle run flights --until 2013-04-01")
+@click.argument("project")
+@click.option("--until", metavar="DATE", help="Learn only from rows before this UTC date (default: all).")
+@click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the release.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
+def run(project: str, until: str | None, reason: str, as_json: bool) -> None:
+    """The circle once: check, version, split, train, judge, explain, export, register, release.
+
+    Exit code 1 when the data contract, the leakage check or a stage failed; the champion then stays as it was.
+    """
+    import getpass
+
+    from fullcircle.cli.tables import print_retrain, refusals_shown
+    from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.retrain import retrain
+
+    settings, loaded = Settings.from_env(), load_project(project)
+    settings.check_writable()
+    results, progress = consoles(as_json)
+    with refusals_shown(progress), shown(progress):
+        result = retrain(loaded, settings, until=parse_time(until), reason=reason, decided_by=getpass.getuser())
+    if as_json:
+        print_json(result)
+    else:
+        print_retrain(results, result)
+
+
+@click.command(epilog="Example: fullcircle replay flights --months 2 --sample 0.1")
+@click.argument("project")
+@click.option("--months", type=click.IntRange(min=1), default=None, help="Replay only the first so many months.")
+@click.option(
+    "--sample",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Share of each month's rows to send.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
+def replay(project: str, months: int | None, sample: float, as_json: bool) -> None:
+    """Train on the first three months, release, then live through the following ones over HTTP.
+
+    Runs as a Prefect flow, on a server of its own unless PREFECT_API_URL is set.
+    """
+    from fullcircle.cli.tables import refusals_shown, show_replay
+    from fullcircle.cli.terminal import consoles, print_json, shown
+    from fullcircle.core.settings import Settings
+    from fullcircle.orchestration.demo import run_replay
+
+    results, progress = consoles(as_json)
+    with refusals_shown(progress), shown(progress):
+        outcome = run_replay(project, Settings.from_env(), Path.cwd(), months=months, sample=sample)
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        show_replay(results, outcome)

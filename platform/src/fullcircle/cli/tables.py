@@ -1,0 +1,106 @@
+"""Results as tables on a terminal (rich)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from fullcircle.core.errors import ContractViolated, LeakageFound
+
+if TYPE_CHECKING:
+    from fullcircle.loop.retrain import RetrainResult
+    from fullcircle.orchestration.demo import ReplayOutcome
+
+
+@contextlib.contextmanager
+def refusals_shown(console: Console) -> Iterator[None]:
+    """A batch or a split that is refused in this block is shown as a table before its error line."""
+    try:
+        yield
+    except ContractViolated as refused:
+        table = Table("column", "rule", "rows", "example row ids", title="Violations of the data contract")
+        for broken in refused.report.violations:
+            table.add_row(broken.column, broken.rule, f"{broken.count:,}", ", ".join(broken.examples))
+        console.print(table)
+        raise
+    except LeakageFound as refused:
+        table = Table("kind", "column", "what was found", title="Leaks")
+        for leak in refused.report.leaks:
+            table.add_row(leak.kind, leak.column, leak.detail)
+        console.print(table)
+        raise
+
+
+def print_retrain(console: Console, result: RetrainResult) -> None:
+    """The candidates beside each other, the verdict, and what to do next."""
+    table = Table(title=f"{result.project}: candidates on the same test rows", title_justify="left")
+    table.add_column("candidate")
+    for name in ("ROC AUC", "log loss", "Brier", "calibration error"):
+        table.add_column(name, justify="right")
+    for framework, evaluation in result.evaluations.items():
+        figures = (evaluation.metrics.get(key) for key in ("roc_auc", "log_loss", "brier", "calibration_error"))
+        mark = " *" if framework == result.winner else ""
+        table.add_row(framework + mark, *(str(figure) if figure else "" for figure in figures))
+    console.print(table)
+    console.print(f"[bold]{result.verdict.outcome}[/]: {result.winner}, version {result.version.version}")
+    for reason in result.verdict.reasons:
+        console.print(f"  - {reason}", highlight=False)
+    console.print(f"data version {result.data.digest}, run {result.winner_run_id}", highlight=False)
+    console.print(f"next: fullcircle serve {result.project}   fullcircle ui", highlight=False)
+
+
+def show_replay(console: Console, outcome: ReplayOutcome) -> None:
+    """The table of months, the page that on-call got, the report, and the next commands."""
+    from fullcircle.loop.table import months_table
+
+    console.print(months_table(outcome.result.rows))
+    gain = outcome.result.gain
+    console.print(
+        f"mean ROC AUC: the circle [bold]{outcome.mean_champion:.4f}[/], never retrained {outcome.mean_frozen:.4f} "
+        f"([bold green]{gain:+.4f}[/]) with {outcome.result.retrains} retrains",
+        highlight=False,
+    )
+    if outcome.page:
+        body = str(outcome.page.get("message", ""))
+        console.print(Panel(body, title=f"what on-call got: {outcome.page.get('title', '')}", title_align="left"))
+    console.print(f"report: [bold]{outcome.report}[/]", highlight=False, soft_wrap=True)
+    console.print("next:")
+    for command, what in (
+        ("fullcircle ui", "MLflow UI and Prefect UI with links to the runs"),
+        (f"fullcircle serve {outcome.result.project}", "serve the champion over HTTP"),
+        ("fullcircle new my-project", "a project of your own"),
+    ):
+        console.print(f"  [bold]{command:<28}[/] {what}", highlight=False)
+
+
+def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Incidents, one a line."""
+    table = Table("id", "severity", "what", "since", "last seen", "resolved", "top columns")
+    for row in rows:
+        resolved = f"{row['resolved']:%Y-%m-%d}" if row["resolved"] else "[bold red]open[/]"
+        dates = (f"{row['since']:%Y-%m-%d}", f"{row['seen']:%Y-%m-%d}", resolved)
+        table.add_row(str(row["id"]), row["severity"], row["title"], *dates, ", ".join(row["columns"][:3]))
+    return table
+
+
+def print_overview(console: Console, found: Mapping[str, Any]) -> None:
+    """Who serves, what was released and decided, and what is open."""
+    for alias, version in found["aliases"].items():
+        auc = f", test ROC AUC {float(version['test_roc_auc']):.4f}" if version["test_roc_auc"] else ""
+        line = f"[bold]{alias:<11}[/] version {version['version']} ({version['framework']}{auc})"
+        console.print(line, highlight=False)
+    if not found["aliases"]:
+        console.print(f"{found['project']} has no champion yet; 'fullcircle run {found['project']}' trains one")
+    if found["unfinished_releases"]:
+        console.print(f"[yellow]{found['unfinished_releases']} releases were cut short; the next run finishes them[/]")
+    table = Table("released", "version", "before", "by", "reason")
+    for made in found["releases"]:
+        table.add_row(f"{made['at']:%Y-%m-%d}", made["version"], made["previous"] or "-", made["by"], made["reason"])
+    console.print(table)
+    if found["open_incidents"]:
+        console.print(incidents_table(found["open_incidents"]))

@@ -1,0 +1,117 @@
+"""What long work looks like on a terminal: finished stages as lines, the running one as a bar (rich)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fullcircle.core.models import EpochMetrics
+
+
+class TerminalProgress:
+    """A line for each stage, with the seconds since the start, and one live bar below.
+
+    Where the output is no terminal (a log, CI) the bar is left out and epochs are lines.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=32),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[TerminalProgress]:
+        """Show the bars while the block runs."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with self._bars:
+            yield self
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Print the stage and what it came to."""
+        seconds = time.monotonic() - self._started
+        self._console.print(f"[dim]{seconds:6.1f}s[/] [bold cyan]{name:<24}[/] {detail}", highlight=False)
+
+    def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
+        """Move the trainer's bar."""
+        detail = f"validation loss {metrics.validation_loss:.4f}, AUC {metrics.validation_auc:.4f}"
+        self._bar(f"train {framework}", metrics.epoch, epochs, detail)
+        if not self._console.is_terminal:
+            self._console.print(f"        {framework} epoch {metrics.epoch}/{epochs}: {detail}", highlight=False)
+
+    def advance(self, name: str, done: int, total: int) -> None:
+        """Move the stage's bar; it goes when it is full."""
+        self._bar(name, done, total, f"{done:,} of {total:,}")
+
+    def note(self, text: str) -> None:
+        """Print the note, set back."""
+        self._console.print(f"        [yellow]{text}[/]", highlight=False)
+
+    def _bar(self, name: str, done: int, total: int, detail: str) -> None:
+        if name.startswith("train "):
+            for other in [key for key in self._tasks if key.startswith("train ") and key != name]:
+                self._bars.remove_task(self._tasks.pop(other))
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, detail=detail)
+        self._bars.update(self._tasks[name], completed=done, total=total, detail=detail)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(name))
+
+
+@contextlib.contextmanager
+def shown(console: Console) -> Iterator[None]:
+    """Long work in this block shows its progress on the console."""
+    from fullcircle.loop.progress import shown_by
+
+    with TerminalProgress(console).live() as view, shown_by(view):
+        yield
+
+
+def consoles(as_json: bool) -> tuple[Console, Console]:
+    """(for results, for progress): with --json, standard output carries the JSON alone."""
+    return Console(quiet=as_json), Console(stderr=as_json)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output; times as ISO 8601."""
+    print(json.dumps(value, default=_plain, indent=2))
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """An ISO date or time as UTC. Raises UsageError saying what was expected."""
+    from datetime import UTC
+
+    from fullcircle.core.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"a time must look like 2013-04-01 or 2013-04-01T12:00, got {text!r}") from error
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def _plain(value: object) -> object:
+    import dataclasses
+
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,177 @@
+"""The best candidate becomes a challenger: one graph, judged, explained and registered with its model card."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from fullcircle.core.models import Candidate, ModelVersion, Verdict
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.candidates import Champion, Prepared, Trained, stable_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fullcircle.core.dataset import DataVersion, Split
+    from fullcircle.explain.shap_values import Explanation
+
+REFERENCE_ROWS = 10_000
+REFERENCE = "reference/reference.parquet"
+"""Artifact of a challenger's run: a sample of its training rows with its own answers. Windows are held against it."""
+
+
+def export_winner(project: Project, settings: Settings, winner: Trained, prepared: Prepared) -> Candidate:
+    """The one graph from raw row to prediction, with its parity to the native model, latency and size."""
+    from fullcircle.export.candidate import measure
+    from fullcircle.export.graph import export
+
+    path = settings.folder("exports", winner.run_id) / "model.onnx"
+    export(prepared.preprocessor, winner.fitted, path)
+    candidate = measure(
+        project, path, prepared.preprocessor, winner.fitted, prepared.frames.test, reference=winner.probability
+    )
+    detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, p99 {candidate.p99_ms:.3f} ms"
+    progress.current().stage("export the one graph", detail)
+    return candidate
+
+
+def judge_winner(
+    project: Project,
+    settings: Settings,
+    trained: Sequence[Trained],
+    winner: Trained,
+    candidate: Candidate,
+    champion: Champion | None,
+    prepared: Prepared,
+) -> Verdict:
+    """The gate's verdict on the test rows, with the plots and figures kept in the winner's run."""
+    from fullcircle.evaluation.gate import judge
+    from fullcircle.evaluation.plots import comparison_plot, reliability_plot
+    from fullcircle.tracking.runs import Tracker
+
+    baseline = next(one for one in trained if one.framework == "baseline")
+    verdict = judge(
+        project,
+        prepared.frames.test,
+        challenger=winner.probability,
+        baseline=baseline.probability,
+        champion=champion.probability if champion else None,
+        champion_version=champion.version.version if champion else None,
+        evaluation=winner.evaluation,
+        candidate=candidate,
+    )
+    progress.current().stage("judge", f"{verdict.outcome}: {verdict.reasons[0]}")
+    run = Tracker(settings).append(winner.run_id)
+    evaluations = {one.framework: one.evaluation for one in trained}
+    with TemporaryDirectory() as folder:
+        for name, plot in (("reliability.png", reliability_plot), ("comparison.png", comparison_plot)):
+            plot(evaluations, Path(folder) / name)
+            run.file(Path(folder) / name, "plots")
+    run.json(dataclasses.asdict(verdict), "gate/verdict.json")
+    run.metrics({"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms})
+    return verdict
+
+
+def explain_winner(
+    project: Project, settings: Settings, winner: Trained, candidate: Candidate, prepared: Prepared
+) -> Path:
+    """SHAP values of the graph on raw columns, with a summary plot and two waterfalls. Returns the summary's path."""
+    from fullcircle.explain.plots import summary_plot, waterfall
+    from fullcircle.explain.shap_values import explain
+    from fullcircle.graph.session import Graph
+    from fullcircle.tracking.runs import Tracker
+
+    seed = stable_seed(project.name, winner.run_id)
+    explanation = explain(
+        Graph.load(candidate.graph, digest=candidate.digest),
+        project,
+        prepared.frames.train.sample(min(1000, len(prepared.frames.train)), random_state=seed),
+        prepared.frames.test,
+        seed=seed,
+    )
+    folder = candidate.graph.parent
+    run = Tracker(settings).append(winner.run_id)
+    summary = folder / "shap_summary.png"
+    summary_plot(explanation, summary)
+    run.file(summary, "explanation")
+    total = explanation.values.sum(axis=1)
+    for name, index in (("waterfall_highest.png", int(total.argmax())), ("waterfall_lowest.png", int(total.argmin()))):
+        waterfall(explanation, index, folder / name)
+        run.file(folder / name, "explanation")
+    strength = abs(explanation.values).mean(axis=0)
+    order = strength.argsort()[::-1]
+    run.json({explanation.columns[i]: float(strength[i]) for i in order}, "explanation/mean_abs_shap.json")
+    _values_table(explanation).to_parquet(folder / "shap_values.parquet")
+    run.file(folder / "shap_values.parquet", "explanation")
+    progress.current().stage("explain", f"strongest: {', '.join(explanation.columns[i] for i in order[:3])}")
+    return summary
+
+
+def register_winner(
+    project: Project,
+    settings: Settings,
+    winner: Trained,
+    candidate: Candidate,
+    verdict: Verdict,
+    prepared: Prepared,
+    learned_from: tuple[DataVersion, Split],
+) -> ModelVersion:
+    """Register the graph as a model version with its signature, its model card and its reference rows."""
+    from fullcircle.tracking.card import model_card
+    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.runs import Tracker
+
+    data, split = learned_from
+    run = Tracker(settings).append(winner.run_id)
+    ref = run.ref(winner.framework, project.training.seed)
+    card = model_card(project, ref, data, split, {winner.framework: winner.evaluation}, verdict, candidate)
+    run.text(card, "model_card.md")
+    run.note(card)
+    run.file(_reference(project, winner, candidate, prepared), "reference")
+    auc = winner.evaluation.metrics["roc_auc"]
+    version = Registry(settings).register(
+        project,
+        run,
+        candidate.graph,
+        digest=candidate.digest,
+        example=prepared.frames.test[[column.name for column in project.inputs]].head(3),
+        card=card,
+        tags={
+            "fullcircle.framework": winner.framework,
+            "fullcircle.data.digest": data.digest,
+            "fullcircle.test_roc_auc": repr(auc.value),
+            "fullcircle.verdict": str(verdict.outcome),
+            "fullcircle.reasons": " | ".join(verdict.reasons)[:4900],
+        },
+    )
+    progress.current().stage("register", f"version {version.version}, digest {version.digest[:12]}")
+    return version
+
+
+def _reference(project: Project, winner: Trained, candidate: Candidate, prepared: Prepared) -> Path:
+    from fullcircle.core.rows import raw_frame
+    from fullcircle.graph.session import Graph
+
+    train = prepared.frames.train
+    rows = train.sample(
+        min(REFERENCE_ROWS, len(train)), random_state=stable_seed(project.name, "reference")
+    ).sort_index()
+    frame = raw_frame(rows, project.inputs)
+    frame["probability"] = Graph.load(candidate.graph)(rows)
+    frame[project.row_id] = rows[project.row_id]
+    path = candidate.graph.parent / "reference.parquet"
+    frame.to_parquet(path, index=False)
+    return path
+
+
+def _values_table(explanation: Explanation) -> pd.DataFrame:
+    import pandas as pd
+
+    table = pd.DataFrame(explanation.values, columns=list(explanation.columns))
+    table.insert(0, "row_id", list(explanation.row_ids))
+    return table

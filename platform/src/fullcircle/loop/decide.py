@@ -1,0 +1,71 @@
+"""What to do about a window's health. Pure: health, policy and state in, a decision out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fullcircle.core.health import Decision, Health, Keep, PolicyState, Retrain, Rollback
+from fullcircle.core.project import Policy
+
+
+def decide(health: Health, policy: Policy, state: PolicyState) -> Decision:
+    """Roll back when the previous champion is credibly better, retrain when worth its cost, else keep.
+
+    Order of the questions: is there enough to judge; would the previous champion do better (undoing is cheaper
+    than training); has realised performance fallen, or, while no labels are known, has the window drifted; is
+    there budget, and has the cooldown passed.
+    """
+    if not health.enough_rows:
+        return Keep(reason=f"only {health.window.rows} rows: too few to judge")
+    if rollback := _rollback(health, policy, state):
+        return rollback
+    why = _why_retrain(health, policy)
+    if why is None:
+        return Keep(reason=_all_is_well(health))
+    if refusal := _refusal(health.window.end, policy, state):
+        return Keep(reason=f"{why}, but {refusal}")
+    return Retrain(reason=why)
+
+
+def _rollback(health: Health, policy: Policy, state: PolicyState) -> Rollback | None:
+    gain = health.performance.previous_gain if health.performance else None
+    if gain is None or state.previous_version is None or gain.low <= policy.rollback_margin:
+        return None
+    reason = f"version {state.previous_version} has a ROC AUC {gain} higher on the same {_rows(health)} labelled rows"
+    return Rollback(to=state.previous_version, reason=reason)
+
+
+def _why_retrain(health: Health, policy: Policy) -> str | None:
+    performance = health.performance
+    if performance is None:
+        # Without labels drift is the best evidence there is; with labels it is a hint, and performance decides.
+        if health.is_drifted:
+            return f"{len(health.drifted)} of {len(health.columns)} columns drifted and no labels are known yet"
+        return None
+    drop = health.drop()
+    if drop is not None and drop > policy.tolerated_drop:
+        return (
+            f"realised ROC AUC {performance.roc_auc} is {drop:.3f} below the {performance.expected_auc:.3f} "
+            f"measured at release (tolerated: {policy.tolerated_drop})"
+        )
+    return None
+
+
+def _refusal(now: datetime, policy: Policy, state: PolicyState) -> str | None:
+    recent = [at for at in state.retrains if now - policy.budget_window < at <= now]
+    if len(recent) >= policy.max_retrains:
+        return f"the budget of {policy.max_retrains} retrains in {policy.budget_window.days} days is spent"
+    if recent and now - max(recent) < policy.cooldown:
+        return f"the last retrain was {(now - max(recent)).days} days ago (cooldown: {policy.cooldown.days})"
+    return None
+
+
+def _all_is_well(health: Health) -> str:
+    drop = health.drop()
+    if health.performance is None or drop is None:
+        return f"{len(health.drifted)} of {len(health.columns)} columns drifted; no labels to say that it matters"
+    return f"realised ROC AUC {health.performance.roc_auc.value:.3f} is within tolerance"
+
+
+def _rows(health: Health) -> int:
+    return health.performance.rows if health.performance else 0

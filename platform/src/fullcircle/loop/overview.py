@@ -1,0 +1,80 @@
+"""What an operator asks first: who serves since when and why, what came before, what is open, what was decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+
+if TYPE_CHECKING:
+    from fullcircle.store.decisions import DecisionRow
+    from fullcircle.store.releases import ReleaseRow
+
+
+def overview(project: Project, settings: Settings) -> dict[str, Any]:
+    """Aliases, releases, decisions and open incidents of a project, as plain values."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.decisions import Decisions
+    from fullcircle.store.releases import Releases
+    from fullcircle.tracking.registry import Registry
+
+    registry, database = Registry(settings), Database(settings)
+    aliases = {alias: registry.alias(project.name, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
+    return {
+        "project": project.name,
+        "aliases": {alias: _version(version) for alias, version in aliases.items() if version},
+        "releases": [_release(row) for row in Releases(database).history(project.name)],
+        "unfinished_releases": len(Releases(database).pending(project.name)),
+        "decisions": [_decision(row) for row in Decisions(database).all(project.name)],
+        "open_incidents": [row for row in all_incidents(project, settings) if row["resolved"] is None],
+    }
+
+
+def all_incidents(project: Project, settings: Settings) -> list[dict[str, Any]]:
+    """Every incident of a project, open ones first, then the newest."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.incidents import Incidents
+
+    rows = [
+        {
+            "id": row.id,
+            "cause": row.incident.cause,
+            "severity": str(row.incident.severity),
+            "title": row.incident.title,
+            "since": row.incident.since,
+            "seen": row.incident.seen,
+            "resolved": row.resolved,
+            "columns": list(row.incident.columns),
+            "links": dict(row.incident.links),
+        }
+        for row in Incidents(Database(settings)).all(project.name)
+    ]
+    newest_first = sorted(rows, key=lambda row: row["since"], reverse=True)
+    return sorted(newest_first, key=lambda row: row["resolved"] is not None)
+
+
+def _version(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "run_id": version.run_id,
+        "digest": version.digest,
+        "framework": version.tags.get("fullcircle.framework"),
+        "test_roc_auc": version.tags.get("fullcircle.test_roc_auc"),
+    }
+
+
+def _release(row: ReleaseRow) -> dict[str, Any]:
+    made = row.release
+    return {
+        "version": made.version,
+        "previous": made.previous,
+        "at": made.at,
+        "reason": made.reason,
+        "by": made.decided_by,
+    }
+
+
+def _decision(row: DecisionRow) -> dict[str, Any]:
+    return {"window": row.window, "decision": type(row.decision).__name__.lower(), "reason": row.decision.reason}

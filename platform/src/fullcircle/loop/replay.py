@@ -1,0 +1,274 @@
+"""Replay a year: train on its first months, release, then live through the rest month by month.
+
+Each month is sent over HTTP to the running server in the order of time, its labels arrive, the window is watched,
+on-call is paged, and what was decided is done. What is finished is in the store: a killed replay goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.errors import UsageError
+from fullcircle.core.health import Keep, Retrain, Rollback
+from fullcircle.core.models import CHAMPION, ModelVersion
+from fullcircle.core.processes import free_port
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.release import recover, rollback
+from fullcircle.loop.retrain import retrain
+from fullcircle.loop.steps import Step, plain
+from fullcircle.loop.watch import WatchResult, watch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fullcircle.data.partitions import Partition
+    from fullcircle.serving.client import Client
+    from fullcircle.store.windows import Windows
+
+FIRST_MONTHS = 3
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayResult:
+    """What a replay came to: one row a month (see `_row`), in the order of time."""
+
+    project: str
+    rows: tuple[Row, ...]
+    frozen_version: str
+    retrains: int
+
+    @property
+    def gain(self) -> float:
+        """Mean ROC AUC of the circle's champion minus the mean of the model that was never retrained."""
+        return mean_auc(self.rows, "auc_champion") - mean_auc(self.rows, "auc_frozen")
+
+
+def replay(
+    project: Project,
+    settings: Settings,
+    *,
+    step: Step = plain,
+    months: int | None = None,
+    sample: float = 1.0,
+) -> ReplayResult:
+    """Train on the first three months, release, then replay the following ones (all, or the first `months`).
+
+    Args:
+        sample: share of each month's rows that is sent, for quick looks; drawn by row id, so it is stable.
+
+    Raises:
+        UsageError: when there are too few partitions.
+        FullcircleError: what a stage raises; what was finished before stays, and the next replay goes on from it.
+    """
+    from fullcircle.data.partitions import partitions
+    from fullcircle.serving.client import Client
+    from fullcircle.serving.launch import service
+    from fullcircle.store.database import Database
+    from fullcircle.store.windows import Windows
+
+    parts = partitions(project)
+    if len(parts) <= FIRST_MONTHS:
+        raise UsageError(
+            f"{project.name} has {len(parts)} monthly partitions; a replay needs {FIRST_MONTHS + 1} or more"
+        )
+    step("recover what was cut short", recover, project, settings)
+    frozen = _first_champion(project, settings, start_of(parts[FIRST_MONTHS].month), step)
+    windows = Windows(Database(settings))
+    ahead = parts[FIRST_MONTHS : FIRST_MONTHS + months if months else None]
+    if any(not _done(windows, project, part) for part in ahead):
+        # A port of its own: the replay must not send a year of flights to whatever answers at the usual one.
+        port = free_port(settings.host)
+        url = f"http://{settings.host}:{port}"
+        with service(project, settings, port=port), Client(url, project) as client:
+            for number, part in enumerate(ahead, start=1):
+                progress.current().advance("replay", number - 1, len(ahead))
+                if not _done(windows, project, part):
+                    _live_through(project, settings, part, client, frozen, step, sample)
+            progress.current().advance("replay", len(ahead), len(ahead))
+    rows = tuple(row for part in ahead if (row := windows.get(project.name, part.month)))
+    return ReplayResult(
+        project=project.name,
+        rows=rows,
+        frozen_version=frozen.version,
+        retrains=sum(1 for row in rows if row["retrained"]),
+    )
+
+
+def start_of(month: str) -> datetime:
+    """The first moment of a partition's month, UTC."""
+    return datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+
+
+def end_of(month: str) -> datetime:
+    """The first moment after a partition's month, UTC."""
+    first = start_of(month)
+    return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+
+
+def _first_champion(project: Project, settings: Settings, until: datetime, step: Step) -> ModelVersion:
+    """The model that the replay starts with and that is never retrained: the project's first release."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.releases import Releases
+    from fullcircle.tracking.registry import Registry
+
+    registry, releases = Registry(settings), Releases(Database(settings))
+    if not releases.history(project.name):
+        result = retrain(project, settings, until=until, reason="first model", decided_by="replay", step=step)
+        if not result.promoted:
+            raise UsageError(
+                f"the first model of {project.name} did not pass its gates ({'; '.join(result.verdict.reasons)})",
+                hint="a replay needs a first champion: mend the model or its gates",
+            )
+    return registry.version(project.name, releases.history(project.name)[0].release.version)
+
+
+def _live_through(
+    project: Project,
+    settings: Settings,
+    part: Partition,
+    client: Client,
+    frozen: ModelVersion,
+    step: Step,
+    sample: float,
+) -> None:
+    """One month: send its rows, let the labels arrive, watch, decide, act, and write the month down."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.windows import Windows
+
+    windows = Windows(Database(settings))
+    start, end = start_of(part.month), end_of(part.month)
+    row = windows.get(project.name, part.month)
+    if row is None:
+        serving = _serving(project, settings)
+        client.wait_for(serving.version, timeout_s=60.0)
+        rows = step(f"{part.month}: send the rows", send_month, project, settings, part, client, sample)
+        step(f"{part.month}: labels arrive", send_labels, project, rows, client)
+        seen = watch(project, settings, start, end, step=step)
+        row = _row(project, settings, part, seen, serving, frozen)
+        windows.record(project.name, part.month, at=end, row=row)
+    acted = _act(project, settings, row, end, step)
+    windows.record(project.name, part.month, at=end, row={**row, **acted, "done": True})
+
+
+def send_month(project: Project, settings: Settings, part: Partition, client: Client, sample: float) -> pd.DataFrame:
+    """Send the month's rows that were not answered yet, in the order of time. Returns all of the month's rows."""
+    from fullcircle.data.partitions import load
+    from fullcircle.predictions.reader import logged_row_ids
+
+    rows = _sampled(load([part], project), project, sample)
+    logged = logged_row_ids(settings.folder("predictions", project.name), start_of(part.month), end_of(part.month))
+    unsent = rows[~rows[project.row_id].isin(logged)]
+    progress.current().stage("serve", f"{part.month}: {len(unsent):,} rows over HTTP")
+    for begin in range(0, len(unsent), 5000):
+        client.predict(unsent.iloc[begin : begin + 5000])
+        progress.current().advance(f"serve {part.month}", min(begin + 5000, len(unsent)), len(unsent))
+    return rows
+
+
+def send_labels(project: Project, rows: pd.DataFrame, client: Client) -> None:
+    """The month's outcomes become known: send them as labels."""
+    client.labels(rows[project.row_id].tolist(), rows[project.target.name].astype(int).tolist())
+
+
+def _sampled(rows: pd.DataFrame, project: Project, share: float) -> pd.DataFrame:
+    if share >= 1.0:
+        return rows
+    import pandas as pd
+
+    hashed = pd.util.hash_array(rows[project.row_id].to_numpy(dtype=object)) % 10_000
+    return rows[hashed < share * 10_000]
+
+
+def _act(project: Project, settings: Settings, row: Row, end: datetime, step: Step) -> dict[str, Any]:
+    """Do what was decided, once: a release that a killed replay already made at this month's end is not made again."""
+    if row["decision"] == "keep":
+        return {"retrained": False, "promoted": False, "verdict": None}
+    done = _released_at(project, settings, end)
+    if row["decision"] == "rollback":
+        if not done:
+            step("roll back", rollback, project, settings, reason=row["reason"], decided_by="replay", at=end)
+        return {"retrained": False, "promoted": False, "verdict": None}
+    if done:
+        return {"retrained": True, "promoted": True, "verdict": "promote", "released": done}
+    result = retrain(project, settings, until=end, reason=row["reason"], decided_by="replay", step=step)
+    return {
+        "retrained": True,
+        "promoted": result.promoted,
+        "verdict": str(result.verdict.outcome),
+        "verdict_reasons": list(result.verdict.reasons),
+        "released": result.version.version if result.promoted else None,
+    }
+
+
+def _released_at(project: Project, settings: Settings, at: datetime) -> str | None:
+    from fullcircle.store.database import Database
+    from fullcircle.store.releases import Releases
+
+    made = [row.release for row in Releases(Database(settings)).history(project.name)]
+    return next((release.version for release in made if release.at == at), None)
+
+
+def _serving(project: Project, settings: Settings) -> ModelVersion:
+    from fullcircle.tracking.registry import Registry
+
+    return Registry(settings).version(project.name, CHAMPION)
+
+
+def _row(
+    project: Project,
+    settings: Settings,
+    part: Partition,
+    seen: WatchResult,
+    serving: ModelVersion,
+    frozen: ModelVersion,
+) -> dict[str, Any]:
+    """One month as the table and the report show it (see loop/report.py for the keys)."""
+    from fullcircle.graph.session import Graph
+    from fullcircle.monitoring.performance import performance
+    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.runs import Tracker
+
+    labelled = seen.rows[seen.rows["label"].notna()]
+    labels = labelled["label"].to_numpy()
+    answers = Graph.load(Registry(settings).graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
+    never = performance(labels, answers, expected_auc=None, previous=None, seed=0) if answers is not None else None
+    realised = seen.health.performance
+    return {
+        "month": part.month,
+        "rows": seen.window.rows,
+        "late_share": float(labels.mean()) if len(labels) else None,
+        "auc_frozen": never.roc_auc.value if never else None,
+        "auc_champion": realised.roc_auc.value if realised else None,
+        "auc_champion_low": realised.roc_auc.low if realised else None,
+        "auc_champion_high": realised.roc_auc.high if realised else None,
+        "drifted": list(seen.health.drifted),
+        "drifted_share": seen.health.drifted_share,
+        "drift": {c.column: c.distance / max(c.threshold, 1e-12) for c in seen.health.columns},
+        "decision": {Retrain: "retrain", Rollback: "rollback", Keep: "keep"}[type(seen.decision)],
+        "reason": seen.decision.reason,
+        "serving": serving.version,
+        "incidents": [incident.title for incident in seen.incidents],
+        "retrained": False,
+        "promoted": False,
+        "verdict": None,
+        "run_url": Tracker(settings).link(serving.run_id),
+        "report_url": seen.report_url,
+        "done": False,
+    }
+
+
+def _done(windows: Windows, project: Project, part: Partition) -> bool:
+    row = windows.get(project.name, part.month)
+    return row is not None and bool(row.get("done"))
+
+
+def mean_auc(rows: Sequence[Row], key: str) -> float:
+    """Mean of one AUC column over the months that have it; NaN when none has."""
+    values = [row[key] for row in rows if row[key] is not None]
+    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,189 @@
+"""One retrain, the first half of the circle in its order: from checking the rows to releasing the challenger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fullcircle.core.models import CHALLENGER, CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.candidates import Champion, Prepared, Trained, best, load_champion, prepare, train
+from fullcircle.loop.challenger import explain_winner, export_winner, judge_winner, register_winner
+from fullcircle.loop.release import recover, release
+from fullcircle.loop.steps import Step, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fullcircle.core.dataset import DataVersion, Split, SplitFrames
+    from fullcircle.tracking.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainResult:
+    """What a retrain came to.
+
+    Attributes:
+        run_id: the parent run, under which each candidate has its own.
+        evaluations: framework -> how it did on the test rows, the baseline and the champion included.
+        version: the challenger as registered; it is the champion when `promoted`.
+    """
+
+    project: str
+    run_id: str
+    winner_run_id: str
+    data: DataVersion
+    evaluations: dict[str, Evaluation]
+    winner: str
+    candidate: Candidate
+    verdict: Verdict
+    version: ModelVersion
+    promoted: bool
+
+
+def retrain(
+    project: Project,
+    settings: Settings,
+    *,
+    until: datetime | None = None,
+    reason: str = "asked for",
+    decided_by: str = "someone",
+    step: Step = plain,
+) -> RetrainResult:
+    """Train a challenger on the data before `until` and release it when the gate says so.
+
+    Raises:
+        ContractViolated: the data breaks the contract; nothing was trained, the batch is kept aside.
+        LeakageFound: the split would let the answer or the future in; nothing was trained.
+        TrainingFailed, ExportFailed, TrackingUnavailable: the champion stays as it was.
+    """
+    from fullcircle.tracking.runs import Tracker
+
+    tracker = Tracker(settings)
+    now = until or datetime.now(UTC)
+    step("clean up after killed runs", _clean_up, project, settings)
+    rows = step("check the data contract", checked_rows, project, settings, until)
+    data = step("version the data", version_data, project, settings, until)
+    split, frames = step("split by time", split_rows, project, rows, now)
+    name = f"retrain on data before {until:%Y-%m-%d}" if until else f"retrain {now:%Y-%m-%d %H:%M}"
+    with tracker.start(project, name=name, kind="retrain", tags={"fullcircle.reason": reason}) as parent:
+        parent.data(data, split)
+        prepared = step("preprocess", prepare, project, frames)
+        champion = step("load the champion", load_champion, project, settings, frames.test)
+        trained = [
+            step(
+                f"train {framework}", train, project, settings, framework, prepared, champion, (data, split), parent.id
+            )
+            for framework in ("baseline", *project.frameworks)
+        ]
+        winner = best(trained)
+        candidate = step("export the one graph", export_winner, project, settings, winner, prepared)
+        verdict = step("judge", judge_winner, project, settings, trained, winner, candidate, champion, prepared)
+        step("explain", explain_winner, project, settings, winner, candidate, prepared)
+        version = step(
+            "register", register_winner, project, settings, winner, candidate, verdict, prepared, (data, split)
+        )
+        promoted = step("release", _release, project, settings, version, verdict, champion, reason, decided_by, now)
+        _conclude(parent, winner, verdict, version, promoted)
+    return RetrainResult(
+        project=project.name,
+        run_id=parent.id,
+        winner_run_id=winner.run_id,
+        data=data,
+        evaluations=_evaluations(trained, champion, prepared, project),
+        winner=winner.framework,
+        candidate=candidate,
+        verdict=verdict,
+        version=version,
+        promoted=promoted,
+    )
+
+
+def checked_rows(project: Project, settings: Settings, until: datetime | None) -> pd.DataFrame:
+    """The rows before `until`, checked against the data contract. Raises ContractViolated."""
+    from fullcircle.data.contract import enforce
+    from fullcircle.data.partitions import load, partitions
+
+    rows = load(partitions(project, until), project, until=until)
+    progress.current().stage("check the data contract", f"{len(rows):,} rows")
+    enforce(project, rows, settings.folder("quarantine", project.name))
+    return rows
+
+
+def version_data(project: Project, settings: Settings, until: datetime | None) -> DataVersion:
+    """The partitions before `until` as a data version, pushed to the DVC remote."""
+    from fullcircle.data.partitions import partitions
+    from fullcircle.data.versions import Versions
+
+    data = Versions(settings).commit(project, partitions(project, until))
+    progress.current().stage("version the data", f"{data.digest[:12]}, {len(data.files)} partitions")
+    return data
+
+
+def split_rows(project: Project, rows: pd.DataFrame, now: datetime) -> tuple[Split, SplitFrames]:
+    """Train, validation and test rows in the order of time. Raises LeakageFound."""
+    from fullcircle.data.splits import split
+
+    made, frames = split(project, rows, now=now)
+    counts = f"{made.train.rows:,} train, {made.validation.rows:,} validation, {made.test.rows:,} test rows"
+    progress.current().stage("split by time", counts)
+    return made, frames
+
+
+def _clean_up(project: Project, settings: Settings) -> None:
+    from fullcircle.tracking.runs import Tracker
+
+    if ended := Tracker(settings).end_abandoned(project):
+        progress.current().note(f"{ended} runs of killed processes were marked as killed")
+    for sentence in recover(project, settings):
+        progress.current().note(sentence)
+
+
+def _release(
+    project: Project,
+    settings: Settings,
+    version: ModelVersion,
+    verdict: Verdict,
+    champion: Champion | None,
+    reason: str,
+    decided_by: str,
+    at: datetime,
+) -> bool:
+    from fullcircle.tracking.registry import Registry
+
+    if verdict.outcome is not Outcome.PROMOTE:
+        Registry(settings).set_alias(project.name, CHALLENGER, version.version)
+        serving = f"version {champion.version.version} stays" if champion else "nothing is released"
+        progress.current().stage("release", f"{verdict.outcome}: {serving}")
+        return False
+    release(project, settings, version, reason=reason, decided_by=decided_by, at=at)
+    progress.current().stage("release", f"version {version.version} is the {CHAMPION}")
+    return True
+
+
+def _conclude(parent: Run, winner: Trained, verdict: Verdict, version: ModelVersion, promoted: bool) -> None:
+    parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
+    parent.tags(
+        {
+            "fullcircle.winner": winner.framework,
+            "fullcircle.verdict": str(verdict.outcome),
+            "fullcircle.version": version.version,
+            "fullcircle.promoted": str(promoted).lower(),
+        }
+    )
+    lines = "\n".join(f"- {reason}" for reason in verdict.reasons)
+    parent.note(f"**{verdict.outcome}**: {winner.framework}, version {version.version}\n\n{lines}")
+
+
+def _evaluations(
+    trained: list[Trained], champion: Champion | None, prepared: Prepared, project: Project
+) -> dict[str, Evaluation]:
+    from fullcircle.evaluation.evaluate import evaluate
+
+    found = {one.framework: one.evaluation for one in trained}
+    if champion is not None:
+        found["champion"] = evaluate(project, "champion", prepared.frames.test, champion.probability)
+    return found

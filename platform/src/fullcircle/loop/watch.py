@@ -1,0 +1,196 @@
+"""Watch one window of predictions: its health, the report, the page, and the decision."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.errors import ModelUnavailable
+from fullcircle.core.health import Decision, Health, Incident, PolicyState, Window
+from fullcircle.core.models import CHAMPION, PREVIOUS, ModelVersion
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.challenger import REFERENCE
+from fullcircle.loop.decide import decide
+from fullcircle.loop.steps import Step, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchResult:
+    """What was seen in one window and what is to be done.
+
+    Attributes:
+        rows: the window's rows as logged, one a row id, with `probability` and `label` (NaN while unknown).
+        report: the Evidently HTML report, also kept with the champion's run.
+    """
+
+    project: str
+    window: Window
+    health: Health
+    incidents: tuple[Incident, ...]
+    decision: Decision
+    rows: pd.DataFrame
+    report: Path
+    report_url: str
+
+
+def watch(project: Project, settings: Settings, start: datetime, end: datetime, *, step: Step = plain) -> WatchResult:
+    """Judge the predictions of [start, end) against the champion's own training data, page, and decide.
+
+    Raises:
+        ModelUnavailable: when there is no champion whose predictions could be watched.
+    """
+    champion = _champion(project, settings)
+    window, rows = step("read the prediction log", read_window, project, settings, start, end)
+    reference = step("load the champion's reference rows", load_reference, settings, champion)
+    health = step("judge the window", judge_window, project, settings, window, rows, reference, champion)
+    report = step("write the drift report", write_report, project, settings, health, rows, reference, champion)
+    links = _links(project, settings, champion, report)
+    found = step("page on-call", page, project, settings, health, links)
+    decision = step("decide", decide_and_record, project, settings, health)
+    progress.current().stage("decide", f"{type(decision).__name__.lower()}: {decision.reason}")
+    return WatchResult(
+        project=project.name,
+        window=window,
+        health=health,
+        incidents=found,
+        decision=decision,
+        rows=rows,
+        report=report,
+        report_url=links["report"],
+    )
+
+
+def read_window(project: Project, settings: Settings, start: datetime, end: datetime) -> tuple[Window, pd.DataFrame]:
+    """The window's predictions with the labels known so far."""
+    from fullcircle.predictions.reader import window
+
+    found, rows = window(project, settings.folder("predictions", project.name), start, end)
+    progress.current().stage("watch", f"{found.name}: {found.rows:,} predictions, {found.labelled:,} labels")
+    return found, rows
+
+
+def load_reference(settings: Settings, champion: ModelVersion) -> pd.DataFrame:
+    """A sample of the champion's training rows with its own answers: raw inputs, `probability`, row id."""
+    import pandas as pd
+
+    from fullcircle.tracking.runs import Tracker
+
+    return pd.read_parquet(Tracker(settings).download(champion.run_id, REFERENCE))
+
+
+def judge_window(
+    project: Project,
+    settings: Settings,
+    window: Window,
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    champion: ModelVersion,
+) -> Health:
+    """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
+    from fullcircle.graph.session import Graph
+    from fullcircle.monitoring.health import assess
+    from fullcircle.tracking.registry import Registry
+
+    registry = Registry(settings)
+    before = registry.alias(project.name, PREVIOUS)
+    previous = Graph.load(registry.graph(before), digest=before.digest)(rows) if before and len(rows) else None
+    expected = champion.tags.get("fullcircle.test_roc_auc")
+    health = assess(
+        project,
+        window,
+        rows,
+        reference,
+        champion_version=champion.version,
+        expected_auc=float(expected) if expected else None,
+        previous=previous,
+    )
+    worst = f": {', '.join(health.drifted[:4])}" if health.drifted else ""
+    progress.current().stage("drift", f"{len(health.drifted)} of {len(health.columns)} columns{worst}")
+    return health
+
+
+def write_report(
+    project: Project,
+    settings: Settings,
+    health: Health,
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    champion: ModelVersion,
+) -> Path:
+    """The Evidently report of the window, on disk and with the champion's run."""
+    from fullcircle.monitoring.report import evidently_report
+    from fullcircle.tracking.runs import Tracker
+
+    path = settings.folder("reports", project.name) / f"{health.window.name}.html"
+    evidently_report(project, health, rows, reference, path)
+    run = Tracker(settings).append(champion.run_id)
+    run.file(path, "monitoring")
+    run.json(dataclasses.asdict(health), f"monitoring/{health.window.name}.json")
+    return path
+
+
+def page(project: Project, settings: Settings, health: Health, links: Mapping[str, str]) -> tuple[Incident, ...]:
+    """Open, keep or resolve the project's incidents and deliver what on-call has not been told yet."""
+    from fullcircle.alerting.dispatch import Dispatcher
+    from fullcircle.monitoring.incidents import incidents
+    from fullcircle.store.database import Database
+
+    found = incidents(project, health, links=links)
+    delivered = Dispatcher(Database(settings), project, settings).report(found, at=health.window.end)
+    counts = f"{len(delivered.opened)} opened, {len(delivered.resolved)} resolved, {len(found)} going on"
+    progress.current().stage("page on-call", counts)
+    return found
+
+
+def decide_and_record(project: Project, settings: Settings, health: Health) -> Decision:
+    """Decide once for each window: asked again about the same window, the recorded decision stands."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.decisions import Decisions
+    from fullcircle.tracking.registry import Registry
+
+    decisions = Decisions(Database(settings))
+    if recorded := decisions.get(project.name, health.window.name):
+        return recorded
+    before = Registry(settings).alias(project.name, PREVIOUS)
+    state = PolicyState(retrains=decisions.retrains(project.name), previous_version=before.version if before else None)
+    decision = decide(health, project.policy, state)
+    decisions.record(project.name, health.window.name, decision, at=health.window.end, evidence=_evidence(health))
+    return decision
+
+
+def _champion(project: Project, settings: Settings) -> ModelVersion:
+    from fullcircle.tracking.registry import Registry
+
+    champion = Registry(settings).alias(project.name, CHAMPION)
+    if champion is None:
+        hint = f"'fullcircle run {project.name}' trains and releases one"
+        raise ModelUnavailable(f"{project.name} has no champion to watch", hint=hint)
+    return champion
+
+
+def _links(project: Project, settings: Settings, champion: ModelVersion, report: Path) -> dict[str, str]:
+    from fullcircle.tracking.runs import Tracker
+
+    base = f"http://{settings.host}:{settings.mlflow_port}/"
+    links = {"run": base + Tracker(settings).link(champion.run_id), "report": report.as_uri()}
+    return links | ({"runbook": project.runbook} if project.runbook else {})
+
+
+def _evidence(health: Health) -> dict[str, Any]:
+    performance = health.performance
+    return {
+        "champion": health.champion_version,
+        "rows": health.window.rows,
+        "drifted": list(health.drifted),
+        "roc_auc": performance.roc_auc.value if performance else None,
+        "expected_auc": performance.expected_auc if performance else None,
+    }

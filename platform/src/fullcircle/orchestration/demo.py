@@ -1,0 +1,155 @@
+"""The demo and the replay from the command line: data stages, servers, flow, report. Nothing is left running."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fullcircle.core.errors import FullcircleError, UsageError
+from fullcircle.core.loading import load_project
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.replay import ReplayResult, mean_auc
+
+PROJECT = "flights"
+OURS = (
+    *("mlflow.db", "mlflow.db-shm", "mlflow.db-wal", "mlartifacts", "fullcircle.db", "fullcircle.db-shm"),
+    *("fullcircle.db-wal", "predictions", "dvc", "dvc-remote", "models", "reports", "exports", "checkpoints"),
+    *("quarantine", "prefect"),
+)
+"""What --fresh forgets, by name: a FULLCIRCLE_HOME that somebody else writes to as well keeps the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayOutcome:
+    """A replay's result with its report and the last page that on-call got (None when nobody was paged)."""
+
+    result: ReplayResult
+    report: Path
+    page: Mapping[str, Any] | None
+
+    @property
+    def mean_champion(self) -> float:
+        """Mean ROC AUC of the circle's champion over the months."""
+        return mean_auc(self.result.rows, "auc_champion")
+
+    @property
+    def mean_frozen(self) -> float:
+        """Mean ROC AUC of the model that was never retrained."""
+        return mean_auc(self.result.rows, "auc_frozen")
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return dataclasses.asdict(self.result) | {
+            "mean_auc_champion": self.mean_champion,
+            "mean_auc_frozen": self.mean_frozen,
+            "gain": self.result.gain,
+            "report": str(self.report),
+        }
+
+
+def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int | None = None) -> ReplayOutcome:
+    """Data stages, then the replay of the flights. Incremental; `fresh` starts over.
+
+    Raises:
+        UsageError: when `root` is no checkout of fullcircle (the flights project is not in the wheel).
+    """
+    from fullcircle.data.pipeline import reproduce
+
+    if not (root / "dvc.yaml").is_file():
+        raise UsageError(
+            f"no dvc.yaml in {root}", hint="run the demo in a checkout of fullcircle, or try 'fullcircle new'"
+        )
+    with _alone(settings):
+        if fresh:
+            forget(settings)
+        stage = progress.current().stage
+        stage("prepare the data", "DVC stages; the first time takes half a minute")
+        # The data stages and the orchestrator's start need each other not: a quarter of a minute saved.
+        with ThreadPoolExecutor(max_workers=1) as aside, _orchestrated(settings, aside, root, reproduce):
+            return _replay(load_project(PROJECT, root), settings, root, months=months, sample=1.0)
+
+
+def run_replay(name: str, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
+    """The replay of any project, as a Prefect flow."""
+    from fullcircle.orchestration.server import connect
+
+    project = load_project(name, root)
+    with _alone(settings), connect(settings):
+        return _replay(project, settings, root, months=months, sample=sample)
+
+
+def forget(settings: Settings) -> None:
+    """Remove what earlier runs wrote under home; the DVC stages' data and cache stay."""
+    for name in OURS:
+        path = settings.home / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _orchestrated(settings: Settings, aside: ThreadPoolExecutor, root: Path, reproduce: Any) -> Iterator[None]:
+    from fullcircle.orchestration.server import connect
+
+    lines: list[str] = []
+    prepared = aside.submit(reproduce, root, lines.append)
+    with connect(settings):
+        prepared.result()
+        ran = sum("Running stage" in line for line in lines)
+        progress.current().stage(
+            "prepare the data", f"{ran} stages ran" if ran else "nothing changed since the last time"
+        )
+        yield
+
+
+def _replay(project: Project, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
+    from fullcircle.alerting.receiver import WebhookReceiver
+    from fullcircle.orchestration.places import load_flow
+
+    started = datetime.now(UTC)
+    with WebhookReceiver() as receiver:
+        flow = load_flow("replay")
+        result = flow.replay(project.name, root=str(root), routes=[receiver.url], months=months, sample=sample)
+        pages = list(receiver.pages)
+    report, page = _report(project, settings, result, pages, started)
+    return ReplayOutcome(result=result, report=report, page=page)
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One replay at a time in a home. The lock goes with the process, however it ends."""
+    settings.check_writable()
+    with (settings.folder() / "replay.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise FullcircleError(
+                f"another replay (process {lock.read().strip() or 'unknown'}) is using {settings.home}",
+                hint="wait for it, or set another FULLCIRCLE_HOME",
+            ) from error
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _report(
+    project: Project, settings: Settings, result: ReplayResult, pages: list[dict[str, Any]], started: datetime
+) -> tuple[Path, Mapping[str, Any] | None]:
+    from fullcircle.loop.story import tell
+
+    return tell(project, settings, result, pages, started)
