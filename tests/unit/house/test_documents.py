@@ -1,0 +1,102 @@
+"""What the documents say is so: their commands exist, their links lead somewhere, and CI runs what they promise."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+FENCE = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^    (?!  )(.+)$", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+REGISTRIES = ("pypi" + ".org", "python" + "hosted", "download.py" + "torch", "conda." + "anaconda", "test." + "pypi")
+
+
+@pytest.fixture(scope="session")
+def documents(repository: Path) -> list[Path]:
+    kept = [*repository.glob("*.md"), *repository.glob("docs/**/*.md"), *repository.glob("projects/**/*.md")]
+    templates = repository / "platform/src/fullcircle/scaffold/templates"
+    return sorted([*kept, *templates.glob("*.md.tmpl")])
+
+
+def test_the_readme_promises_what_ci_runs(repository: Path) -> None:
+    readme, makefile = (repository / "README.md").read_text(), (repository / "Makefile").read_text()
+    assert re.search(r"^ *make test\b", readme, re.MULTILINE)
+    assert re.search(r"^ *make demo\b", readme, re.MULTILINE)
+    assert re.search(r"^make test$", (repository / ".ci" / "run").read_text(), re.MULTILINE)
+    for target in set(re.findall(r"\bmake ([a-z]+)\b(?=`|$| +#)", readme, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the README says 'make {target}'"
+
+
+def test_every_fullcircle_command_in_the_documents_exists_with_its_options(documents: list[Path]) -> None:
+    from fullcircle.cli import fullcircle
+
+    seen = 0
+    for path in documents:
+        for line in commands(path.read_text()):
+            for part in re.split(r"&&|;|\|", line):
+                words = shlex.split(part, comments=True)
+                if words[:1] == ["fullcircle"] and words[1:]:
+                    parses(fullcircle, words[1:], f"{path.name}: {line}")
+                    seen += 1
+    assert seen > 10
+
+
+def commands(text: str) -> list[str]:
+    """The lines of a document's shell blocks."""
+    blocks = [line for block in FENCE.findall(text) for line in block.splitlines()]
+    found = [line.strip().removeprefix("$ ") for line in [*blocks, *INDENTED.findall(text)]]
+    return [line.replace("$name", "name") for line in found if "fullcircle" in line and "<<" not in line]
+
+
+def parses(group: click.Group, words: list[str], where: str) -> None:
+    """Fail unless click knows the command and takes the words."""
+    context = click.Context(group)
+    words = [word for word in words if word not in ("&", "-h", "--help", "--version")]
+    while words and isinstance(group, click.Group):
+        command = group.get_command(context, words[0])
+        assert command is not None, f"{where}: no command {words[0]!r}"
+        if not isinstance(command, click.Group):
+            try:
+                command.make_context(words[0], words[1:], resilient_parsing=False)
+            except click.exceptions.Exit:
+                pass
+            except click.UsageError as error:
+                if "does not exist" not in error.message:  # a path of an example
+                    pytest.fail(f"{where}: {error.message}")
+            return
+        group, words = command, words[1:]
+
+
+def test_every_relative_link_leads_to_a_file(documents: list[Path]) -> None:
+    dead = []
+    for path in documents:
+        for target in LINK.findall(path.read_text()):
+            if not (path.parent / target).exists():
+                dead.append(f"{path.name} -> {target}")
+    assert dead == []
+
+
+def test_decisions_are_numbered_once_each_and_say_context_decision_and_consequences(repository: Path) -> None:
+    records = sorted((repository / "docs" / "adr").glob("[0-9]*.md"))
+    numbers = [path.name[:4] for path in records]
+    assert len(numbers) == len(set(numbers))
+    for path in records:
+        text = path.read_text()
+        for part in ("## Context", "## Decision", "## Consequences"):
+            assert part in text, f"{path.name} has no {part!r}"
+
+
+def test_no_tracked_file_names_a_package_registry(repository: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, listed.stdout.split("\0")):
+        path = repository / name
+        if path.is_file() and path.suffix not in (".png", ".parquet"):
+            text = path.read_text(errors="replace")
+            assert [host for host in REGISTRIES if host in text] == [], f"{name} names a registry"
