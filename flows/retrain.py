@@ -1,0 +1,46 @@
+"""Retrain one project: the circle's first half as a Prefect flow, one at a time a project.
+
+Run it here with `python flows/retrain.py flights`, or by a worker through the deployment `retrain/<project>-weekly`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from prefect import flow
+
+from fullcircle.core.loading import load_project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.retrain import RetrainResult
+from fullcircle.loop.retrain import retrain as circle
+from fullcircle.orchestration.artifacts import show_retrain, tagged
+from fullcircle.orchestration.direct import moment, run_directly
+from fullcircle.orchestration.limits import one_retrain
+from fullcircle.orchestration.steps import as_tasks
+
+# What talks to a remote, a tracking server or a registry may fail for a moment; training and judging do not.
+RETRIES = {"version the data": 2, "load the champion": 2, "train": 1, "register": 2, "release": 2}
+
+
+@flow(name="retrain", flow_run_name="retrain {project}: {reason}", persist_result=False)
+def retrain(
+    project: str, until: str | None = None, reason: str = "scheduled", root: str | None = None
+) -> RetrainResult:
+    """Train a challenger on the data before `until` (ISO time; default: all) and release it when the gate says so."""
+    settings = Settings.from_env()
+    found = load_project(project, Path(root) if root else None)
+    with tagged(f"project:{found.name}", "retrain"), one_retrain(found.name, settings):
+        result = circle(
+            found, settings, until=moment(until), reason=reason, decided_by="prefect", step=as_tasks(RETRIES)
+        )
+        show_retrain(result, settings)
+    return result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("project")
+    parser.add_argument("--until", help="train on data before this ISO time only")
+    parser.add_argument("--reason", default="asked for")
+    run_directly(retrain, parser.parse_args())

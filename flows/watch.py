@@ -1,0 +1,49 @@
+"""Watch one project: judge a window of predictions, page on-call, decide; a wish to retrain becomes an event.
+
+Run it here with `python flows/watch.py flights`, or by a worker through the deployment `watch/<project>-daily`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import flow
+
+from fullcircle.core.health import Retrain
+from fullcircle.core.loading import load_project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.watch import WatchResult
+from fullcircle.loop.watch import watch as circle
+from fullcircle.orchestration.artifacts import show_watch, tagged
+from fullcircle.orchestration.direct import moment, run_directly
+from fullcircle.orchestration.events import emit_drift, summary
+from fullcircle.orchestration.steps import as_tasks
+
+# Paging is not here: a page that is undelivered stays in the outbox and goes out with the next look.
+RETRIES = {"read the prediction log": 1, "load the champion's reference rows": 2, "write the drift report": 1}
+
+
+@flow(name="watch", flow_run_name="watch {project}", persist_result=False)
+def watch(project: str, start: str | None = None, end: str | None = None, root: str | None = None) -> WatchResult:
+    """Judge the predictions of [start, end) (ISO times; default: the project's window up to now)."""
+    settings = Settings.from_env()
+    found = load_project(project, Path(root) if root else None)
+    until = moment(end) or datetime.now(UTC)
+    since = moment(start) or until - found.watch.window
+    with tagged(f"project:{found.name}", "watch"):
+        result = circle(found, settings, since, until, step=as_tasks(RETRIES))
+        show_watch(result, settings)
+        match result.decision:
+            case Retrain(reason=reason):
+                emit_drift(found.name, summary(result.health, reason))
+    return result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("project")
+    parser.add_argument("--start", help="first ISO time of the window")
+    parser.add_argument("--end", help="first ISO time after the window")
+    run_directly(watch, parser.parse_args())

@@ -1,0 +1,113 @@
+"""What a flow run leaves to read in the Prefect UI: tables of what was judged, links to the run and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fullcircle.core.settings import Settings
+from fullcircle.loop.replay import ReplayResult
+from fullcircle.loop.retrain import RetrainResult
+from fullcircle.loop.watch import WatchResult
+
+
+def show_retrain(result: RetrainResult, settings: Settings) -> None:
+    """Metrics of every candidate, the gates, and a link to the MLflow run."""
+    _table(result.project, "metrics", metrics_table(result), f"{result.project}: candidates on the same test rows")
+    word = f"{result.verdict.outcome}: {'; '.join(result.verdict.reasons)}"
+    _table(result.project, "gates", gates_table(result), f"version {result.version.version}, {word}")
+    _link(result.project, "mlflow-run", run_url(result.run_id, settings), "the retrain in MLflow")
+
+
+def show_watch(result: WatchResult, settings: Settings) -> None:
+    """What drifted, how the champion did, and a link to the drift report."""
+    decision = f"{type(result.decision).__name__.lower()}: {result.decision.reason}"
+    _table(result.project, "drift", drift_table(result), f"{result.window.name}, {decision}")
+    _link(result.project, "drift-report", result.report_url, f"drift report of {result.window.name}")
+
+
+def show_replay(result: ReplayResult, settings: Settings) -> None:
+    """One row a month."""
+    _table(
+        result.project, "months", months_table(result.rows), f"{result.project}: gain in mean AUC {result.gain:+.4f}"
+    )
+
+
+def metrics_table(result: RetrainResult) -> list[dict[str, Any]]:
+    """A row for each candidate: framework, rows, and each metric with its 95% interval."""
+    return [
+        {"candidate": name, "rows": found.rows, **{key: str(value) for key, value in found.metrics.items()}}
+        for name, found in result.evaluations.items()
+    ]
+
+
+def gates_table(result: RetrainResult) -> list[dict[str, Any]]:
+    """A row for each gate: its name, whether it passed, and the numbers."""
+    return [
+        {"gate": gate.gate, "passed": "yes" if gate.passed else "no", "detail": gate.detail}
+        for gate in result.verdict.gates
+    ]
+
+
+def drift_table(result: WatchResult) -> list[dict[str, Any]]:
+    """A row for each column, drifted ones first."""
+    columns = sorted(result.health.columns, key=lambda column: column.threshold - column.distance)
+    return [
+        {
+            "column": column.column,
+            "drifted": "yes" if column.drifted else "no",
+            "distance": f"{column.distance:.4f}",
+            "threshold": f"{column.threshold:.4f}",
+            "method": column.method,
+        }
+        for column in columns
+    ]
+
+
+def months_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each month of a replay, figures as text."""
+    shown = ("month", "rows", "late_share", "auc_frozen", "auc_champion", "decision", "reason", "serving")
+    return [
+        {key: f"{row[key]:.4f}" if isinstance(row.get(key), float) else str(row.get(key)) for key in shown}
+        | {"drifted": ", ".join(row.get("drifted") or ())}
+        for row in rows
+    ]
+
+
+def run_url(run_id: str, settings: Settings) -> str:
+    """Where `fullcircle ui` shows an MLflow run."""
+    from fullcircle.tracking.runs import Tracker
+
+    return f"http://{settings.host}:{settings.mlflow_port}/{Tracker(settings).link(run_id)}"
+
+
+@contextlib.contextmanager
+def tagged(*found: str) -> Iterator[None]:
+    """Tag this flow run and the task runs of this block."""
+    from prefect import tags
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import flow_run
+
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, *found}))
+    with tags(*found):
+        yield
+
+
+def _table(project: str, what: str, rows: list[dict[str, Any]], description: str) -> None:
+    from prefect.artifacts import create_table_artifact
+
+    create_table_artifact(rows, key=_key(project, what), description=description)
+
+
+def _link(project: str, what: str, link: str, text: str) -> None:
+    from prefect.artifacts import create_link_artifact
+
+    create_link_artifact(link, text, key=_key(project, what))
+
+
+def _key(project: str, what: str) -> str:
+    # Prefect takes lower-case letters, digits and dashes alone.
+    return re.sub(r"[^a-z0-9-]", "-", f"{project}-{what}")

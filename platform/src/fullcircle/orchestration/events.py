@@ -1,0 +1,53 @@
+"""Events that Prefect's automations listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fullcircle.core.health import Health
+
+DRIFT = "fullcircle.drift.detected"
+"""A watched window asks for a retrain. `schedule` makes an automation that answers it."""
+
+
+def resource_id(project: str) -> str:
+    """The resource that a project's events are about."""
+    return f"fullcircle.project.{project}"
+
+
+def emit_drift(project: str, health: Mapping[str, Any]) -> None:
+    """Say that a project's window drifted or degraded so far that its policy asks for a retrain.
+
+    Args:
+        health: what was seen, JSON values only (see `summary`); its `reason` becomes the retrain's reason.
+
+    The event is a fast path and may be lost with the server: the decision itself is in the platform's database.
+    """
+    from prefect.events import emit_event
+
+    emit_event(
+        event=DRIFT,
+        resource={
+            "prefect.resource.id": resource_id(project),
+            "prefect.resource.name": project,
+            "fullcircle.project": project,
+        },
+        payload={"reason": "drift", **health},
+    )
+
+
+def summary(health: Health, reason: str) -> dict[str, Any]:
+    """A window's health as the JSON values of an event."""
+    performance = health.performance
+    return {
+        "reason": reason,
+        "window": health.window.name,
+        "rows": health.window.rows,
+        "champion": health.champion_version,
+        "drifted": list(health.drifted[:20]),
+        "drifted_share": health.drifted_share,
+        "roc_auc": performance.roc_auc.value if performance else None,
+        "expected_auc": performance.expected_auc if performance else None,
+    }
