@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[Any]
     Metric = Callable[[Numbers, Numbers], float]
 
-LARGE = 50_000
+LARGE = 20_000
 """Rows above which intervals come from the normal limit (DeLong for ROC AUC) instead of from resampling."""
 BINS = 10
 Z95 = NormalDist().inv_cdf(0.975)

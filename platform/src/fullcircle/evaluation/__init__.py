@@ -1,0 +1,1 @@
+"""Judging a model: metrics with intervals, slices, and the gate's three verdicts."""

@@ -1,0 +1,76 @@
+"""Slices that credibly fell below the champion, corrected for how many were looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.models import Interval
+from fullcircle.core.project import Project, Slice
+from fullcircle.core.statistics import delong, paired_bootstrap, roc_auc, standard_error
+from fullcircle.evaluation.metrics import METRIC
+from fullcircle.evaluation.slices import groups
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+ALPHA = 0.025
+"""One-sided: the share of releases without any fall that slices may stop, over all slices together."""
+
+
+def holm(p_values: Sequence[float], alpha: float = ALPHA) -> tuple[bool, ...]:
+    """Which hypotheses fall at family-wise error `alpha`. Source: Holm 1979."""
+    rejected, open_still = [False] * len(p_values), True
+    for step, index in enumerate(np.argsort(p_values, kind="stable")):
+        open_still = open_still and p_values[index] <= alpha / (len(p_values) - step)
+        rejected[index] = open_still
+    return tuple(rejected)
+
+
+def fallen_slices(
+    project: Project,
+    frame: pd.DataFrame,
+    labels: NDArray[np.int8],
+    gates: Sequence[Slice],
+    *,
+    challenger: NDArray[np.float32],
+    champion: NDArray[np.float32],
+    seed: int,
+) -> list[tuple[int, list[tuple[str, Interval]]]]:
+    """For each gate: how many groups it looked at, and (group, fall) of those that fell beyond its `drop`.
+
+    A fall is how much worse than the champion the group's metric is, greater is worse, with its 95% interval.
+    """
+    falls: list[list[tuple[str, Interval]]] = []
+    p_values: list[float] = []
+    for gate in gates:
+        falls.append([])
+        for group, mask in groups(project, frame, gate.column):
+            fall = _fall(gate.metric, labels[mask], challenger[mask], champion[mask], seed)
+            falls[-1].append((group, fall))
+            p_values.append(_p_value(fall, gate.drop))
+    fell = iter(holm(p_values))
+    return [(len(looked), [pair for pair in looked if next(fell)]) for looked in falls]
+
+
+def _fall(metric: str, labels: NDArray[np.int8], a: NDArray[np.float32], b: NDArray[np.float32], seed: int) -> Interval:
+    function, greater = METRIC[metric]
+    if function is roc_auc:
+        return delong(labels, b, a)
+    return (
+        paired_bootstrap(labels, b, a, function, seed=seed)
+        if greater
+        else paired_bootstrap(labels, a, b, function, seed=seed)
+    )
+
+
+def _p_value(fall: Interval, drop: float) -> float:
+    """Of "it fell by `drop` at most", one-sided, by the normal approximation."""
+    error = standard_error(fall)
+    if error == 0.0:
+        return 0.0 if fall.value > drop else 1.0
+    return 1.0 - NormalDist().cdf((fall.value - drop) / error)

@@ -1,0 +1,51 @@
+"""Groups of rows that are judged on their own: each large enough, and with both classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.project import Number, Project, Slice
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MIN_ROWS = 200
+MAX_GROUPS = 20
+
+
+def sliced_columns(project: Project) -> tuple[str, ...]:
+    """The columns that the project slices by, its Slice gates' included, each once."""
+    gated = (gate.column for gate in project.gates if isinstance(gate, Slice))
+    return tuple(dict.fromkeys((*project.slices, *gated)))
+
+
+def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str, NDArray[np.bool_]]]:
+    """(group, mask of its rows), largest first: at most 20 groups of at least 200 rows that hold both classes.
+
+    A number with more than 20 values is cut into its quarters.
+    """
+    labels = frame[project.target.name].to_numpy() == 1
+    names = _names(project, frame, column)
+    found, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
+    kept: list[tuple[str, NDArray[np.bool_]]] = []
+    for index in np.argsort(-counts, kind="stable")[:MAX_GROUPS]:
+        mask = inverse.reshape(-1) == index
+        if counts[index] >= MIN_ROWS and 0 < labels[mask].sum() < counts[index]:
+            kept.append((str(found[index]), mask))
+    return kept
+
+
+def _names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[np.str_]:
+    import pandas as pd
+
+    values = frame[column]
+    declared = next(c for c in project.columns if c.name == column)
+    if isinstance(declared, Number) and values.nunique() > MAX_GROUPS:
+        quarters = pd.qcut(values.astype("float64"), 4, duplicates="drop", precision=3)
+        return quarters.astype(object).where(values.notna(), "missing").astype(str).to_numpy(dtype=str)
+    if isinstance(declared, Number):
+        return np.array(["missing" if value != value else f"{value:g}" for value in values.astype("float64")])
+    return values.astype(object).where(values.notna(), "").replace("", "missing").astype(str).to_numpy(dtype=str)

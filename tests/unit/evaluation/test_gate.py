@@ -1,0 +1,244 @@
+"""The gate's three verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullcircle.core.models import Candidate, Interval, Outcome, Verdict
+from fullcircle.core.project import AtLeast, Binary, Category, NotWorse, Number, Project, Slice
+from fullcircle.evaluation.evaluate import evaluate
+from fullcircle.evaluation.gate import judge, rows_to_decide
+from fullcircle.evaluation.holm import fallen_slices, holm
+
+Rows = Callable[..., tuple[pd.DataFrame, np.ndarray]]
+Noisy = Callable[..., np.ndarray]
+RANK = {Outcome.REJECT: 0, Outcome.INCONCLUSIVE: 1, Outcome.PROMOTE: 2}
+
+
+def verdict(
+    project: Project,
+    frame: pd.DataFrame,
+    challenger: np.ndarray,
+    champion: np.ndarray | None,
+    *,
+    baseline: np.ndarray | None = None,
+    candidate: Candidate | None = None,
+) -> Verdict:
+    if baseline is None:
+        baseline = np.full(len(frame), frame["late"].mean(), dtype="float32")
+    return judge(
+        project,
+        frame,
+        challenger=challenger,
+        baseline=baseline,
+        champion=champion,
+        champion_version=None if champion is None else "3",
+        evaluation=evaluate(project, "torch", frame, challenger),
+        candidate=candidate,
+    )
+
+
+def gates(verdict: Verdict) -> dict[str, bool]:
+    return {gate.gate: gate.passed for gate in verdict.gates}
+
+
+def test_a_first_model_above_the_baseline_is_promoted(project: Project, make_rows: Rows, candidate: Candidate) -> None:
+    frame, truth = make_rows()
+    got = verdict(project, frame, truth, None, candidate=candidate)
+    assert got.outcome is Outcome.PROMOTE
+    assert got.against == {} and got.champion_version is None and got.rows == 4000
+    assert gates(got).keys() >= {"beats baseline", "parity", "size", "p99 latency"}
+
+
+def test_a_clearly_better_challenger_is_promoted(project: Project, make_rows: Rows, noisy: Noisy) -> None:
+    frame, truth = make_rows()
+    got = verdict(project, frame, truth, noisy(truth, 1.0))
+    assert got.outcome is Outcome.PROMOTE
+    assert got.against["roc_auc"].low > 0
+    assert got.rows_needed is None
+
+
+def test_a_clearly_worse_challenger_is_rejected_with_numbers(project: Project, make_rows: Rows, noisy: Noisy) -> None:
+    frame, truth = make_rows()
+    got = verdict(project, frame, noisy(truth, 1.0), truth)
+    assert got.outcome is Outcome.REJECT
+    assert any("version 3's by" in reason and "beyond the margin of 0.01" in reason for reason in got.reasons)
+
+
+def test_too_few_rows_are_inconclusive_and_say_how_many_would_do(
+    project: Project, make_rows: Rows, noisy: Noisy
+) -> None:
+    frame, truth = make_rows(300)
+    got = verdict(project, frame, noisy(truth, 0.5, seed=1), noisy(truth, 0.5, seed=2))
+    assert got.outcome is Outcome.INCONCLUSIVE
+    assert got.rows_needed is not None and got.rows_needed > 300
+
+
+def test_the_promised_rows_do_decide(project: Project, make_rows: Rows, noisy: Noisy) -> None:
+    frame, truth = make_rows(300, seed=3)
+    small = verdict(project, frame, noisy(truth, 0.3), noisy(truth, 0.6, seed=2))
+    assert small.outcome is Outcome.INCONCLUSIVE and small.rows_needed is not None
+    frame, truth = make_rows(4 * small.rows_needed, seed=3)
+    assert verdict(project, frame, noisy(truth, 0.3), noisy(truth, 0.6, seed=2)).outcome is Outcome.PROMOTE
+
+
+def test_the_champion_itself_is_neither_promoted_nor_rejected(project: Project, make_rows: Rows) -> None:
+    frame, truth = make_rows()
+    got = verdict(project, frame, truth, truth)
+    assert got.outcome is Outcome.INCONCLUSIVE
+    assert got.rows_needed is None
+    assert got.reasons == (
+        "ROC AUC differs from version 3's by +0.0000 [+0.0000, +0.0000]: it answers alike, so the champion stays",
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_models_of_equal_quality_never_reject_each_other(
+    project: Project, make_rows: Rows, noisy: Noisy, seed: int
+) -> None:
+    frame, truth = make_rows(1500, seed=seed)
+    got = verdict(project, frame, noisy(truth, 0.3, seed=seed + 100), noisy(truth, 0.3, seed=seed + 200))
+    assert got.outcome is not Outcome.REJECT
+
+
+def test_a_model_no_better_than_the_baseline_is_rejected(project: Project, make_rows: Rows, noisy: Noisy) -> None:
+    frame, truth = make_rows()
+    got = verdict(project, frame, noisy(truth, 2.0), None, baseline=truth.astype("float32"))
+    assert got.outcome is Outcome.REJECT
+    assert "no better" in got.reasons[0]
+
+
+def test_a_metric_below_its_threshold_is_rejected(make_project: Callable[..., Project], make_rows: Rows) -> None:
+    frame, truth = make_rows()
+    project = make_project(gates=(AtLeast("roc_auc", 0.99), AtLeast("log_loss", 0.9)))
+    got = verdict(project, frame, truth, None)
+    assert got.outcome is Outcome.REJECT
+    assert gates(got) == {"beats baseline": True, "roc_auc at least 0.99": False, "log_loss at most 0.9": True}
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_a_collapse_in_one_slice_is_rejected_though_the_whole_is_better(
+    make_project: Callable[..., Project], make_rows: Rows, noisy: Noisy, metric: str
+) -> None:
+    frame, truth = make_rows(9000)
+    project = make_project(gates=(Slice("origin", metric, drop=0.03),))
+    frame["origin"] = ["EWR"] * 4200 + ["JFK"] * 4200 + ["LGA"] * 600
+    challenger, champion = truth.copy(), noisy(truth, 1.0)
+    challenger[8400:], champion[8400:] = noisy(truth[8400:], 3.0), truth[8400:]
+    got = verdict(project, frame, challenger, champion)
+    assert got.outcome is Outcome.REJECT
+    assert len(got.reasons) == 1 and "LGA by" in got.reasons[0] and "EWR" not in got.reasons[0]
+
+
+def test_many_slices_without_a_fall_are_not_rejected_by_chance(
+    make_project: Callable[..., Project], make_rows: Rows, noisy: Noisy
+) -> None:
+    project = make_project()
+    rejected = 0
+    for seed in range(40):
+        frame, truth = make_rows(5000, seed=seed)
+        frame["origin"] = (np.arange(5000) % 20).astype(str)
+        ((looked_at, fallen),) = fallen_slices(
+            project,
+            frame,
+            frame["late"].to_numpy(),
+            [Slice("origin", "roc_auc", drop=0.0)],
+            challenger=noisy(truth, 0.3, seed=seed + 50),
+            champion=noisy(truth, 0.3, seed=seed + 90),
+            seed=0,
+        )
+        assert looked_at == 20
+        rejected += bool(fallen)
+    assert rejected <= 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "gate"),
+    [
+        ("parity", 1e-3, "parity"),
+        ("parity", float("nan"), "parity"),
+        ("size_mb", 99.0, "size"),
+        ("p99_ms", 50.0, "p99 latency"),
+    ],
+)
+def test_a_graph_over_budget_is_rejected(
+    project: Project, make_rows: Rows, candidate: Candidate, field: str, value: float, gate: str
+) -> None:
+    frame, truth = make_rows()
+    got = verdict(project, frame, truth, None, candidate=dataclasses.replace(candidate, **{field: value}))
+    assert got.outcome is Outcome.REJECT
+    assert [name for name, passed in gates(got).items() if not passed] == [gate]
+
+
+def test_a_challenger_that_answers_nan_is_rejected(project: Project, make_rows: Rows) -> None:
+    frame, truth = make_rows()
+    evaluation = evaluate(project, "torch", frame, truth)
+    broken = np.full(len(frame), np.nan, dtype="float32")
+    got = judge(
+        project, frame, challenger=broken, baseline=truth, champion=None, champion_version=None,
+        evaluation=evaluation, candidate=None,
+    )  # fmt: skip
+    assert got.outcome is Outcome.REJECT
+    assert got.reasons == ("the challenger gives answers that are no probabilities",)
+
+
+def test_holm_rejects_step_by_step() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005], alpha=0.05) == (True, False, False, True)
+    assert holm([]) == ()
+
+
+def test_rows_to_decide_grow_with_the_square_of_the_missing_precision() -> None:
+    difference = Interval(value=0.001, low=-0.009, high=0.011)
+    assert rows_to_decide(difference, 0.006, 1000) == pytest.approx(4000, rel=0.01)
+    assert rows_to_decide(difference, 0.001, 1000) == 10_000_000
+    assert rows_to_decide(Interval(value=0.0, low=0.0, high=0.0), 0.0, 1000) is None
+
+
+PROJECT = Project(
+    name="p",
+    owner="o",
+    columns=(Number("x"), Category("origin")),
+    target=Binary("late", positive="late"),
+    time="time",
+    row_id="row_id",
+    torch=lambda inputs, params: None,
+    gates=(AtLeast("roc_auc", 0.6), AtLeast("brier", 0.24), NotWorse("log_loss", 0.02), NotWorse("roc_auc", 0.01)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 100_000), st.floats(0, 2), st.floats(0, 1))
+def test_a_challenger_better_on_every_row_is_never_judged_worse(seed: int, noise: float, step: float) -> None:
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(-0.5, 1.2, 250)
+    labels = (rng.random(250) < 1 / (1 + np.exp(-logit))).astype("int8")
+    frame = pd.DataFrame({"late": labels, "origin": "EWR"})
+    champion = 1 / (1 + np.exp(-logit - rng.normal(0, 1, 250)))
+    challenger = 1 / (1 + np.exp(-logit - rng.normal(0, noise, 250)))
+    better = challenger + step * rng.random(250) * (labels - challenger)
+    outcomes = [
+        RANK[verdict(PROJECT, frame, p, champion, baseline=np.full(250, 0.4)).outcome] for p in (challenger, better)
+    ]
+    assert outcomes[1] >= outcomes[0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 100_000), st.floats(0, 3), st.floats(0, 3))
+def test_a_verdict_agrees_with_its_gates(seed: int, noise: float, champion_noise: float) -> None:
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(-0.5, 1.2, 300)
+    labels = (rng.random(300) < 1 / (1 + np.exp(-logit))).astype("int8")
+    frame = pd.DataFrame({"late": labels, "origin": "EWR"})
+    challenger, champion = (1 / (1 + np.exp(-logit - rng.normal(0, n, 300))) for n in (noise, champion_noise))
+    got = verdict(PROJECT, frame, challenger, champion)
+    assert (got.outcome is Outcome.PROMOTE) == all(gate.passed for gate in got.gates)
+    assert got.reasons
+    if got.outcome is not Outcome.PROMOTE:
+        assert set(got.reasons) <= {gate.detail for gate in got.gates if not gate.passed}
