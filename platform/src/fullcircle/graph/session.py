@@ -148,7 +148,7 @@ def _strings(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _session(content: bytes, path: Path, threads: int) -> Any:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

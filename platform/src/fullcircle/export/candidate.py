@@ -1,0 +1,84 @@
+"""What an exported graph would do and cost in production: parity with the native model, latency, size."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.models import Candidate, Fitted, Preprocessor
+from fullcircle.core.project import Project
+from fullcircle.core.rows import tensors
+from fullcircle.graph.session import Graph
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+SINGLE_ROWS = 500
+"""One-row requests that the latency is measured on, after `WARM_UP` of them."""
+
+WARM_UP = 20
+
+BYTES_PER_MB = 1_000_000
+
+
+def measure(
+    project: Project,
+    graph: Path,
+    preprocessor: Preprocessor,
+    fitted: Fitted,
+    frame: pd.DataFrame,
+    *,
+    reference: NDArray[np.float32] | None = None,
+) -> Candidate:
+    """Measure an exported graph on held-out rows.
+
+    Args:
+        graph: the file that `export` wrote.
+        frame: raw rows, at least one: the test rows.
+        reference: the native model's probabilities of these rows, when they are known already.
+
+    Returns:
+        The candidate. A row on which either side's answer is not finite counts as a parity of infinity.
+
+    Raises:
+        DataUnavailable: no rows.
+        ModelUnavailable: the graph does not load.
+    """
+    if len(frame) == 0:
+        raise DataUnavailable(f"project {project.name!r}: no rows to measure the exported {fitted.framework} graph on")
+    session = Graph.load(graph)
+    native = fitted.probability(preprocessor.transform(frame)) if reference is None else reference
+    return Candidate(
+        framework=fitted.framework,
+        graph=graph,
+        digest=session.digest,
+        parity=parity(session(frame), native),
+        size_mb=graph.stat().st_size / BYTES_PER_MB,
+        p99_ms=latency_p99_ms(project, session, frame),
+    )
+
+
+def parity(graph: NDArray[np.float32], native: NDArray[np.float32]) -> float:
+    """Largest absolute difference of two sets of probabilities; infinite when one is not finite. Shapes: (rows,)."""
+    difference = np.abs(graph.astype(np.float64) - native.astype(np.float64))
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+def latency_p99_ms(project: Project, session: Graph, frame: pd.DataFrame) -> float:
+    """99th percentile of answering one raw row, in milliseconds, tensors in hand: the graph's own cost."""
+    rows = frame.iloc[np.arange(SINGLE_ROWS) % len(frame)]
+    columns = tensors(rows, project.inputs)
+    singles = [{name: values[i : i + 1] for name, values in columns.items()} for i in range(len(rows))]
+    for single in singles[:WARM_UP]:
+        session.predict(single)
+    seconds = np.empty(len(singles))
+    for index, single in enumerate(singles):
+        start = time.perf_counter()
+        session.predict(single)
+        seconds[index] = time.perf_counter() - start
+    return float(np.percentile(seconds, 99) * 1e3)
