@@ -79,7 +79,8 @@ TYPES: dict[str, str] = {
     "month": "int16", "day_of_week": "int16", "day_of_year": "int16", "holiday_distance": "int16",
     "sched_dep_hour": "int16", "sched_dep_minute": "int16", "sched_dep_time_min": "int16", "sched_arr_hour": "int16",
     "sched_duration": "int16", "distance": "int16",
-    "departures_hour": "int16", "departures_day": "int16", "carrier_departures_day": "int16", "departures_before": "int16",
+    "departures_hour": "int16", "departures_day": "int16", "carrier_departures_day": "int16",
+    "departures_before": "int16",
     "temp": "float32", "dewp": "float32", "humid": "float32", "wind_dir": "float32", "wind_speed": "float32",
     "wind_gust": "float32", "precip": "float32", "pressure": "float32", "visib": "float32",
     "plane_age": "float32", "plane_seats": "float32", "plane_engines": "float32",
@@ -123,7 +124,8 @@ def prepare(params: dict[str, Any]) -> None:
     flights["late"] = flights["arr_delay"] > params["late_minutes"]
     summary |= {"rows": len(flights), "late": int(flights["late"].sum()), "months": write(flights)}
     SUMMARY.write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"{summary['rows']:,} flights in {len(summary['months'])} partitions, {summary['cancelled_or_diverted']:,} without a label")
+    left_out = summary["source_rows"] - summary["rows"]
+    print(f"{summary['rows']:,} flights in {len(summary['months'])} partitions, {left_out:,} left out")
 
 
 def with_schedule(flights: pd.DataFrame, airports: pd.DataFrame) -> pd.DataFrame:
@@ -145,7 +147,8 @@ def with_schedule(flights: pd.DataFrame, airports: pd.DataFrame) -> pd.DataFrame
         sched_arr_hour=flights["sched_arr_time"] // 100 % 24,
     )
     if not flights["flight_id"].is_unique:
-        sys.exit(f"flight_id is not unique: {flights.loc[flights['flight_id'].duplicated(), 'flight_id'].head(3).tolist()}")
+        doubled = flights.loc[flights["flight_id"].duplicated(), "flight_id"]
+        sys.exit(f"flight_id is not unique: {doubled.head(3).tolist()}")
     flights["sched_duration"] = _duration(flights, airports)
     ones = pd.Series(1, index=flights.index)
     flights["departures_hour"] = ones.groupby([flights["origin"], flights["time_hour"]]).transform("sum")
@@ -220,7 +223,7 @@ def write(flights: pd.DataFrame) -> dict[str, int]:
     months: dict[str, int] = {}
     for month, rows in flights.groupby(flights["time_hour"].dt.strftime("%Y-%m")):
         # From arrays and a bare schema: pandas' own metadata would put versions and an index into the bytes.
-        arrays = [pa.array(rows[name], type=field.type, from_pandas=True) for name, field in zip(TYPES, schema, strict=True)]
+        arrays = [pa.array(rows[field.name], type=field.type, from_pandas=True) for field in schema]
         pq.write_table(pa.Table.from_arrays(arrays, schema=schema), OUT / f"{month}.parquet", compression="zstd")
         months[str(month)] = len(rows)
     return months

@@ -45,7 +45,7 @@ def partitions(project: Project, until: datetime | None = None) -> tuple[Partiti
         DataUnavailable: no folder, or no partition in it that starts before `until`.
         UsageError: `until` has no timezone.
     """
-    until = aware(until)
+    until = aware(until) if until else None
     folder = project.partitions
     hint = f"put files named <YYYY-MM>.parquet there (as '{project.name}' says in project.py: data={project.data!r})"
     if (folder.parent.parent.parent / "dvc.yaml").is_file() or Path("dvc.yaml").is_file():
@@ -59,8 +59,8 @@ def partitions(project: Project, until: datetime | None = None) -> tuple[Partiti
     kept = tuple(part for part in found if until is None or part.start < until)
     if not kept:
         raise DataUnavailable(
-            f"project {project.name!r} has no data before {until:%Y-%m-%d %H:%M} UTC: its first partition is {found[0].month}",
-            hint="choose a later time",
+            f"project {project.name!r} has no data before {until:%Y-%m-%d %H:%M} UTC",
+            hint=f"its first partition is {found[0].month}",
         )
     return kept
 
@@ -77,7 +77,7 @@ def load(parts: Sequence[Partition], project: Project, *, until: datetime | None
     """
     import pandas as pd
 
-    until = aware(until)
+    until = aware(until) if until else None
     if not parts:
         raise DataUnavailable(f"project {project.name!r}: no partition to load", hint="see 'partitions'")
     frames = [_read(part, project, until) for part in parts]
@@ -91,10 +91,8 @@ def wanted(project: Project) -> tuple[str, ...]:
     return (*(column.name for column in project.columns), project.target.name, project.time, project.row_id)
 
 
-def aware(moment: datetime | None) -> datetime | None:
+def aware(moment: datetime) -> datetime:
     """The same moment in UTC. Raises UsageError when it does not say its timezone."""
-    if moment is None:
-        return None
     if moment.tzinfo is None:
         raise UsageError(f"{moment.isoformat()} has no timezone", hint="times are UTC: add +00:00")
     return moment.astimezone(UTC)
@@ -113,8 +111,9 @@ def _read(part: Partition, project: Project, until: datetime | None) -> pd.DataF
         why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise DataUnavailable(f"partition {part.path} does not read ({why})", hint="make it again") from error
     if missing := [name for name in (project.time, project.row_id) if name not in names]:
-        raise DataUnavailable(f"partition {part.path} has no column {missing[0]!r}", hint=f"it has {file.schema_arrow.names}")
-    frame = table.to_pandas()
+        has = ", ".join(file.schema_arrow.names[:20])
+        raise DataUnavailable(f"partition {part.path} has no column {missing[0]!r}", hint=f"it has {has}")
+    frame: pd.DataFrame = table.to_pandas()
     try:
         frame[project.time] = pd.to_datetime(frame[project.time], utc=True).astype("datetime64[us, UTC]")
     except (ValueError, TypeError) as error:

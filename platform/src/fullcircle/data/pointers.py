@@ -14,6 +14,9 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
 from fullcircle.data.partitions import Partition
 
+RESTORE_HINT = "is FULLCIRCLE_DVC_REMOTE the remote that it was pushed to?"
+POINTER_HINT = "use the run's own data/<project>.dvc"
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -31,9 +34,9 @@ def folder_digest(pointer: str) -> str:
         outs = yaml.safe_load(pointer)["outs"]
         digest = str(outs[0]["md5"])
     except (yaml.YAMLError, TypeError, KeyError, IndexError) as error:
-        raise DataUnavailable(f"this is no DVC pointer: {pointer[:80]!r}", hint="use the run's data/<project>.dvc") from error
+        raise DataUnavailable(f"this is no DVC pointer: {pointer[:80]!r}", hint=POINTER_HINT) from error
     if len(outs) != 1 or not (digest.endswith(".dir") and _MD5.fullmatch(digest[:-4])):
-        raise DataUnavailable(f"a DVC pointer to one folder was expected, got {digest!r}", hint="use the run's own pointer")
+        raise DataUnavailable(f"a DVC pointer to one folder was expected, got {digest!r}", hint=POINTER_HINT)
     return digest
 
 
@@ -45,16 +48,15 @@ def folder_files(text: bytes, digest: str) -> tuple[tuple[str, str], ...]:
     """
     found = hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
     if found != digest:
-        raise DataUnavailable(f"data version {digest}: its list of files has changed (its hash is {found})", hint=RESTORE_HINT)
+        what = f"data version {digest}: its list of files has changed (its hash is {found})"
+        raise DataUnavailable(what, hint=RESTORE_HINT)
     files = sorted((str(entry["relpath"]), str(entry["md5"])) for entry in json.loads(text))
     for name, md5 in files:
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\\" in name or not _MD5.fullmatch(md5):
-            raise DataUnavailable(f"data version {digest}: refused its file {name!r}", hint="a path must stay in its folder")
+            what = f"data version {digest}: refused its file {name!r}"
+            raise DataUnavailable(what, hint="a path must stay in its folder")
     return tuple(files)
-
-
-RESTORE_HINT = "is FULLCIRCLE_DVC_REMOTE the remote that it was pushed to?"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def contents(project: Project, parts: Sequence[Partition], paths: Sequence[Path]
         schemas.add(json.dumps([(field.name, str(field.type)) for field in file.schema_arrow]))
     known = [span for span in spans if span is not None]
     if not known:
-        raise DataUnavailable(f"project {project.name!r}: the partitions up to {parts[-1].month} hold no row with a time")
+        raise DataUnavailable(f"project {project.name!r}: no row has a time, up to {parts[-1].month}")
     fingerprint = hashlib.sha256("\n".join(sorted(schemas)).encode()).hexdigest()
     return Contents(rows, size, min(low for low, _ in known), max(high for _, high in known), fingerprint)
 

@@ -21,7 +21,7 @@ from fullcircle.core.errors import DataUnavailable, FullcircleError
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies
 from fullcircle.data.partitions import Partition
-from fullcircle.data.pointers import RESTORE_HINT, contents, folder_digest, folder_files, md5_of
+from fullcircle.data.pointers import POINTER_HINT, RESTORE_HINT, contents, folder_digest, folder_files, md5_of
 
 _REMOTE = "fullcircle"
 _RESTORING = ".restoring"
@@ -77,7 +77,8 @@ class Versions:
         try:
             into.mkdir(parents=True, exist_ok=True)
             if any(into.iterdir()) and not partial.exists():
-                raise DataUnavailable(f"cannot restore into {into}: it is not empty", hint="name an empty or a new folder")
+                hint = "name an empty or a new folder"
+                raise DataUnavailable(f"cannot restore into {into}: it is not empty", hint=hint)
             partial.mkdir(exist_ok=True)
         except OSError as error:
             raise DataUnavailable(f"cannot restore into {into} ({error.strerror or error})") from error
@@ -215,7 +216,7 @@ def _fetched(repo: Any, version: DataVersion, folder: Path) -> tuple[tuple[str, 
     """Download and verify each file of a version into `folder`."""
     digest = folder_digest(version.pointer)
     if digest != version.digest:
-        raise DataUnavailable(f"data version {version.digest}: its pointer names {digest}", hint="use the run's own pointer")
+        raise DataUnavailable(f"data version {version.digest}: its pointer names {digest}", hint=POINTER_HINT)
     stores = (repo.cloud.get_remote_odb(_REMOTE), repo.cache.local)
     listing = folder / ".files"
     _fetch(stores, digest, listing, f"data version {digest}: its list of files")

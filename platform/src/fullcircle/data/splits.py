@@ -1,0 +1,113 @@
+"""Splits by time, in the order train, validation, test, that refuse to let the answer or the future into training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fullcircle.core.dataset import Leak, LeakageReport, Span, Split, SplitFrames
+from fullcircle.core.errors import DataUnavailable, LeakageFound
+from fullcircle.core.project import Project
+from fullcircle.data.leakage import after_leaks, overlap_leaks, row_leaks, strengths
+from fullcircle.data.partitions import aware
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STRONGEST = 10
+
+
+def split(
+    project: Project, frame: pd.DataFrame, *, now: datetime, inputs: Sequence[str] | None = None
+) -> tuple[Split, SplitFrames]:
+    """Cut the rows by time: test is the last `split.test`, validation the `split.validation` before it.
+
+    The cuts are moments, so rows of one timestamp are never torn apart. A part begins after its cut and reaches to
+    the next one. Training is the rest, or the last `split.history` of it. The frames hold the project's inputs,
+    target, time and row id, in the order of time: a column marked `after=True` is not in them.
+
+    Args:
+        now: the moment of training, timezone-aware; no row may be later.
+        inputs: names of the columns that go to the model; by default the project's inputs.
+
+    Raises:
+        LeakageFound: with what leaks, where, and the report.
+        DataUnavailable: a part has no row, or only one class; or rows have no time.
+    """
+    now = aware(now)
+    names = [column.name for column in project.inputs] if inputs is None else list(inputs)
+    _check_present(project, frame, names)
+    leaks = [*row_leaks(project, frame, now), *after_leaks(project, frame, names)]
+    if leaks:
+        _refuse(project, leaks, ())
+    parts = _cut(project, frame, names)
+    spans = {part: _span(project, part, rows) for part, rows in parts.items()}
+    leaks += overlap_leaks(project, parts)
+    strongest = strengths(project, parts["train"], [column for column in project.columns if column.name in names])
+    limit = project.split.suspicious_auc
+    leaks += [
+        Leak(kind="suspicious", column=name, detail=f"{name!r} alone reaches ROC AUC {area:.3f} (limit {limit:g})")
+        for name, area in strongest
+        if area >= limit
+    ]
+    if leaks:
+        _refuse(project, leaks, strongest)
+    report = LeakageReport(leaks=(), strongest=strongest[:STRONGEST])
+    return Split(**spans, leakage=report), SplitFrames(**parts)
+
+
+def _cut(project: Project, frame: pd.DataFrame, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    time, rule = frame[project.time], project.split
+    newest = time.max()
+    test_from = newest - rule.test
+    validation_from = test_from - rule.validation
+    in_test = time > test_from
+    in_validation = (time > validation_from) & ~in_test
+    in_train = ~in_test & ~in_validation
+    if rule.history is not None:
+        in_train &= time > validation_from - rule.history
+    kept = [*names, project.target.name, project.time, project.row_id]
+    masks = {"train": in_train, "validation": in_validation, "test": in_test}
+    order = [project.time, project.row_id]
+    return {
+        part: frame.loc[mask, kept].sort_values(order, kind="stable", ignore_index=True) for part, mask in masks.items()
+    }
+
+
+def _span(project: Project, part: str, rows: pd.DataFrame) -> Span:
+    rule = project.split
+    if rows.empty:
+        hint = f"the split holds back {rule.validation.days} + {rule.test.days} days; take more data or shorten it"
+        raise DataUnavailable(f"project {project.name!r}: the {part} part has no row", hint=hint)
+    positives = int((rows[project.target.name] == 1).sum())
+    times = rows[project.time]
+    start, end = times.min().to_pydatetime().astimezone(UTC), times.max().to_pydatetime().astimezone(UTC)
+    if positives in (0, len(rows)):
+        only = f"{project.target.name}={0 if positives == 0 else 1}"
+        where = f"the {part} part ({start:%Y-%m-%d} to {end:%Y-%m-%d}, {len(rows):,} rows)"
+        hint = "take more data, or lengthen that part in project.py"
+        raise DataUnavailable(f"project {project.name!r}: {where} has only {only}", hint=hint)
+    return Span(start=start, end=end, rows=len(rows), positives=positives)
+
+
+def _check_present(project: Project, frame: pd.DataFrame, names: Sequence[str]) -> None:
+    hint = "check the data contract first"
+    needed = [*names, project.target.name, project.time, project.row_id]
+    if missing := [name for name in needed if name not in frame.columns]:
+        raise DataUnavailable(f"project {project.name!r}: the rows have no column {missing[0]!r}", hint=hint)
+    if frame.empty:
+        raise DataUnavailable(f"project {project.name!r}: there is no row to split", hint="choose a later time")
+    if untimed := int(frame[project.time].isna().sum()):
+        raise DataUnavailable(f"project {project.name!r}: {untimed:,} rows have no time", hint=hint)
+
+
+def _refuse(project: Project, leaks: Sequence[Leak], strongest: Sequence[tuple[str, float]]) -> None:
+    more = f" (and {len(leaks) - 1} more)" if len(leaks) > 1 else ""
+    hint = "mend the data"
+    if leaks[0].kind == "after":
+        hint = "mark it after=True in project.py, or take it out of the inputs"
+    elif leaks[0].kind == "suspicious":
+        hint = "mark it after=True if it is known only afterwards; if it truly is that good, raise split.suspicious_auc"
+    report = LeakageReport(leaks=tuple(leaks), strongest=tuple(strongest[:STRONGEST]))
+    raise LeakageFound(f"project {project.name!r}: {leaks[0].detail}{more}", report=report, hint=hint)
