@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +49,8 @@ class TorchTrainer:
         model = _built(build, arrays.x_train.shape[1], params.extra)
         class_weights = weights(arrays.y_train, balanced=params.class_weights)
         learner = _TorchLearner(model, arrays, params, class_weights)
-        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
+        with _reproducible(int(params.extra.get("threads", 1))):
             history, best = fit_epochs(learner, arrays, params, class_weights, folder=checkpoints, on_epoch=on_epoch)
-        finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         return TorchFitted(model.eval(), arrays.x_train.shape[1], class_weights.shift, history, best)
 
 
@@ -166,6 +163,24 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - a model function may draw from it
     torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def _reproducible(threads: int) -> Iterator[None]:
+    """The same sums in the same order on every machine.
+
+    One thread unless the project's `extra["threads"]` says more: with more, the last bits depend on the number of
+    cores, and at these batch sizes threads that wait for each other beside other work were five times slower.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads_before = torch.get_num_threads()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _built(build: ModelFunction, inputs: int, extra: Mapping[str, Any]) -> torch.nn.Module:
