@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.errors import HomeUnwritable, UsageError
+from fullcircle.core.errors import HomeUnwritable, ServiceUnavailable, UsageError
 from fullcircle.core.project import Column
 from fullcircle.predictions import journal, segments
 from fullcircle.predictions.identity import PredictionIds, microseconds
@@ -120,6 +120,7 @@ class PredictionLog:
         Raises:
             HomeUnwritable: the disk is full or gone. Nothing was logged, so do not answer.
             UsageError: when a column is missing or has another number of rows than the rest.
+            ServiceUnavailable: after `close`.
         """
         rows = len(batch.row_ids)
         numbers, categories = self._inputs(batch.inputs, rows)
@@ -131,7 +132,7 @@ class PredictionLog:
         times = np.fromiter(map(microseconds, batch.event_times), "<i8", rows).tobytes()
         with self._append_lock:
             if self._closed:
-                raise UsageError(f"the prediction log in {self.folder} is closed")
+                raise ServiceUnavailable(f"the prediction log in {self.folder} is closed")
             ids = self._ids.take(rows)
             record = journal.Record(
                 model_version=batch.model_version,

@@ -17,6 +17,7 @@ from fullcircle.core.project import Category, Column, Project
 from fullcircle.predictions import journal, segments
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "probability")
@@ -33,7 +34,6 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
         convention of `core.rows`, probability (float32), label (float64: 0, 1, or NaN while unknown).
         Memory: that frame, plus one file of a day at a time.
     """
-    import pandas as pd
     import pyarrow as pa
 
     columns = project.inputs

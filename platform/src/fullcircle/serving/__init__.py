@@ -1,0 +1,1 @@
+"""The inference server: answers over two protocols, follows the champion, and logs what it answers."""

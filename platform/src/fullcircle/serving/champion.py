@@ -1,0 +1,185 @@
+"""Follows the registry's `champion` alias: loads the new version, tries it, and only then swaps it in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fullcircle.core.errors import FullcircleError, ModelUnavailable
+from fullcircle.core.models import CHAMPION, ModelVersion
+from fullcircle.core.project import Category, Project
+from fullcircle.core.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+class Aliases(Protocol):
+    """What following needs of a model registry."""
+
+    def alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that an alias points at, or None."""
+        ...
+
+    def graph(self, version: ModelVersion) -> Path:
+        """Its ONNX file, on this machine. Raises ModelUnavailable."""
+        ...
+
+
+class Answers(Protocol):
+    """What serving needs of a loaded graph."""
+
+    @property
+    def inputs(self) -> tuple[tuple[str, str], ...]:
+        """(column, "float32" or "string"), as it takes them."""
+        ...
+
+    def predict(self, tensors: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+        """Probability, float32 (rows,), of columns of shape (rows, 1)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Served:
+    """One loaded version. A request holds on to the one that it began with."""
+
+    version: ModelVersion
+    graph: Answers
+
+
+Load = Callable[[Path, str], Answers]
+
+
+class ChampionFollower:
+    """The champion, loaded, and kept up with in a thread.
+
+    Guarantees: `current` changes in one step, and only to a version that was loaded and answered a row; while a new
+    one cannot be had, the old one stays and `problem` says why. Use as a context manager, or `start` and `close`.
+
+    Args:
+        poll_s: how often the alias is looked at.
+        registry, load: where versions and graphs come from; MLflow's registry and onnxruntime by default.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        project: Project,
+        poll_s: float = 2.0,
+        *,
+        registry: Aliases | None = None,
+        load: Load | None = None,
+    ) -> None:
+        self._settings, self._project, self._poll_s = settings, project, poll_s
+        self._registry, self._load = registry, load or _load_graph
+        self._current: Served | None = None
+        self._problem = f"no version of {project.name!r} was looked for yet"
+        self._checking = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def current(self) -> Served | None:
+        """The version that answers now; None before the first one could be loaded."""
+        return self._current
+
+    @property
+    def problem(self) -> str:
+        """Why the champion, or a newer one, does not answer; "" while all is well."""
+        return self._problem
+
+    def start(self) -> ChampionFollower:
+        """Load the champion if there is one, then follow it in a thread. A failure is a `problem`, not an error."""
+        self.check()
+        self._thread = threading.Thread(target=self._follow, name="champion-follower", daemon=True)
+        self._thread.start()
+        return self
+
+    def check(self) -> None:
+        """Look at the alias once and take over what it points at. Never raises: see `problem`."""
+        with self._checking:
+            try:
+                self._take_over()
+                problem = ""
+            except FullcircleError as error:
+                problem = str(error)
+            except Exception as error:  # noqa: BLE001  # whatever a registry raises, the old version goes on answering
+                problem = f"cannot follow the champion of {self._project.name!r} ({type(error).__name__}: {error})"
+            if problem and problem != self._problem:  # once, not at every poll
+                kept = f"; version {self._current.version.version} goes on answering" if self._current else ""
+                logger.warning("%s%s", problem, kept)
+            self._problem = problem
+
+    def close(self) -> None:
+        """Stop following. What is loaded stays usable. Safe to call twice."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> ChampionFollower:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            self.check()
+
+    def _take_over(self) -> None:
+        if self._registry is None:
+            from fullcircle.tracking.registry import Registry
+
+            self._registry = Registry(self._settings)
+        name = self._project.name
+        version = self._registry.alias(name, CHAMPION)
+        if version is None:
+            raise ModelUnavailable(
+                f"no version of {name!r} is the champion",
+                hint="" if self._current else f"'fullcircle run {name}' trains and releases one",
+            )
+        now = self._current
+        if now and (now.version.version, now.version.digest) == (version.version, version.digest):
+            return
+        graph = self._load(self._registry.graph(version), version.digest)
+        _try(graph, self._project, version)
+        self._current = Served(version, graph)
+        logger.info("%s version %s (%s) answers now", name, version.version, version.digest[:12])
+
+
+def _load_graph(path: Path, digest: str) -> Answers:
+    from fullcircle.graph.session import Graph
+
+    return Graph.load(path, digest=digest)
+
+
+def _try(graph: Answers, project: Project, version: ModelVersion) -> None:
+    """Let it answer a few rows before anyone waits for it. Raises ModelUnavailable when it does not fit or answer."""
+    kinds = {column.name: "string" if isinstance(column, Category) else "float32" for column in project.inputs}
+    what = f"version {version.version} of {project.name!r}"
+    for column, kind in graph.inputs:
+        if kinds.get(column) != kind:
+            has = f"the project has {kinds[column]}" if column in kinds else "the project has no such column"
+            raise ModelUnavailable(
+                f"{what} takes column {column!r} as {kind}, but {has}",
+                hint="serve the project.py that it was trained with",
+            )
+    for rows in (1, 1, 64):
+        tensors: dict[str, NDArray[np.generic]] = {
+            name: np.full((rows, 1), "", object) if kind == "string" else np.zeros((rows, 1), "float32")
+            for name, kind in kinds.items()
+        }
+        answer = graph.predict(tensors)
+        if answer.shape != (rows,) or not np.all((answer >= 0) & (answer <= 1)):
+            raise ModelUnavailable(f"{what} does not answer with one probability for each row")

@@ -1,0 +1,200 @@
+"""A client of the inference server: frames in, frames out, over the Open Inference Protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fullcircle.core.errors import BadRequest, ServiceUnavailable
+from fullcircle.core.project import Category, Project
+from fullcircle.core.rows import raw_frame
+
+if TYPE_CHECKING:
+    import httpx
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+BATCH_ROWS = 1000
+BATCH_LABELS = 10_000
+_ATTEMPTS = 5
+
+
+class Client:
+    """Talks to one project's server over a connection that is kept. Use as a context manager.
+
+    A request whose connection broke is sent again. Its rows may then be in the prediction log twice; the latest
+    prediction for a row id is the one that counts, so send row ids.
+
+    Args:
+        url: such as `http://127.0.0.1:8080`.
+    """
+
+    def __init__(self, url: str, project: Project, *, timeout_s: float = 30.0) -> None:
+        import httpx
+
+        self.url, self.project = url.rstrip("/"), project
+        # trust_env off: a proxy of the environment has no business between us and loopback.
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+        self._model = f"/v2/models/{project.name}"
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Ask for raw rows, in requests of up to 1,000.
+
+        Args:
+            frame: the project's input columns; its row id and time columns too, where they are there.
+
+        Returns:
+            row_id ("" where the frame has none), prediction_id, model_version, probability (float32), one row for
+            each row of `frame`, in its order and with its index.
+
+        Raises:
+            BadRequest: the server refused; `field` names the column.
+            ServiceUnavailable: it does not answer, or cannot.
+        """
+        import numpy as np
+        import pandas as pd
+
+        parts = [self._ask(frame.iloc[begin : begin + BATCH_ROWS]) for begin in range(0, len(frame), BATCH_ROWS)]
+        columns: dict[str, list[Any]] = {
+            name: [value for part in parts for value in part[name]]
+            for name in ("prediction_id", "model_version", "probability")
+        }
+        row_id = self.project.row_id
+        row_ids = frame[row_id].astype(str).tolist() if row_id in frame else [""] * len(frame)
+        probability = np.array(columns.pop("probability"), "float32")
+        return pd.DataFrame({"row_id": row_ids, **columns, "probability": probability}, index=frame.index)
+
+    def labels(self, row_ids: Sequence[str], labels: Sequence[int]) -> int:
+        """Send what came true; how many labels were taken. Sending them again does no harm.
+
+        Raises:
+            BadRequest, ServiceUnavailable: as `predict`.
+        """
+        accepted = 0
+        for begin in range(0, len(row_ids), BATCH_LABELS):
+            part = slice(begin, begin + BATCH_LABELS)
+            rows = [
+                {"row_id": str(row_id), "label": int(label)}
+                for row_id, label in zip(row_ids[part], labels[part], strict=True)
+            ]
+            accepted += int(self._post("/labels", {"labels": rows})["accepted"])
+        return accepted
+
+    def version(self) -> str | None:
+        """The version that answers now; None while the server is not ready or not there."""
+        import httpx
+
+        try:
+            response = self._http.get(f"{self._model}/ready")
+        except httpx.TransportError:
+            return None
+        return response.headers.get("X-Model-Version") if response.status_code == 200 else None
+
+    def wait_for(self, version: str, timeout_s: float = 30.0) -> None:
+        """Return when that version answers. Raises ServiceUnavailable after `timeout_s`, saying what does."""
+        deadline = time.monotonic() + timeout_s
+        while (now := self.version()) != version:
+            if time.monotonic() >= deadline:
+                what = f"version {now} answers" if now else "nothing answers"
+                raise ServiceUnavailable(
+                    f"{self.url}: version {version} of {self.project.name!r} not there in {timeout_s:.0f} s; {what}",
+                    hint=f"GET {self.url}/v2/health/ready says why",
+                )
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Close the connection. Safe to call twice."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, frame: pd.DataFrame) -> dict[str, list[Any]]:
+        answer = self._post(f"{self._model}/infer", {"inputs": self._tensors(frame)})
+        outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+        return {
+            "prediction_id": outputs["prediction_id"],
+            "model_version": [answer["model_version"]] * len(frame),
+            "probability": outputs["probability"],
+        }
+
+    def _tensors(self, frame: pd.DataFrame) -> list[dict[str, object]]:
+        shape, project = [len(frame), 1], self.project
+        if missing := [column.name for column in project.inputs if column.name not in frame]:
+            raise BadRequest(f"column {missing[0]!r} is missing from the frame", field=missing[0])
+        raw = raw_frame(frame, project.inputs)
+        tensors: list[dict[str, object]] = [
+            {
+                "name": column.name,
+                "shape": shape,
+                "datatype": "BYTES" if isinstance(column, Category) else "FP32",
+                "data": raw[column.name].tolist() if isinstance(column, Category) else _nullable(raw[column.name]),
+            }
+            for column in project.inputs
+        ]
+        if project.row_id in frame:
+            ids = frame[project.row_id].astype(str).tolist()
+            tensors.append({"name": project.row_id, "shape": shape, "datatype": "BYTES", "data": ids})
+        if project.time in frame:
+            times = _iso(frame[project.time])
+            tensors.append({"name": project.time, "shape": shape, "datatype": "BYTES", "data": times})
+        return tensors
+
+    def _post(self, path: str, content: object) -> dict[str, Any]:
+        body = msgspec.json.encode(content)
+        response = self._send(path, body)
+        if response.status_code == 200:
+            answer: dict[str, Any] = msgspec.json.decode(response.content)
+            return answer
+        what, field = _refusal(response)
+        if response.status_code < 500:
+            raise BadRequest(f"{self.url}{path} refused: {what}", field=field)
+        raise ServiceUnavailable(f"{self.url}{path} cannot answer ({response.status_code}): {what}")
+
+    def _send(self, path: str, body: bytes) -> httpx.Response:
+        import httpx
+
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._http.post(path, content=body, headers={"Content-Type": "application/json"})
+            except httpx.TransportError as error:
+                if attempt == _ATTEMPTS:
+                    raise ServiceUnavailable(
+                        f"{self.url} does not answer ({type(error).__name__}: {error})",
+                        hint=f"is 'fullcircle serve {self.project.name}' running there?",
+                    ) from error
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def _nullable(values: pd.Series[float]) -> Sequence[float | None]:
+    numbers = values.tolist()
+    if values.isna().any():
+        return [None if number != number else number for number in numbers]  # only NaN differs
+    return numbers
+
+
+def _iso(times: pd.Series[Any]) -> list[str]:
+    import numpy as np
+    import pandas as pd
+
+    moments: NDArray[np.datetime64] = pd.to_datetime(times, utc=True).to_numpy(dtype="datetime64[us]")
+    return [str(moment) for moment in np.datetime_as_string(moments, timezone="UTC").tolist()]
+
+
+def _refusal(response: httpx.Response) -> tuple[str, str]:
+    try:
+        body = response.json()
+        return str(body["error"]), str(body.get("field", ""))
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200], ""

@@ -1,0 +1,151 @@
+"""Values as they come over the wire to raw columns as `core.rows` has them, or a BadRequest that names the column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.errors import BadRequest
+from fullcircle.core.project import Category, Column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LONGEST_TEXT = 1024
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUMERIC = {int, float, bool}
+
+
+def raw_column(column: Column, values: Sequence[object]) -> NDArray[np.generic]:
+    """One column of a request as the graph takes it: (rows, 1), float32 or object of str.
+
+    A null is a missing value. A value outside the contract's range or categories is let through: judging that is
+    monitoring's work, and a caller needs an answer.
+
+    Raises:
+        BadRequest: wrong type, a null where none may be, a number that is not finite as float32.
+    """
+    kinds = set(map(type, values))
+    if type(None) in kinds and not column.nullable:
+        raise _at(column.name, values.index(None), "must not be null")
+    return _texts(column, values, kinds) if isinstance(column, Category) else _numbers(column, values, kinds)
+
+
+def texts(name: str, values: Sequence[object]) -> list[str]:
+    """Identities: strings or integers; a null is "".
+
+    Raises:
+        BadRequest: another type, or longer than 1,024 characters.
+    """
+    result = ["" if value is None else str(value) for value in values]
+    if not set(map(type, values)) <= {str, int, type(None)}:
+        index = next(i for i, value in enumerate(values) if type(value) not in {str, int, type(None)})
+        raise _at(name, index, f"must be a string or an integer, got {_kind(values[index])}")
+    _check_texts(name, result)
+    return result
+
+
+def moments(name: str, values: Sequence[object]) -> list[datetime | None]:
+    """Event times in UTC: ISO 8601 strings (without an offset: UTC) or milliseconds since 1970; null stays None.
+
+    Raises:
+        BadRequest: neither of the two, or a year outside 1900 to 2200.
+    """
+    return [None if value is None else _moment(name, index, value) for index, value in enumerate(values)]
+
+
+def _numbers(column: Column, values: Sequence[object], kinds: set[type]) -> NDArray[np.generic]:
+    if not kinds <= _NUMERIC | {type(None)}:
+        index = next(i for i, value in enumerate(values) if value is not None and type(value) not in _NUMERIC)
+        raise _at(column.name, index, f"must be a number, got {_kind(values[index])}")
+    if len(values) == 1:  # the usual request; numpy's setup would cost more than the work
+        return _number(column, values[0])
+    filled = [math.nan if value is None else value for value in values] if type(None) in kinds else list(values)
+    with np.errstate(over="ignore"):
+        try:
+            numbers = np.array(filled, "float64").astype("float32")
+        except OverflowError:  # an integer beyond float64
+            index = next(i for i, value in enumerate(values) if isinstance(value, int) and abs(value) > 1 << 1000)
+            raise _at(column.name, index, "must be finite as a 32-bit number") from None
+    finite = np.isfinite(numbers)
+    if column.nullable:
+        finite |= np.isnan(numbers)
+    if not finite.all():
+        index = int(np.argmin(finite))
+        raise _at(column.name, index, f"must be finite as a 32-bit number, got {values[index]!r:.40}")
+    return numbers.reshape(-1, 1)
+
+
+def _number(column: Column, value: object) -> NDArray[np.generic]:
+    assert value is None or isinstance(value, int | float)
+    try:
+        with np.errstate(over="ignore"):
+            number = np.array([[math.nan if value is None else value]], "float64").astype("float32")
+    except OverflowError:
+        raise _at(column.name, 0, "must be finite as a 32-bit number") from None
+    plain = number.item()
+    if not (math.isfinite(plain) or (column.nullable and math.isnan(plain))):
+        raise _at(column.name, 0, f"must be finite as a 32-bit number, got {value!r:.40}")
+    return number
+
+
+def _texts(column: Column, values: Sequence[object], kinds: set[type]) -> NDArray[np.generic]:
+    if not kinds <= {str, type(None)}:
+        index = next(i for i, value in enumerate(values) if type(value) not in {str, type(None)})
+        raise _at(column.name, index, f"must be a string, got {_kind(values[index])}")
+    filled = ["" if value is None else str(value) for value in values]
+    if not column.nullable and "" in filled:
+        raise _at(column.name, filled.index(""), "must not be empty")
+    _check_texts(column.name, filled)
+    raw = np.empty((len(filled), 1), object)
+    raw[:, 0] = filled
+    return raw
+
+
+def _check_texts(name: str, values: Sequence[str]) -> None:
+    for index, value in enumerate(values):
+        if len(value) > LONGEST_TEXT:
+            raise _at(name, index, f"must have at most {LONGEST_TEXT} characters, got {len(value)}")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise _at(name, index, "must be valid Unicode, got half a surrogate pair") from None
+
+
+def _moment(name: str, index: int, value: object) -> datetime:
+    moment: datetime | None = None
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            moment = _EPOCH + timedelta(milliseconds=value)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None:
+        raise _at(name, index, f"must be an ISO 8601 time or milliseconds since 1970, got {value!r:.60}")
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise _at(name, index, f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}, got {value!r:.60}")
+    return moment
+
+
+def _at(name: str, index: int, must: str) -> BadRequest:
+    return BadRequest(f"column {name!r}, row {index}: {must}", field=name)
+
+
+def _kind(value: object) -> str:
+    names = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return "null" if value is None else names.get(type(value), type(value).__name__)

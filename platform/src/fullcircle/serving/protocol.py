@@ -1,0 +1,318 @@
+"""Requests in the words of two protocols to raw columns, and answers back. Pure: bytes in, values out.
+
+- Open Inference Protocol v2, REST (https://github.com/kserve/open-inference-protocol): one input tensor for each raw
+  column, by name, shape [n] or [n, 1].
+- MLflow's scoring protocol: `dataframe_split`, `dataframe_records`, `inputs`, `instances`, and text/csv.
+
+In both, a caller may add the project's row id and time columns: labels find their row by the one, windows are cut by
+the other. Columns that the model does not take (what is known only after the outcome, the target, unknown names) are
+ignored and named in a response header, so that whole rows of a table can be sent. See docs/adr/0042.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from fullcircle.core.errors import BadRequest
+from fullcircle.core.project import Category, Column, Project
+from fullcircle.serving.columns import moments, raw_column, texts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
+NUMBERS = {"FP16", "FP32", "FP64", "BOOL", *INTEGERS}
+FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
+_T = TypeVar("_T")
+OUTPUTS = ("probability", "prediction_id")
+MISSING_IN_CSV = {"", "nan", "na", "n/a", "null", "none"}
+
+
+class TooLarge(BadRequest):
+    """More rows or bytes than one request may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request's rows.
+
+    Attributes:
+        tensors: column name -> (rows, 1), as the graph takes them.
+        row_ids: "" where the caller gave none.
+        event_times: UTC; the time of arrival where the caller gave none.
+        ignored: names of columns that were sent and not used.
+        request_id: the caller's own id of the request, given back.
+        outputs: names of the wanted output tensors.
+    """
+
+    rows: int
+    tensors: Mapping[str, NDArray[np.generic]]
+    row_ids: Sequence[str]
+    event_times: Sequence[datetime]
+    ignored: tuple[str, ...]
+    request_id: str | None = None
+    outputs: tuple[str, ...] = OUTPUTS
+
+
+class _Input(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any]
+
+
+class _Output(msgspec.Struct):
+    name: str
+
+
+class _Infer(msgspec.Struct):
+    inputs: list[_Input]
+    id: str | None = None
+    outputs: list[_Output] | None = None
+
+
+class _Label(msgspec.Struct):
+    row_id: str
+    label: int
+
+
+class _Labels(msgspec.Struct):
+    labels: list[_Label]
+
+
+_infer = msgspec.json.Decoder(_Infer)
+_scoring = msgspec.json.Decoder(dict[str, Any])
+_labels = msgspec.json.Decoder(_Labels)
+
+
+class Protocol:
+    """Reads requests for one project's model.
+
+    Args:
+        max_rows: the most rows that one request may have.
+    """
+
+    def __init__(self, project: Project, *, max_rows: int = 10_000) -> None:
+        self.project = project
+        self.max_rows = max_rows
+        self._columns: dict[str, Column] = {column.name: column for column in project.inputs}
+
+    def infer(self, body: bytes) -> Request:
+        """An Open Inference Protocol v2 request. Raises BadRequest naming the field, TooLarge."""
+        request = _decoded(_infer, body)
+        given: dict[str, list[Any]] = {}
+        for tensor in request.inputs:
+            if tensor.name in given:
+                raise BadRequest(f"input {tensor.name!r} is given twice", field=tensor.name)
+            given[tensor.name] = self._flat(tensor)
+        wanted = tuple(output.name for output in request.outputs or ()) or OUTPUTS
+        if unknown := [name for name in wanted if name not in OUTPUTS]:
+            raise BadRequest(f"no output {unknown[0]!r}; there are {', '.join(OUTPUTS)}", field=unknown[0])
+        return self._request(given, request_id=request.id, outputs=wanted)
+
+    def invocation(self, body: bytes, media_type: str) -> Request:
+        """An MLflow scoring request, JSON or CSV. Raises BadRequest naming the field, TooLarge."""
+        if media_type == "text/csv":
+            return self._request(self._csv(body))
+        parsed = _decoded(_scoring, body)
+        formats = [name for name in FORMATS if name in parsed]
+        if len(formats) != 1:
+            raise BadRequest(f"must have exactly one of {', '.join(FORMATS)}, got {sorted(parsed)!r:.200}")
+        return self._request(_COLUMNS[formats[0]](parsed[formats[0]]))
+
+    def _request(
+        self, given: Mapping[str, Sequence[Any]], *, request_id: str | None = None, outputs: tuple[str, ...] = OUTPUTS
+    ) -> Request:
+        if missing := [name for name in self._columns if name not in given]:
+            raise BadRequest(f"column {missing[0]!r} is missing", field=missing[0], hint=_hint(missing, self._columns))
+        rows = len(given[next(iter(self._columns))])
+        for name, values in given.items():
+            if len(values) != rows:
+                raise BadRequest(f"column {name!r} has {len(values)} rows, the others have {rows}", field=name)
+        if rows == 0:
+            raise BadRequest("there are no rows to answer")
+        if rows > self.max_rows:
+            raise TooLarge(f"{rows} rows are more than the {self.max_rows} that one request may have")
+        row_id, time = self.project.row_id, self.project.time
+        now = datetime.now(UTC)
+        return Request(
+            rows=rows,
+            tensors={name: raw_column(column, given[name]) for name, column in self._columns.items()},
+            row_ids=texts(row_id, given[row_id]) if row_id in given else [""] * rows,
+            event_times=[at or now for at in moments(time, given[time])] if time in given else [now] * rows,
+            ignored=tuple(sorted(set(given) - set(self._columns) - {row_id, time})),
+            request_id=request_id,
+            outputs=outputs,
+        )
+
+    def _flat(self, tensor: _Input) -> list[Any]:
+        """The values of a v2 tensor, whose data may be flat or nested, after checks of shape and datatype."""
+        name, rows = tensor.name, tensor.shape[0] if tensor.shape else -1
+        if tensor.shape not in ([rows], [rows, 1]) or rows < 0:
+            raise BadRequest(f"input {name!r} must have shape [n] or [n, 1], got {tensor.shape!r:.80}", field=name)
+        values = _column(name, tensor.data)
+        if len(values) != rows:
+            raise BadRequest(f"input {name!r} has shape {tensor.shape} but {len(values)} values", field=name)
+        column = self._columns.get(name)
+        wanted = {"BYTES"} if isinstance(column, Category) else NUMBERS if column else None
+        if wanted and tensor.datatype not in wanted:
+            must = "BYTES" if isinstance(column, Category) else "FP32, FP64, INT64, INT32 or BOOL"
+            raise BadRequest(f"input {name!r} must have datatype {must}, got {tensor.datatype!r:.40}", field=name)
+        if tensor.datatype in INTEGERS and float in set(map(type, values)):
+            raise BadRequest(f"input {name!r} has datatype {tensor.datatype} but fractions in its data", field=name)
+        return values
+
+    def _csv(self, body: bytes) -> dict[str, list[Any]]:
+        try:
+            rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise BadRequest(f"the body is not CSV in UTF-8 ({error})") from error
+        rows = [row for row in rows if row]
+        if not rows:
+            raise BadRequest("the CSV body has no header line")
+        given = _split({"columns": rows[0], "data": rows[1:]})
+        return {name: self._from_csv(name, values) for name, values in given.items()}
+
+    def _from_csv(self, name: str, values: list[Any]) -> list[Any]:
+        column = self._columns.get(name)
+        if column is None or isinstance(column, Category):
+            return [value or None for value in values]
+        return [_csv_number(name, index, value) for index, value in enumerate(values)]
+
+
+def labels(body: bytes) -> tuple[list[str], list[int]]:
+    """Row ids and labels of `{"labels": [{"row_id": ..., "label": 0 or 1}, ...]}`. Raises BadRequest."""
+    rows = _decoded(_labels, body).labels
+    for index, row in enumerate(rows):
+        if row.label not in (0, 1):
+            raise BadRequest(f"labels[{index}].label must be 0 or 1, got {row.label}", field="label")
+    return texts("row_id", [row.row_id for row in rows]), [row.label for row in rows]
+
+
+def infer_answer(
+    request: Request, probability: NDArray[np.float32], ids: Sequence[str], *, model: str, version: str
+) -> bytes:
+    """The Open Inference Protocol v2 response."""
+    shape = [request.rows, 1]
+    tensors = {
+        "probability": {"name": "probability", "datatype": "FP32", "shape": shape, "data": _floats(probability)},
+        "prediction_id": {"name": "prediction_id", "datatype": "BYTES", "shape": shape, "data": list(ids)},
+    }
+    answer: dict[str, object] = {"model_name": model, "model_version": version}
+    if request.request_id is not None:
+        answer["id"] = request.request_id
+    return msgspec.json.encode(answer | {"outputs": [tensors[name] for name in request.outputs]})
+
+
+def invocation_answer(probability: NDArray[np.float32], ids: Sequence[str], *, version: str) -> bytes:
+    """MLflow's response: `predictions` is what `mlflow models serve` answers for the same model."""
+    predictions = [{"probability": value} for value in _floats(probability)]
+    return msgspec.json.encode({"predictions": predictions, "prediction_ids": list(ids), "model_version": version})
+
+
+def metadata(project: Project, versions: Sequence[str]) -> dict[str, object]:
+    """The model metadata of the Open Inference Protocol."""
+    inputs = [
+        {"name": column.name, "datatype": "BYTES" if isinstance(column, Category) else "FP32", "shape": [-1, 1]}
+        for column in project.inputs
+    ]
+    outputs = [
+        {"name": "probability", "datatype": "FP32", "shape": [-1, 1]},
+        {"name": "prediction_id", "datatype": "BYTES", "shape": [-1, 1]},
+    ]
+    return {
+        "name": project.name,
+        "versions": list(versions),
+        "platform": "onnx_onnxruntime",
+        "inputs": inputs,
+        "outputs": outputs,
+    }
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at ")
+        field = path.strip("`").removeprefix("$").lstrip(".")
+        raise BadRequest(f"{field or 'the body'}: {what}", field=field) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(
+            f"the body is not JSON ({error})", hint="a missing number is null; NaN and Infinity are no JSON"
+        ) from error
+
+
+def _floats(probability: NDArray[np.float32]) -> list[float]:
+    return [float(value) for value in probability.reshape(-1).tolist()]
+
+
+def _column(name: str, values: object) -> list[Any]:
+    """A flat list of values from [v, ...] or [[v], ...]."""
+    if not isinstance(values, list):
+        raise BadRequest(f"column {name!r} must be a list of values, got {type(values).__name__}", field=name)
+    if not any(isinstance(value, list) for value in values):
+        return values
+    if any(not isinstance(value, list) or len(value) != 1 for value in values):
+        raise BadRequest(f"column {name!r} must have one value for each row", field=name)
+    return [value[0] for value in values]
+
+
+def _split(frame: object) -> dict[str, list[Any]]:
+    if (
+        not isinstance(frame, dict)
+        or not isinstance(frame.get("columns"), list)
+        or not isinstance(frame.get("data"), list)
+    ):
+        raise BadRequest(
+            "dataframe_split must be an object with the lists 'columns' and 'data'", field="dataframe_split"
+        )
+    names, rows = frame["columns"], frame["data"]
+    if not all(isinstance(name, str) for name in names):
+        raise BadRequest("the names of columns must be strings", field="columns")
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise BadRequest(f"column {doubled[0]!r} is given twice", field=doubled[0])
+    for index, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise BadRequest(f"row {index} must be a list of {len(names)} values, one for each column", field="data")
+    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
+
+
+def _records(rows: object) -> dict[str, list[Any]]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadRequest("dataframe_records must be a list of objects, one for each row", field="dataframe_records")
+    # A key that some row lacks is null there, as in pandas; a column that none has is missing.
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _inputs(columns: object) -> dict[str, list[Any]]:
+    if isinstance(columns, list):
+        return _records(columns)
+    if not isinstance(columns, dict):
+        raise BadRequest("inputs must be an object of columns or a list of rows", field="inputs")
+    scalars = not any(isinstance(values, list) for values in columns.values())
+    return {name: [values] if scalars else _column(name, values) for name, values in columns.items()}
+
+
+_COLUMNS = {"dataframe_split": _split, "dataframe_records": _records, "inputs": _inputs, "instances": _inputs}
+
+
+def _csv_number(name: str, index: int, text: str) -> float | None:
+    if text.strip().lower() in MISSING_IN_CSV:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise BadRequest(f"column {name!r}, row {index}: must be a number, got {text!r:.40}", field=name) from None
+
+
+def _hint(missing: Sequence[str], columns: Mapping[str, Column]) -> str:
+    return f"missing are {', '.join(missing)}" if len(missing) > 1 else f"the model takes {', '.join(columns)}"

@@ -1,0 +1,142 @@
+"""Runs the inference server of one project in this process, until SIGTERM or Ctrl-C; then seals the log.
+
+`python -m fullcircle.serving.server <project or folder> [--host H] [--port P] [--poll-s S]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import FullcircleError, ServiceUnavailable
+from fullcircle.core.loading import load_project
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings, quiet_dependencies
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+logger = logging.getLogger(__name__)
+
+
+def serve(
+    project_name: str, settings: Settings, *, host: str, port: int, root: Path | None = None, poll_s: float = 2.0
+) -> None:
+    """Serve the champion and follow its alias, until stopped. One process; several may share one prediction log.
+
+    Starts without a champion too, answering 503 until there is one.
+
+    Args:
+        project_name: a project's name, or its folder.
+        port: 0 takes a free one, and says which.
+        root: where projects are looked for; the working folder by default.
+        poll_s: how often the champion alias is looked at.
+
+    Raises:
+        ProjectNotFound: no such project.
+        HomeUnwritable: the prediction log cannot be written.
+        ServiceUnavailable: the port is taken or the address not ours.
+    """
+    import uvicorn
+
+    project = load_project(project_name, root)
+    _speak_up()
+    with _listening(host, port) as listening:
+        app = _application(project, settings, host, listening.getsockname()[1], poll_s)
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+        # Ctrl-C is how one ends it, not an error; uvicorn raises it again after its own orderly end.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of a server that another process starts; see `launch`. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="fullcircle.serving.server", description="Serve one project's champion.")
+    parser.add_argument("project", help="its name, or its folder")
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--poll-s", type=float, default=2.0)
+    given = parser.parse_args(arguments)
+    quiet_dependencies()
+    try:
+        settings = Settings.from_env()
+        port = settings.serve_port if given.port is None else given.port
+        serve(given.project, settings, host=given.host or settings.host, port=port, poll_s=given.poll_s)
+    except FullcircleError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def _application(project: Project, settings: Settings, host: str, port: int, poll_s: float) -> Starlette:
+    from fullcircle.predictions.labels import LabelLog
+    from fullcircle.predictions.log import PredictionLog
+    from fullcircle.serving.app import create_app
+    from fullcircle.serving.champion import ChampionFollower
+
+    folder = settings.folder("predictions", project.name)
+    log = PredictionLog(folder, project.inputs)
+    follower = ChampionFollower(settings, project, poll_s)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # Here and not around `run`: after a SIGTERM uvicorn ends the process as soon as this is over.
+        from starlette.concurrency import run_in_threadpool
+
+        try:
+            await run_in_threadpool(follower.start)
+            version = follower.current.version.version if follower.current else None
+            state = f"version {version} answers" if version else follower.problem
+            logger.info("serving %s on http://%s:%d (%s)", project.name, _bracketed(host), port, state)
+            yield
+        finally:
+            await run_in_threadpool(follower.close)
+            await run_in_threadpool(log.close)
+            logger.info("%s: stopped, the prediction log is sealed", project.name)
+
+    # On loopback only under loopback's names; on an outer address the names that people use are not ours to know.
+    hosts = [*LOOPBACK, host] if host in LOOPBACK or host.startswith("127.") else ["*"]
+    return create_app(project, follower, log, LabelLog(folder / "labels"), allowed_hosts=hosts, lifespan=lifespan)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ServiceUnavailable(
+            f"cannot listen on {_bracketed(host)}:{port} ({error.strerror or error})",
+            hint="choose another with --port or FULLCIRCLE_SERVE_PORT, or end what listens there",
+        ) from error
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _speak_up() -> None:
+    """Our own words go to stderr; what the libraries say stays as it is."""
+    ours = logging.getLogger("fullcircle")
+    if not ours.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
