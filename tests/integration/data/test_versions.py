@@ -1,0 +1,248 @@
+"""Data versions on a real DVC remote: named by content, complete in the remote, and back to the byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fullcircle.core.errors import DataUnavailable, HomeUnwritable
+from fullcircle.core.settings import Settings
+from fullcircle.data.partitions import partitions
+from fullcircle.data.versions import Versions
+
+
+def blob(settings: Settings, md5: str) -> Path:
+    return Path(settings.dvc_remote) / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def blobs(settings: Settings) -> set[str]:
+    root = Path(settings.dvc_remote) / "files" / "md5"
+    return {path.parent.name + path.name for path in root.rglob("*") if path.is_file()}
+
+
+def forget_everything_local(settings: Settings) -> None:
+    shutil.rmtree(settings.home / "dvc")
+
+
+def child(work: Callable[[], object]) -> int:
+    """Run it in a fork of this process; returns the child's id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return pid
+
+
+def test_a_version_says_what_it_holds(project, settings):
+    parts = partitions(project)
+
+    version = Versions(settings).commit(project, parts)
+
+    assert version.files == tuple((part.path.name, hashlib.md5(part.path.read_bytes()).hexdigest()) for part in parts)
+    assert (version.project, version.rows) == ("signals", 1500)
+    assert version.size_bytes == sum(part.path.stat().st_size for part in parts)
+    assert (version.start, version.end) == (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 21, 19, tzinfo=UTC))
+    assert version.digest in version.pointer
+
+
+def test_every_object_is_in_the_remote(project, settings):
+    version = Versions(settings).commit(project, partitions(project))
+
+    assert blobs(settings) == {version.digest, *(md5 for _, md5 in version.files)}
+
+
+def test_the_same_bytes_have_the_same_name_anywhere(project, settings, tmp_path):
+    elsewhere = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "elsewhere")})
+    parts = partitions(project)
+
+    first = Versions(settings).commit(project, parts)
+
+    assert Versions(settings).commit(project, parts) == first
+    assert Versions(elsewhere).commit(project, parts) == first
+
+
+def test_another_byte_is_another_version(project, settings):
+    parts = partitions(project)
+    first = Versions(settings).commit(project, parts)
+    shutil.copyfile(parts[0].path, project.partitions / "2024-04.parquet")
+
+    second = Versions(settings).commit(project, partitions(project))
+
+    assert second.digest != first.digest
+    assert second.fingerprint == first.fingerprint
+
+
+def test_a_file_that_is_known_is_not_sent_again(project, settings):
+    parts = partitions(project)
+    first = Versions(settings).commit(project, parts[:2])
+    sent = {md5: blob(settings, md5).stat().st_ino for _, md5 in first.files}
+
+    second = Versions(settings).commit(project, parts)
+
+    assert blobs(settings) == {first.digest, second.digest, *(md5 for _, md5 in second.files)}
+    assert {md5: blob(settings, md5).stat().st_ino for md5 in sent} == sent
+
+
+def test_the_partitions_stay_as_they_are_and_may_be_edited(project, settings, tmp_path):
+    parts = partitions(project)
+    before = [(part.path.stat().st_mode, part.path.stat().st_ino, part.path.read_bytes()) for part in parts]
+
+    version = Versions(settings).commit(project, parts)
+    assert [(part.path.stat().st_mode, part.path.stat().st_ino, part.path.read_bytes()) for part in parts] == before
+
+    with parts[0].path.open("r+b") as file:
+        file.write(b"edited in place")
+    restored = Versions(settings).restore(version, tmp_path / "out")
+    assert restored[0].read_bytes() == before[0][2]
+
+
+def test_restore_brings_exactly_these_bytes_back_from_the_remote_alone(project, settings, tmp_path):
+    parts = partitions(project)
+    expected = {part.path.name: part.path.read_bytes() for part in parts}
+    version = Versions(settings).commit(project, parts)
+    forget_everything_local(settings)
+    shutil.rmtree(project.partitions)
+
+    restored = Versions(settings).restore(version, tmp_path / "new" / "out")
+
+    assert {path.name: path.read_bytes() for path in restored} == expected
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == sorted(expected)
+
+
+def test_restore_refuses_a_folder_that_holds_something(project, settings, tmp_path):
+    version = Versions(settings).commit(project, partitions(project))
+    (tmp_path / "mine.txt").write_text("keep me")
+
+    with pytest.raises(DataUnavailable, match="it is not empty"):
+        Versions(settings).restore(version, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+def test_a_missing_blob_is_named_and_nothing_is_left_half_done(project, settings, tmp_path):
+    version = Versions(settings).commit(project, partitions(project))
+    forget_everything_local(settings)
+    name, md5 = version.files[1]
+    blob(settings, md5).unlink()
+
+    with pytest.raises(DataUnavailable, match=rf"file {name} \(md5 {md5}\) cannot come back: missing from"):
+        Versions(settings).restore(version, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_blob_that_differs_is_named_with_both_hashes(project, settings, tmp_path):
+    version = Versions(settings).commit(project, partitions(project))
+    forget_everything_local(settings)
+    _, md5 = version.files[2]
+    blob(settings, md5).chmod(0o644)
+    blob(settings, md5).write_bytes(b"rotten")
+
+    with pytest.raises(DataUnavailable, match=f"{md5}.* has {hashlib.md5(b'rotten').hexdigest()} in its place"):
+        Versions(settings).restore(version, tmp_path / "out")
+
+
+def test_a_blob_lost_in_the_remote_comes_from_the_cache_while_there_is_one(project, settings, tmp_path):
+    version = Versions(settings).commit(project, partitions(project))
+    blob(settings, version.files[0][1]).unlink()
+
+    assert len(Versions(settings).restore(version, tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut short", "rotten"])
+def test_a_damaged_remote_is_mended_by_the_next_commit(project, settings, tmp_path, damage):
+    """DVC's own push says that all is well here: the folder object is there, and it looks no further."""
+    version = Versions(settings).commit(project, partitions(project))
+    path = blob(settings, version.files[0][1])
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "lost":
+        path.write_bytes(whole[:100] if damage == "cut short" else bytes(len(whole)))
+
+    assert Versions(settings).commit(project, partitions(project)) == version
+
+    assert path.read_bytes() == whole
+    forget_everything_local(settings)
+    assert len(Versions(settings).restore(version, tmp_path / "out")) == 3
+
+
+def test_a_pointer_that_does_not_fit_its_digest_is_refused(project, settings, tmp_path):
+    version = Versions(settings).commit(project, partitions(project))
+    other = dataclasses.replace(version, digest="0" * 32 + ".dir")
+    with pytest.raises(DataUnavailable, match=f"its pointer names {version.digest}"):
+        Versions(settings).restore(other, tmp_path / "out")
+
+
+def test_a_commit_killed_at_any_moment_can_be_done_again(project, settings, tmp_path):
+    parts = partitions(project)
+    expected = Versions(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "calm")})).commit(project, parts)
+
+    for delay_s in (0.01, 0.03, 0.06, 0.1, 0.15, 0.2):
+        shutil.rmtree(settings.home, ignore_errors=True)
+        pid = child(lambda: Versions(settings).commit(project, parts))
+        time.sleep(delay_s)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+        assert Versions(settings).commit(project, parts) == expected
+        assert blobs(settings) >= {expected.digest, *(md5 for _, md5 in expected.files)}
+        assert not list((settings.home / "dvc" / "work").rglob("*.parquet"))
+    forget_everything_local(settings)
+    assert len(Versions(settings).restore(expected, tmp_path / "out")) == 3
+
+
+def test_a_restore_that_was_killed_can_be_started_again(project, settings, tmp_path):
+    version = Versions(settings).commit(project, partitions(project))
+    out = tmp_path / "out"
+    (out / ".restoring").mkdir(parents=True)
+    (out / ".restoring" / "2024-01.parquet").write_bytes(b"half")
+    (out / "2024-02.parquet").write_bytes(b"moved before the kill")
+
+    restored = Versions(settings).restore(version, out)
+
+    assert tuple(hashlib.md5(path.read_bytes()).hexdigest() for path in restored) == tuple(m for _, m in version.files)
+    assert sorted(path.name for path in out.iterdir()) == [name for name, _ in version.files]
+
+
+def test_several_processes_may_commit_at_once(project, settings):
+    parts = partitions(project)
+    Versions(settings).commit(project, parts[:1])  # imports DVC before the fork
+
+    pids = [child(lambda n=n: Versions(settings).commit(project, parts[: n + 1])) for n in range(3)]
+
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0, 0]
+    assert len([name for name in blobs(settings) if name.endswith(".dir")]) == 3
+
+
+def test_nothing_but_the_index_is_readable_by_others(project, settings):
+    Versions(settings).commit(project, partitions(project))
+    assert (settings.home / "dvc" / ".dvc" / "site").stat().st_mode & 0o777 == 0o700
+
+
+def test_no_partition_is_said_plainly(project, settings):
+    with pytest.raises(DataUnavailable, match="no partition to version"):
+        Versions(settings).commit(project, ())
+
+
+def test_a_remote_that_cannot_be_written_is_named(project, settings, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    broken = dataclasses.replace(settings, dvc_remote=str(tmp_path / "file" / "remote"))
+    with pytest.raises(DataUnavailable, match=r"the DVC remote .*file/remote failed .*FULLCIRCLE_DVC_REMOTE"):
+        Versions(broken).commit(project, partitions(project))
+
+
+def test_a_home_that_cannot_be_written_is_named(project, settings, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    broken = dataclasses.replace(settings, home=tmp_path / "file" / "home")
+    with pytest.raises(HomeUnwritable, match="cannot write to FULLCIRCLE_HOME"):
+        Versions(broken).commit(project, partitions(project))
