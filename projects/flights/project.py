@@ -59,7 +59,7 @@ project = Project(
     runbook="docs/runbooks/flights.md",
     purpose="Rank tomorrow's departures by their risk of arriving late, so that gates and crews get a margin.",
     limits=(
-        "New York's three airports in 2013 only. The weather is that observed in the hour of departure, a stand-in for a "
+        "New York's three airports in 2013 only. The weather is that observed at the hour of departure, for want of a "
         "forecast. Cancelled and diverted flights are left out. Not for decisions about single passengers."
     ),
     data="../../.fullcircle/data/flights",
