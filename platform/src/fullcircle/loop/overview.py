@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
+from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.loop.release import completed
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
-    from fullcircle.store.releases import ReleaseRow
 
 
 def overview(project: Project, settings: Settings) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def overview(project: Project, settings: Settings) -> dict[str, Any]:
     return {
         "project": project.name,
         "aliases": {alias: _version(version) for alias, version in aliases.items() if version},
-        "releases": [_release(row) for row in Releases(database).history(project.name)],
+        "releases": [_release(made) for made in completed(project, settings)],
         "unfinished_releases": len(Releases(database).pending(project.name)),
         "decisions": [_decision(row) for row in Decisions(database).all(project.name)],
         "open_incidents": [row for row in all_incidents(project, settings) if row["resolved"] is None],
@@ -65,8 +65,7 @@ def _version(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _release(row: ReleaseRow) -> dict[str, Any]:
-    made = row.release
+def _release(made: Release) -> dict[str, Any]:
     return {
         "version": made.version,
         "previous": made.previous,

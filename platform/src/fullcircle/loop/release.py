@@ -92,6 +92,14 @@ def recover(project: Project, settings: Settings) -> tuple[str, ...]:
     return tuple(said)
 
 
+def completed(project: Project, settings: Settings) -> list[Release]:
+    """The releases that took place, oldest first."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.releases import COMPLETE, Releases
+
+    return [row.release for row in Releases(Database(settings)).history(project.name) if row.state == COMPLETE]
+
+
 def loads(settings: Settings, version: ModelVersion) -> None:
     """Load the version's graph. Raises ModelUnavailable when it does not load or its digest differs."""
     from fullcircle.graph.session import Graph

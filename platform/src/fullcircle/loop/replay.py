@@ -18,7 +18,7 @@ from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.release import recover, rollback
+from fullcircle.loop.release import completed, recover, rollback
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.watch import WatchResult, watch
@@ -113,19 +113,16 @@ def end_of(month: str) -> datetime:
 
 def _first_champion(project: Project, settings: Settings, until: datetime, step: Step) -> ModelVersion:
     """The model that the replay starts with and that is never retrained: the project's first release."""
-    from fullcircle.store.database import Database
-    from fullcircle.store.releases import Releases
     from fullcircle.tracking.registry import Registry
 
-    registry, releases = Registry(settings), Releases(Database(settings))
-    if not releases.history(project.name):
+    if not completed(project, settings):
         result = retrain(project, settings, until=until, reason="first model", decided_by="replay", step=step)
         if not result.promoted:
             raise UsageError(
                 f"the first model of {project.name} did not pass its gates ({'; '.join(result.verdict.reasons)})",
                 hint="a replay needs a first champion: mend the model or its gates",
             )
-    return registry.version(project.name, releases.history(project.name)[0].release.version)
+    return Registry(settings).version(project.name, completed(project, settings)[0].version)
 
 
 def _live_through(
@@ -207,11 +204,7 @@ def _act(project: Project, settings: Settings, row: Row, end: datetime, step: St
 
 
 def _released_at(project: Project, settings: Settings, at: datetime) -> str | None:
-    from fullcircle.store.database import Database
-    from fullcircle.store.releases import Releases
-
-    made = [row.release for row in Releases(Database(settings)).history(project.name)]
-    return next((release.version for release in made if release.at == at), None)
+    return next((made.version for made in completed(project, settings) if made.at == at), None)
 
 
 def _serving(project: Project, settings: Settings) -> ModelVersion:

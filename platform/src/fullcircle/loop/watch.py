@@ -159,7 +159,7 @@ def decide_and_record(project: Project, settings: Settings, health: Health) -> D
 
     decisions = Decisions(Database(settings))
     if recorded := decisions.get(project.name, health.window.name):
-        return recorded
+        return recorded.decision
     before = Registry(settings).alias(project.name, PREVIOUS)
     state = PolicyState(retrains=decisions.retrains(project.name), previous_version=before.version if before else None)
     decision = decide(health, project.policy, state)
