@@ -39,7 +39,8 @@ def test_every_fullcircle_command_in_the_documents_exists_with_its_options(docum
     for path in documents:
         for line in commands(path.read_text()):
             for part in re.split(r"&&|;|\|", line):
-                words = shlex.split(part, comments=True)
+                words = [word for word in shlex.split(part, comments=True) if not re.match(r"[A-Z_]+=", word)]
+                words = words[words[:1] == ["if"] :]
                 if words[:1] == ["fullcircle"] and words[1:]:
                     parses(fullcircle, words[1:], f"{path.name}: {line}")
                     seen += 1
