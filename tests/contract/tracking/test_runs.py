@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from fullcircle.core.dataset import DataVersion, Split
-from fullcircle.core.errors import DataUnavailable, TrackingUnavailable, UsageError
+from fullcircle.core.errors import DataUnavailable, HomeUnwritable, TrackingUnavailable, UsageError
 from fullcircle.core.models import EpochMetrics, Evaluation, Interval
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
@@ -102,8 +98,9 @@ def test_a_name_that_several_runs_have_is_refused_with_their_ids(tracker: Tracke
 def test_a_run_that_ends_badly_says_how(
     tracker: Tracker, project: Project, client: mlflow.MlflowClient, error: BaseException, status: str
 ) -> None:
-    with pytest.raises(type(error)), tracker.start(project, name="bad", kind="candidate") as run:
-        run.epoch(epoch(1))
+    run = tracker.start(project, name="bad", kind="candidate")
+    run.epoch(epoch(1))
+    with pytest.raises(type(error)), run:
         raise error
     found = client.get_run(run.id)
     assert found.info.status == status
@@ -154,34 +151,6 @@ def test_uncommitted_changes_are_kept_with_the_run(tracker: Tracker, project: Pr
     assert "PASSWORD" not in patch
 
 
-def test_runs_of_a_killed_process_are_ended_and_those_of_a_living_one_are_not(
-    tracker: Tracker, project: Project, settings: Settings, client: mlflow.MlflowClient
-) -> None:
-    program = f"""
-        import os, signal
-        from pathlib import Path
-        from fullcircle.core.project import *
-        from fullcircle.core.settings import Settings
-        from fullcircle.core.models import EpochMetrics
-        from fullcircle.tracking.runs import Tracker
-        project = Project(name={project.name!r}, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
-                          time="t", row_id="i", torch=print, folder=Path({str(project.folder)!r}))
-        run = Tracker(Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})).start(project, name="k", kind="c")
-        run.metrics({{"before": 1.0}})
-        print(run.id, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    killed = done.stdout.strip()
-    with tracker.start(project, name="alive", kind="candidate") as alive:
-        assert tracker.end_abandoned(project) == 1
-        assert client.get_run(alive.id).info.status == "RUNNING"
-    assert client.get_run(killed).info.status == "KILLED"
-    assert client.get_run(killed).data.metrics["before"] == 1.0
-    assert tracker.end_abandoned(project) == 0
-
-
 def test_a_tracker_does_nothing_before_it_is_asked(tmp_path: Path) -> None:
     Tracker(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")}))
     assert not (tmp_path / "home").exists()
@@ -191,15 +160,14 @@ def test_a_server_that_is_not_there_is_named(project: Project, tmp_path: Path, m
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = "http://user:secret@127.0.0.1:9"
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri})
-    with pytest.raises(TrackingUnavailable, match="MLflow at http://127.0.0.1:9 failed while connecting") as failure:
+    with pytest.raises(
+        TrackingUnavailable, match=r"MLflow at http://127\.0\.0\.1:9 failed while connecting"
+    ) as failure:
         Tracker(settings).experiment_id(project)
     assert "secret" not in str(failure.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_home_that_cannot_be_written_is_one_line(project: Project, tmp_path: Path) -> None:
-    from fullcircle.core.errors import HomeUnwritable
-
-    tmp_path.chmod(0o500)
+    (tmp_path / "file").write_text("not a folder")
     with pytest.raises(HomeUnwritable, match="cannot write to FULLCIRCLE_HOME"):
-        Tracker(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})).experiment_id(project)
+        Tracker(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "file" / "home")})).experiment_id(project)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
+_CREDENTIALS = re.compile(r"://[^/@\s]*@")
 _CALLERS_FAULT = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 _DISK = ("disk is full", "readonly database", "unable to open database file", "disk I/O error")
 
@@ -122,15 +124,11 @@ def _from_a_tool(error: Exception) -> bool:
 
 def _unavailable(settings: Settings, doing: str, error: Exception) -> TrackingUnavailable:
     hint = "is the server of MLFLOW_TRACKING_URI up?" if settings.tracking_uri.startswith("http") else ""
-    where = _without_password(settings.tracking_uri)
+    where = _CREDENTIALS.sub("://", settings.tracking_uri)
     return TrackingUnavailable(f"MLflow at {where} failed while {doing}: {_first_line(error)}", hint=hint)
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    # MLflow repeats the whole address, password included, in its own messages.
+    lines = _CREDENTIALS.sub("://", str(error)).strip().splitlines()
     return lines[0][:500] if lines else type(error).__name__
-
-
-def _without_password(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rsplit('@', 1)[-1]}" if separator else uri

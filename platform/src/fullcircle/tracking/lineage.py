@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
-from enum import Enum
-from pathlib import PurePath
-from typing import Any
+from datetime import datetime
 
 from fullcircle.core.dataset import DataVersion, Split
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Evaluation
 
 
-def to_json(value: object) -> str:
-    """Indented JSON of plain values, dataclasses, datetimes, enums, paths and numpy scalars; NaN becomes null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
 def data_version(text: str) -> DataVersion:
-    """The data version that `to_json` wrote. Raises DataUnavailable when the text is damaged."""
+    """The data version that `store.plain.to_json` wrote. Raises DataUnavailable when the text is damaged."""
     try:
         fields = json.loads(text)
         files = tuple((str(name), str(md5)) for name, md5 in fields.pop("files"))
@@ -64,28 +54,3 @@ def flat_params(values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
             yield from flat_params({f"{key}.{inner}": each for inner, each in value.items()})
         else:
             yield key, str(value)[:6000]
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case datetime() | date():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case Enum():
-            return _plain(value.value)
-        case PurePath():
-            return str(value)
-        case Mapping():
-            return {str(key): _plain(each) for key, each in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(each) for each in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
-        return _plain(value.tolist())
-    return str(value)

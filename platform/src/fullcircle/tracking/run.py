@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from fullcircle.core.dataset import DataVersion, Split
 from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
 from fullcircle.core.settings import Settings
+from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import translated
-from fullcircle.tracking.lineage import data_tags, flat_params, metrics_of, to_json
+from fullcircle.tracking.lineage import data_tags, flat_params, metrics_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

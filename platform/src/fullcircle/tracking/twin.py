@@ -1,8 +1,8 @@
 """The twin of a graph for MLflow's own server: the same graph behind one reshape a column.
 
 MLflow's ONNX flavour hands each column of a data frame over as a vector, shape (rows,); our graphs take columns of
-shape (rows, 1), which ONNX Runtime then refuses ("Invalid rank"). The twin takes vectors and reshapes them. A graph with
-one input needs no twin: there MLflow hands over a matrix of one column.
+shape (rows, 1), which ONNX Runtime then refuses ("Invalid rank"). The twin takes vectors and reshapes them. A graph
+with one input needs no twin: there MLflow hands over a matrix of one column.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""What was decided for each window, why, and on which evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, delete, insert, select
+
+from fullcircle.core.health import Decision, Keep, Retrain, Rollback
+from fullcircle.store.database import Database
+from fullcircle.store.plain import plain
+from fullcircle.store.schema import decisions
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionRow:
+    """A decision as it was recorded.
+
+    Attributes:
+        at: when, in the time of the data.
+        recorded: when, on the clock.
+        evidence: the numbers that it rests on, as plain JSON.
+    """
+
+    id: int
+    project: str
+    window: str
+    decision: Decision
+    at: datetime
+    recorded: datetime
+    evidence: Mapping[str, Any]
+
+
+class Decisions:
+    """The record of decisions: one a project and window, and the first one stands."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def record(
+        self, project: str, window: str, decision: Decision, *, at: datetime, evidence: Mapping[str, Any]
+    ) -> int:
+        """Record a decision and return its id. A window that has one keeps it: the id of that one is returned."""
+        with self._db.session() as session:
+            same = (decisions.c.project == project, decisions.c.window == window)
+            known = session.execute(select(decisions.c.id).where(*same)).scalar()
+            if known is not None:
+                return int(known)
+            made = session.execute(
+                insert(decisions).returning(decisions.c.id),
+                {
+                    "project": project,
+                    "window": window,
+                    "kind": type(decision).__name__.lower(),
+                    "reason": decision.reason,
+                    "target": decision.to if isinstance(decision, Rollback) else None,
+                    "at": at,
+                    "recorded": datetime.now(UTC),
+                    "evidence": plain(evidence),
+                },
+            )
+            return int(made.scalar_one())
+
+    def get(self, project: str, window: str) -> DecisionRow | None:
+        """The decision for a window, or None."""
+        return next((row for row in self.all(project) if row.window == window), None)
+
+    def all(self, project: str) -> list[DecisionRow]:
+        """All decisions on a project, oldest first in the time of the data."""
+        with self._db.session() as session:
+            asked = select(decisions).where(decisions.c.project == project).order_by(decisions.c.at, decisions.c.id)
+            return [_row(each) for each in session.execute(asked).mappings()]
+
+    def retrains(self, project: str) -> tuple[datetime, ...]:
+        """When retrains were decided, in the time of the data, oldest first: what cooldown and budget count."""
+        return tuple(row.at for row in self.all(project) if isinstance(row.decision, Retrain))
+
+    def clear(self, project: str) -> None:
+        """Forget a project's decisions: for a replay that starts over."""
+        with self._db.session() as session:
+            session.execute(delete(decisions).where(decisions.c.project == project))
+
+
+def _row(row: RowMapping) -> DecisionRow:
+    decision: Decision
+    match row["kind"]:
+        case "retrain":
+            decision = Retrain(reason=row["reason"])
+        case "rollback":
+            decision = Rollback(to=row["target"], reason=row["reason"])
+        case _:
+            decision = Keep(reason=row["reason"])
+    names = ("id", "project", "window", "at", "recorded", "evidence")
+    return DecisionRow(decision=decision, **{name: row[name] for name in names})

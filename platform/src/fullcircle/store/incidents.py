@@ -1,0 +1,154 @@
+"""Incidents and the outbox of pages about them. A page is queued in the transaction that opens its incident."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from fullcircle.core.health import Incident, Severity
+from fullcircle.store.database import Database
+from fullcircle.store.plain import plain
+from fullcircle.store.schema import incidents, outbox
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentRow:
+    """An incident as it was recorded; `resolved` is None while it is open."""
+
+    id: int
+    incident: Incident
+    resolved: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRow:
+    """A page that waits in the outbox.
+
+    Attributes:
+        route: the name of a route, never its URL, which may hold a secret.
+        kind: `open` or `resolved`.
+        page: title and body, as plain JSON.
+        error: why the last attempt failed, else "".
+    """
+
+    id: int
+    incident: int
+    project: str
+    route: str
+    kind: str
+    page: Mapping[str, Any]
+    queued: datetime
+    attempts: int
+    error: str
+
+
+class Incidents:
+    """Incidents, exactly one open a key (the database itself holds that), and what on-call is to hear of them."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def see(self, incident: Incident) -> tuple[int, bool]:
+        """Open the incident, or bring the open one with its key up to date. Returns (id, whether newly opened).
+
+        `since` stays that of the opening.
+        """
+        values = _values(incident)
+        with self._db.session() as session:
+            known = self._open_id(incident.key)
+            if known is None:
+                try:
+                    with session.begin_nested():
+                        made = session.execute(insert(incidents).returning(incidents.c.id), values)
+                        return int(made.scalar_one()), True
+                except IntegrityError:  # another process opened it since we looked
+                    known = self._open_id(incident.key)
+                    if known is None:
+                        raise
+            del values["since"]
+            session.execute(update(incidents).where(incidents.c.id == known).values(values))
+            return known, False
+
+    def resolve_missing(self, project: str, seen_keys: Set[str], at: datetime) -> list[IncidentRow]:
+        """Resolve the project's open incidents whose key was not seen this time; returns those, now resolved."""
+        with self._db.session() as session:
+            gone = [row.id for row in self.open(project) if row.incident.key not in seen_keys]
+            session.execute(update(incidents).where(incidents.c.id.in_(gone)).values(resolved=at))
+            return [row for row in self.all(project) if row.id in gone]
+
+    def open(self, project: str) -> list[IncidentRow]:
+        """The project's open incidents, oldest first."""
+        return [row for row in self.all(project) if row.resolved is None]
+
+    def all(self, project: str) -> list[IncidentRow]:
+        """All incidents of a project, oldest first."""
+        with self._db.session() as session:
+            asked = select(incidents).where(incidents.c.project == project).order_by(incidents.c.id)
+            return [_row(each) for each in session.execute(asked).mappings()]
+
+    def queue(self, incident_id: int, route: str, kind: str, page: Mapping[str, Any]) -> None:
+        """Put a page into the outbox; once only for the same incident, route and kind.
+
+        Args:
+            route: a name for the route, not its URL.
+        """
+        with self._db.session() as session:
+            same = (outbox.c.incident == incident_id, outbox.c.route == route, outbox.c.kind == kind)
+            if session.execute(select(outbox.c.id).where(*same)).first() is not None:
+                return
+            values = {"incident": incident_id, "route": route, "kind": kind, "page": plain(page)}
+            later = {"queued": datetime.now(UTC), "attempts": 0, "error": "", "delivered": None}
+            session.execute(insert(outbox), values | later)
+
+    def undelivered(self, project: str | None = None) -> list[PageRow]:
+        """Pages that wait, oldest first: of one project or of all."""
+        with self._db.session() as session:
+            asked = select(outbox, incidents.c.project).join(incidents, incidents.c.id == outbox.c.incident)
+            asked = asked.where(outbox.c.delivered.is_(None)).order_by(outbox.c.id)
+            if project is not None:
+                asked = asked.where(incidents.c.project == project)
+            names = PageRow.__dataclass_fields__
+            return [PageRow(**{name: row[name] for name in names}) for row in session.execute(asked).mappings()]
+
+    def delivered(self, page_id: int) -> None:
+        """Record that a page arrived."""
+        with self._db.session() as session:
+            values = {"delivered": datetime.now(UTC), "attempts": outbox.c.attempts + 1, "error": ""}
+            session.execute(update(outbox).where(outbox.c.id == page_id).values(values))
+
+    def failed(self, page_id: int, why: str) -> None:
+        """Record that a page did not arrive, and why; it stays in the outbox."""
+        with self._db.session() as session:
+            values = {"attempts": outbox.c.attempts + 1, "error": why}
+            session.execute(update(outbox).where(outbox.c.id == page_id).values(values))
+
+    def _open_id(self, key: str) -> int | None:
+        with self._db.session() as session:
+            where = (incidents.c.key == key, incidents.c.resolved.is_(None))
+            found = session.execute(select(incidents.c.id).where(*where)).scalar()
+            return None if found is None else int(found)
+
+
+_SIMPLE = ("key", "project", "cause", "title", "since", "seen")
+
+
+def _values(incident: Incident) -> dict[str, Any]:
+    values = {name: getattr(incident, name) for name in _SIMPLE}
+    shaped = {name: plain(getattr(incident, name)) for name in ("columns", "evidence", "links")}
+    return values | shaped | {"severity": incident.severity.value}
+
+
+def _row(row: RowMapping) -> IncidentRow:
+    incident = Incident(
+        severity=Severity(row["severity"]),
+        columns=tuple(row["columns"]),
+        evidence=row["evidence"],
+        links=row["links"],
+        **{name: row[name] for name in _SIMPLE},
+    )
+    return IncidentRow(id=row["id"], incident=incident, resolved=row["resolved"])

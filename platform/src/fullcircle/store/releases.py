@@ -1,0 +1,93 @@
+"""Who serves since when: releases in two phases, so that a kill in the middle leaves a row that says what to mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import RowMapping, insert, select, update
+
+from fullcircle.core.errors import FullcircleError
+from fullcircle.core.models import Release
+from fullcircle.store.database import Database
+from fullcircle.store.schema import releases
+
+PENDING, COMPLETE, ABANDONED = "pending", "complete", "abandoned"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseRow:
+    """A release as it was recorded.
+
+    Attributes:
+        state: `pending` (begun, aliases perhaps half moved), `complete` or `abandoned`.
+        why: why it was abandoned, else "".
+        begun, ended: on the clock, not in the time of the data.
+    """
+
+    id: int
+    release: Release
+    state: str
+    why: str
+    begun: datetime
+    ended: datetime | None
+
+
+class Releases:
+    """The ledger of releases. At most one a project is pending; the database itself holds that."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def begin(self, release: Release) -> int:
+        """Record that a release is about to happen, before any alias moves. Returns its id.
+
+        Beginning the pending release again returns its id. Raises FullcircleError while another one is pending.
+        """
+        with self._db.session() as session:
+            where = (releases.c.project == release.project, releases.c.state == PENDING)
+            pending = session.execute(select(releases).where(*where)).mappings().first()
+            if pending is not None and pending["version"] == release.version:
+                return int(pending["id"])
+            if pending is not None:
+                raise FullcircleError(
+                    f"version {release.version} of {release.project} cannot be released: the release of version "
+                    f"{pending['version']} was begun at {pending['begun']:%Y-%m-%d %H:%M} UTC and never ended",
+                    hint="complete or abandon that one first",
+                )
+            fields = {name: getattr(release, name) for name in Release.__dataclass_fields__}
+            values = fields | {"state": PENDING, "why": "", "begun": datetime.now(UTC), "ended": None}
+            return int(session.execute(insert(releases).returning(releases.c.id), values).scalar_one())
+
+    def complete(self, release_id: int) -> None:
+        """Record that the aliases have moved. Safe to call twice; ValueError when it was abandoned or never begun."""
+        self._end(release_id, COMPLETE, "")
+
+    def abandon(self, release_id: int, why: str) -> None:
+        """Record that it did not happen. Safe to call twice; ValueError when it was completed or never begun."""
+        self._end(release_id, ABANDONED, why)
+
+    def pending(self, project: str) -> list[ReleaseRow]:
+        """Releases that were begun and not ended: at the start of a program, what a kill left behind."""
+        return [row for row in self.history(project) if row.state == PENDING]
+
+    def history(self, project: str) -> list[ReleaseRow]:
+        """All releases of a project, oldest first."""
+        with self._db.session() as session:
+            asked = select(releases).where(releases.c.project == project).order_by(releases.c.id)
+            return [_row(each) for each in session.execute(asked).mappings()]
+
+    def _end(self, release_id: int, state: str, why: str) -> None:
+        with self._db.session() as session:
+            found = session.execute(select(releases.c.state).where(releases.c.id == release_id)).scalar()
+            if found == state:
+                return
+            if found != PENDING:
+                raise ValueError(f"release {release_id} cannot become {state}: it is {found or 'not known'}")
+            values = {"state": state, "why": why, "ended": datetime.now(UTC)}
+            session.execute(update(releases).where(releases.c.id == release_id).values(values))
+
+
+def _row(row: RowMapping) -> ReleaseRow:
+    release = Release(**{name: row[name] for name in Release.__dataclass_fields__})
+    return ReleaseRow(release=release, **{name: row[name] for name in ("id", "state", "why", "begun", "ended")})

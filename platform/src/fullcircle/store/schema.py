@@ -1,0 +1,147 @@
+"""The tables, as they are after the newest migration. Times are stored as UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+REVISIONS = ("0001",)
+"""The revisions of migrations/versions, oldest first; a database that says another one is newer than this code."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime, stored as UTC. SQLite keeps no time zone, so it is put back on when reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC. A naive datetime is a mistake of the caller: ValueError."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time must say its zone, got the naive {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """To an aware datetime in UTC."""
+        if value is None:
+            return None
+        assert isinstance(value, datetime)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project", String(63), nullable=False),
+    Column("window", String(63), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("target", String(63), nullable=True),
+    Column("at", UtcTime, nullable=False),
+    Column("recorded", UtcTime, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    UniqueConstraint("project", "window"),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project", String(63), nullable=False),
+    Column("version", String(63), nullable=False),
+    Column("previous", String(63), nullable=True),
+    Column("at", UtcTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_by", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("begun", UtcTime, nullable=False),
+    Column("ended", UtcTime, nullable=True),
+    Index("ix_releases_project", "project"),
+    Index(
+        "one_pending_release",
+        "project",
+        unique=True,
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("window", String(63), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("row", JSON, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(255), nullable=False),
+    Column("project", String(63), nullable=False),
+    Column("cause", String(63), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("seen", UtcTime, nullable=False),
+    Column("columns", JSON, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("links", JSON, nullable=False),
+    Column("resolved", UtcTime, nullable=True),
+    Index("ix_incidents_project", "project"),
+    Index(
+        "one_open_incident",
+        "key",
+        unique=True,
+        sqlite_where=text("resolved IS NULL"),
+        postgresql_where=text("resolved IS NULL"),
+    ),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident", Integer, ForeignKey("incidents.id"), nullable=False),
+    Column("route", String(63), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("page", JSON, nullable=False),
+    Column("queued", UtcTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("delivered", UtcTime, nullable=True),
+    UniqueConstraint("incident", "route", "kind"),
+)
