@@ -1,0 +1,129 @@
+"""Drift of columns and of predictions, against thresholds that hold the false alarms at any size of window.
+
+A threshold is the distance that two samples of the reference itself, as large as those compared, exceed in only
+`watch.false_alarms` of the cases. See docs/adr/0051-drift-thresholds.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.health import ColumnDrift
+from fullcircle.core.project import Category, Column, Project
+from fullcircle.monitoring.distances import (
+    JENSEN_SHANNON,
+    MISSING,
+    WASSERSTEIN,
+    Draws,
+    jensen_shannon,
+    null_jensen_shannon,
+    null_missing,
+    null_wasserstein,
+    wasserstein,
+)
+from fullcircle.monitoring.samples import POOL, ROWS, categories, numbers, sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+PREDICTION = "prediction"
+
+
+def column_drift(
+    project: Project, current: pd.DataFrame, reference: pd.DataFrame, *, seed: int = 0
+) -> tuple[ColumnDrift, ...]:
+    """The drift of each input column; empty when a side has no rows.
+
+    A number is judged by its values and, where any are missing, by how many are missing: the result is whichever is
+    further over its threshold, each held to half of the false alarms. A category's missing value is one more category.
+    """
+    if current.empty or reference.empty:
+        return ()
+    alpha = project.watch.false_alarms
+    now, before, pool = sample(current, ROWS, seed), sample(reference, ROWS, seed), sample(reference, POOL, seed)
+    draws = Draws.of(len(pool), len(before), len(now), resamples=resamples(alpha), seed=seed)
+    return tuple(_column(column, now, before, pool, draws, alpha, seed) for column in project.inputs)
+
+
+def prediction_drift(
+    current: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    *,
+    false_alarms: float = 0.01,
+    seed: int = 0,
+) -> ColumnDrift | None:
+    """The drift of the champion's probabilities; None when a side has none."""
+    import pandas as pd
+
+    now, before = (pd.DataFrame({PREDICTION: side}) for side in (current, reference))
+    now, before = now[np.isfinite(now[PREDICTION])], before[np.isfinite(before[PREDICTION])]
+    if now.empty or before.empty:
+        return None
+    held, pool = sample(before, ROWS, seed), sample(before, POOL, seed)
+    now = sample(now, ROWS, seed)
+    draws = Draws.of(len(pool), len(held), len(now), resamples=resamples(false_alarms), seed=seed)
+    values = numbers(held, PREDICTION)
+    threshold = border(null_wasserstein(numbers(pool, PREDICTION), values, draws), false_alarms)
+    return _drift(PREDICTION, WASSERSTEIN, wasserstein(values, numbers(now, PREDICTION)), threshold)
+
+
+def resamples(false_alarms: float) -> int:
+    """How many pairs to draw: enough for about five beyond the threshold."""
+    return min(2000, max(200, math.ceil(5 / false_alarms)))
+
+
+def border(null: NDArray[np.float64], false_alarms: float) -> float:
+    """The distance that at most a share of `false_alarms` of the null distances exceeds."""
+    beyond = max(1, math.floor(false_alarms * (len(null) + 1)))
+    highest = float(np.partition(null, len(null) - beyond)[len(null) - beyond])
+    # A hair above: a distance that equals its threshold is drift to Evidently and none to us.
+    return highest * (1 + 1e-9) + 1e-9
+
+
+def _column(
+    column: Column,
+    now: pd.DataFrame,
+    before: pd.DataFrame,
+    pool: pd.DataFrame,
+    draws: Draws,
+    alpha: float,
+    seed: int,
+) -> ColumnDrift:
+    if isinstance(column, Category):
+        distance = jensen_shannon(categories(before, column.name), categories(now, column.name))
+        threshold = border(null_jensen_shannon(categories(pool, column.name), draws), alpha)
+        return _drift(column.name, JENSEN_SHANNON, distance, threshold)
+    sides = numbers(before, column.name), numbers(now, column.name)
+    found = _number(column.name, *sides, numbers(pool, column.name), draws, alpha, seed)
+    return max(found, key=lambda drift: drift.distance / drift.threshold)
+
+
+def _number(
+    name: str,
+    before: NDArray[np.float64],
+    now: NDArray[np.float64],
+    pool: NDArray[np.float64],
+    draws: Draws,
+    alpha: float,
+    seed: int,
+) -> Iterator[ColumnDrift]:
+    gaps = np.isnan(before), np.isnan(now)
+    has_values = not gaps[0].all() and not gaps[1].all()
+    has_gaps = bool(gaps[0].any() or gaps[1].any())
+    share = alpha / 2 if has_values and has_gaps else alpha
+    if has_values:
+        values = before[~gaps[0]]
+        threshold = border(null_wasserstein(pool, values, draws), share)
+        yield _drift(name, WASSERSTEIN, wasserstein(values, now[~gaps[1]]), threshold)
+    if has_gaps:
+        threshold = border(null_missing(*gaps, resamples=2 * resamples(alpha), seed=seed), share)
+        yield _drift(name, MISSING, jensen_shannon(*(side.astype(object) for side in gaps)), threshold)
+
+
+def _drift(name: str, method: str, distance: float, threshold: float) -> ColumnDrift:
+    return ColumnDrift(column=name, method=method, distance=distance, threshold=threshold)

@@ -1,0 +1,58 @@
+"""The health of one window: drift, quality and realised performance in one value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.health import Health, Window
+from fullcircle.monitoring.drift import column_drift, prediction_drift
+from fullcircle.monitoring.performance import performance
+from fullcircle.monitoring.quality import quality
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fullcircle.core.project import Project
+
+
+def assess(
+    project: Project,
+    window: Window,
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    champion_version: str,
+    expected_auc: float | None,
+    previous: NDArray[np.float32] | None = None,
+    seed: int = 0,
+) -> Health:
+    """Judge a window against the champion's own training data.
+
+    Args:
+        current: the window's rows: raw inputs, `probability`, `label` (NaN while unknown).
+        reference: the champion's training rows: raw inputs and its `probability`.
+        expected_auc: ROC AUC that the gate measured at release.
+        previous: the previous champion's probabilities on `current`'s rows, if there is one.
+
+    An empty window has no columns and no performance; below `watch.min_rows` it says so (`enough_rows`).
+    """
+    probability = current["probability"].to_numpy(dtype=np.float32)
+    labels = current["label"].to_numpy(dtype=np.float64, na_value=np.nan)
+    return Health(
+        window=window,
+        champion_version=champion_version,
+        columns=column_drift(project, current, reference, seed=seed),
+        prediction=prediction_drift(
+            probability,
+            reference["probability"].to_numpy(dtype=np.float32),
+            false_alarms=project.watch.false_alarms,
+            seed=seed,
+        ),
+        quality=quality(project, current, reference),
+        performance=performance(labels, probability, expected_auc=expected_auc, previous=previous, seed=seed),
+        drifted_share_limit=project.watch.drifted_share,
+        enough_rows=len(current) >= project.watch.min_rows,
+    )

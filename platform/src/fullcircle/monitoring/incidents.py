@@ -1,0 +1,119 @@
+"""Incidents: what of a window's health on-call should know of, with the evidence in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fullcircle.core.health import Health, Incident, QualityIssue, Severity
+from fullcircle.core.project import Project
+from fullcircle.monitoring.quality import MISSING
+
+TOP = 5
+BROKEN_SHARE = 0.5
+"""Excess share of bad rows from which a column counts as broken."""
+PAGED_GAPS = 0.05
+"""Excess share of missing values that is worth a page; less is in the report. Any other issue always is."""
+
+
+def incidents(project: Project, health: Health, *, links: Mapping[str, str]) -> tuple[Incident, ...]:
+    """At most one incident a cause, worst first: `degraded`, `drift`, `quality`. None on a window that is too small.
+
+    Its key is the project and the cause, so that it stays one incident for as many windows as it lasts.
+    """
+    if not health.enough_rows:
+        return ()
+    if project.runbook:
+        links = {"runbook": project.runbook, **links}
+    found = [*_degraded(project, health, links), *_drift(project, health, links), *_quality(project, health, links)]
+    rank = list(Severity)
+    return tuple(sorted(found, key=lambda incident: -rank.index(incident.severity)))
+
+
+def _degraded(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:
+    drop, found = health.drop(), health.performance
+    if drop is None or found is None or found.expected_auc is None or drop <= project.policy.tolerated_drop:
+        return
+    tolerated = found.expected_auc - project.policy.tolerated_drop
+    certain = found.roc_auc.high < tolerated
+    evidence = {
+        "ROC AUC": f"{found.roc_auc} on {found.rows} labelled rows",
+        "at release": f"{found.expected_auc:.4f}",
+        "tolerated": f"{tolerated:.4f} ({'all' if certain else 'not all'} of the interval is below)",
+        "log loss": str(found.log_loss),
+        "drifted columns": _drifted(health),
+    }
+    if found.previous_gain is not None:
+        evidence["previous champion"] = f"ROC AUC differs by {found.previous_gain} on the same rows"
+    title = f"{project.name}: ROC AUC is {found.roc_auc.value:.3f}, {drop:.3f} below what it was at release"
+    severity = Severity.CRITICAL if certain else Severity.WARNING
+    yield _incident(project, health, "degraded", severity, title, health.drifted[:TOP], evidence, links)
+
+
+def _drift(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:
+    if not health.is_drifted:
+        return
+    by_name = {column.column: column for column in health.columns}
+    top = health.drifted[:TOP]
+    evidence = {"drifted columns": _drifted(health), "limit": f"{health.drifted_share_limit:.0%} of the columns"}
+    for name in top:
+        column = by_name[name]
+        evidence[name] = f"{column.method} distance {column.distance:.3f}, threshold {column.threshold:.3f}"
+    if health.prediction is not None:
+        moved = "drifted" if health.prediction.drifted else "did not drift"
+        evidence["predictions"] = (
+            f"{moved}: distance {health.prediction.distance:.3f}, threshold {health.prediction.threshold:.3f}"
+        )
+    title = f"{project.name}: {len(health.drifted)} of {len(health.columns)} columns drifted"
+    yield _incident(project, health, "drift", Severity.WARNING, title, top, evidence, links)
+
+
+def _quality(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:
+    issues = [issue for issue in health.quality if issue.issue != MISSING or _excess(issue) >= PAGED_GAPS]
+    if not issues:
+        return
+    columns = tuple(dict.fromkeys(issue.column for issue in issues))
+    evidence: dict[str, str] = {}
+    for issue in issues[:TOP]:
+        said = f"{issue.issue}: {issue.share:.1%} of rows, {issue.reference_share:.1%} in training"
+        evidence[issue.column] = f"{evidence[issue.column]}; {said}" if issue.column in evidence else said
+    worst = issues[0]
+    title = f"{project.name}: {worst.column} has {worst.share:.1%} {worst.issue}"
+    if len(columns) > 1:
+        title += f", and {len(columns) - 1} more column{'s' if len(columns) > 2 else ''} went bad"
+    severity = Severity.CRITICAL if _excess(worst) >= BROKEN_SHARE else Severity.WARNING
+    yield _incident(project, health, "quality", severity, title, columns[:TOP], evidence, links)
+
+
+def _excess(issue: QualityIssue) -> float:
+    return issue.share - issue.reference_share
+
+
+def _drifted(health: Health) -> str:
+    return f"{len(health.drifted)} of {len(health.columns)} ({health.drifted_share:.0%})"
+
+
+def _incident(
+    project: Project,
+    health: Health,
+    cause: str,
+    severity: Severity,
+    title: str,
+    columns: tuple[str, ...],
+    evidence: Mapping[str, str],
+    links: Mapping[str, str],
+) -> Incident:
+    window = health.window
+    about = {"window": f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}, {window.rows} predictions"}
+    about["champion"] = f"version {health.champion_version}"
+    return Incident(
+        key=f"{project.name}:{cause}",
+        project=project.name,
+        cause=cause,
+        severity=severity,
+        title=title,
+        since=window.start,
+        seen=window.end,
+        columns=columns,
+        evidence={**about, **evidence},
+        links=dict(links),
+    )

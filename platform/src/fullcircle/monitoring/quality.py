@@ -1,0 +1,69 @@
+"""Data quality of a window: more missing values, unknown categories, values outside the contract's range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.health import QualityIssue
+from fullcircle.core.project import Category, Column, Project
+from fullcircle.monitoring.samples import categories
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MISSING, UNKNOWN, RANGE = "missing", "unknown category", "out of range"
+LEAST = 0.01
+"""Share of rows from which an excess over the reference is worth a word."""
+SIGMAS = 3.0
+"""And it must be this many standard errors beyond chance."""
+
+
+def quality(project: Project, current: pd.DataFrame, reference: pd.DataFrame) -> tuple[QualityIssue, ...]:
+    """Issues of the input columns, worst first; none when a side has no rows.
+
+    An issue's share of rows is 1% or more above the reference's, and so far above that chance does not explain it.
+    """
+    if current.empty or reference.empty:
+        return ()
+    found = [
+        QualityIssue(column=column.name, issue=issue, share=float(bad.mean()), reference_share=float(usual.mean()))
+        for column in project.inputs
+        for issue, bad, usual in _shares(column, current, reference)
+        if _is_excess(bad, usual)
+    ]
+    return tuple(sorted(found, key=lambda issue: issue.reference_share - issue.share))
+
+
+def _shares(
+    column: Column, current: pd.DataFrame, reference: pd.DataFrame
+) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
+    if isinstance(column, Category):
+        now, before = categories(current, column.name), categories(reference, column.name)
+        yield MISSING, now == "", before == ""
+        known = set(before) if column.known == "learn" else set(column.known)
+        known.add("")
+        yield UNKNOWN, _outside(now, known), _outside(before, known)
+        return
+    # Not samples.numbers: an infinite value is out of range, not missing.
+    sides = [frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) for frame in (current, reference)]
+    yield MISSING, np.isnan(sides[0]), np.isnan(sides[1])
+    low = -np.inf if column.low is None else column.low
+    high = np.inf if column.high is None else column.high
+    now_bad, before_bad = ((side < low) | (side > high) | np.isinf(side) for side in sides)
+    yield RANGE, now_bad, before_bad
+
+
+def _outside(values: NDArray[np.object_], known: set[str]) -> NDArray[np.bool_]:
+    kinds, inverse = np.unique(values.astype(str), return_inverse=True)
+    return np.array([kind not in known for kind in kinds])[inverse.reshape(-1)]
+
+
+def _is_excess(bad: NDArray[np.bool_], usual: NDArray[np.bool_]) -> bool:
+    share, before = float(bad.mean()), float(usual.mean())
+    pooled = (bad.sum() + usual.sum()) / (len(bad) + len(usual))
+    error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(bad) + 1 / len(usual))))
+    return share - before >= LEAST and share - before > SIGMAS * error

@@ -1,0 +1,176 @@
+"""The Evidently report of a window: Evidently's own metrics, held to the thresholds of our `Health`.
+
+Evidently looks at the same sampled rows with the same distances, so its numbers and verdicts are those of the health.
+A number that drifted by its missing values appears as a column of its own, `<column> (missing)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fullcircle.core.health import Health
+from fullcircle.core.project import Category, Project
+from fullcircle.monitoring import distances
+from fullcircle.monitoring.drift import PREDICTION
+from fullcircle.monitoring.samples import ROWS, categories, numbers, sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLIPPED = "fullcircle_wasserstein"
+LABEL = "label"
+"""Name of the target column in the report."""
+
+
+def evidently_report(
+    project: Project, health: Health, current: pd.DataFrame, reference: pd.DataFrame, path: Path, *, seed: int = 0
+) -> Path:
+    """Write the window's Evidently report as one HTML file, 4 to 8 MB: drift, data summary, and, once labels are
+    known, how well the predictions did.
+
+    Args:
+        health: of this very window, judged with the same `seed`.
+        current, reference: as for `assess`.
+
+    A window without rows gets a page that says so.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if current.empty or reference.empty or not health.columns:
+        return _empty_page(health, path)
+    with _quiet():
+        # A file half written by a killed watch would be taken for a report.
+        partial = path.with_suffix(".partial")
+        snapshot(project, health, current, reference, seed=seed).save_html(str(partial))
+        partial.replace(path)
+    return path
+
+
+def snapshot(
+    project: Project, health: Health, current: pd.DataFrame, reference: pd.DataFrame, *, seed: int = 0
+) -> Any:  # an evidently Snapshot; it stays in this room
+    """What Evidently made of the window: `.dict()` has its numbers, `.save_html()` the report."""
+    now, before = sample(current, ROWS, seed), sample(reference, ROWS, seed)
+    found = _drift_snapshot(project, health, now, before)
+    labelled = now[now["label"].notna() & now["probability"].notna()] if "label" in now else now.iloc[:0]
+    if health.performance is None or labelled["label"].nunique() < 2:
+        return found
+    return _with_widgets_of(found, _performance_snapshot(labelled))
+
+
+def drift_column(column: str, method: str) -> str:
+    """The name under which a drifted column appears in the report."""
+    return f"{column} (missing)" if method == distances.MISSING else column
+
+
+def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before: pd.DataFrame) -> Any:
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+    from evidently.presets import DataDriftPreset, DataSummaryPreset
+
+    _register()
+    methods = {distances.WASSERSTEIN: CLIPPED}
+    columns = {drift_column(c.column, c.method): c for c in health.columns}
+    names = {kind: [c.name for c in project.inputs if isinstance(c, Category) == kind] for kind in (True, False)}
+    gaps = [c.column for c in health.columns if c.method == distances.MISSING]
+    # A column with no value at all on either side is summed up by its missing values alone.
+    hollow = [
+        name for name in names[False] if np.isnan(numbers(now, name)).all() or np.isnan(numbers(before, name)).all()
+    ]
+    kept = [name for name in names[False] if name not in hollow]
+    definition = DataDefinition(
+        numerical_columns=[*kept, PREDICTION],
+        categorical_columns=[*names[True], *(drift_column(name, distances.MISSING) for name in gaps)],
+    )
+    sides = [
+        Dataset.from_pandas(_frame(side, kept, names[True], gaps), data_definition=definition) for side in (now, before)
+    ]
+    drift = DataDriftPreset(
+        columns=list(columns),
+        drift_share=health.drifted_share_limit,
+        per_column_method={name: methods.get(c.method, distances.JENSEN_SHANNON) for name, c in columns.items()},
+        per_column_threshold={name: c.threshold for name, c in columns.items()},
+    )
+    answers = health.prediction
+    shown = [ValueDrift(column=PREDICTION, method=CLIPPED, threshold=answers.threshold)] if answers else []
+    summary = DataSummaryPreset(columns=[*kept, *names[True]])
+    return Report([drift, *shown, summary]).run(sides[0], sides[1])
+
+
+def _frame(side: pd.DataFrame, kept: list[str], words: list[str], gaps: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    data: dict[str, object] = {name: numbers(side, name) for name in kept}
+    for name in words:
+        values = categories(side, name)
+        data[name] = np.where(values == "", "(missing)", values)
+    for name in gaps:
+        data[drift_column(name, distances.MISSING)] = np.where(np.isnan(numbers(side, name)), "missing", "present")
+    data[PREDICTION] = numbers(side, "probability")
+    return pd.DataFrame(data)
+
+
+def _performance_snapshot(labelled: pd.DataFrame) -> Any:
+    """Evidently's classification metrics. A run of their own: the reference has no labels, and late labels are few."""
+    import pandas as pd
+    from evidently import BinaryClassification, DataDefinition, Dataset, Report
+    from evidently.presets import ClassificationQuality
+
+    frame = pd.DataFrame({LABEL: labelled["label"].astype(int), PREDICTION: numbers(labelled, "probability")})
+    definition = DataDefinition(
+        classification=[BinaryClassification(target=LABEL, prediction_probas=PREDICTION, pos_label=1)],
+        categorical_columns=[LABEL],
+        numerical_columns=[PREDICTION],
+    )
+    return Report([ClassificationQuality()]).run(Dataset.from_pandas(frame, data_definition=definition), None)
+
+
+def _with_widgets_of(main: Any, other: Any) -> Any:
+    from evidently.core.report import Snapshot
+
+    model, added = main.to_snapshot_model(), other.to_snapshot_model()
+    model.widgets = [*model.widgets, *added.widgets]
+    model.metric_results = {**model.metric_results, **added.metric_results}
+    model.top_level_metrics = [*model.top_level_metrics, *added.top_level_metrics]
+    return Snapshot.load_model(model)
+
+
+def _register() -> None:
+    """Our Wasserstein distance as one of Evidently's methods: it shows it by this name."""
+    from evidently.legacy.calculations.stattests import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
+
+    def clipped(reference: pd.Series, current: pd.Series, kind: object, threshold: float) -> tuple[float, bool]:
+        distance = distances.wasserstein(reference.to_numpy(dtype=np.float64), current.to_numpy(dtype=np.float64))
+        return distance, distance > threshold
+
+    test = StatTest(
+        name=CLIPPED,
+        display_name="Wasserstein distance (normed, outliers clipped)",
+        allowed_feature_types=[ColumnType.Numerical],
+    )
+    register_stattest(test, default_impl=clipped)
+
+
+def _empty_page(health: Health, path: Path) -> Path:
+    window = html.escape(f"{health.window.project}, {health.window.name}")
+    path.write_text(
+        f"<!doctype html><meta charset='utf-8'><title>{window}</title>"
+        f"<p style='font-family: sans-serif'>{window}: no predictions were logged, so there is nothing to compare.</p>",
+        encoding="utf-8",
+    )
+    return path
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Evidently divides by zero and warns of its own deprecations on every run."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield

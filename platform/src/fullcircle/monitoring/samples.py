@@ -1,0 +1,36 @@
+"""Rows as monitoring looks at them: sampled, with one convention for what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+ROWS = 5_000
+"""Most rows a side that distances and the report look at: bounds the cost of a window of any size."""
+POOL = 50_000
+"""Most reference rows that thresholds are resampled from."""
+
+
+def sample(frame: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    """At most `limit` rows, in their order. The same frame and seed always give the same rows."""
+    if len(frame) <= limit:
+        return frame
+    chosen = np.random.default_rng(seed).choice(len(frame), size=limit, replace=False)
+    return frame.iloc[np.sort(chosen)]
+
+
+def numbers(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column's values as float64 (rows,); NaN where missing or infinite."""
+    values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def categories(frame: pd.DataFrame, column: str) -> NDArray[np.object_]:
+    """A column's values as strings (rows,); "" where missing."""
+    values = frame[column]
+    return values.astype(object).where(values.notna(), "").astype(str).to_numpy(dtype=object)
