@@ -49,7 +49,7 @@ def summary_plot(explanation: Explanation, path: Path) -> Path:
     dots.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
     dots.set_title("Effect on each row, percentage points", fontsize=10, color=INK, loc="left")
     _colour_key(figure, dots)
-    note = f"{_clause(explanation.outcome)} - {len(explanation.row_ids)} rows, base {explanation.base:.1%}"
+    note = f"{explanation.outcome} - {len(explanation.row_ids)} rows, base {explanation.base:.1%}"
     if rest := len(ranked) - len(shown):
         note += f", {rest} weaker columns not shown"
     _headline(figure, "What moves the probability", note)
@@ -90,46 +90,8 @@ def waterfall(explanation: Explanation, index: int, path: Path) -> Path:
     axes.set_xlim(span.min() - 0.04 * np.ptp(span) - 0.2, span.max() + 0.12 * np.ptp(span) + 0.2)
     axes.set_xlabel("Probability, %", fontsize=9.5, color=INK)
     answer = explanation.probability[index]
-    note = f"{_clause(explanation.outcome)} - row {explanation.row_ids[index]}, base {explanation.base:.1%}"
+    note = f"{explanation.outcome} - row {explanation.row_ids[index]}, base {explanation.base:.1%}"
     _headline(figure, f"Why the probability is {answer:.1%}", note)
-    _clean(axes)
-    return _saved(figure, path)
-
-
-def waterfall(explanation: Explanation, index: int, path: Path) -> Path:
-    """How one row's answer came about: from the base, column by column, to its probability.
-
-    Args:
-        index: which of the explained rows.
-
-    Raises:
-        UsageError: there is no such row.
-        HomeUnwritable: the PNG cannot be written.
-    """
-    if not 0 <= index < len(explanation.row_ids):
-        raise UsageError(f"there is no explained row {index}: there are {len(explanation.row_ids)}, counted from 0")
-    labels, effects = _steps(explanation, index)
-    places = np.arange(len(labels))[::-1]
-    ends = explanation.base + np.cumsum(effects)
-    figure = _figure(8.2, 1.7 + 0.36 * len(labels))
-    axes = figure.subplots()
-    for place, end, effect in zip(places, ends, effects, strict=True):
-        axes.barh(
-            place, 100 * effect, left=100 * (end - effect), color=UP if effect >= 0 else DOWN, height=0.62, zorder=3
-        )
-        right = 100 * max(end, end - effect)
-        axes.text(right, place, f" {100 * effect:+.1f}", va="center", ha="left", fontsize=8.5, color=INK, zorder=4)
-        if place > 0:
-            axes.plot([100 * end] * 2, [place - 1 + 0.31, place + 0.31], color=FAINT, linewidth=0.7, zorder=2)
-    axes.axvline(100 * explanation.base, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_yticks(places, labels, fontsize=9.5, color=INK)
-    axes.set_ylim(-0.6, len(labels) - 0.4)
-    span = 100 * np.array([explanation.base, *ends, *(ends - effects)])
-    axes.set_xlim(span.min() - 0.04 * np.ptp(span) - 0.2, span.max() + 0.12 * np.ptp(span) + 0.2)
-    axes.set_xlabel("Probability, %", fontsize=9.5, color=INK)
-    answer = explanation.probability[index]
-    note = f"row {explanation.row_ids[index]}: base {explanation.base:.1%}, answer {answer:.1%}"
-    _headline(figure, f"Why this row {_clause(explanation.outcome)}, or not", note)
     _clean(axes)
     return _saved(figure, path)
 
@@ -199,10 +161,6 @@ def _colour_key(figure: Any, axes: Any) -> None:
     figure.legend(
         handles=keys, loc="outside lower right", ncols=4, frameon=False, fontsize=8.5, labelcolor=INK, handletextpad=0.1
     )
-
-
-def _clause(outcome: str) -> str:
-    return outcome if outcome else "is positive"
 
 
 def _figure(width: float, height: float) -> Any:

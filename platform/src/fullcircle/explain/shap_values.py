@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BACKGROUND_ROWS = 64
 """Rows that stand for "this column unknown"; the error falls with the root of their number, the cost grows with it."""
 
+MASKS_A_CALL = 128
+"""Masks scored at once, of `BACKGROUND_ROWS` rows each: 8,192 rows, one chunk of the graph."""
+
 PERMUTATIONS = 2
 """Antithetic pairs of column orders a row."""
 
@@ -157,7 +160,9 @@ def _permutation_shap(
 
     explainer = shap.explainers.Permutation(function, _Masker(background), seed=seed)
     width = rows.shape[1]
-    found = explainer(rows, max_evals=PERMUTATIONS * (2 * width + 1), main_effects=False, silent=True)
+    evaluations = PERMUTATIONS * (2 * width + 1)
+    # One call of the scorer for several masks: a call costs more than its rows.
+    found = explainer(rows, max_evals=evaluations, batch_size=MASKS_A_CALL, main_effects=False, silent=True)
     return np.asarray(found.values, dtype=np.float64), float(function(background).mean())
 
 
