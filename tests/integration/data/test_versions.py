@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -246,3 +247,17 @@ def test_a_home_that_cannot_be_written_is_named(project, settings, tmp_path):
     broken = dataclasses.replace(settings, home=tmp_path / "file" / "home")
     with pytest.raises(HomeUnwritable, match="cannot write to FULLCIRCLE_HOME"):
         Versions(broken).commit(project, partitions(project))
+
+
+def test_s3_without_its_extra_says_what_to_install(project, settings):
+    if importlib.util.find_spec("dvc_s3"):
+        pytest.skip("dvc-s3 is installed")
+    remote = dataclasses.replace(settings, dvc_remote="s3://bucket/fullcircle")
+    with pytest.raises(DataUnavailable, match=r"the DVC remote s3://bucket.*pip install 'fullcircle\[s3\]'"):
+        Versions(remote).commit(project, partitions(project))
+
+
+def test_a_relative_remote_is_meant_from_the_working_folder(project, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    version = Versions(dataclasses.replace(settings, dvc_remote="shared")).commit(project, partitions(project))
+    assert (tmp_path / "shared" / "files" / "md5" / version.digest[:2] / version.digest[2:]).is_file()

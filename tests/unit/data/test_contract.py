@@ -78,7 +78,9 @@ def test_text_among_numbers_breaks_the_type_rule_alone(project, frame):
 
     violations = check(project, broken).violations
 
-    assert violations == (Violation(column="distance", rule="is a number", count=2, examples=("t1-000002", "t1-000005")),)
+    assert violations == (
+        Violation(column="distance", rule="is a number", count=2, examples=("t1-000002", "t1-000005")),
+    )
 
 
 def test_times_without_a_timezone_break_the_contract(project, frame):

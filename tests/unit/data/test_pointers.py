@@ -26,7 +26,8 @@ def test_a_pointer_names_its_folder():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "outs: []", "[1, 2]", "outs:\n- path: x", f"outs:\n- md5: {MD5}\n", "outs:\n- md5: ../x.dir", "a: b: c"]
+    "text",
+    ["", "outs: []", "[1, 2]", "outs:\n- path: x", f"outs:\n- md5: {MD5}\n", "outs:\n- md5: ../x.dir", "a: b: c"],
 )
 def test_a_text_that_points_at_no_folder_is_refused(text):
     with pytest.raises(DataUnavailable, match="pointer"):

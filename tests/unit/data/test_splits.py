@@ -160,6 +160,11 @@ def test_no_rows_at_all_is_said_plainly(project, frame):
         split(project, frame.iloc[:0], now=NOW)
 
 
+def test_times_without_a_timezone_are_refused(project, frame):
+    with pytest.raises(DataUnavailable, match="'hour' holds no times with a timezone"):
+        split(project, frame.assign(hour=frame["hour"].dt.tz_localize(None)), now=NOW)
+
+
 def test_a_missing_input_is_named(project, frame):
     with pytest.raises(DataUnavailable, match="no column 'gust'"):
         split(project, frame.drop(columns="gust"), now=NOW)

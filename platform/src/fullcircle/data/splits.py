@@ -98,6 +98,8 @@ def _check_present(project: Project, frame: pd.DataFrame, names: Sequence[str]) 
         raise DataUnavailable(f"project {project.name!r}: the rows have no column {missing[0]!r}", hint=hint)
     if frame.empty:
         raise DataUnavailable(f"project {project.name!r}: there is no row to split", hint="choose a later time")
+    if getattr(frame[project.time].dtype, "tz", None) is None:
+        raise DataUnavailable(f"project {project.name!r}: {project.time!r} holds no times with a timezone", hint=hint)
     if untimed := int(frame[project.time].isna().sum()):
         raise DataUnavailable(f"project {project.name!r}: {untimed:,} rows have no time", hint=hint)
 

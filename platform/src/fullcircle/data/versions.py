@@ -140,8 +140,8 @@ def _config(root: Path, remote: str) -> dict[str, Any]:
             "site_cache_dir": str(root / ".dvc" / "site"),
         },
         # Copies, where the file system cannot clone: a hard link would let an edited partition corrupt the cache.
-        "cache": {"dir": str(root / "cache"), "type": ["reflink", "copy"]},
-        "remote": {_REMOTE: {"url": remote}},
+        "cache": {"type": ["reflink", "copy"]},
+        "remote": {_REMOTE: {"url": remote if "://" in remote else str(Path(remote).expanduser().absolute())}},
     }
 
 
