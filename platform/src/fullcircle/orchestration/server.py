@@ -160,10 +160,12 @@ def _pointing_at(url: str, env: Mapping[str, str]) -> Iterator[None]:
     os.environ.update(env)
     os.environ["PREFECT_API_URL"] = url
     try:
-        from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+        import prefect.settings
 
         # The settings too: when Prefect was imported before, it does not look at the environment again.
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_HOME: env["PREFECT_HOME"]}):
+        known = {key: getattr(prefect.settings, key, None) for key in env if key.startswith("PREFECT_")}
+        ours = {setting: env[key] for key, setting in known.items() if setting is not None}
+        with prefect.settings.temporary_settings(ours | {prefect.settings.PREFECT_API_URL: url}):
             try:
                 yield
             finally:

@@ -1,0 +1,151 @@
+"""The two UIs, MLflow's and Prefect's, on loopback until Ctrl-C; with a worker for what is scheduled if wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fullcircle.core.errors import ServiceUnavailable, UsageError
+from fullcircle.core.processes import Service, answers, free_port
+from fullcircle.core.settings import Settings
+from fullcircle.orchestration.schedule import POOL
+from fullcircle.orchestration.server import prefect_environment, prefect_server, running, server_url
+
+LOOK_EVERY_S = 10.0
+LOOKS = 3
+
+
+def mlflow_ui(settings: Settings, port: int) -> Service:
+    """MLflow's UI and API over the tracking store, not yet started: use it as a context manager.
+
+    Raises:
+        UsageError: when the tracking store is a server already: it has a UI of its own.
+    """
+    if settings.tracking_uri.startswith(("http://", "https://")):
+        raise UsageError(f"MLflow runs at {settings.tracking_uri} already", hint="open it in a browser")
+    # MLflow's default lets any name through that begins like a private address: 10.evil.example.
+    names = [f"{name}:{port}" for name in dict.fromkeys((settings.host, "127.0.0.1", "localhost"))]
+    return Service(
+        name="the MLflow UI",
+        command=[
+            *(sys.executable, "-m", "mlflow", "server", "--host", settings.host, "--port", str(port)),
+            *("--workers", "1", "--allowed-hosts", ",".join(names)),
+            *("--cors-allowed-origins", ",".join(f"http://{name}" for name in names)),
+            *("--default-artifact-root", str(settings.folder("mlartifacts"))),
+        ],
+        ready_url=f"http://{settings.host}:{port}/health",
+        log=settings.folder("logs") / "mlflow.log",
+        env={
+            "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,  # not an argument: `ps` would show its password
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
+    )
+
+
+def worker(settings: Settings, api_url: str, root: Path) -> Service:
+    """A Prefect worker of the pool, not yet started, running flows with `root` as working folder."""
+    port = free_port()
+    return Service(
+        name="the Prefect worker",
+        command=[
+            *(sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"),
+            *("--name", f"{socket.gethostname()}-{root.resolve().name}", "--with-healthcheck"),
+        ],
+        ready_url=f"http://127.0.0.1:{port}/health",
+        log=settings.folder("logs") / "worker.log",
+        env={
+            **prefect_environment(settings, console="INFO"),
+            "PREFECT_API_URL": api_url,
+            "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+            "PREFECT_WORKER_WEBSERVER_PORT": str(port),
+            "FULLCIRCLE_HOME": str(settings.home),
+        },
+    )
+
+
+def ui(
+    settings: Settings,
+    *,
+    root: Path | None = None,
+    with_worker: bool = False,
+    say: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run both UIs, say where they are, and wait for Ctrl-C (or SIGTERM, or `stop`); then end what was started.
+
+    Args:
+        root: the worker's working folder; default: this one.
+        with_worker: also run a worker, so that what `fullcircle schedule` made is executed.
+        say: takes the lines for the reader; default: standard output.
+
+    Raises:
+        ServiceUnavailable: when one does not come up (naming the variable of a port that is taken), or goes away.
+    """
+    say = say or _print
+    stop = stop or threading.Event()
+    with _until_interrupted(), contextlib.ExitStack() as stack:
+        services = []
+        mlflow_url = settings.tracking_uri
+        if not mlflow_url.startswith(("http://", "https://")):
+            _check_free(settings.host, settings.mlflow_port, "FULLCIRCLE_MLFLOW_PORT")
+            services.append(mlflow_ui(settings, settings.mlflow_port))
+            mlflow_url = services[-1].ready_url.removesuffix("/health")
+        api_url = settings.prefect_url or running(settings)
+        if api_url is None:
+            _check_free(settings.host, settings.prefect_port, "FULLCIRCLE_PREFECT_PORT")
+            services.append(prefect_server(settings, port=settings.prefect_port))
+            api_url = server_url(services[-1])
+        for service in services:
+            service.start()  # side by side: each takes several seconds
+            stack.callback(service.stop)
+        for service in services:
+            service.wait_ready()
+        if with_worker:
+            services.append(stack.enter_context(worker(settings, api_url, root or Path())))
+        say(f"MLflow   {mlflow_url}   experiments, runs, models")
+        say(f"Prefect  {api_url.removesuffix('/api')}   flow runs, deployments, automations")
+        say("Ctrl-C ends both" if not with_worker else "a worker runs what is scheduled; Ctrl-C ends all")
+        _wait(services, stop)
+
+
+@contextlib.contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block at once, also while servers are still coming up, and are no error."""
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if ours else None
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _wait(services: list[Service], stop: threading.Event) -> None:
+    missed = dict.fromkeys((service.name for service in services), 0)
+    while not stop.wait(LOOK_EVERY_S):
+        for service in services:
+            missed[service.name] = 0 if answers(service.ready_url) else missed[service.name] + 1
+            if missed[service.name] >= LOOKS:
+                raise ServiceUnavailable(f"{service.name} went away", hint=f"its log is {service.log}")
+
+
+def _check_free(host: str, port: int, variable: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServiceUnavailable(
+                f"cannot listen on {host}:{port} ({error.strerror})", hint=f"set {variable} to another port"
+            ) from error
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
