@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -117,8 +118,10 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        # Its own text repeats the address; errors of name resolution have negative numbers and only their text.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise ServiceUnavailable(
-            f"cannot listen on {_bracketed(host)}:{port} ({error.strerror or error})",
+            f"cannot listen on {_bracketed(host)}:{port} ({why})",
             hint="choose another with --port or FULLCIRCLE_SERVE_PORT, or end what listens there",
         ) from error
 
