@@ -1,0 +1,115 @@
+"""Incidents in, pages out: stored and queued in one transaction, delivered after it, and never twice.
+
+An incident pages each route once when it opens and once when it is over, however many windows see it in between.
+Delivery is at least once: a kill between a route's "accepted" and our note of it sends that page again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from fullcircle.alerting.page import Kind, Page, page
+from fullcircle.alerting.routes import deliver, route_name
+from fullcircle.core.health import Incident, Severity
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.store.database import Database
+from fullcircle.store.incidents import Incidents, PageRow
+from fullcircle.store.locks import exclusive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What became of a report.
+
+    Attributes:
+        opened, resolved: incidents that are new, and that are over.
+        failed: one line for each page that did not arrive: route and reason. They are tried again next time.
+        pages: how many pages arrived.
+    """
+
+    opened: tuple[Incident, ...] = ()
+    resolved: tuple[Incident, ...] = ()
+    failed: tuple[str, ...] = ()
+    pages: int = 0
+
+
+class Dispatcher:
+    """Tells a project's routes what changed. Safe in several processes at once: one delivers, the others wait."""
+
+    def __init__(self, db: Database, project: Project, settings: Settings) -> None:
+        self._db = db
+        self._incidents = Incidents(db)
+        self._project = project
+        self._settings = settings
+        self._routes = {route_name(url): url for url in project.routes}
+
+    def report(self, incidents: Sequence[Incident], *, at: datetime) -> Delivered:
+        """Take the incidents of one window: page the new ones, say that the absent ones are over.
+
+        Args:
+            incidents: all that is wrong now; an open incident that is not among them is resolved.
+            at: the end of the window, in the time of the data.
+
+        Raises:
+            FullcircleError: when the database does not answer. A route that fails never raises.
+        """
+        with self._db.session():  # an incident and its pages exist together or not at all
+            opened = tuple(incident for incident in incidents if self._open(incident))
+            gone = self._incidents.resolve_missing(self._project.name, {each.key for each in incidents}, at)
+            for row in gone:
+                self._queue(row.id, row.incident, "resolved")
+        sent = self.flush()
+        resolved = tuple(row.incident for row in gone)
+        return Delivered(opened=opened, resolved=resolved, failed=sent.failed, pages=sent.pages)
+
+    def flush(self) -> Delivered:
+        """Deliver the pages that wait, oldest first. A route that fails keeps its later pages waiting, too."""
+        failed: dict[str, str] = {}
+        pages = 0
+        with exclusive(self._settings.folder("locks") / f"pages-{self._project.name}.lock"):
+            self._reroute()
+            for row in self._incidents.undelivered(self._project.name):
+                if row.route not in self._routes or row.route in failed:  # in order: never "over" before "open"
+                    continue
+                if why := deliver(_page(row), self._routes[row.route]):
+                    self._incidents.failed(row.id, why)
+                    failed[row.route] = why
+                else:
+                    self._incidents.delivered(row.id)
+                    pages += 1
+        return Delivered(failed=tuple(f"{route}: {why}" for route, why in failed.items()), pages=pages)
+
+    def _open(self, incident: Incident) -> bool:
+        if incident.project != self._project.name:
+            raise ValueError(
+                f"incident {incident.key!r} is of project {incident.project!r}, not {self._project.name!r}"
+            )
+        number, new = self._incidents.see(incident)
+        if new:
+            self._queue(number, incident, "open")
+        return new
+
+    def _queue(self, number: int, incident: Incident, kind: Kind) -> None:
+        made = page(incident, kind=kind, project=self._project)
+        for route in self._routes:
+            self._incidents.queue(
+                number, route, kind, {"title": made.title, "body": made.body, "severity": made.severity}
+            )
+
+    def _reroute(self) -> None:
+        """Give pages that wait for a route that is gone (a mistyped URL, since mended) to the routes there are."""
+        if not self._routes:
+            return
+        with self._db.session():
+            for row in self._incidents.undelivered(self._project.name):
+                if row.route not in self._routes:
+                    for route in self._routes:
+                        self._incidents.queue(row.incident, route, row.kind, row.page)
+                    self._incidents.delivered(row.id)
+
+
+def _page(row: PageRow) -> Page:
+    return Page(title=row.page["title"], body=row.page["body"], severity=Severity(row.page["severity"]))

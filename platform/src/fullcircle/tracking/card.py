@@ -1,0 +1,168 @@
+"""The model card: one Markdown page that says what a model is for, what it learned from and how good it is. Pure.
+
+Sections follow Mitchell et al. 2019, "Model Cards for Model Reporting".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from fullcircle.core.dataset import DataVersion, Span, Split
+from fullcircle.core.models import Candidate, Evaluation, RunRef, SliceScore, Verdict
+from fullcircle.core.project import METRICS, Category, Project
+
+SHOWN_SLICES = 12
+
+
+def model_card(
+    project: Project,
+    ref: RunRef,
+    data: DataVersion,
+    split: Split,
+    evaluations: Mapping[str, Evaluation],
+    verdict: Verdict | None,
+    candidate: Candidate | None,
+) -> str:
+    """The card of one candidate.
+
+    Args:
+        evaluations: who -> how it does on the test rows. The candidate is found under its framework's name;
+            `baseline`, `champion` and the other candidates are shown beside it.
+    """
+    sections = (
+        _purpose(project, ref),
+        _verdict(verdict),
+        _metrics(evaluations, verdict),
+        _slices(evaluations.get(ref.framework)),
+        _data(project, data, split),
+        _cost(candidate, project),
+        _limits(project, data),
+        _origin(ref, project),
+    )
+    return "\n".join(line for section in sections for line in section).strip() + "\n"
+
+
+def _purpose(project: Project, ref: RunRef) -> Iterator[str]:
+    yield f"# {project.name}, {ref.framework}"
+    yield ""
+    yield project.purpose or f"Predicts `{project.target.name}`."
+    yield ""
+    yield f"It answers with the probability that a row is positive: {project.target.positive}."
+    yield ""
+
+
+def _verdict(verdict: Verdict | None) -> Iterator[str]:
+    if verdict is None:
+        return
+    against = f" against champion version {verdict.champion_version}" if verdict.champion_version else ""
+    yield f"## Verdict: {verdict.outcome.value}"
+    yield ""
+    yield f"On {verdict.rows} test rows{against}."
+    if verdict.rows_needed is not None:
+        yield f"About {verdict.rows_needed} labelled rows would decide."
+    yield ""
+    yield from (f"- {reason}" for reason in verdict.reasons)
+    yield ""
+    if verdict.gates:
+        yield from _table(
+            ("gate", "passed", "detail"), [(g.gate, "yes" if g.passed else "**no**", g.detail) for g in verdict.gates]
+        )
+
+
+def _metrics(evaluations: Mapping[str, Evaluation], verdict: Verdict | None) -> Iterator[str]:
+    yield "## How good"
+    yield ""
+    yield "On the test rows, which are newer than all that was learned from; in brackets the 95% interval."
+    yield ""
+    names = [name for name in METRICS if any(name in each.metrics for each in evaluations.values())]
+    rows = [
+        (who, str(each.rows), *(str(each.metrics[name]) if name in each.metrics else "" for name in names))
+        for who, each in evaluations.items()
+    ]
+    yield from _table(("model", "rows", *names), rows)
+    if verdict is not None and verdict.against:
+        yield "Challenger minus champion on the same rows:"
+        yield ""
+        yield from (f"- {name}: {interval}" for name, interval in verdict.against.items())
+        yield ""
+
+
+def _slices(evaluation: Evaluation | None) -> Iterator[str]:
+    if evaluation is None or not evaluation.slices:
+        return
+    yield "## Slices"
+    yield ""
+    # The weakest first: that is what a reviewer must see.
+    weakest = sorted(evaluation.slices, key=lambda each: each.roc_auc.value)
+    yield from _table(("slice", "rows", "roc_auc", "minus champion"), [_slice(each) for each in weakest[:SHOWN_SLICES]])
+    if len(weakest) > SHOWN_SLICES:
+        yield f"{len(weakest) - SHOWN_SLICES} more slices do better; evaluation/ of the run has them all."
+        yield ""
+
+
+def _slice(score: SliceScore) -> tuple[str, ...]:
+    difference = str(score.difference) if score.difference is not None else ""
+    return f"{score.column} = {score.group or '(missing)'}", str(score.rows), str(score.roc_auc), difference
+
+
+def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
+    numbers = sum(not isinstance(column, Category) for column in project.inputs)
+    yield "## Data"
+    yield ""
+    yield f"DVC version `{data.digest}`: {data.rows} rows in {len(data.files)} files, {data.start:%Y-%m-%d} to "
+    yield f"{data.end:%Y-%m-%d}. {numbers} numeric and {len(project.inputs) - numbers} categorical raw columns."
+    yield ""
+    rows = [_span(name, getattr(split, name)) for name in ("train", "validation", "test")]
+    yield from _table(("part", "from", "to", "rows", "positive"), rows)
+
+
+def _span(name: str, span: Span) -> tuple[str, ...]:
+    share = f"{span.positives / span.rows:.1%}" if span.rows else ""
+    return name, f"{span.start:%Y-%m-%d %H:%M}", f"{span.end:%Y-%m-%d %H:%M}", str(span.rows), share
+
+
+def _cost(candidate: Candidate | None, project: Project) -> Iterator[str]:
+    if candidate is None:
+        return
+    budgets = project.budgets
+    yield "## What it costs"
+    yield ""
+    yield f"- one row: {candidate.p99_ms:.3g} ms at the 99th percentile (budget {budgets.p99_ms:g} ms)"
+    yield f"- size: {candidate.size_mb:.3g} MB (budget {budgets.size_mb:g} MB)"
+    yield f"- largest difference to the native model: {candidate.parity:.1e} (budget {budgets.parity:.0e})"
+    yield f"- ONNX digest: `{candidate.digest}`"
+    yield ""
+
+
+def _limits(project: Project, data: DataVersion) -> Iterator[str]:
+    yield "## Limits"
+    yield ""
+    yield (
+        project.limits
+        or f"Nothing is known of rows from before {data.start:%Y-%m-%d} or long after {data.end:%Y-%m-%d}."
+    )
+    yield ""
+
+
+def _origin(ref: RunRef, project: Project) -> Iterator[str]:
+    code = f"`{ref.commit[:12]}`{' with uncommitted changes' if ref.dirty else ''}" if ref.commit else "not under git"
+    yield "## Origin"
+    yield ""
+    yield f"- owner: {project.owner}"
+    if project.runbook:
+        yield f"- runbook: {project.runbook}"
+    yield f"- run: `{ref.run_id}`, seed {ref.seed}"
+    yield f"- code: {code}; environment `{ref.environment[:12]}`"
+    yield f"- the data comes back with `fullcircle data restore {ref.run_id}`"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield _line(head)
+    yield _line(["---"] * len(head))
+    yield from (_line(row) for row in rows)
+    yield ""
+
+
+def _line(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

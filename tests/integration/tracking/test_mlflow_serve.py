@@ -1,0 +1,97 @@
+"""Plain `mlflow models serve` on the registered model, as a user of MLflow would start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+from onnx import TensorProto, helper
+
+from fullcircle.core.processes import Service, free_port
+from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.rows import tensors
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.runs import Tracker
+
+ROWS = pd.DataFrame({"carrier": ["AA", "??", ""], "distance": np.array([100.25, np.nan, 2000.0])})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(
+        name="served",
+        owner="o",
+        columns=(Category("carrier"), Number("distance", nullable=True)),
+        target=Binary("late", positive="late"),
+        time="t",
+        row_id="i",
+        torch=lambda inputs, params: None,
+        folder=tmp_path,
+    )
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    table = {"keys_strings": ["AA", "UA"], "values_floats": [1.0, 2.0], "default_float": 0.0}
+    nodes = [
+        helper.make_node("LabelEncoder", ["carrier"], ["code"], domain="ai.onnx.ml", **table),
+        helper.make_node("IsNaN", ["distance"], ["missing"]),
+        helper.make_node("Where", ["missing", "slope", "distance"], ["known"]),
+        helper.make_node("Mul", ["known", "slope"], ["scaled"]),
+        helper.make_node("Add", ["code", "scaled"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["probability"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("carrier", TensorProto.STRING, [None, 1]),
+        helper.make_tensor_value_info("distance", TensorProto.FLOAT, [None, 1]),
+    ]
+    outputs = [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, 1])]
+    slope = helper.make_tensor("slope", TensorProto.FLOAT, [1], [-0.001])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(
+        helper.make_graph(nodes, "served", inputs, outputs, [slope]), opset_imports=opsets, ir_version=9
+    )
+    onnx.save(model, str(tmp_path / "graph.onnx"))
+    return tmp_path / "graph.onnx"
+
+
+@pytest.mark.slow
+def test_mlflow_serves_the_champion_with_the_graphs_own_answers(project: Project, graph: Path, tmp_path: Path) -> None:
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})
+    registry = Registry(settings)
+    with Tracker(settings).start(project, name="torch", kind="candidate") as run:
+        made = registry.register(project, run, graph, digest=digest_of(graph), example=ROWS, card="c", tags={})
+    registry.set_alias("served", "champion", made.version)
+
+    port = free_port()
+    words = ["models", "serve", "-m", "models:/served@champion", "--env-manager", "local", "--workers", "1"]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", *words, *where]
+    # MLflow starts uvicorn by name, from PATH.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {"MLFLOW_TRACKING_URI": settings.tracking_uri, "PATH": path}
+    ping = f"http://127.0.0.1:{port}/ping"
+    with Service(name="mlflow", command=command, ready_url=ping, log=tmp_path / "serve.log", env=env):
+        answered = json.loads(_post(f"http://127.0.0.1:{port}/invocations", ROWS.to_json(orient="split", index=False)))
+    predictions = answered["predictions"]
+    session = onnxruntime.InferenceSession(str(graph))
+    expected = session.run(["probability"], tensors(ROWS, project.inputs))[0].reshape(-1)
+    assert [list(each) for each in predictions] == [["probability"]] * 3
+    got = np.array([each["probability"] for each in predictions], dtype="float32")
+    np.testing.assert_array_equal(got, expected)
+
+
+def _post(url: str, split: str) -> bytes:
+    body = f'{{"dataframe_split": {split}}}'.encode()
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return bytes(response.read())
