@@ -98,7 +98,6 @@ class Versions:
     def _repository(self) -> Iterator[Any]:
         """The private repository, ours alone until we leave. DVC's and the system's errors leave as ours."""
         quiet_dependencies()
-        from dvc.exceptions import DvcException
         from dvc.repo import Repo
 
         root = self._settings.folder("dvc")
@@ -110,12 +109,11 @@ class Versions:
             try:
                 with Repo(str(root), config=_config(root, self._settings.dvc_remote), _wait_for_lock=True) as repo:
                     yield repo
-            except FullcircleError:
+            except (FullcircleError, AssertionError, AttributeError, KeyError, TypeError):
                 raise
-            except (DvcException, ImportError) as error:
-                raise self._unavailable(error) from error
-            except OSError as error:
-                if error.filename and str(error.filename).startswith(str(self._settings.home)):
+            except Exception as error:  # each kind of storage (botocore, ...) has an error tree of its own
+                ours = isinstance(error, OSError) and str(error.filename).startswith(str(self._settings.home))
+                if isinstance(error, OSError) and ours and self._settings.dvc_remote not in str(error.filename):
                     raise home_unwritable(self._settings.home, error) from error
                 raise self._unavailable(error) from error
 
