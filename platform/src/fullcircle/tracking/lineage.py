@@ -18,7 +18,7 @@ def data_version(text: str) -> DataVersion:
         files = tuple((str(name), str(md5)) for name, md5 in fields.pop("files"))
         start, end = (datetime.fromisoformat(fields.pop(name)) for name in ("start", "end"))
         return DataVersion(files=files, start=start, end=end, **fields)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataUnavailable(f"the data version kept with the run is damaged ({error})") from error
 
 

@@ -1,0 +1,100 @@
+"""The model card answers a reviewer's questions in one page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fullcircle.core.dataset import DataVersion, LeakageReport, Span, Split
+from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, RunRef, SliceScore, Verdict
+from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.tracking.card import SHOWN_SLICES, model_card
+
+PROJECT = Project(
+    name="flights",
+    owner="ops@example.com",
+    purpose="Which flights arrive late.",
+    limits="New York only.",
+    runbook="docs/runbooks/flights.md",
+    columns=(Category("carrier"), Number("distance")),
+    target=Binary("late", positive="arrived more than 15 minutes late"),
+    time="t",
+    row_id="i",
+    torch=lambda inputs, params: None,
+)
+REF = RunRef(run_id="r" * 32, framework="torch", seed=13, commit="c" * 40, dirty=True, environment="e" * 64)
+DATA = DataVersion(
+    project="flights",
+    digest="d.dir",
+    pointer="",
+    files=(("2013-01.parquet", "m"),),
+    rows=90,
+    size_bytes=1,
+    start=datetime(2013, 1, 1, tzinfo=UTC),
+    end=datetime(2013, 3, 31, tzinfo=UTC),
+    fingerprint="f",
+)
+SPAN = Span(start=DATA.start, end=DATA.end, rows=40, positives=10)
+SPLIT = Split(train=SPAN, validation=SPAN, test=SPAN, leakage=LeakageReport(leaks=(), strongest=()))
+
+
+def interval(value: float) -> Interval:
+    return Interval(value=value, low=value - 0.01, high=value + 0.01)
+
+
+def evaluation(framework: str, auc: float, slices: int = 0) -> Evaluation:
+    scores = tuple(
+        SliceScore(column="carrier", group=f"A|{n}", rows=5, roc_auc=interval(0.5 + n / 100), difference=None)
+        for n in range(slices)
+    )
+    metrics = {"roc_auc": interval(auc), "log_loss": interval(0.5)}
+    return Evaluation(framework=framework, rows=40, positives=10, metrics=metrics, slices=scores, reliability=())
+
+
+def test_a_card_says_what_for_from_what_how_good_against_whom_and_who_owns_it() -> None:
+    verdict = Verdict(
+        outcome=Outcome.INCONCLUSIVE,
+        reasons=("too few rows",),
+        gates=(GateResult(gate="NotWorse(log_loss)", passed=False, detail="[-0.01, 0.02]"),),
+        against={"roc_auc": interval(0.01)},
+        champion_version="3",
+        rows=40,
+        rows_needed=900,
+    )
+    candidate = Candidate(framework="torch", graph=Path("g"), digest="9" * 64, parity=2e-7, size_mb=0.2, p99_ms=0.05)
+    evaluations = {"torch": evaluation("torch", 0.71, slices=20), "baseline": evaluation("baseline", 0.66)}
+    card = model_card(PROJECT, REF, DATA, SPLIT, evaluations, verdict, candidate)
+    for words in (
+        "# flights, torch",
+        "Which flights arrive late.",
+        "## Verdict: inconclusive",
+        "against champion version 3",
+        "About 900 labelled rows",
+        "- too few rows",
+        "| NotWorse(log_loss) | **no** |",
+        "| torch | 40 | 0.7100 [0.7000, 0.7200] |",
+        "| baseline | 40 | 0.6600",
+        "- roc_auc: 0.0100 [0.0000, 0.0200]",
+        "DVC version `d.dir`: 90 rows in 1 files",
+        "| train | 2013-01-01 00:00 | 2013-03-31 00:00 | 40 | 25.0% |",
+        "New York only.",
+        "owner: ops@example.com",
+        "`cccccccccccc` with uncommitted changes",
+        f"fullcircle data restore {'r' * 32}",
+    ):
+        assert words in card
+    assert card.index(r"carrier = A\|0 ") < card.index(r"carrier = A\|1 "), "the weakest slice comes first"
+    assert f"{20 - SHOWN_SLICES} more slices" in card
+
+
+def test_a_card_of_a_first_model_needs_neither_verdict_nor_candidate() -> None:
+    card = model_card(PROJECT, REF, DATA, SPLIT, {}, None, None)
+    assert "Verdict" not in card
+    assert "## Data" in card
+
+
+def test_every_table_has_as_many_cells_in_each_line() -> None:
+    card = model_card(PROJECT, REF, DATA, SPLIT, {"torch": evaluation("torch", 0.7, slices=3)}, None, None)
+    for block in card.split("\n\n"):
+        lines = [line.replace(r"\|", "") for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1
