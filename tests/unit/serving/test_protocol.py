@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import BadRequest
+from fullcircle.core.project import Number
+from fullcircle.serving.columns import raw_column
 from fullcircle.serving.protocol import Protocol, TooLarge, labels
 
 
@@ -198,6 +200,31 @@ def test_a_bad_invocation_is_refused_naming_the_field(protocol, body, field, mes
 def test_bad_csv_is_refused(protocol, body, message):
     with pytest.raises(BadRequest, match=message):
         protocol.invocation(body, "text/csv")
+
+
+@settings(max_examples=300)
+@given(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.floats(width=32),
+        st.sampled_from([10**400, -(10**400)]),
+        st.sampled_from([2.0**128, float(2**128 - 2**103), math.nextafter(float(2**128 - 2**103), 0), 5e-324]),
+    ),
+    st.booleans(),
+)
+def test_a_number_alone_is_judged_and_converted_as_one_among_many(value, nullable):
+    column = Number("n", nullable=nullable)
+
+    def outcome(values: list) -> str:
+        try:
+            return repr(raw_column(column, values)[0, 0])
+        except BadRequest as refusal:
+            return str(refusal)
+
+    assert outcome([value]) == outcome([value, 1.0])
 
 
 def test_too_many_rows_are_refused_as_too_large(protocol):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT = 1024
 FIRST_YEAR, LAST_YEAR = 1900, 2200
+OVERFLOW = float(2**128 - 2**103)
+"""The smallest number that rounds to infinity as float32: half a step above the largest one."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMERIC = {int, float, bool}
 
@@ -70,28 +72,24 @@ def _numbers(column: Column, values: Sequence[object], kinds: set[type]) -> NDAr
         try:
             numbers = np.array(filled, "float64").astype("float32")
         except OverflowError:  # an integer beyond float64
-            index = next(i for i, value in enumerate(values) if isinstance(value, int) and abs(value) > 1 << 1000)
-            raise _at(column.name, index, "must be finite as a 32-bit number") from None
+            index = next(i for i, value in enumerate(values) if isinstance(value, int) and abs(value) >= OVERFLOW)
+            raise _at(column.name, index, "must be finite as a 32-bit number, got a huge integer") from None
     finite = np.isfinite(numbers)
     if column.nullable:
         finite |= np.isnan(numbers)
     if not finite.all():
         index = int(np.argmin(finite))
-        raise _at(column.name, index, f"must be finite as a 32-bit number, got {values[index]!r:.40}")
+        raise _at(column.name, index, f"must be finite as a 32-bit number, got {_short(values[index])}")
     return numbers.reshape(-1, 1)
 
 
 def _number(column: Column, value: object) -> NDArray[np.generic]:
     assert value is None or isinstance(value, int | float)
-    try:
-        with np.errstate(over="ignore"):
-            number = np.array([[math.nan if value is None else value]], "float64").astype("float32")
-    except OverflowError:
-        raise _at(column.name, 0, "must be finite as a 32-bit number") from None
-    plain = number.item()
-    if not (math.isfinite(plain) or (column.nullable and math.isnan(plain))):
-        raise _at(column.name, 0, f"must be finite as a 32-bit number, got {value!r:.40}")
-    return number
+    missing = value is None or (column.nullable and value != value)  # NaN alone differs from itself
+    # Compared before numpy sees it: an integer may be too large even for a 64-bit number.
+    if not missing and not (value is not None and -OVERFLOW < value < OVERFLOW):
+        raise _at(column.name, 0, f"must be finite as a 32-bit number, got {_short(value)}")
+    return np.array([[math.nan if missing else value]], "float32")
 
 
 def _texts(column: Column, values: Sequence[object], kinds: set[type]) -> NDArray[np.generic]:
@@ -137,6 +135,10 @@ def _moment(name: str, index: int, value: object) -> datetime:
 
 def _at(name: str, index: int, must: str) -> BadRequest:
     return BadRequest(f"column {name!r}, row {index}: {must}", field=name)
+
+
+def _short(value: object) -> str:
+    return "a huge integer" if isinstance(value, int) else f"{value!r:.40}"
 
 
 def _kind(value: object) -> str:
