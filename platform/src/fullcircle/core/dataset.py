@@ -106,7 +106,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFrames:
-    """The rows of a `Split`. Each frame has the project's columns, target, time and row id."""
+    """The rows of a `Split`: each frame has the input columns, target, time and row id, and none known only afterwards."""
 
     train: pd.DataFrame
     validation: pd.DataFrame

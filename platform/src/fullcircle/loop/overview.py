@@ -37,7 +37,7 @@ def all_incidents(project: Project, settings: Settings) -> list[dict[str, Any]]:
     from fullcircle.store.database import Database
     from fullcircle.store.incidents import Incidents
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": row.id,
             "cause": row.incident.cause,

@@ -55,6 +55,9 @@ def retrain(
 ) -> RetrainResult:
     """Train a challenger on the data before `until` and release it when the gate says so.
 
+    Args:
+        until: learn from rows before this; default: from all whose labels are known by now (`labels_after`).
+
     Raises:
         ContractViolated: the data breaks the contract; nothing was trained, the batch is kept aside.
         LeakageFound: the split would let the answer or the future in; nothing was trained.
@@ -63,7 +66,7 @@ def retrain(
     from fullcircle.tracking.runs import Tracker
 
     tracker = Tracker(settings)
-    now = until or datetime.now(UTC)
+    now = until or datetime.now(UTC) - project.labels_after
     step("clean up after killed runs", _clean_up, project, settings)
     rows = step("check the data contract", checked_rows, project, settings, until)
     data = step("version the data", version_data, project, settings, until)

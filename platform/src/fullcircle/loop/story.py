@@ -1,0 +1,121 @@
+"""What a replay's report tells beside the months: the champion's explanation, its reliability, the page, the cards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.errors import FullcircleError
+from fullcircle.core.models import CHAMPION, ModelVersion
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.replay import ReplayResult, end_of, start_of
+from fullcircle.loop.report import CandidateScore, Curve, ReportExtras, write_report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RELIABILITY_BINS = 10
+
+
+def tell(
+    project: Project, settings: Settings, result: ReplayResult, pages: Sequence[Mapping[str, Any]], started: datetime
+) -> tuple[Path, Mapping[str, Any] | None]:
+    """Write the replay's report. Returns its path and the page that it shows: the newest alarm that on-call got."""
+    from fullcircle.tracking.registry import Registry
+
+    registry = Registry(settings)
+    champion = registry.version(project.name, CHAMPION)
+    frozen = registry.version(project.name, result.frozen_version)
+    page = _page(project, settings, pages)
+    extras = ReportExtras(
+        started=started,
+        generated_by="fullcircle replay",
+        drift={row["month"]: row["drift"] for row in result.rows},
+        reliability=_reliability(project, settings, result, frozen),
+        shap_png=_artifact(settings, champion, "explanation/shap_summary.png"),
+        page=page,
+        candidates=_candidates(result),
+        cards=_cards(settings, champion),
+        links=_links(project, settings, champion),
+    )
+    path = settings.folder("reports", project.name) / "replay.html"
+    return write_report(project, result.rows, extras, path), page
+
+
+def _page(project: Project, settings: Settings, pages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The last alarm of this replay; after a replay that had nothing left to do, the newest incident's page."""
+    from fullcircle.alerting.page import page
+    from fullcircle.store.database import Database
+    from fullcircle.store.incidents import Incidents
+
+    alarms = [received for received in pages if "resolved" not in str(received.get("title", ""))]
+    if alarms:
+        return alarms[-1]
+    incidents = Incidents(Database(settings)).all(project.name)
+    if not incidents:
+        return None
+    newest = max(incidents, key=lambda row: row.incident.since)
+    shown = page(newest.incident, kind="open", project=project)
+    return {"title": shown.title, "message": shown.body}
+
+
+def _candidates(result: ReplayResult) -> tuple[CandidateScore, ...]:
+    first = result.rows[0] if result.rows else {}
+    return tuple(CandidateScore(**score) for score in first.get("candidates", ()))
+
+
+def _reliability(
+    project: Project, settings: Settings, result: ReplayResult, frozen: ModelVersion
+) -> tuple[tuple[str, Curve], ...]:
+    """Of the last month's answers: the champion's as logged, and the never-retrained model's on the same rows."""
+    from fullcircle.graph.session import Graph
+    from fullcircle.predictions.reader import window
+    from fullcircle.tracking.registry import Registry
+
+    if not result.rows:
+        return ()
+    last = str(result.rows[-1]["month"])
+    folder = settings.folder("predictions", project.name)
+    _, rows = window(project, folder, start_of(last), end_of(last))
+    rows = rows[rows["label"].notna()]
+    if rows.empty:
+        return ()
+    never = rows.assign(probability=Graph.load(Registry(settings).graph(frozen), digest=frozen.digest)(rows))
+    return ((f"the circle, {last}", _bins(rows)), (f"never retrained, {last}", _bins(never)))
+
+
+def _bins(rows: pd.DataFrame) -> Curve:
+    """Mean predicted probability, observed share and rows of bins of equal count."""
+    ordered = rows.sort_values("probability", kind="stable")
+    answers, labels = ordered["probability"].to_numpy(), ordered["label"].to_numpy()
+    edges = [number * len(ordered) // RELIABILITY_BINS for number in range(RELIABILITY_BINS + 1)]
+    spans = [slice(begin, end) for begin, end in pairwise(edges) if end > begin]
+    return tuple((float(answers[span].mean()), float(labels[span].mean()), len(labels[span])) for span in spans)
+
+
+def _artifact(settings: Settings, version: ModelVersion, artifact: str) -> Path | None:
+    from fullcircle.tracking.runs import Tracker
+
+    try:
+        return Tracker(settings).download(version.run_id, artifact)
+    except FullcircleError:
+        return None  # a run without that picture still makes a report
+
+
+def _cards(settings: Settings, champion: ModelVersion) -> dict[str, str]:
+    card = _artifact(settings, champion, "model_card.md")
+    return {f"Version {champion.version}, the champion": card.read_text(encoding="utf-8")} if card else {}
+
+
+def _links(project: Project, settings: Settings, champion: ModelVersion) -> dict[str, str]:
+    from fullcircle.tracking.runs import Tracker
+
+    base = f"http://{settings.host}:{settings.mlflow_port}/"
+    return {
+        "the champion's run (fullcircle ui)": base + Tracker(settings).link(champion.run_id),
+        "its model versions": f"{base}#/models/{project.name}",
+    }

@@ -1,0 +1,124 @@
+"""kill -9 at any point of a replay, then again from the start: a consistent registry, nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fullcircle.core.loading import load_project
+from fullcircle.core.models import CHAMPION
+from fullcircle.core.settings import Settings
+from fullcircle.loop.release import completed, loads
+from fullcircle.loop.replay import end_of, start_of
+
+# The replay without an orchestrator: what is killed is the loop itself, as often as time allows.
+REPLAY = """
+import json, sys
+from fullcircle.core.settings import Settings, quiet_dependencies
+quiet_dependencies()
+from fullcircle.core.loading import load_project
+from fullcircle.loop.replay import replay
+result = replay(load_project("tickets"), Settings.from_env())
+print(json.dumps([row["month"] for row in result.rows]))
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with a small project whose model is torch alone, so that a start takes few seconds."""
+    from fullcircle.scaffold.new import create
+
+    create("tickets", tmp_path)
+    project = tmp_path / "tickets" / "project.py"
+    text = project.read_text()
+    assert 'find_spec("keras") is not None' in text
+    project.write_text(text.replace('find_spec("keras") is not None', "False"))
+    return tmp_path
+
+
+def replay(workplace: Path, kill_after_s: float | None) -> subprocess.CompletedProcess[str] | None:
+    """Run the replay; None when it was killed after so many seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", REPLAY],
+        cwd=workplace,
+        env={**os.environ, "FULLCIRCLE_HOME": str(workplace / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, err = process.communicate(timeout=kill_after_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return None
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: Path) -> None:
+    from fullcircle.predictions.reader import window
+    from fullcircle.store.database import Database
+    from fullcircle.store.releases import Releases
+    from fullcircle.store.windows import Windows
+    from fullcircle.tracking.registry import Registry
+
+    chance = random.Random(20130415)
+    for _ in range(5):
+        replay(workplace, kill_after_s=chance.uniform(3, 22))
+    finished = replay(workplace, kill_after_s=None)
+    assert finished is not None
+    assert finished.returncode == 0, finished.stderr
+
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(workplace / "home")})
+    project = load_project("tickets", workplace)
+    registry, database = Registry(settings), Database(settings)
+    champion = registry.alias("tickets", CHAMPION)
+    assert champion is not None
+    loads(settings, champion)
+    assert Releases(database).pending("tickets") == []
+    assert completed(project, settings)[-1].version == champion.version
+
+    months = json.loads(finished.stdout.splitlines()[-1])
+    assert months == ["2024-04", "2024-05", "2024-06"]
+    assert all(row["done"] for row in Windows(database).all("tickets"))
+    at_month_ends = [made.at for made in completed(project, settings)]
+    assert len(at_month_ends) == len(set(at_month_ends)), "a month's retrain was released twice"
+
+    import pandas as pd
+
+    folder = settings.folder("predictions", "tickets")
+    for month in months:
+        expected = pd.read_parquet(project.partitions / f"{month}.parquet")[project.row_id]
+        found, rows = window(project, folder, start_of(month), end_of(month))
+        assert sorted(rows[project.row_id if project.row_id in rows else "row_id"]) == sorted(expected)
+        assert found.labelled == len(expected)
+
+
+def test_what_a_killed_run_left_running_in_mlflow_is_marked_as_killed(workplace: Path) -> None:
+    from fullcircle.tracking.runs import Tracker
+
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(workplace / "home")})
+    script = (
+        "import os, signal\n"
+        "from fullcircle.core.loading import load_project\n"
+        "from fullcircle.core.settings import Settings\n"
+        "from fullcircle.tracking.runs import Tracker\n"
+        "Tracker(Settings.from_env()).start(load_project('tickets'), name='x', kind='retrain').__enter__()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    env = {**os.environ, "FULLCIRCLE_HOME": str(settings.home)}
+    killed = subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    project = load_project("tickets", workplace)
+    assert Tracker(settings).end_abandoned(project) == 1
+    assert Tracker(settings).end_abandoned(project) == 0
