@@ -20,20 +20,42 @@ if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
     from fullcircle.explain.shap_values import Explanation
 
+CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
+"""Artifacts: of a retrain's run, framework -> run id; of a candidate's run, its graph."""
 REFERENCE_ROWS = 10_000
 REFERENCE = "reference/reference.parquet"
 """Artifact of a challenger's run: a sample of its training rows with its own answers. Windows are held against it."""
 
 
-def export_winner(project: Project, settings: Settings, winner: Trained, prepared: Prepared) -> Candidate:
-    """The one graph from raw row to prediction, with its parity to the native model, latency and size."""
+def export_candidates(
+    project: Project,
+    settings: Settings,
+    trained: Sequence[Trained],
+    winner: Trained,
+    prepared: Prepared,
+    parent: str,
+) -> Candidate:
+    """Each candidate as one graph from raw row to prediction, kept with its run; the winner's is measured.
+
+    Every graph is kept, so that candidates can still be compared on rows that nobody has seen yet.
+    """
     from fullcircle.export.candidate import measure
     from fullcircle.export.graph import export
+    from fullcircle.tracking.runs import Tracker
 
-    path = settings.folder("exports", winner.run_id) / "model.onnx"
-    export(prepared.preprocessor, winner.fitted, path)
+    tracker = Tracker(settings)
+    for one in trained:
+        path = _graph_path(settings, one)
+        export(prepared.preprocessor, one.fitted, path)
+        tracker.append(one.run_id).file(path, "graph")
+    tracker.append(parent).json({one.framework: one.run_id for one in trained}, CANDIDATES)
     candidate = measure(
-        project, path, prepared.preprocessor, winner.fitted, prepared.frames.test, reference=winner.probability
+        project,
+        _graph_path(settings, winner),
+        prepared.preprocessor,
+        winner.fitted,
+        prepared.frames.test,
+        reference=winner.probability,
     )
     detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, p99 {candidate.p99_ms:.3f} ms"
     progress.current().stage("export the one graph", detail)
@@ -120,6 +142,7 @@ def register_winner(
     verdict: Verdict,
     prepared: Prepared,
     learned_from: tuple[DataVersion, Split],
+    parent: str,
 ) -> ModelVersion:
     """Register the graph as a model version with its signature, its model card and its reference rows."""
     from fullcircle.tracking.card import model_card
@@ -146,11 +169,16 @@ def register_winner(
             "fullcircle.data.digest": data.digest,
             "fullcircle.test_roc_auc": repr(auc.value),
             "fullcircle.verdict": str(verdict.outcome),
+            "fullcircle.retrain": parent,
             "fullcircle.reasons": " | ".join(verdict.reasons)[:4900],
         },
     )
     progress.current().stage("register", f"version {version.version}, digest {version.digest[:12]}")
     return version
+
+
+def _graph_path(settings: Settings, one: Trained) -> Path:
+    return settings.folder("exports", one.run_id) / "model.onnx"
 
 
 def _reference(project: Project, winner: Trained, candidate: Candidate, prepared: Prepared) -> Path:

@@ -18,6 +18,7 @@ from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.challenger import CANDIDATES, GRAPH
 from fullcircle.loop.release import completed, recover, rollback
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
@@ -253,7 +254,28 @@ def _row(
         "run_url": Tracker(settings).link(serving.run_id),
         "report_url": seen.report_url,
         "done": False,
-    }
+    } | ({"candidates": _candidates(settings, frozen, labelled)} if frozen.version == serving.version else {})
+
+
+def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
+    import json
+
+    from fullcircle.graph.session import Graph
+    from fullcircle.monitoring.performance import performance
+    from fullcircle.tracking.runs import Tracker
+
+    tracker = Tracker(settings)
+    runs = json.loads(tracker.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
+    scores = []
+    for framework, run_id in runs.items():
+        answers = Graph.load(tracker.download(run_id, GRAPH))(rows) if len(rows) else rows["probability"].to_numpy()
+        seen = performance(rows["label"].to_numpy(), answers, expected_auc=None, previous=None, seed=0)
+        if seen is not None:
+            auc = seen.roc_auc
+            figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "run_url": tracker.link(run_id)}
+            scores.append({"framework": framework, **figures})
+    return scores
 
 
 def _done(windows: Windows, project: Project, part: Partition) -> bool:

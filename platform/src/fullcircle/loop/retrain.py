@@ -11,7 +11,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, load_champion, prepare, train
-from fullcircle.loop.challenger import explain_winner, export_winner, judge_winner, register_winner
+from fullcircle.loop.challenger import explain_winner, export_candidates, judge_winner, register_winner
 from fullcircle.loop.release import recover, release
 from fullcircle.loop.steps import Step, plain
 
@@ -66,12 +66,13 @@ def retrain(
     from fullcircle.tracking.runs import Tracker
 
     tracker = Tracker(settings)
-    now = until or datetime.now(UTC) - project.labels_after
+    at = until or datetime.now(UTC)
+    until = until or at - project.labels_after
     step("clean up after killed runs", _clean_up, project, settings)
     rows = step("check the data contract", checked_rows, project, settings, until)
     data = step("version the data", version_data, project, settings, until)
-    split, frames = step("split by time", split_rows, project, rows, now)
-    name = f"retrain on data before {until:%Y-%m-%d}" if until else f"retrain {now:%Y-%m-%d %H:%M}"
+    split, frames = step("split by time", split_rows, project, rows, until)
+    name = f"retrain on data before {until:%Y-%m-%d %H:%M}"
     with tracker.start(project, name=name, kind="retrain", tags={"fullcircle.reason": reason}) as parent:
         parent.data(data, split)
         prepared = step("preprocess", prepare, project, frames)
@@ -83,13 +84,24 @@ def retrain(
             for framework in ("baseline", *project.frameworks)
         ]
         winner = best(trained)
-        candidate = step("export the one graph", export_winner, project, settings, winner, prepared)
+        candidate = step(
+            "export the one graph", export_candidates, project, settings, trained, winner, prepared, parent.id
+        )
         verdict = step("judge", judge_winner, project, settings, trained, winner, candidate, champion, prepared)
         step("explain", explain_winner, project, settings, winner, candidate, prepared)
         version = step(
-            "register", register_winner, project, settings, winner, candidate, verdict, prepared, (data, split)
+            "register",
+            register_winner,
+            project,
+            settings,
+            winner,
+            candidate,
+            verdict,
+            prepared,
+            (data, split),
+            parent.id,
         )
-        promoted = step("release", _release, project, settings, version, verdict, champion, reason, decided_by, now)
+        promoted = step("release", _release, project, settings, version, verdict, champion, reason, decided_by, at)
         _conclude(parent, winner, verdict, version, promoted)
     return RetrainResult(
         project=project.name,
@@ -105,7 +117,7 @@ def retrain(
     )
 
 
-def checked_rows(project: Project, settings: Settings, until: datetime | None) -> pd.DataFrame:
+def checked_rows(project: Project, settings: Settings, until: datetime) -> pd.DataFrame:
     """The rows before `until`, checked against the data contract. Raises ContractViolated."""
     from fullcircle.data.contract import enforce
     from fullcircle.data.partitions import load, partitions
@@ -116,7 +128,7 @@ def checked_rows(project: Project, settings: Settings, until: datetime | None) -
     return rows
 
 
-def version_data(project: Project, settings: Settings, until: datetime | None) -> DataVersion:
+def version_data(project: Project, settings: Settings, until: datetime) -> DataVersion:
     """The partitions before `until` as a data version, pushed to the DVC remote."""
     from fullcircle.data.partitions import partitions
     from fullcircle.data.versions import Versions
@@ -126,11 +138,11 @@ def version_data(project: Project, settings: Settings, until: datetime | None) -
     return data
 
 
-def split_rows(project: Project, rows: pd.DataFrame, now: datetime) -> tuple[Split, SplitFrames]:
+def split_rows(project: Project, rows: pd.DataFrame, until: datetime) -> tuple[Split, SplitFrames]:
     """Train, validation and test rows in the order of time. Raises LeakageFound."""
     from fullcircle.data.splits import split
 
-    made, frames = split(project, rows, now=now)
+    made, frames = split(project, rows, now=until)
     counts = f"{made.train.rows:,} train, {made.validation.rows:,} validation, {made.test.rows:,} test rows"
     progress.current().stage("split by time", counts)
     return made, frames
