@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import fullcircle.store
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
+from fullcircle.store.locks import exclusive
 from fullcircle.store.plain import plain
 from fullcircle.store.schema import REVISIONS, metadata
 from fullcircle.store.windows import Windows
@@ -60,19 +59,6 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(settings: Settings, db: Dat
         assert list(connection.iterdump()) == before
 
 
-def test_three_processes_may_start_at_once_on_a_new_home(settings: Settings) -> None:
-    program = (
-        "import sys; from datetime import datetime, UTC; from fullcircle.core.settings import Settings;"
-        "from fullcircle.store.database import Database; from fullcircle.store.windows import Windows;"
-        "db = Database(Settings.from_env({'FULLCIRCLE_HOME': sys.argv[1]}));"
-        "Windows(db).record('p', sys.argv[2], at=datetime.now(UTC), row={})"
-    )
-    command = [sys.executable, "-c", program, str(settings.home)]
-    started = [subprocess.Popen([*command, f"w{number}"], stderr=subprocess.PIPE) for number in range(3)]
-    assert [each.communicate()[1].decode() for each in started] == [""] * 3
-    assert len(Windows(Database(settings)).all("p")) == 3
-
-
 def test_a_session_within_a_session_shares_its_fate(db: Database) -> None:
     windows = Windows(db)
 
@@ -104,6 +90,15 @@ def test_a_database_that_cannot_be_had_is_one_line_without_its_password(tmp_path
     with pytest.raises(UsageError, match="FULLCIRCLE_DATABASE_URL cannot be used") as refusal:
         Windows(unknown).all("p")
     assert "secret" not in str(refusal.value)
+
+
+def test_a_home_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    db = Database(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "file" / "home")}))
+    with pytest.raises(HomeUnwritable, match="Not a directory"):
+        Windows(db).all("p")
+    with pytest.raises(HomeUnwritable, match="Not a directory"), exclusive(tmp_path / "file" / "locks" / "one.lock"):
+        pass
 
 
 def test_windows_are_kept_in_order_and_replaced(db: Database) -> None:

@@ -7,15 +7,23 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
+from fullcircle.core.settings import home_unwritable
+
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file at `path` (made if missing), waiting for whoever holds it. Safe against kill -9.
 
+    Raises HomeUnwritable when the file cannot be made.
+
     The file stays behind on purpose: removing it would let two processes hold "the" lock on two inodes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise home_unwritable(path.parent.parent, error) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield

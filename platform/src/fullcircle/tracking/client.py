@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _SQLITE = "sqlite:///"
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
+"""Errors of the operating system that mean: this folder cannot be written."""
+
 _CALLERS_FAULT = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 _DISK = ("disk is full", "readonly database", "unable to open database file", "disk I/O error")
 
@@ -69,8 +73,10 @@ def translated(settings: Settings, doing: str) -> Iterator[None]:
     except FullcircleError:
         raise
     except OSError as error:
-        if error.errno is not None and not hasattr(error, "request"):
+        if error.errno in DISK_ERRORS:
             raise home_unwritable(settings.home, error) from error
+        if isinstance(error, FileNotFoundError):  # the caller named a file that is not there
+            raise
         raise _unavailable(settings, doing, error) from error
     except Exception as error:
         if not _from_a_tool(error):

@@ -24,7 +24,7 @@ from fullcircle.core.project import Category, Project
 from fullcircle.core.rows import raw_frame
 from fullcircle.core.settings import Settings
 from fullcircle.store.locks import exclusive
-from fullcircle.tracking.client import connect, translated
+from fullcircle.tracking.client import DISK_ERRORS, connect, translated
 from fullcircle.tracking.run import Run
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ class Registry:
         kept = self._settings.folder("models", version.name, version.version) / GRAPH
         if kept.is_file() and digest_of(kept) == version.digest:
             return kept
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as aside:
+        doing = f"keeping the graph of {version.name} version {version.version}"
+        with translated(self._settings, doing), tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as aside:
             fetched = self._fetch(version, Path(aside))
             _expect(fetched, version.digest, f"the graph of {version.name} version {version.version}")
             os.replace(fetched, kept)
@@ -163,6 +164,8 @@ class Registry:
                 if fetched.parent != folder:  # a local repository hands out its own file
                     fetched = Path(shutil.copyfile(fetched, folder / GRAPH))
             except (OSError, MlflowException) as error:
+                if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                    raise
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ModelUnavailable(
                     f"the graph of {version.name} version {version.version} cannot be fetched ({reason})",
