@@ -14,8 +14,9 @@ from fullcircle.core.errors import ServiceUnavailable, UsageError
 from fullcircle.core.processes import Service, answers, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.schedule import POOL
-from fullcircle.orchestration.server import prefect_environment, prefect_server, running, server_url
+from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
 
+LEASHED = (sys.executable, "-m", "fullcircle.orchestration.leash")
 LOOK_EVERY_S = 10.0
 LOOKS = 3
 
@@ -33,6 +34,7 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
     return Service(
         name="the MLflow UI",
         command=[
+            *LEASHED,
             *(sys.executable, "-m", "mlflow", "server", "--host", settings.host, "--port", str(port)),
             *("--workers", "1", "--allowed-hosts", ",".join(names)),
             *("--cors-allowed-origins", ",".join(f"http://{name}" for name in names)),
@@ -40,6 +42,7 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
         ],
         ready_url=f"http://{settings.host}:{port}/health",
         log=settings.folder("logs") / "mlflow.log",
+        timeout_s=FIRST_START_S,
         env={
             "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,  # not an argument: `ps` would show its password
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -53,11 +56,13 @@ def worker(settings: Settings, api_url: str, root: Path) -> Service:
     return Service(
         name="the Prefect worker",
         command=[
+            *LEASHED,
             *(sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"),
             *("--name", f"{socket.gethostname()}-{root.resolve().name}", "--with-healthcheck"),
         ],
         ready_url=f"http://127.0.0.1:{port}/health",
         log=settings.folder("logs") / "worker.log",
+        timeout_s=FIRST_START_S,
         env={
             **prefect_environment(settings, console="INFO"),
             "PREFECT_API_URL": api_url,
