@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -121,6 +122,22 @@ def test_a_release_and_a_rollback_are_followed_under_load_and_no_answer_is_lost(
 def test_waiting_for_a_version_that_never_comes_says_what_answers(client):
     with pytest.raises(ServiceUnavailable, match="version 99 of 'small' not there in 0 s; version 1 answers"):
         client.wait_for("99", timeout_s=0)
+
+
+def test_a_full_disk_is_answered_503_and_serving_goes_on_when_there_is_room_again(
+    client, server, project, settings, make_rows
+):
+    frame = make_rows(5, "2013-06-25")
+    before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, before[1]))  # no file of that process may grow
+    try:
+        with pytest.raises(ServiceUnavailable, match=r"cannot answer \(503\): cannot write the prediction log"):
+            client.predict(frame)
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+    assert reader.logged_row_ids(log_folder(settings, project), frame["time"].min(), END) == set()
+    client.predict(frame)
+    assert reader.logged_row_ids(log_folder(settings, project), frame["time"].min(), END) == set(frame["id"])
 
 
 def test_a_taken_port_is_said_in_one_line(project, settings, server):

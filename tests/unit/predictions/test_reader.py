@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.errors import UsageError
+from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Number
 from fullcircle.predictions import reader, segments
 from fullcircle.predictions.labels import LabelLog
@@ -126,6 +126,30 @@ def test_rows_logged_before_a_column_was_added_have_it_missing(project, batch, t
     _, frame = reader.window(project, tmp_path, START, END)
     assert frame["wind"].isna().all()
     assert frame["carrier"].tolist() == [""]
+
+
+def test_a_days_files_are_merged_over_a_change_of_columns(project, batch, tmp_path):
+    for columns, count in ([Number("distance")], 1), (project.inputs, segments.MERGE_FROM_FILES - 1):
+        with PredictionLog(tmp_path, columns, background=False) as log:
+            for index in range(count):
+                log.append(batch([f"{len(columns)}-{index}"]))
+                log.seal()
+    assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
+    _, frame = reader.window(project, tmp_path, START, END)
+    first = frame.set_index("row_id").loc["1-0"]
+    assert (first["carrier"], np.isnan(first["wind"]), len(frame)) == ("", True, segments.MERGE_FROM_FILES)
+
+
+def test_a_damaged_segment_is_named_and_stops_neither_logging_nor_other_days(log, project, batch, tmp_path):
+    for index in range(segments.MERGE_FROM_FILES - 1):
+        log.append(batch([f"r{index}"]))
+        log.seal()
+    (tmp_path / "segments" / "date=2013-04-01" / "broken.parquet").write_bytes(b"not parquet")
+    log.append(batch(["a", "b"], hours=23))
+    assert log.seal() == 2
+    with pytest.raises(DataUnavailable, match=r"broken.parquet cannot be read"):
+        reader.window(project, tmp_path, START, END)
+    assert reader.logged_row_ids(tmp_path, START + timedelta(days=1), END) == {"b"}
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

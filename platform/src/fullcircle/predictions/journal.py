@@ -78,6 +78,10 @@ _decode_record = msgspec.msgpack.Decoder(Record).decode
 class Journal:
     """One open write-ahead file, locked for as long as this process lives. Not thread-safe: the log locks.
 
+    Attributes:
+        size: bytes of whole frames.
+        torn: half a frame could not be taken back; nothing may be appended after it.
+
     Raises:
         HomeUnwritable: when the folder cannot be written.
     """
@@ -86,7 +90,7 @@ class Journal:
         self.header = Header.of(columns)
         try:
             self._file, self.path = _create(folder)
-            self.size = 0
+            self.size, self.torn = 0, False
             try:
                 self._write(MAGIC + _frame(encode(self.header)))
             except OSError:
@@ -128,7 +132,9 @@ class Journal:
                 rest = rest[os.write(self._file, rest) :]
         except OSError:
             # A later frame after half a frame would be unreadable, so half a frame must not stay.
+            self.torn = True
             os.ftruncate(self._file, self.size)
+            self.torn = False
             raise
         self.size += len(data)
 

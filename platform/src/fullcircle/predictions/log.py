@@ -129,7 +129,10 @@ class PredictionLog:
             raise UsageError(
                 f"{rows} row ids, {len(batch.event_times)} times and {probability.size} probabilities in one batch"
             )
-        times = np.fromiter(map(microseconds, batch.event_times), "<i8", rows).tobytes()
+        try:
+            times = np.fromiter(map(microseconds, batch.event_times), "<i8", rows).tobytes()
+        except TypeError as error:
+            raise UsageError(f"event times must have a time zone ({error})") from error
         with self._append_lock:
             if self._closed:
                 raise ServiceUnavailable(f"the prediction log in {self.folder} is closed")
@@ -145,6 +148,10 @@ class PredictionLog:
                 categories=categories,
                 probability=probability.tobytes(),
             )
+            if self._journal.torn:
+                torn = self._journal
+                self._open()
+                self._sealing.append(torn)
             self._journal.append(journal.encode(record))
             if self._sync_s == 0:
                 self._journal.sync()
@@ -276,7 +283,7 @@ class PredictionLog:
                     elif self._sync_s and self._rows:
                         self._journal.sync()
                 complained = ""
-            except (HomeUnwritable, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever it was, the next second may still be synced
                 if str(error) != complained:  # once, not every second
                     logger.warning("prediction log in %s: %s; will try again", self.folder, error)
                 complained = str(error)

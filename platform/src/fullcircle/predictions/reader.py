@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.health import Window
 from fullcircle.core.project import Category, Column, Project
 from fullcircle.predictions import journal, segments
@@ -33,6 +34,9 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
         prediction_id, row_id, event_time (datetime64[us, UTC]), model_version, the project's inputs in the
         convention of `core.rows`, probability (float32), label (float64: 0, 1, or NaN while unknown).
         Memory: that frame, plus one file of a day at a time.
+
+    Raises:
+        DataUnavailable: a segment of a needed day is damaged; names the file.
     """
     import pyarrow as pa
 
@@ -136,11 +140,17 @@ def _unsealed(folder: Path) -> Iterator[pa.Table]:
 
 
 def _sealed(path: Path, wanted: Sequence[str] | None) -> pa.Table:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        present = set(file.schema_arrow.names)
-        return file.read(None if wanted is None else [name for name in wanted if name in present])
+    try:
+        with pq.ParquetFile(path) as file:
+            present = set(file.schema_arrow.names)
+            return file.read(None if wanted is None else [name for name in wanted if name in present])
+    except pa.ArrowException as error:
+        raise DataUnavailable(
+            f"{path} cannot be read ({error})", hint="it is damaged: bring it back or remove it"
+        ) from error
 
 
 def _may_hold(path: Path, prediction_id: str) -> bool:
@@ -158,6 +168,7 @@ def _may_hold(path: Path, prediction_id: str) -> bool:
 def _shaped(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
     """The same columns and types for every file, whatever the project's columns were when it was written."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     times = pa.timestamp("us", tz="UTC")
     kinds = dict.fromkeys(KEPT, pa.string()) | {"event_time": times, "logged_at": times, "probability": pa.float32()}
@@ -166,7 +177,9 @@ def _shaped(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
     for name, kind in kinds.items():
         if name in rows.column_names:
             try:
-                arrays[name] = rows[name].cast(kind)
+                values = rows[name].cast(kind)
+                # Files merged over a change of columns hold nulls where the older rows had none of that name.
+                arrays[name] = pc.fill_null(values, "") if kind == pa.string() else values
                 continue
             except pa.ArrowInvalid:  # it was a category then and is a number now: that value is not known
                 pass

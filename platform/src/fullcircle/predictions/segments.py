@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -23,12 +24,14 @@ from fullcircle.predictions.journal import Header, Record
 if TYPE_CHECKING:
     import pyarrow as pa
 
+logger = logging.getLogger(__name__)
+
 IDENTITY = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest")
 RESERVED = (*IDENTITY, "probability", "label")
 """Names that the log gives to its own columns; a project's columns may not have them."""
 
 MERGE_FROM_FILES = 32
-MERGE_UP_TO_BYTES = 32 << 20
+MERGE_UP_TO_BYTES = 8 << 20
 _DAY_US = 86_400_000_000
 _names = PredictionIds()
 
@@ -144,7 +147,11 @@ def merge(folder: Path, *, unique_by: str | None = None, from_files: int = MERGE
             batch.append(path)
         if len(batch) < 2:
             return 0
-        rows = pa.concat_tables([pq.ParquetFile(path).read() for path in batch], promote_options="default")
+        try:
+            rows = pa.concat_tables([pq.ParquetFile(path).read() for path in batch], promote_options="default")
+        except pa.ArrowException as error:  # a column changed its type, or a file is damaged: they stay as they are
+            logger.warning("%s: %d files are not merged (%s)", folder, len(batch), error)
+            return 0
         if unique_by is not None:
             _, first = np.unique(rows[unique_by].to_numpy(), return_index=True)
             rows = rows.take(pa.array(np.sort(first)))
