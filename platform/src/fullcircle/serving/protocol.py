@@ -11,8 +11,6 @@ ignored and named in a response header, so that whole rows of a table can be sen
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,16 +22,15 @@ import numpy as np
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Column, Project
 from fullcircle.serving.columns import moments, raw_column, texts
+from fullcircle.serving.frames import COLUMNS, csv_columns, csv_number, flat_column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 NUMBERS = {"FP16", "FP32", "FP64", "BOOL", *INTEGERS}
-FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 _T = TypeVar("_T")
 OUTPUTS = ("probability", "prediction_id")
-MISSING_IN_CSV = {"", "nan", "na", "n/a", "null", "none"}
 
 
 class TooLarge(BadRequest):
@@ -121,12 +118,12 @@ class Protocol:
     def invocation(self, body: bytes, media_type: str) -> Request:
         """An MLflow scoring request, JSON or CSV. Raises BadRequest naming the field, TooLarge."""
         if media_type == "text/csv":
-            return self._request(self._csv(body))
+            return self._request({name: self._from_csv(name, values) for name, values in csv_columns(body).items()})
         parsed = _decoded(_scoring, body)
-        formats = [name for name in FORMATS if name in parsed]
+        formats = [name for name in COLUMNS if name in parsed]
         if len(formats) != 1:
-            raise BadRequest(f"must have exactly one of {', '.join(FORMATS)}, got {sorted(parsed)!r:.200}")
-        return self._request(_COLUMNS[formats[0]](parsed[formats[0]]))
+            raise BadRequest(f"must have exactly one of {', '.join(COLUMNS)}, got {sorted(parsed)!r:.200}")
+        return self._request(COLUMNS[formats[0]](parsed[formats[0]]))
 
     def _request(
         self, given: Mapping[str, Sequence[Any]], *, request_id: str | None = None, outputs: tuple[str, ...] = OUTPUTS
@@ -158,7 +155,7 @@ class Protocol:
         name, rows = tensor.name, tensor.shape[0] if tensor.shape else -1
         if tensor.shape not in ([rows], [rows, 1]) or rows < 0:
             raise BadRequest(f"input {name!r} must have shape [n] or [n, 1], got {tensor.shape!r:.80}", field=name)
-        values = _column(name, tensor.data)
+        values = flat_column(name, tensor.data)
         if len(values) != rows:
             raise BadRequest(f"input {name!r} has shape {tensor.shape} but {len(values)} values", field=name)
         column = self._columns.get(name)
@@ -170,22 +167,11 @@ class Protocol:
             raise BadRequest(f"input {name!r} has datatype {tensor.datatype} but fractions in its data", field=name)
         return values
 
-    def _csv(self, body: bytes) -> dict[str, list[Any]]:
-        try:
-            rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise BadRequest(f"the body is not CSV in UTF-8 ({error})") from error
-        rows = [row for row in rows if row]
-        if not rows:
-            raise BadRequest("the CSV body has no header line")
-        given = _split({"columns": rows[0], "data": rows[1:]})
-        return {name: self._from_csv(name, values) for name, values in given.items()}
-
     def _from_csv(self, name: str, values: list[Any]) -> list[Any]:
         column = self._columns.get(name)
         if column is None or isinstance(column, Category):
             return [value or None for value in values]
-        return [_csv_number(name, index, value) for index, value in enumerate(values)]
+        return [csv_number(name, index, value) for index, value in enumerate(values)]
 
 
 def labels(body: bytes) -> tuple[list[str], list[int]]:
@@ -252,66 +238,6 @@ def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
 
 def _floats(probability: NDArray[np.float32]) -> list[float]:
     return [float(value) for value in probability.reshape(-1).tolist()]
-
-
-def _column(name: str, values: object) -> list[Any]:
-    """A flat list of values from [v, ...] or [[v], ...]."""
-    if not isinstance(values, list):
-        raise BadRequest(f"column {name!r} must be a list of values, got {type(values).__name__}", field=name)
-    if not any(isinstance(value, list) for value in values):
-        return values
-    if any(not isinstance(value, list) or len(value) != 1 for value in values):
-        raise BadRequest(f"column {name!r} must have one value for each row", field=name)
-    return [value[0] for value in values]
-
-
-def _split(frame: object) -> dict[str, list[Any]]:
-    if (
-        not isinstance(frame, dict)
-        or not isinstance(frame.get("columns"), list)
-        or not isinstance(frame.get("data"), list)
-    ):
-        raise BadRequest(
-            "dataframe_split must be an object with the lists 'columns' and 'data'", field="dataframe_split"
-        )
-    names, rows = frame["columns"], frame["data"]
-    if not all(isinstance(name, str) for name in names):
-        raise BadRequest("the names of columns must be strings", field="columns")
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise BadRequest(f"column {doubled[0]!r} is given twice", field=doubled[0])
-    for index, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != len(names):
-            raise BadRequest(f"row {index} must be a list of {len(names)} values, one for each column", field="data")
-    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
-
-
-def _records(rows: object) -> dict[str, list[Any]]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise BadRequest("dataframe_records must be a list of objects, one for each row", field="dataframe_records")
-    # A key that some row lacks is null there, as in pandas; a column that none has is missing.
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _inputs(columns: object) -> dict[str, list[Any]]:
-    if isinstance(columns, list):
-        return _records(columns)
-    if not isinstance(columns, dict):
-        raise BadRequest("inputs must be an object of columns or a list of rows", field="inputs")
-    scalars = not any(isinstance(values, list) for values in columns.values())
-    return {name: [values] if scalars else _column(name, values) for name, values in columns.items()}
-
-
-_COLUMNS = {"dataframe_split": _split, "dataframe_records": _records, "inputs": _inputs, "instances": _inputs}
-
-
-def _csv_number(name: str, index: int, text: str) -> float | None:
-    if text.strip().lower() in MISSING_IN_CSV:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise BadRequest(f"column {name!r}, row {index}: must be a number, got {text!r:.40}", field=name) from None
 
 
 def _hint(missing: Sequence[str], columns: Mapping[str, Column]) -> str:

@@ -1,0 +1,85 @@
+"""The table formats of MLflow's scoring protocol as columns: name -> list of values. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from fullcircle.core.errors import BadRequest
+
+MISSING_IN_CSV = {"", "nan", "na", "n/a", "null", "none"}
+
+
+def flat_column(name: str, values: object) -> list[Any]:
+    """A flat list of values from [v, ...] or [[v], ...]. Raises BadRequest."""
+    if not isinstance(values, list):
+        raise BadRequest(f"column {name!r} must be a list of values, got {type(values).__name__}", field=name)
+    if not any(isinstance(value, list) for value in values):
+        return values
+    if any(not isinstance(value, list) or len(value) != 1 for value in values):
+        raise BadRequest(f"column {name!r} must have one value for each row", field=name)
+    return [value[0] for value in values]
+
+
+def _split(frame: object) -> dict[str, list[Any]]:
+    if (
+        not isinstance(frame, dict)
+        or not isinstance(frame.get("columns"), list)
+        or not isinstance(frame.get("data"), list)
+    ):
+        raise BadRequest(
+            "dataframe_split must be an object with the lists 'columns' and 'data'", field="dataframe_split"
+        )
+    names, rows = frame["columns"], frame["data"]
+    if not all(isinstance(name, str) for name in names):
+        raise BadRequest("the names of columns must be strings", field="columns")
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise BadRequest(f"column {doubled[0]!r} is given twice", field=doubled[0])
+    for index, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise BadRequest(f"row {index} must be a list of {len(names)} values, one for each column", field="data")
+    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
+
+
+def _records(rows: object) -> dict[str, list[Any]]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadRequest("dataframe_records must be a list of objects, one for each row", field="dataframe_records")
+    # A key that some row lacks is null there, as in pandas; a column that none has is missing.
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _inputs(columns: object) -> dict[str, list[Any]]:
+    if isinstance(columns, list):
+        return _records(columns)
+    if not isinstance(columns, dict):
+        raise BadRequest("inputs must be an object of columns or a list of rows", field="inputs")
+    scalars = not any(isinstance(values, list) for values in columns.values())
+    return {name: [values] if scalars else flat_column(name, values) for name, values in columns.items()}
+
+
+COLUMNS = {"dataframe_split": _split, "dataframe_records": _records, "inputs": _inputs, "instances": _inputs}
+"""Format -> columns by name. Each raises BadRequest."""
+
+
+def csv_columns(body: bytes) -> dict[str, list[Any]]:
+    """The columns of a CSV body with a header line; every value is a string. Raises BadRequest."""
+    try:
+        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadRequest(f"the body is not CSV in UTF-8 ({error})") from error
+    rows = [row for row in rows if row]
+    if not rows:
+        raise BadRequest("the CSV body has no header line")
+    return _split({"columns": rows[0], "data": rows[1:]})
+
+
+def csv_number(name: str, index: int, text: str) -> float | None:
+    """One number of a CSV column; None where it is missing. Raises BadRequest naming the column."""
+    if text.strip().lower() in MISSING_IN_CSV:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise BadRequest(f"column {name!r}, row {index}: must be a number, got {text!r:.40}", field=name) from None
