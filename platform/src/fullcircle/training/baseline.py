@@ -114,7 +114,8 @@ def _solve(arrays: Arrays, class_weights: Weights) -> tuple[NDArray[np.float64],
 
     # The products are in float32, so a finer tolerance would chase rounding.
     options = {"maxiter": 200, "gtol": 1e-4, "ftol": 1e-7}
-    found: Any = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
+    with np.errstate(invalid="ignore"):  # a NaN is reported below
+        found: Any = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
     if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
         raise TrainingFailed("baseline: the loss of epoch 1 is not finite", hint="look for huge values in the columns")
     return np.asarray(found.x, dtype=np.float64), float(found.fun)

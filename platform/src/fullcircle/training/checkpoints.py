@@ -6,10 +6,12 @@ is not resumed: going on from foreign weights would break "same seed, same weigh
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "checkpoint.npz"
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function in a module's text: another one in each process
 
 Tensors = Mapping[str, "NDArray[Any]"]
 
@@ -49,7 +53,8 @@ class Checkpoint:
 def fingerprint(framework: str, architecture: str, params: Training, arrays: Arrays) -> str:
     """SHA-256 of what decides the weights: framework, model, parameters and the very rows."""
     sha = hashlib.sha256()
-    sha.update(json.dumps([framework, architecture, dataclasses.asdict(params)], sort_keys=True, default=repr).encode())
+    layers = _ADDRESS.sub("", architecture)
+    sha.update(json.dumps([framework, layers, dataclasses.asdict(params)], sort_keys=True, default=repr).encode())
     for field in dataclasses.fields(arrays):
         values = np.ascontiguousarray(getattr(arrays, field.name))
         sha.update(f"{field.name}{values.shape}{values.dtype}".encode())
@@ -75,7 +80,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
             os.fsync(stream.fileno())
         part.replace(folder / FILE)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise HomeUnwritable(
             f"cannot write the checkpoint {folder / FILE} ({error.strerror or error})", hint="free some space there"
         ) from error
@@ -92,7 +98,7 @@ def load(folder: Path, fingerprint: str) -> Checkpoint | None:
             if meta["fingerprint"] != fingerprint:
                 return None
             parts = {name: file[name] for name in file.files if name != "meta"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # torn, or no file of ours
         return None
     return Checkpoint(
         fingerprint=fingerprint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,7 @@ class _KerasLearner:
     framework = "keras"
 
     def __init__(self, model: Any, arrays: Arrays, params: Training, class_weights: Weights) -> None:
-        self.architecture = str(model.to_json()) if hasattr(model, "to_json") else type(model).__name__
+        self.architecture = _architecture(model)
         self._model = model
         self._batch = params.batch_size
         self._optimizer = keras.optimizers.Adam(learning_rate=params.learning_rate)
@@ -141,11 +142,10 @@ class _KerasLearner:
 
     def weights(self) -> Tensors:
         # `variables` has the seeds of dropout too: without them a resumed fit would go another way.
-        return {f"model/{index:04d}": np.array(v) for index, v in enumerate(self._model.variables)}
+        return _copies("model", self._model.variables)
 
     def state(self) -> Tensors:
-        optimizer = {f"optimizer/{index:04d}": np.array(v) for index, v in enumerate(self._optimizer.variables)}
-        return {**self.weights(), **optimizer}
+        return {**self.weights(), **_copies("optimizer", self._optimizer.variables)}
 
     def restore(self, state: Tensors) -> None:
         for index, variable in enumerate(self._model.variables):
@@ -173,6 +173,20 @@ def _built(build: ModelFunction, inputs: int, extra: Mapping[str, Any]) -> Any:
     if shape != (2, 1):
         raise UsageError(f"the Keras model must take {expected}; for 2 rows it gave {shape} instead of (2, 1)")
     return model
+
+
+def _architecture(model: Any) -> str:
+    """The layers as text, without the numbers that Keras counts names up with: they differ from process to process."""
+    try:
+        layers = model.to_json()
+    except Exception:  # noqa: BLE001 - a model with layers of its own may not know how; its variables will do
+        layers = type(model).__name__
+    shapes = [(variable.path.rpartition("/")[2], tuple(variable.shape)) for variable in model.variables]
+    return re.sub(r"_\d+(?=[\"/])", "", f"{layers} {shapes}")
+
+
+def _copies(kind: str, variables: Any) -> Tensors:
+    return {f"{kind}/{index:04d}": variable.value.numpy().copy() for index, variable in enumerate(variables)}
 
 
 def _chunked(answer: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:

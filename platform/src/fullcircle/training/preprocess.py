@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.errors import DataUnavailable, ExportFailed
+from fullcircle.core.errors import DataUnavailable, ExportFailed, ProjectInvalid
 from fullcircle.core.project import Category, Column, Number, Project
 from fullcircle.core.rows import raw_frame
 
@@ -27,6 +27,9 @@ MIN_CATEGORY_ROWS = 20
 
 MAX_CATEGORIES = 256
 """At most this many features a column, the most frequent ones: a column of ids must not swell the model."""
+
+RESERVED = ("features", "probability")
+"""Names of the graph's own: every name in an ONNX graph is used once."""
 
 
 class TabularPreprocessor:
@@ -48,7 +51,7 @@ class TabularPreprocessor:
             return np.empty((0, len(self._features)), dtype=np.float32)
         raw = raw_frame(frame, self.columns)
         try:
-            features = self._transformer.transform(raw)
+            features = self._transformer.transform(raw.set_axis(plain_names(self.columns), axis=1))
         except ValueError as error:
             raise _unfit(raw, self.columns, error) from error
         return np.ascontiguousarray(features, dtype=np.float32)
@@ -62,7 +65,7 @@ class TabularPreprocessor:
         from fullcircle.training.preprocess_onnx import save
 
         try:
-            save(self._transformer, self.columns, path)
+            save(self._transformer, self.columns, plain_names(self.columns), path)
         except Exception as error:  # skl2onnx raises RuntimeError, NotImplementedError and its own
             raise ExportFailed(f"the preprocessor cannot be written as ONNX ({error})") from error
 
@@ -75,17 +78,28 @@ def fit(project: Project, frame: pd.DataFrame) -> TabularPreprocessor:
 
     Raises:
         DataUnavailable: no rows, or an infinite number.
+        ProjectInvalid: a column has one of the graph's own names.
     """
     if len(frame) == 0:
         raise DataUnavailable(f"project {project.name!r}: no training rows to fit the preprocessing on")
     columns = project.inputs
+    if taken := sorted({column.name for column in columns} & set(RESERVED)):
+        raise ProjectInvalid(
+            f"project {project.name!r}: columns must not be named {' or '.join(map(repr, RESERVED))}, got {taken}",
+            hint="these are the graph's own names: rename the column",
+        )
     raw = raw_frame(frame, columns)
+    plain = dict(zip((column.name for column in columns), plain_names(columns), strict=True))
     numbers = [column.name for column in columns if isinstance(column, Number)]
     holed = [name for name in numbers if 0 < int(raw[name].isna().sum()) < len(raw)]
     categories = {column.name: _categories(raw[column.name]) for column in columns if isinstance(column, Category)}
-    transformer = _transformer(numbers, holed, categories)
+    transformer = _transformer(
+        [plain[name] for name in numbers],
+        [plain[name] for name in holed],
+        {plain[name]: values for name, values in categories.items()},
+    )
     try:
-        transformer.fit(raw)
+        transformer.fit(raw.rename(columns=plain))
     except ValueError as error:
         raise _unfit(raw, columns, error) from error
     if numbers:
@@ -96,6 +110,11 @@ def fit(project: Project, frame: pd.DataFrame) -> TabularPreprocessor:
         *(f"{name}={value}" for name, values in categories.items() for value in values),
     )
     return TabularPreprocessor(columns, transformer, features)
+
+
+def plain_names(columns: Sequence[Column]) -> list[str]:
+    """Names that scikit-learn and skl2onnx see instead of the columns' own, which skl2onnx would mend its way."""
+    return [f"column_{index}" for index in range(len(columns))]
 
 
 def _transformer(numbers: Sequence[str], holed: Sequence[str], categories: dict[str, list[str]]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,24 @@ class MissingFlags(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return np.isnan(np.asarray(x, dtype=np.float32)).astype(np.float32)
 
 
-def save(transformer: Any, columns: Sequence[Column], path: Path) -> None:
-    """Write a fitted ColumnTransformer as one ONNX file: raw columns in, `features` out."""
+INNER_PREFIX = "preprocessing/"
+"""Before the name of every inner tensor, so that none can be that of a column."""
+
+
+def save(transformer: Any, columns: Sequence[Column], fitted_names: Sequence[str], path: Path) -> None:
+    """Write a fitted ColumnTransformer as one ONNX file: raw columns in, `features` out.
+
+    Args:
+        columns: the raw columns, whose names the graph's inputs get.
+        fitted_names: the names by which the transformer was fitted on them, in the same order.
+    """
     from skl2onnx import convert_sklearn, update_registered_converter
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
     update_registered_converter(MissingFlags, "FullcircleMissingFlags", _flags_shape, _flags_graph, overwrite=True)
     inputs = [
-        (column.name, StringTensorType([None, 1]) if isinstance(column, Category) else FloatTensorType([None, 1]))
-        for column in columns
+        (name, StringTensorType([None, 1]) if isinstance(column, Category) else FloatTensorType([None, 1]))
+        for name, column in zip(fitted_names, columns, strict=True)
     ]
     model = convert_sklearn(
         transformer,
@@ -44,7 +53,22 @@ def save(transformer: Any, columns: Sequence[Column], path: Path) -> None:
         final_types=[("features", FloatTensorType([None, None]))],
         target_opset={"": OPSET, "ai.onnx.ml": OPSET_ML},
     )
+    names = dict(zip(fitted_names, (column.name for column in columns), strict=True))
+    _rename(model.graph, {**names, "features": "features"})
     settle(model, path)
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Give tensors the names in `names`, and every other one the inner prefix; empty names stay: they mean "none"."""
+
+    def renamed(name: str) -> str:
+        return names.get(name, INNER_PREFIX + name) if name else name
+
+    for node in graph.node:
+        node.input[:] = [renamed(name) for name in node.input]
+        node.output[:] = [renamed(name) for name in node.output]
+    for value in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        value.name = renamed(value.name)
 
 
 def _flags_shape(operator: Any) -> None:

@@ -50,7 +50,8 @@ def weights(labels: NDArray[np.float32], *, balanced: bool) -> Weights:
 def log_loss(logits: NDArray[np.float32], labels: NDArray[np.float32], row_weights: NDArray[np.float32]) -> float:
     """Weighted mean log loss, in nats. Shapes: (rows,) each."""
     logit = logits.astype(np.float64)
-    losses = np.logaddexp(0.0, logit) - labels * logit
+    with np.errstate(invalid="ignore"):  # a NaN is the caller's to report
+        losses = np.logaddexp(0.0, logit) - labels * logit
     return float((row_weights * losses).sum() / row_weights.sum(dtype=np.float64))
 
 

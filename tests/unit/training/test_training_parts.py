@@ -1,0 +1,111 @@
+"""The small parts of training: parameters, weights, ranks, the order of rows, trainers by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as numpy_st
+from sklearn.metrics import roc_auc_score
+
+from fullcircle.core.dataset import SplitFrames
+from fullcircle.core.errors import UsageError
+from fullcircle.core.project import Project, Training
+from fullcircle.training.arrays import arrays
+from fullcircle.training.epochs import row_order
+from fullcircle.training.parameters import for_framework
+from fullcircle.training.preprocess import fit
+from fullcircle.training.trainers import trainer
+from fullcircle.training.weighting import roc_auc, weights
+
+
+def test_a_framework_s_own_parameters_go_before_the_shared_ones() -> None:
+    params = Training(learning_rate=1e-3, extra={"hidden": 64, "keras": {"learning_rate": 2e-3, "hidden": 32}})
+    assert for_framework(params, "keras") == Training(learning_rate=2e-3, extra={"hidden": 32})
+    assert for_framework(params, "torch") == Training(learning_rate=1e-3, extra={"hidden": 64})
+    assert for_framework(for_framework(params, "keras"), "keras") == for_framework(params, "keras")
+
+
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        (Training(epochs=0), "training.epochs must be at least 1, got 0"),
+        (Training(extra={"torch": {"batch_size": 1}}), "training.batch_size must be at least 2, got 1"),
+        (Training(learning_rate=float("nan")), "training.learning_rate must be positive, got nan"),
+        (Training(extra={"torch": 3}), "training.extra.'torch'. must be a mapping of parameters, got 3"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(params: Training, line: str) -> None:
+    with pytest.raises(UsageError, match=line):
+        for_framework(params, "torch")
+
+
+def test_balanced_weights_give_both_classes_the_same_say() -> None:
+    labels = np.array([0, 0, 0, 1], dtype=np.float32)
+    found = weights(labels, balanced=True)
+    assert found.rows(labels).sum() == pytest.approx(4)
+    assert found.rows(labels)[labels == 1].sum() == pytest.approx(found.rows(labels)[labels == 0].sum())
+    assert found.shift == pytest.approx(np.log(3))
+    assert weights(labels, balanced=False).shift == 0
+
+
+@given(
+    logits=numpy_st.arrays(np.float32, 20, elements=st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0])),
+    labels=numpy_st.arrays(np.float32, 20, elements=st.sampled_from([0.0, 1.0])),
+)
+def test_roc_auc_is_the_one_that_everybody_means(logits: np.ndarray, labels: np.ndarray) -> None:
+    if labels.min() == labels.max():
+        assert np.isnan(roc_auc(logits, labels))
+    else:
+        assert roc_auc(logits, labels) == pytest.approx(roc_auc_score(labels, logits))
+
+
+@given(rows=st.integers(2, 200), batch=st.integers(2, 50), epoch=st.integers(1, 9))
+def test_the_order_of_rows_is_a_shuffle_that_leaves_no_batch_of_one(rows: int, batch: int, epoch: int) -> None:
+    order = row_order(13, epoch, rows, batch)
+    assert len(order) % batch != 1
+    assert len(set(order.tolist())) == len(order) >= rows - 1
+    assert order.tolist() == row_order(13, epoch, rows, batch).tolist()
+
+
+def test_arrays_are_float32_features_and_labels(project: Project, frame: pd.DataFrame) -> None:
+    preprocessor = fit(project, frame.iloc[:400])
+    found = arrays(project, preprocessor, SplitFrames(train=frame[:400], validation=frame[400:500], test=frame[500:]))
+    assert found.x_train.shape == (400, len(preprocessor.features))
+    assert found.y_validation.tolist() == frame["broke"][400:500].tolist()
+    assert {found.x_train.dtype, found.y_train.dtype, found.x_validation.dtype} == {np.dtype(np.float32)}
+
+
+def test_an_unknown_framework_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="no trainer for 'jax'; there are baseline, torch, keras"):
+        trainer("jax")
+
+
+@pytest.mark.parametrize(
+    ("framework", "package", "extra"), [("torch", "torch", "torch"), ("keras", "keras", "tensorflow")]
+)
+def test_a_framework_that_is_not_installed_names_its_extra(
+    framework: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, f"fullcircle.training.{framework}_trainer", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)  # what Python itself does to say "not there"
+    with pytest.raises(UsageError, match=rf'pip install "fullcircle\[{extra}\]"'):
+        trainer(framework)
+
+
+def test_importing_the_rooms_imports_nothing_heavy() -> None:
+    rooms = "training.trainers training.preprocess training.arrays export.graph export.candidate explain.plots"
+    heavy = "torch tensorflow keras sklearn pandas onnx onnxruntime skl2onnx shap matplotlib scipy"
+    code = f"""
+import importlib, sys
+for room in {rooms!r}.split():
+    importlib.import_module("fullcircle." + room)
+print([name for name in {heavy!r}.split() if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
