@@ -18,6 +18,11 @@ from fullcircle.core.errors import ProjectInvalid
 METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
 """Metrics that gates may name. Only `roc_auc` is better when greater."""
 
+RESERVED = frozenset(
+    ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest", "probability", "label")
+)
+"""Columns of the prediction log's own, which no column of a project may be named like."""
+
 
 @dataclass(frozen=True)
 class Number:
@@ -250,6 +255,8 @@ def _check(project: Project) -> None:
     for label, reserved in (("target", project.target.name), ("time", project.time), ("row_id", project.row_id)):
         if reserved in names:
             refuse("columns", f"not contain the {label} column", reserved)
+    if taken := sorted(RESERVED.intersection(names)):
+        refuse("columns", "not be named like the prediction log's own columns", taken)
     if not project.inputs:
         refuse("columns", "leave at least one column that is known before the outcome", names)
     for gate in project.gates:
