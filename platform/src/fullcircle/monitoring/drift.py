@@ -74,7 +74,7 @@ def prediction_drift(
 
 def resamples(false_alarms: float) -> int:
     """How many pairs to draw: enough for about five beyond the threshold."""
-    return min(2000, max(200, math.ceil(5 / false_alarms)))
+    return min(1000, max(200, math.ceil(5 / false_alarms)))
 
 
 def border(null: NDArray[np.float64], false_alarms: float) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 
 from fullcircle.core.health import Health
 from fullcircle.core.project import Category, Project
+from fullcircle.core.settings import home_unwritable
 from fullcircle.monitoring import distances
 from fullcircle.monitoring.drift import PREDICTION
 from fullcircle.monitoring.samples import ROWS, categories, numbers, sample
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLIPPED = "fullcircle_wasserstein"
+MOST_COLUMNS = 40
+"""Columns in a report, the furthest over their thresholds first: Evidently draws several pictures of each."""
 LABEL = "label"
 """Name of the target column in the report."""
 
@@ -40,15 +43,23 @@ def evidently_report(
         current, reference: as for `assess`.
 
     A window without rows gets a page that says so.
+
+    Raises:
+        HomeUnwritable: when the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if current.empty or reference.empty or not health.columns:
-        return _empty_page(health, path)
-    with _quiet():
-        # A file half written by a killed watch would be taken for a report.
-        partial = path.with_suffix(".partial")
-        snapshot(project, health, current, reference, seed=seed).save_html(str(partial))
+    empty = current.empty or reference.empty or not health.columns
+    # A file half written by a killed watch would be taken for a report.
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _quiet():
+            if empty:
+                partial.write_text(_empty_page(health), encoding="utf-8")
+            else:
+                snapshot(project, health, current, reference, seed=seed).save_html(str(partial))
         partial.replace(path)
+    except OSError as error:
+        raise home_unwritable(path.parent, error) from error
     return path
 
 
@@ -76,9 +87,14 @@ def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before:
 
     _register()
     methods = {distances.WASSERSTEIN: CLIPPED}
-    columns = {drift_column(c.column, c.method): c for c in health.columns}
-    names = {kind: [c.name for c in project.inputs if isinstance(c, Category) == kind] for kind in (True, False)}
-    gaps = [c.column for c in health.columns if c.method == distances.MISSING]
+    worst = sorted(health.columns, key=lambda c: -c.distance / max(c.threshold, 1e-12))[:MOST_COLUMNS]
+    columns = {drift_column(c.column, c.method): c for c in worst}
+    shown = {c.column for c in worst}
+    names = {
+        kind: [c.name for c in project.inputs if c.name in shown and isinstance(c, Category) == kind]
+        for kind in (True, False)
+    }
+    gaps = [c.column for c in worst if c.method == distances.MISSING]
     # A column with no value at all on either side is summed up by its missing values alone.
     hollow = [
         name for name in names[False] if np.isnan(numbers(now, name)).all() or np.isnan(numbers(before, name)).all()
@@ -98,9 +114,9 @@ def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before:
         per_column_threshold={name: c.threshold for name, c in columns.items()},
     )
     answers = health.prediction
-    shown = [ValueDrift(column=PREDICTION, method=CLIPPED, threshold=answers.threshold)] if answers else []
+    answered = [ValueDrift(column=PREDICTION, method=CLIPPED, threshold=answers.threshold)] if answers else []
     summary = DataSummaryPreset(columns=[*kept, *names[True]])
-    return Report([drift, *shown, summary]).run(sides[0], sides[1])
+    return Report([drift, *answered, summary]).run(sides[0], sides[1])
 
 
 def _frame(side: pd.DataFrame, kept: list[str], words: list[str], gaps: list[str]) -> pd.DataFrame:
@@ -158,14 +174,12 @@ def _register() -> None:
     register_stattest(test, default_impl=clipped)
 
 
-def _empty_page(health: Health, path: Path) -> Path:
+def _empty_page(health: Health) -> str:
     window = html.escape(f"{health.window.project}, {health.window.name}")
-    path.write_text(
+    return (
         f"<!doctype html><meta charset='utf-8'><title>{window}</title>"
-        f"<p style='font-family: sans-serif'>{window}: no predictions were logged, so there is nothing to compare.</p>",
-        encoding="utf-8",
+        f"<p style='font-family: sans-serif'>{window}: no predictions were logged, so there is nothing to compare.</p>"
     )
-    return path
 
 
 @contextlib.contextmanager

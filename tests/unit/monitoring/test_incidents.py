@@ -1,0 +1,116 @@
+"""Incidents: what of a window's health on-call should know of."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+
+import pytest
+
+from fullcircle.core.health import ColumnDrift, Health, Performance, QualityIssue, Severity, Window
+from fullcircle.core.models import Interval
+from fullcircle.core.project import Project
+from fullcircle.monitoring.incidents import incidents
+
+LOSS = Interval(value=0.5, low=0.49, high=0.51)
+
+
+def realised(value: float, half: float, expected: float | None = 0.75) -> Performance:
+    auc = Interval(value=value, low=value - half, high=value + half)
+    return Performance(rows=900, positives=200, roc_auc=auc, log_loss=LOSS, brier=LOSS, expected_auc=expected)
+
+
+def drift(column: str, distance: float) -> ColumnDrift:
+    return ColumnDrift(column=column, method="wasserstein", distance=distance, threshold=0.1)
+
+
+@pytest.fixture
+def healthy() -> Health:
+    """Two columns, neither of which drifted, and an AUC as promised."""
+    start, end = datetime(2013, 4, 1, tzinfo=UTC), datetime(2013, 5, 1, tzinfo=UTC)
+    window = Window(project="flights", start=start, end=end, rows=1000, labelled=900, versions=("3",))
+    return Health(
+        window=window,
+        champion_version="3",
+        columns=(drift("distance", 0.05), drift("gust", 0.02)),
+        prediction=drift("prediction", 0.01),
+        quality=(),
+        performance=realised(0.75, 0.01),
+        drifted_share_limit=0.5,
+    )
+
+
+def test_a_healthy_window_is_no_incident(project: Project, healthy: Health) -> None:
+    assert incidents(project, healthy, links={}) == ()
+
+
+@pytest.mark.parametrize(("half", "severity"), [(0.005, Severity.CRITICAL), (0.05, Severity.WARNING)])
+def test_a_fall_beyond_the_tolerated_drop_is_critical_only_when_certain(
+    project: Project, healthy: Health, half: float, severity: Severity
+) -> None:
+    (found,) = incidents(project, dataclasses.replace(healthy, performance=realised(0.70, half)), links={})
+    assert (found.cause, found.severity, found.key) == ("degraded", severity, "flights:degraded")
+    assert found.title == "flights: ROC AUC is 0.700, 0.050 below what it was at release"
+    assert found.evidence["ROC AUC"].startswith("0.7000 [")
+    assert found.evidence["at release"] == "0.7500"
+
+
+def test_a_fall_within_the_tolerated_drop_is_no_incident(project: Project, healthy: Health) -> None:
+    assert incidents(project, dataclasses.replace(healthy, performance=realised(0.735, 0.001)), links={}) == ()
+
+
+@pytest.mark.parametrize("performance", [None, realised(0.5, 0.01, expected=None)])
+def test_without_labels_or_a_gate_figure_nothing_is_degraded(
+    project: Project, healthy: Health, performance: Performance | None
+) -> None:
+    assert incidents(project, dataclasses.replace(healthy, performance=performance), links={}) == ()
+
+
+def test_a_drifted_window_names_its_worst_columns_first(project: Project, healthy: Health) -> None:
+    columns = (drift("distance", 0.2), drift("gust", 0.9), drift("origin", 0.01))
+    (found,) = incidents(project, dataclasses.replace(healthy, columns=columns), links={"run": "http://x"})
+    assert (found.cause, found.columns) == ("drift", ("gust", "distance"))
+    assert found.title == "flights: 2 of 3 columns drifted"
+    assert found.evidence["gust"] == "wasserstein distance 0.900, threshold 0.100"
+    assert found.links == {"run": "http://x", "runbook": "docs/runbooks/flights.md"}
+    assert (found.since, found.seen) == (healthy.window.start, healthy.window.end)
+
+
+def test_a_single_drifted_column_is_no_drifted_window(project: Project, healthy: Health) -> None:
+    columns = (drift("distance", 0.2), drift("gust", 0.02), drift("origin", 0.01))
+    assert incidents(project, dataclasses.replace(healthy, columns=columns), links={}) == ()
+
+
+@pytest.mark.parametrize(("share", "severity"), [(0.95, Severity.CRITICAL), (0.2, Severity.WARNING)])
+def test_bad_data_is_an_incident_and_a_broken_column_a_critical_one(
+    project: Project, healthy: Health, share: float, severity: Severity
+) -> None:
+    issues = (
+        QualityIssue(column="gust", issue="missing", share=share, reference_share=0.1),
+        QualityIssue(column="origin", issue="unknown category", share=0.03, reference_share=0.0),
+    )
+    (found,) = incidents(project, dataclasses.replace(healthy, quality=issues), links={})
+    assert (found.cause, found.severity, found.columns) == ("quality", severity, ("gust", "origin"))
+    assert found.title == f"flights: gust has {share:.1%} missing, and 1 more column went bad"
+
+
+def test_a_few_more_gaps_are_not_worth_a_page(project: Project, healthy: Health) -> None:
+    issue = QualityIssue(column="gust", issue="missing", share=0.13, reference_share=0.1)
+    assert incidents(project, dataclasses.replace(healthy, quality=(issue,)), links={}) == ()
+
+
+def test_the_worst_incident_comes_first_and_keys_are_distinct(project: Project, healthy: Health) -> None:
+    ill = dataclasses.replace(
+        healthy,
+        columns=(drift("distance", 0.2), drift("gust", 0.9)),
+        quality=(QualityIssue(column="gust", issue="missing", share=0.3, reference_share=0.1),),
+        performance=realised(0.6, 0.01),
+    )
+    found = incidents(project, ill, links={})
+    assert [incident.cause for incident in found] == ["degraded", "drift", "quality"]
+    assert len({incident.key for incident in found}) == 3
+
+
+def test_a_window_that_is_too_small_pages_nobody(project: Project, healthy: Health) -> None:
+    ill = dataclasses.replace(healthy, columns=(drift("distance", 9.0),), performance=realised(0.5, 0.01))
+    assert incidents(project, dataclasses.replace(ill, enough_rows=False), links={}) == ()
