@@ -24,6 +24,7 @@ VARIABLES = {
     SERIES[3]: "--fourth",
 }  # fmt: skip
 TOP_COLUMNS = 12
+LONGEST_NAME = 26
 FULL_COLOUR_RATIO = 8.0
 """A distance of so many times its threshold, and all beyond, gets the full colour: the scale is logarithmic."""
 
@@ -31,7 +32,7 @@ FULL_COLOUR_RATIO = 8.0
 def auc_chart(rows: Sequence[Mapping[str, Any]]) -> str:
     """ROC AUC over the months: never retrained, the circle's champion with its 95% interval, retrains marked."""
     months = [str(row["month"]) for row in rows]
-    figure, axes = _figure(7.6, 3.3)
+    figure, axes = _figure(5.6, 2.9)
     places = list(range(len(rows)))
     low = [_number(row.get("auc_champion_low")) for row in rows]
     high = [_number(row.get("auc_champion_high")) for row in rows]
@@ -39,19 +40,25 @@ def auc_chart(rows: Sequence[Mapping[str, Any]]) -> str:
     for key, colour, label in (("auc_frozen", FROZEN, "never retrained"), ("auc_champion", CIRCLE, "the circle")):
         values = [_number(row.get(key)) for row in rows]
         axes.plot(places, values, color=colour, linewidth=2.2, marker="o", markersize=4.5, label=label)
-    for place, row in zip(places, rows, strict=True):
-        if row.get("retrained"):
-            _mark_retrain(axes, place + 0.5, promoted=bool(row.get("promoted")))
+    for promoted, style, label in (
+        (True, "solid", "retrained, released"),
+        (False, (0, (2, 3)), "retrained, not released"),
+    ):
+        marks = [
+            p + 0.5 for p, row in enumerate(rows) if row.get("retrained") and bool(row.get("promoted")) == promoted
+        ]
+        for number, place in enumerate(marks):
+            axes.axvline(place, color=CIRCLE, linewidth=1.3, linestyle=style, label=None if number else label)
     axes.set_xlim(-0.4, len(rows) - 0.2)
     axes.set_ylabel("ROC AUC", color=MUTED)
     _months(axes, months)
-    axes.legend(loc="lower right", frameon=False, labelcolor=INK, ncols=2)
+    _legend(axes)
     return _svg(figure, "auc")
 
 
 def drift_chart(rows: Sequence[Mapping[str, Any]]) -> str:
     """Share of drifted columns of each month, as bars, with the share of positives as a line."""
-    figure, axes = _figure(7.6, 2.5)
+    figure, axes = _figure(5.6, 2.9)
     places = list(range(len(rows)))
     shares = [
         100 * (_number(row.get("drifted_share")) if row.get("drifted_share") is not None else 0.0) for row in rows
@@ -63,7 +70,7 @@ def drift_chart(rows: Sequence[Mapping[str, Any]]) -> str:
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_ylabel("share, %", color=MUTED)
     _months(axes, [str(row["month"]) for row in rows])
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.17), frameon=False, labelcolor=INK, ncols=2)
+    _legend(axes)
     return _svg(figure, "drift")
 
 
@@ -77,13 +84,13 @@ def heat_map(drift: Mapping[str, Mapping[str, float]]) -> str:
         for column, ratio in ratios.items():
             worst[column] = max(worst.get(column, 0.0), ratio)
     columns = sorted(worst, key=lambda name: (-worst[name], name))[:TOP_COLUMNS]
-    figure, axes = _figure(7.6, 0.55 + 0.29 * max(len(columns), 1))
+    figure, axes = _figure(5.6, 0.5 + 0.27 * max(len(columns), 1))
     from matplotlib.patches import Rectangle
 
     for y, column in enumerate(columns):
         for x, month in enumerate(months):
-            ratio = drift[month].get(column)
-            if ratio is None or not math.isfinite(ratio):
+            ratio = drift[month].get(column, float("nan"))
+            if not math.isfinite(ratio):
                 continue
             strength = min(1.0, math.log1p(max(ratio, 0.0)) / math.log1p(FULL_COLOUR_RATIO))
             corner = (x - 0.47, y - 0.44)
@@ -93,7 +100,7 @@ def heat_map(drift: Mapping[str, Mapping[str, float]]) -> str:
             axes.text(x, y, text, ha="center", va="center", fontsize=8, color=INK, weight=weight)
     axes.set_ylim(len(columns) - 0.4, -0.6)
     axes.set_xlim(-0.55, max(len(months), 1) - 0.45)
-    axes.set_yticks(range(len(columns)), columns, color=INK)
+    axes.set_yticks(range(len(columns)), [_plain(column) for column in columns], color=INK)
     _months(axes, months)
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
@@ -102,14 +109,14 @@ def heat_map(drift: Mapping[str, Mapping[str, float]]) -> str:
 
 def reliability_chart(curves: Sequence[tuple[str, Curve]]) -> str:
     """Observed share over predicted probability of each curve's bins; the diagonal is perfect calibration."""
-    figure, axes = _figure(5.2, 3.6)
+    figure, axes = _figure(5.6, 3.4)
     points = [point for _, bins in curves for point in bins]
     top = min(1.0, 1.08 * max([0.1, *(max(point[0], point[1]) for point in points)]))
     axes.plot([0, top], [0, top], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
     for number, (label, bins) in enumerate(curves):
         colour = SERIES[number % len(SERIES)]
         mean, observed = [point[0] for point in bins], [point[1] for point in bins]
-        axes.plot(mean, observed, color=colour, linewidth=2, marker="o", markersize=4.5, label=label)
+        axes.plot(mean, observed, color=colour, linewidth=2, marker="o", markersize=4.5, label=_plain(label))
     axes.set_xlim(0, top)
     axes.set_ylim(0, top)
     axes.set_xlabel("predicted probability", color=MUTED)
@@ -119,12 +126,10 @@ def reliability_chart(curves: Sequence[tuple[str, Curve]]) -> str:
     return _svg(figure, "reliability")
 
 
-def _mark_retrain(axes: Axes, place: float, *, promoted: bool) -> None:
-    style: Any = "solid" if promoted else (0, (2, 3))
-    axes.axvline(place, color=CIRCLE, linewidth=1.2, linestyle=style, alpha=0.7)
-    where = axes.get_xaxis_transform()
-    label = "retrained" if promoted else "kept"
-    axes.text(place, 1.02, label, transform=where, ha="center", va="bottom", fontsize=8, color=CIRCLE)
+def _legend(axes: Axes) -> None:
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, labelcolor=INK, ncols=2, fontsize=8.5, borderpad=0
+    )
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -139,14 +144,22 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     axes.spines["bottom"].set_color(GRID)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, length=0, labelsize=9)
+    axes.tick_params(colors=MUTED, length=0, labelsize=8.5)
     return figure, axes
 
 
 def _months(axes: Axes, months: Sequence[str]) -> None:
     # At most some sixteen labels, whatever the number of months.
     step = max(1, -(-len(months) // 16))
-    axes.set_xticks(range(0, len(months), step), list(months[::step]))
+    # A month's name is enough where the year is the same: 2013-04, -05, -06.
+    names = [name if place == 0 or name[:4] != months[0][:4] else name[4:] for place, name in enumerate(months)]
+    axes.set_xticks(range(0, len(months), step), names[::step])
+
+
+def _plain(text: str) -> str:
+    """Shown as it is: no formula between dollar signs, and no name that pushes the drawing off its page."""
+    short = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+    return short.replace("$", r"\$")
 
 
 def _number(value: float | None) -> float:
@@ -160,7 +173,8 @@ def _svg(figure: Figure, name: str) -> str:
 
     written = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure)  # becomes the figure's canvas
+        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     text = written.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

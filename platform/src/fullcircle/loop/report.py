@@ -8,6 +8,7 @@ report_url; and, where there was a release, released: the version that serves fr
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +87,8 @@ def write_report(project: Project, rows: Sequence[Mapping[str, Any]], extras: Re
         whole.write_text(html, encoding="utf-8")
         os.replace(whole, path)
     except OSError as error:
-        whole.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            whole.unlink()
         raise home_unwritable(path.parent, error) from error
     return path
 
