@@ -128,7 +128,7 @@ def test_a_report_is_one_html_file_and_leaves_nothing_half_written(tmp_path: Pat
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("a file where the folder should be")
     current, reference = rows(0, 2), rows(500, 1)
-    with pytest.raises(HomeUnwritable, match="cannot write to .*reports"):
+    with pytest.raises(HomeUnwritable, match=r"cannot write to .*reports"):
         evidently_report(PROJECT, judged(current, reference), current, reference, tmp_path / "reports" / "a.html")
 
 
@@ -146,10 +146,9 @@ def test_columns_without_a_single_value_do_not_stop_the_report(tmp_path: Path, s
 def test_a_window_of_hardly_any_rows_still_gets_a_page(tmp_path: Path, count: int) -> None:
     current, reference = rows(count, 2), rows(500, 1)
     path = evidently_report(PROJECT, judged(current, reference), current, reference, tmp_path / "report.html")
-    assert (
-        path.read_text(encoding="utf-8").lower().startswith("<!doctype html>" if not count else "\n<!doctype html>")
-        or count
-    )
+    text = path.read_text(encoding="utf-8")
+    assert "<!doctype html>" in text.lower()[:200]
+    assert ("no predictions were logged" in text) == (count == 0)
 
 
 def test_a_window_without_labels_has_no_performance() -> None:
