@@ -213,7 +213,7 @@ PROJECT = Project(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 100_000), st.floats(0, 2), st.floats(0, 1))
 def test_a_challenger_better_on_every_row_is_never_judged_worse(seed: int, noise: float, step: float) -> None:
     rng = np.random.default_rng(seed)

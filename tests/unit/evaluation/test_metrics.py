@@ -31,7 +31,7 @@ def test_the_table_has_every_metric_that_a_gate_may_name() -> None:
     assert tuple(METRIC) == contract.METRICS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=2, max_size=80))
 def test_metrics_equal_those_of_scikit_learn_ties_included(rows: list[tuple[bool, int]]) -> None:
     from sklearn import metrics
