@@ -169,9 +169,10 @@ def test_a_loss_that_is_not_finite_names_the_epoch(kind: Kind, arrays: Arrays, t
         kind.fit(dataclasses.replace(arrays, x_train=broken), tmp_path)
 
 
-def test_rows_of_one_class_are_refused(kind: Kind, arrays: Arrays, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="all 513 training rows are of one class"):
-        kind.fit(dataclasses.replace(arrays, y_train=np.zeros_like(arrays.y_train)), tmp_path)
+@pytest.mark.parametrize(("part", "line"), [("y_train", "all 513 training"), ("y_validation", "all 300 validation")])
+def test_rows_of_one_class_are_refused(kind: Kind, arrays: Arrays, tmp_path: Path, part: str, line: str) -> None:
+    with pytest.raises(TrainingFailed, match=f"{line} rows are of one class"):
+        kind.fit(dataclasses.replace(arrays, **{part: np.zeros_like(getattr(arrays, part))}), tmp_path)
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])

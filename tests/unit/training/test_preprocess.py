@@ -131,7 +131,7 @@ def test_no_rows_give_no_features_and_no_fit(
 
 @pytest.mark.parametrize("name", ["features", "probability"])
 def test_a_column_with_one_of_the_graph_s_own_names_is_refused(name: str) -> None:
-    with pytest.raises(ProjectInvalid, match=f"must not be named 'features' or 'probability', got .'{name}'."):
+    with pytest.raises(ProjectInvalid, match=name):
         fit(columns_alone(Number(name)), pd.DataFrame({name: [1.0, 2.0]}))
 
 

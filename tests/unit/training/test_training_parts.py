@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as numpy_st
-from sklearn.metrics import roc_auc_score
 
 from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import UsageError
@@ -21,7 +19,7 @@ from fullcircle.training.epochs import row_order
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.preprocess import fit
 from fullcircle.training.trainers import trainer
-from fullcircle.training.weighting import roc_auc, weights
+from fullcircle.training.weighting import weights
 
 
 def test_a_framework_s_own_parameters_go_before_the_shared_ones() -> None:
@@ -52,17 +50,6 @@ def test_balanced_weights_give_both_classes_the_same_say() -> None:
     assert found.rows(labels)[labels == 1].sum() == pytest.approx(found.rows(labels)[labels == 0].sum())
     assert found.shift == pytest.approx(np.log(3))
     assert weights(labels, balanced=False).shift == 0
-
-
-@given(
-    logits=numpy_st.arrays(np.float32, 20, elements=st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0])),
-    labels=numpy_st.arrays(np.float32, 20, elements=st.sampled_from([0.0, 1.0])),
-)
-def test_roc_auc_is_the_one_that_everybody_means(logits: np.ndarray, labels: np.ndarray) -> None:
-    if labels.min() == labels.max():
-        assert np.isnan(roc_auc(logits, labels))
-    else:
-        assert roc_auc(logits, labels) == pytest.approx(roc_auc_score(labels, logits))
 
 
 @given(rows=st.integers(2, 200), batch=st.integers(2, 50), epoch=st.integers(1, 9))

@@ -11,11 +11,12 @@ import numpy as np
 from fullcircle.core.errors import TrainingFailed
 from fullcircle.core.models import Arrays, EpochMetrics, OnEpoch
 from fullcircle.core.project import ModelFunction, Training
+from fullcircle.core.statistics import roc_auc
 from fullcircle.training import checkpoints as files
 from fullcircle.training.checkpoints import Checkpoint
 from fullcircle.training.onnx_file import OPSET, settle
 from fullcircle.training.parameters import for_framework
-from fullcircle.training.weighting import Weights, log_loss, roc_auc, sigmoid, weights
+from fullcircle.training.weighting import Weights, log_loss, require_both_classes, sigmoid, weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,10 +36,11 @@ class BaselineTrainer:
         """Fit by L-BFGS from zero, so no seed is drawn.
 
         Raises:
-            TrainingFailed: one class alone in the training rows, or no finite solution.
+            TrainingFailed: one class alone in a part of the rows, or no finite solution.
             HomeUnwritable: no checkpoint can be written.
         """
         params = for_framework(params, self.framework)
+        require_both_classes(arrays)
         class_weights = weights(arrays.y_train, balanced=params.class_weights)
         mark = files.fingerprint(self.framework, f"logistic regression, penalty {PENALTY}", params, arrays)
         found = files.load(checkpoints, mark)
@@ -129,6 +131,6 @@ def _metrics(
         epoch=1,
         train_loss=train_loss,
         validation_loss=log_loss(logits, arrays.y_validation, class_weights.rows(arrays.y_validation)),
-        validation_auc=roc_auc(logits, arrays.y_validation),
+        validation_auc=roc_auc(arrays.y_validation, logits),
         seconds=time.perf_counter() - start,
     )

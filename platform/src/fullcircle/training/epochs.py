@@ -16,9 +16,10 @@ import numpy as np
 from fullcircle.core.errors import TrainingFailed
 from fullcircle.core.models import Arrays, EpochMetrics, OnEpoch
 from fullcircle.core.project import Training
+from fullcircle.core.statistics import roc_auc
 from fullcircle.training import checkpoints
 from fullcircle.training.checkpoints import Checkpoint, Tensors
-from fullcircle.training.weighting import Weights, log_loss, roc_auc
+from fullcircle.training.weighting import Weights, log_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,6 +121,6 @@ def _one_epoch(
         epoch=number,
         train_loss=train_loss,
         validation_loss=validation_loss,
-        validation_auc=roc_auc(logits, arrays.y_validation),
+        validation_auc=roc_auc(arrays.y_validation, logits),
         seconds=time.perf_counter() - start,
     )

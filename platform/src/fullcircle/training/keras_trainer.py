@@ -18,7 +18,7 @@ from fullcircle.training.checkpoints import Tensors
 from fullcircle.training.epochs import fit_epochs
 from fullcircle.training.onnx_file import OPSET, settle
 from fullcircle.training.parameters import for_framework
-from fullcircle.training.weighting import Weights, weights
+from fullcircle.training.weighting import Weights, require_both_classes, weights
 
 # Both are read once, at import: another backend would train elsewhere, oneDNN would round otherwise.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -47,7 +47,7 @@ class KerasTrainer:
         Raises:
             UsageError: Keras runs on another backend than TensorFlow, or the model function fails or returns
                 something else than one logit a row; before training.
-            TrainingFailed: one class alone in the training rows, or a loss that is not finite, naming the epoch.
+            TrainingFailed: one class alone in a part of the rows, or a loss that is not finite, naming the epoch.
             HomeUnwritable: no checkpoint can be written.
         """
         if keras.backend.backend() != "tensorflow":
@@ -55,6 +55,7 @@ class KerasTrainer:
                 f"Keras runs on {keras.backend.backend()}, but is trained on tensorflow", hint="unset KERAS_BACKEND"
             )
         params = for_framework(params, self.framework)
+        require_both_classes(arrays)
         keras.utils.set_random_seed(params.seed)
         model = _built(build, arrays.x_train.shape[1], params.extra)
         class_weights = weights(arrays.y_train, balanced=params.class_weights)

@@ -21,7 +21,7 @@ from fullcircle.training.checkpoints import Tensors
 from fullcircle.training.epochs import fit_epochs
 from fullcircle.training.onnx_file import OPSET, settle
 from fullcircle.training.parameters import for_framework
-from fullcircle.training.weighting import Weights, weights
+from fullcircle.training.weighting import Weights, require_both_classes, weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,10 +41,11 @@ class TorchTrainer:
 
         Raises:
             UsageError: the model function fails or returns something else than one logit a row; before training.
-            TrainingFailed: one class alone in the training rows, or a loss that is not finite, naming the epoch.
+            TrainingFailed: one class alone in a part of the rows, or a loss that is not finite, naming the epoch.
             HomeUnwritable: no checkpoint can be written.
         """
         params = for_framework(params, self.framework)
+        require_both_classes(arrays)
         _seed(params.seed)
         model = _built(build, arrays.x_train.shape[1], params.extra)
         class_weights = weights(arrays.y_train, balanced=params.class_weights)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed
+from fullcircle.core.models import Arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,13 +36,18 @@ class Weights:
         return np.where(labels > 0.5, np.float32(self.positive), np.float32(self.negative))
 
 
+def require_both_classes(arrays: Arrays) -> None:
+    """Raise TrainingFailed when the training or the validation rows are of one class: nothing could be learned."""
+    for part, labels in (("training", arrays.y_train), ("validation", arrays.y_validation)):
+        if int((labels > 0.5).sum()) in (0, len(labels)):
+            raise TrainingFailed(
+                f"all {len(labels)} {part} rows are of one class", hint="take longer spans: see 'split' in project.py"
+            )
+
+
 def weights(labels: NDArray[np.float32], *, balanced: bool) -> Weights:
-    """Balanced weights, or ones. Raises TrainingFailed when the training rows are of one class."""
+    """Balanced weights, or ones. The labels are of both classes."""
     rows, positives = len(labels), int((labels > 0.5).sum())
-    if positives in (0, rows):
-        raise TrainingFailed(
-            f"all {rows} training rows are of one class", hint="train on a longer history: see 'split' in project.py"
-        )
     if not balanced:
         return Weights(1.0, 1.0)
     return Weights(rows / (2.0 * (rows - positives)), rows / (2.0 * positives))
@@ -53,17 +59,6 @@ def log_loss(logits: NDArray[np.float32], labels: NDArray[np.float32], row_weigh
     with np.errstate(invalid="ignore"):  # a NaN is the caller's to report
         losses = np.logaddexp(0.0, logit) - labels * logit
     return float((row_weights * losses).sum() / row_weights.sum(dtype=np.float64))
-
-
-def roc_auc(logits: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    """ROC AUC by ranks, ties counted half (Mann and Whitney 1947); NaN when the labels are of one class."""
-    from scipy.stats import rankdata
-
-    positive = labels > 0.5
-    n, m = int(positive.sum()), int((~positive).sum())
-    if n == 0 or m == 0:
-        return float("nan")
-    return float((rankdata(logits)[positive].sum() - n * (n + 1) / 2) / (n * m))
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
