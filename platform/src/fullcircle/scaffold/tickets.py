@@ -1,7 +1,7 @@
-"""The example data of a new project: half a year of made-up support tickets, whose world changes in the fifth month.
+"""The example data of a new project: half a year of made-up support tickets, whose world changes in the fourth month.
 
 What decides whether a ticket misses its deadline is not linear on purpose (a phone call at night waits, a chat at
-night does not), so that a small network has something to find that the logistic baseline cannot. In the fifth month
+night does not), so that a small network has something to find that the logistic baseline cannot. In the fourth month
 an app is launched: a topic appears that nobody had seen, the queues grow, and chats at night begin to wait.
 """
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MONTHS = ("2024-01", "2024-02", "2024-03", "2024-04", "2024-05", "2024-06")
-LAUNCH = "2024-05"
+LAUNCH = "2024-04"
 """The month in which the world changes."""
-ROWS = 1_200
+ROWS = 2_000
 """Tickets a month."""
 
 CHANNELS = ("chat", "email", "phone", "portal")
@@ -81,5 +81,5 @@ def _log_odds(frame: pd.DataFrame, launched: bool) -> NDArray[np.float64]:
     # Until the launch a machine answers chats at night; afterwards it is switched off.
     odds = odds + np.where(channel == "chat", np.where(night, 1.8 if launched else -2.0, 0.8), 0.0)
     odds = odds + np.where(plan == "enterprise", np.where(weekend, 1.6, -1.4), 0.0)
-    odds = odds + np.where(topic == "refund", 0.6, 0.0) + np.where(topic == LAUNCHED_TOPIC, 1.2, 0.0)
+    odds = odds + np.where(topic == "refund", 0.6, 0.0) + np.where(topic == LAUNCHED_TOPIC, 2.0, 0.0)
     return np.asarray(odds, dtype=np.float64)
