@@ -28,13 +28,16 @@ def serve(project: str, host: str | None, port: int | None) -> None:
     run_server(project, settings, host=host or settings.host, port=settings.serve_port if port is None else port)
 
 
-@click.command(epilog="Example: fullcircle ui")
-def ui() -> None:
+@click.command(epilog="Example: fullcircle ui --worker")
+@click.option("--worker", is_flag=True, help="Run scheduled flows too, as a Prefect worker.")
+def ui(worker: bool) -> None:
     """Start the MLflow UI and the Prefect UI on loopback, until Ctrl-C."""
     from fullcircle.core.settings import Settings
     from fullcircle.orchestration.ui import ui as run_ui
 
-    run_ui(Settings.from_env())
+    settings = Settings.from_env()
+    settings.check_writable()
+    run_ui(settings, with_worker=worker)
 
 
 @click.command(epilog="Example: fullcircle watch flights --start 2013-04-01 --end 2013-05-01")
