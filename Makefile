@@ -18,7 +18,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 ifneq ($(UV),)
-	$(UV) pip install --python $(BIN)/python -c constraints.txt -e ".[all]"
+	$(UV) pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -e ".[all]"
 else
 	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt -e ".[all]"
 endif

@@ -20,8 +20,9 @@ METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
 
 RESERVED = frozenset(
     ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest", "probability", "label")
+    + ("features",)
 )
-"""Columns of the prediction log's own, which no column of a project may be named like."""
+"""Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _check(project: Project) -> None:
         if reserved in names:
             refuse("columns", f"not contain the {label} column", reserved)
     if taken := sorted(RESERVED.intersection(names)):
-        refuse("columns", "not be named like the prediction log's own columns", taken)
+        refuse("columns", "not have a name that the platform uses itself", taken)
     if not project.inputs:
         refuse("columns", "leave at least one column that is known before the outcome", names)
     for gate in project.gates:
