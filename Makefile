@@ -45,4 +45,4 @@ lock: $(STAMP)
 	grep -viE '^(torch|triton|nvidia-|cuda-)[^ ]*==' .lock.tmp > constraints.txt; rm .lock.tmp
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

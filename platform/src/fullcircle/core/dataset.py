@@ -106,7 +106,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFrames:
-    """The rows of a `Split`: each frame has the input columns, target, time and row id, and none known only afterwards."""
+    """The rows of a `Split`, with input columns, target, time and row id; columns known only afterwards are left out."""
 
     train: pd.DataFrame
     validation: pd.DataFrame

@@ -19,8 +19,10 @@ METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
 """Metrics that gates may name. Only `roc_auc` is better when greater."""
 
 RESERVED = frozenset(
-    ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest", "probability", "label")
-    + ("features",)
+    (
+        *("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest"),
+        *("probability", "label", "features"),
+    )
 )
 """Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have."""
 
