@@ -106,7 +106,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFrames:
-    """The rows of a `Split`, with input columns, target, time and row id; columns known only afterwards are left out."""
+    """The rows of a `Split`, with input columns, target, time and row id; what is known only afterwards is left out."""
 
     train: pd.DataFrame
     validation: pd.DataFrame

@@ -57,7 +57,7 @@ def judge(
     frame: pd.DataFrame,
     *,
     challenger: NDArray[np.float32],
-    baseline: NDArray[np.float32],
+    baseline: NDArray[np.float32] | None,
     champion: NDArray[np.float32] | None,
     champion_version: str | None,
     evaluation: Evaluation,
@@ -68,14 +68,15 @@ def judge(
 
     Args:
         frame: the held-out rows, with target and slice columns.
-        challenger, baseline, champion: probabilities (rows,) on those same rows; champion None: there is none.
+        challenger, baseline, champion: probabilities (rows,) on those same rows. champion None: there is none;
+            baseline None: the challenger is the baseline itself.
         evaluation: the challenger's, on these rows.
         candidate: its exported graph; None leaves out parity, size and latency.
 
     Raises:
         ValueError: when baseline or champion do not fit the rows. A challenger's NaN is a rejection, not an error.
     """
-    labels = checked_labels(project, frame, baseline)
+    labels = checked_labels(project, frame, challenger if baseline is None else baseline)
     if challenger.shape != labels.shape or not in_unit_interval(challenger):
         word = _Word("finite", Outcome.REJECT, "the challenger gives answers that are no probabilities")
         return _verdict([word], {}, champion_version, len(labels))
@@ -88,9 +89,8 @@ def judge(
         }
     version = f"version {champion_version}" if champion_version else "the champion"
     case = _Case(project, frame, labels, challenger, champion, version, against)
-    over_baseline = paired_bootstrap(labels, challenger, baseline, roc_auc, seed=seed)
     words = [
-        _beats_baseline(over_baseline, len(labels)),
+        *_beats_baseline(labels, challenger, baseline, seed),
         *_project_gates(case, evaluation),
         *_slice_gates(case, seed),
         *_takeover(case),
@@ -126,14 +126,21 @@ def _verdict(words: list[_Word], against: dict[str, Interval], version: str | No
     )
 
 
-def _beats_baseline(difference: Interval, rows: int) -> _Word:
+def _beats_baseline(
+    labels: NDArray[np.int8], challenger: NDArray[np.float32], baseline: NDArray[np.float32] | None, seed: int
+) -> Iterator[_Word]:
+    if baseline is None:
+        return
+    difference = paired_bootstrap(labels, challenger, baseline, roc_auc, seed=seed)
     gate, number = "beats baseline", f"by {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    said = f"ROC AUC differs from the logistic baseline's {number}"
     if difference.value > 0:
-        return _Word(gate, Outcome.PROMOTE, f"ROC AUC differs from the logistic baseline's {number}: better")
-    if difference.high <= 0:
-        return _Word(gate, Outcome.REJECT, f"ROC AUC differs from the logistic baseline's {number}: no better")
-    detail = f"ROC AUC differs from the logistic baseline's {number}: too close to call"
-    return _Word(gate, Outcome.INCONCLUSIVE, detail, rows_to_decide(difference, 0.0, rows))
+        yield _Word(gate, Outcome.PROMOTE, f"{said}: better")
+    elif difference.high <= 0:
+        yield _Word(gate, Outcome.REJECT, f"{said}: no better")
+    else:
+        needed = rows_to_decide(difference, 0.0, len(labels))
+        yield _Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", needed)
 
 
 def _project_gates(case: _Case, evaluation: Evaluation) -> Iterator[_Word]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import Candidate, ModelVersion, Verdict
+from fullcircle.core.models import Candidate, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.candidates import Champion, Prepared, Trained, stable_seed
+from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,19 +28,22 @@ REFERENCE = "reference/reference.parquet"
 """Artifact of a challenger's run: a sample of its training rows with its own answers. Windows are held against it."""
 
 
-def export_candidates(
-    project: Project,
-    settings: Settings,
-    trained: Sequence[Trained],
-    winner: Trained,
-    prepared: Prepared,
-    parent: str,
-) -> Candidate:
-    """Each candidate as one graph from raw row to prediction, kept with its run; the winner's is measured.
+@dataclass(frozen=True, kw_only=True)
+class Challenger:
+    """The candidate that was nominated, what its graph costs, and what the gate says of it."""
 
-    Every graph is kept, so that candidates can still be compared on rows that nobody has seen yet.
+    trained: Trained
+    candidate: Candidate
+    verdict: Verdict
+
+
+def export_candidates(
+    project: Project, settings: Settings, trained: Sequence[Trained], prepared: Prepared, parent: str
+) -> None:
+    """Each candidate as one graph from raw row to prediction, kept with its run.
+
+    All of them, not the winner's alone, so that candidates can still be compared on rows that nobody has seen yet.
     """
-    from fullcircle.export.candidate import measure
     from fullcircle.export.graph import export
     from fullcircle.tracking.runs import Tracker
 
@@ -49,67 +53,90 @@ def export_candidates(
         export(prepared.preprocessor, one.fitted, path)
         tracker.append(one.run_id).file(path, "graph")
     tracker.append(parent).json({one.framework: one.run_id for one in trained}, CANDIDATES)
-    candidate = measure(
-        project,
-        _graph_path(settings, winner),
-        prepared.preprocessor,
-        winner.fitted,
-        prepared.frames.test,
-        reference=winner.probability,
-    )
-    detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, p99 {candidate.p99_ms:.3f} ms"
-    progress.current().stage("export the one graph", detail)
-    return candidate
+    progress.current().stage("export the one graph", f"{len(trained)} candidates, raw row in, probability out")
 
 
-def judge_winner(
+def nominate(
     project: Project,
     settings: Settings,
     trained: Sequence[Trained],
-    winner: Trained,
-    candidate: Candidate,
     champion: Champion | None,
     prepared: Prepared,
-) -> Verdict:
-    """The gate's verdict on the test rows, with the plots and figures kept in the winner's run."""
-    from fullcircle.evaluation.gate import judge
+) -> Challenger:
+    """The best network by its validation rows, judged on the test rows; or the baseline in its place.
+
+    "Start with the simplest viable model": a network that does no better than the logistic baseline on the test rows
+    must not keep an old champion in office that the baseline would beat, so the baseline is then judged instead.
+    """
+    winner, baseline = best(trained), next(one for one in trained if one.framework == "baseline")
+    found = _judged(project, settings, winner, baseline, champion, prepared)
+    auc = winner.evaluation.metrics["roc_auc"].value
+    if found.verdict.outcome is not Outcome.PROMOTE and baseline.evaluation.metrics["roc_auc"].value >= auc:
+        instead = _judged(project, settings, baseline, None, champion, prepared)
+        if instead.verdict.outcome is Outcome.PROMOTE:
+            why = f"{winner.framework} does no better than the logistic baseline, which was judged in its place"
+            found = dataclasses.replace(
+                instead, verdict=dataclasses.replace(instead.verdict, reasons=(why, *instead.verdict.reasons))
+            )
+    candidate, verdict = found.candidate, found.verdict
+    detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, p99 {candidate.p99_ms:.3f} ms"
+    progress.current().stage("measure the graph", f"{found.trained.framework}: {detail}")
+    progress.current().stage("judge", f"{verdict.outcome}: {verdict.reasons[0]}")
+    return found
+
+
+def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Challenger) -> None:
+    """The verdict, its plots and figures, with the challenger's run."""
     from fullcircle.evaluation.plots import comparison_plot, reliability_plot
     from fullcircle.tracking.runs import Tracker
 
-    baseline = next(one for one in trained if one.framework == "baseline")
-    verdict = judge(
-        project,
-        prepared.frames.test,
-        challenger=winner.probability,
-        baseline=baseline.probability,
-        champion=champion.probability if champion else None,
-        champion_version=champion.version.version if champion else None,
-        evaluation=winner.evaluation,
-        candidate=candidate,
-    )
-    progress.current().stage("judge", f"{verdict.outcome}: {verdict.reasons[0]}")
-    run = Tracker(settings).append(winner.run_id)
+    candidate = challenger.candidate
+    run = Tracker(settings).append(challenger.trained.run_id)
     evaluations = {one.framework: one.evaluation for one in trained}
     with TemporaryDirectory() as folder:
         for name, plot in (("reliability.png", reliability_plot), ("comparison.png", comparison_plot)):
             plot(evaluations, Path(folder) / name)
             run.file(Path(folder) / name, "plots")
-    run.json(dataclasses.asdict(verdict), "gate/verdict.json")
+    run.json(dataclasses.asdict(challenger.verdict), "gate/verdict.json")
     run.metrics({"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms})
-    return verdict
 
 
-def explain_winner(
-    project: Project, settings: Settings, winner: Trained, candidate: Candidate, prepared: Prepared
-) -> Path:
+def _judged(
+    project: Project,
+    settings: Settings,
+    one: Trained,
+    baseline: Trained | None,
+    champion: Champion | None,
+    prepared: Prepared,
+) -> Challenger:
+    from fullcircle.evaluation.gate import judge
+    from fullcircle.export.candidate import measure
+
+    test, path = prepared.frames.test, _graph_path(settings, one)
+    candidate = measure(project, path, prepared.preprocessor, one.fitted, test, reference=one.probability)
+    verdict = judge(
+        project,
+        test,
+        challenger=one.probability,
+        baseline=baseline.probability if baseline else None,
+        champion=champion.probability if champion else None,
+        champion_version=champion.version.version if champion else None,
+        evaluation=one.evaluation,
+        candidate=candidate,
+    )
+    return Challenger(trained=one, candidate=candidate, verdict=verdict)
+
+
+def explain(project: Project, settings: Settings, challenger: Challenger, prepared: Prepared) -> Path:
     """SHAP values of the graph on raw columns, with a summary plot and two waterfalls. Returns the summary's path."""
     from fullcircle.explain.plots import summary_plot, waterfall
-    from fullcircle.explain.shap_values import explain
+    from fullcircle.explain.shap_values import explain as shap_values
     from fullcircle.graph.session import Graph
     from fullcircle.tracking.runs import Tracker
 
+    winner, candidate = challenger.trained, challenger.candidate
     seed = stable_seed(project.name, winner.run_id)
-    explanation = explain(
+    explanation = shap_values(
         Graph.load(candidate.graph, digest=candidate.digest),
         project,
         prepared.frames.train.sample(min(1000, len(prepared.frames.train)), random_state=seed),
@@ -134,12 +161,10 @@ def explain_winner(
     return summary
 
 
-def register_winner(
+def register(
     project: Project,
     settings: Settings,
-    winner: Trained,
-    candidate: Candidate,
-    verdict: Verdict,
+    challenger: Challenger,
     prepared: Prepared,
     learned_from: tuple[DataVersion, Split],
     parent: str,
@@ -149,6 +174,7 @@ def register_winner(
     from fullcircle.tracking.registry import Registry
     from fullcircle.tracking.runs import Tracker
 
+    winner, candidate, verdict = challenger.trained, challenger.candidate, challenger.verdict
     data, split = learned_from
     run = Tracker(settings).append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)

@@ -10,8 +10,8 @@ from fullcircle.core.models import CHALLENGER, CHAMPION, Candidate, Evaluation, 
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.candidates import Champion, Prepared, Trained, best, load_champion, prepare, train
-from fullcircle.loop.challenger import explain_winner, export_candidates, judge_winner, register_winner
+from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
+from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register
 from fullcircle.loop.release import recover, release
 from fullcircle.loop.steps import Step, plain
 
@@ -83,34 +83,22 @@ def retrain(
             )
             for framework in ("baseline", *project.frameworks)
         ]
-        winner = best(trained)
-        candidate = step(
-            "export the one graph", export_candidates, project, settings, trained, winner, prepared, parent.id
-        )
-        verdict = step("judge", judge_winner, project, settings, trained, winner, candidate, champion, prepared)
-        step("explain", explain_winner, project, settings, winner, candidate, prepared)
-        version = step(
-            "register",
-            register_winner,
-            project,
-            settings,
-            winner,
-            candidate,
-            verdict,
-            prepared,
-            (data, split),
-            parent.id,
-        )
+        step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
+        challenger = step("judge", nominate, project, settings, trained, champion, prepared)
+        step("keep the verdict", keep_verdict, settings, trained, challenger)
+        step("explain", explain, project, settings, challenger, prepared)
+        version = step("register", register, project, settings, challenger, prepared, (data, split), parent.id)
+        verdict = challenger.verdict
         promoted = step("release", _release, project, settings, version, verdict, champion, reason, decided_by, at)
-        _conclude(parent, winner, verdict, version, promoted)
+        _conclude(parent, challenger.trained, verdict, version, promoted)
     return RetrainResult(
         project=project.name,
         run_id=parent.id,
-        winner_run_id=winner.run_id,
+        winner_run_id=challenger.trained.run_id,
         data=data,
         evaluations=_evaluations(trained, champion, prepared, project),
-        winner=winner.framework,
-        candidate=candidate,
+        winner=challenger.trained.framework,
+        candidate=challenger.candidate,
         verdict=verdict,
         version=version,
         promoted=promoted,
