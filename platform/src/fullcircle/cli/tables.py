@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from fullcircle.core.errors import ContractViolated, LeakageFound
 
@@ -58,7 +59,7 @@ def show_replay(console: Console, outcome: ReplayOutcome) -> None:
     """The table of months, the page that on-call got, the report, and the next commands."""
     from fullcircle.loop.table import months_table
 
-    console.print(months_table(outcome.result.rows))
+    console.print(months_table(outcome.result.rows, outcome.result.target))
     gain = outcome.result.gain
     console.print(
         f"mean ROC AUC: the circle [bold]{outcome.mean_champion:.4f}[/], never retrained {outcome.mean_frozen:.4f} "
@@ -66,8 +67,9 @@ def show_replay(console: Console, outcome: ReplayOutcome) -> None:
         highlight=False,
     )
     if outcome.page:
-        body = str(outcome.page.get("message", ""))
-        console.print(Panel(body, title=f"what on-call got: {outcome.page.get('title', '')}", title_align="left"))
+        # As text, not markup: a title begins with "[flights]".
+        title, body = (Text(str(outcome.page.get(key, ""))) for key in ("title", "message"))
+        console.print(Panel(body, title=Text("what on-call got: ") + title, title_align="left"))
     console.print(f"report: [bold]{outcome.report}[/]", highlight=False, soft_wrap=True)
     console.print("next:")
     for command, what in (

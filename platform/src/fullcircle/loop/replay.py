@@ -40,6 +40,7 @@ class ReplayResult:
     """What a replay came to: one row a month (see `_row`), in the order of time."""
 
     project: str
+    target: str
     rows: tuple[Row, ...]
     frozen_version: str
     retrains: int
@@ -95,6 +96,7 @@ def replay(
     rows = tuple(row for part in ahead if (row := windows.get(project.name, part.month)))
     return ReplayResult(
         project=project.name,
+        target=project.target.name,
         rows=rows,
         frozen_version=frozen.version,
         retrains=sum(1 for row in rows if row["retrained"]),

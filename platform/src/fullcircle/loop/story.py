@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import FullcircleError
+from fullcircle.core.health import Severity
 from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RELIABILITY_BINS = 10
+_LOUDNESS = {"failure": 2, "warning": 1}  # how Apprise names critical and warning in what it posts
 
 
 def tell(
@@ -47,19 +49,19 @@ def tell(
 
 
 def _page(project: Project, settings: Settings, pages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The last alarm of this replay; after a replay that had nothing left to do, the newest incident's page."""
+    """The worst alarm of this replay, the newest of equals; where this replay paged nobody, the project's worst."""
     from fullcircle.alerting.page import page
     from fullcircle.store.database import Database
     from fullcircle.store.incidents import Incidents
 
     alarms = [received for received in pages if "resolved" not in str(received.get("title", ""))]
     if alarms:
-        return alarms[-1]
+        return max(enumerate(alarms), key=lambda item: (_LOUDNESS.get(str(item[1].get("type")), 0), item[0]))[1]
     incidents = Incidents(Database(settings)).all(project.name)
     if not incidents:
         return None
-    newest = max(incidents, key=lambda row: row.incident.since)
-    shown = page(newest.incident, kind="open", project=project)
+    worst = max(incidents, key=lambda row: (list(Severity).index(row.incident.severity), row.incident.since))
+    shown = page(worst.incident, kind="open", project=project)
     return {"title": shown.title, "message": shown.body}
 
 

@@ -11,21 +11,26 @@ if TYPE_CHECKING:
 COLOURS = {"retrain": "bold cyan", "rollback": "bold yellow", "keep": "dim"}
 
 
-def months_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """One line a month, with the means of both AUC columns at the foot. Keys of a row: see `loop.report`."""
+def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") -> Table:
+    """One line a month, with the means of both AUC columns at the foot. Keys of a row: see `loop.report`.
+
+    Args:
+        target: name of the target column, over the share of its positives.
+    """
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     frozen, circle = _mean(rows, "auc_frozen"), _mean(rows, "auc_champion")
-    table = Table(title="The circle, month by month", title_justify="left", show_footer=bool(rows))
+    table = Table(title="The circle, month by month", title_justify="left", show_footer=bool(rows), box=SIMPLE_HEAD)
     table.add_column("month", footer="mean", no_wrap=True)
     table.add_column("rows", justify="right", footer=f"{sum(int(row['rows']) for row in rows):,}")
-    table.add_column("late", justify="right")
-    table.add_column("AUC never\nretrained", justify="right", footer=_auc(frozen))
-    table.add_column("AUC\ncircle", justify="right", footer=_footer(frozen, circle))
-    table.add_column("drifted columns", overflow="fold", ratio=1)
-    table.add_column("decision", no_wrap=True)
-    table.add_column("serves now", justify="right")
+    table.add_column(target, justify="right", overflow="fold")
+    table.add_column("never\nretrained\nAUC", justify="right", footer=_auc(frozen))
+    table.add_column("circle\nAUC", justify="right", footer=_footer(frozen, circle))
+    table.add_column("drifted columns", overflow="fold", min_width=13)
+    table.add_column("decision", min_width=12)
+    table.add_column("serves\nnow", justify="right")
     for row in rows:
         table.add_row(
             str(row["month"]),
