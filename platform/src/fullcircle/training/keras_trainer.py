@@ -18,6 +18,7 @@ from fullcircle.training.checkpoints import Tensors
 from fullcircle.training.epochs import fit_epochs
 from fullcircle.training.onnx_file import OPSET, settle
 from fullcircle.training.parameters import for_framework
+from fullcircle.training.quiet import native_stderr_aside
 from fullcircle.training.weighting import Weights, require_both_classes, weights
 
 # Both are read once, at import: another backend would train elsewhere, oneDNN would round otherwise.
@@ -25,8 +26,11 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import tensorflow as tf
+with native_stderr_aside():
+    import keras
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()  # looks for a GPU now, and complains now
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
