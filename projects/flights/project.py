@@ -107,7 +107,7 @@ project = Project(
         seed=13,
         extra={"hidden": (128, 64), "dropout": 0.2},
     ),
-    split=SplitRule(validation=timedelta(days=7), test=timedelta(days=7)),
+    split=SplitRule(validation=timedelta(days=14), test=timedelta(days=14)),
     gates=(AtLeast("roc_auc", 0.60), NotWorse("log_loss", margin=0.01), Slice("origin", "roc_auc", drop=0.05)),
     slices=("origin", "carrier"),
     budgets=Budgets(p99_ms=10, size_mb=5, parity=1e-4),

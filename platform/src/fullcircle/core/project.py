@@ -153,12 +153,15 @@ class Policy:
 
     Attributes:
         tolerated_drop: fall of ROC AUC below what the gate measured at release that is put up with.
+        on_drift: whether a window that drifted as a whole asks for a retrain while its performance still holds. It
+            costs computing time and, the gate being what it is, nothing else.
         cooldown: shortest time between two retrains, in the time of the data.
         max_retrains: most retrains in any `budget_window`.
         rollback_margin: ROC AUC by which the previous champion must beat the champion on the same labelled rows.
     """
 
     tolerated_drop: float = 0.02
+    on_drift: bool = True
     cooldown: timedelta = timedelta(days=20)
     max_retrains: int = 6
     budget_window: timedelta = timedelta(days=365)

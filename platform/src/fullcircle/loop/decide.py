@@ -12,8 +12,8 @@ def decide(health: Health, policy: Policy, state: PolicyState) -> Decision:
     """Roll back when the previous champion is credibly better, retrain when worth its cost, else keep.
 
     Order of the questions: is there enough to judge; would the previous champion do better (undoing is cheaper
-    than training); has realised performance fallen, or, while no labels are known, has the window drifted; is
-    there budget, and has the cooldown passed.
+    than training); has realised performance fallen or the window drifted; is there budget, and has the cooldown
+    passed.
     """
     if not health.enough_rows:
         return Keep(reason=f"only {health.window.rows} rows: too few to judge")
@@ -36,18 +36,19 @@ def _rollback(health: Health, policy: Policy, state: PolicyState) -> Rollback | 
 
 
 def _why_retrain(health: Health, policy: Policy) -> str | None:
-    performance = health.performance
-    if performance is None:
-        # Without labels drift is the best evidence there is; with labels it is a hint, and performance decides.
-        if health.is_drifted:
-            return f"{len(health.drifted)} of {len(health.columns)} columns drifted and no labels are known yet"
-        return None
-    drop = health.drop()
-    if drop is not None and drop > policy.tolerated_drop:
+    performance, drop = health.performance, health.drop()
+    if performance is not None and drop is not None and drop > policy.tolerated_drop:
         return (
             f"realised ROC AUC {performance.roc_auc} is {drop:.3f} below the {performance.expected_auc:.3f} "
             f"measured at release (tolerated: {policy.tolerated_drop})"
         )
+    if not health.is_drifted:
+        return None
+    drifted = f"{len(health.drifted)} of {len(health.columns)} columns drifted"
+    if performance is None:
+        return f"{drifted} and no labels are known yet"
+    if policy.on_drift:
+        return f"{drifted}, although a realised ROC AUC of {performance.roc_auc.value:.3f} is within tolerance"
     return None
 
 
@@ -61,8 +62,7 @@ def _refusal(now: datetime, policy: Policy, state: PolicyState) -> str | None:
 
 
 def _all_is_well(health: Health) -> str:
-    drop = health.drop()
-    if health.performance is None or drop is None:
+    if health.performance is None:
         return f"{len(health.drifted)} of {len(health.columns)} columns drifted; no labels to say that it matters"
     return f"realised ROC AUC {health.performance.roc_auc.value:.3f} is within tolerance"
 
