@@ -111,6 +111,6 @@ project = Project(
     gates=(AtLeast("roc_auc", 0.60), NotWorse("log_loss", margin=0.01), Slice("origin", "roc_auc", drop=0.05)),
     slices=("origin", "carrier"),
     budgets=Budgets(p99_ms=10, size_mb=5, parity=1e-4),
-    watch=Watch(every=timedelta(days=1), window=timedelta(days=28), drifted_share=0.5),
+    watch=Watch(every=timedelta(days=1), window=timedelta(days=28), drifted_share=0.4),
     policy=Policy(tolerated_drop=0.02, cooldown=timedelta(days=25), max_retrains=6),
 )
