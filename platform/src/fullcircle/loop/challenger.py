@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fullcircle.explain.shap_values import Explanation
 
 CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
-"""Artifacts: of a retrain's run, framework -> run id; of a candidate's run, its graph."""
+"""Artifacts: of a retrain's run, framework -> run id and seconds of training; of a candidate's run, its graph."""
 REFERENCE_ROWS = 10_000
 REFERENCE = "reference/reference.parquet"
 """Artifact of a challenger's run: a sample of its training rows with its own answers. Windows are held against it."""
@@ -52,7 +52,11 @@ def export_candidates(
         path = _graph_path(settings, one)
         export(prepared.preprocessor, one.fitted, path)
         tracker.append(one.run_id).file(path, "graph")
-    tracker.append(parent).json({one.framework: one.run_id for one in trained}, CANDIDATES)
+    found = {
+        one.framework: {"run_id": one.run_id, "seconds": sum(epoch.seconds for epoch in one.fitted.history)}
+        for one in trained
+    }
+    tracker.append(parent).json(found, CANDIDATES)
     progress.current().stage("export the one graph", f"{len(trained)} candidates, raw row in, probability out")
 
 

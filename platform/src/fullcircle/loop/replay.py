@@ -22,7 +22,7 @@ from fullcircle.loop.challenger import CANDIDATES, GRAPH
 from fullcircle.loop.release import completed, recover, rollback
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
-from fullcircle.loop.watch import WatchResult, watch
+from fullcircle.loop.watch import WatchResult, run_url, watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,8 +192,9 @@ def _act(project: Project, settings: Settings, row: Row, end: datetime, step: St
     done = _released_at(project, settings, end)
     if row["decision"] == "rollback":
         if not done:
-            step("roll back", rollback, project, settings, reason=row["reason"], decided_by="replay", at=end)
-        return {"retrained": False, "promoted": False, "verdict": None}
+            made = step("roll back", rollback, project, settings, reason=row["reason"], decided_by="replay", at=end)
+            done = made.version
+        return {"retrained": False, "promoted": False, "verdict": None, "released": done}
     if done:
         return {"retrained": True, "promoted": True, "verdict": "promote", "released": done}
     result = retrain(project, settings, until=end, reason=row["reason"], decided_by="replay", step=step)
@@ -228,7 +229,6 @@ def _row(
     from fullcircle.graph.session import Graph
     from fullcircle.monitoring.performance import performance
     from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
 
     labelled = seen.rows[seen.rows["label"].notna()]
     labels = labelled["label"].to_numpy()
@@ -253,7 +253,7 @@ def _row(
         "retrained": False,
         "promoted": False,
         "verdict": None,
-        "run_url": Tracker(settings).link(serving.run_id),
+        "run_url": run_url(settings, serving.run_id),
         "report_url": seen.report_url,
         "done": False,
     } | ({"candidates": _candidates(settings, frozen, labelled)} if frozen.version == serving.version else {})
@@ -270,13 +270,15 @@ def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> 
     tracker = Tracker(settings)
     runs = json.loads(tracker.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
     scores = []
-    for framework, run_id in runs.items():
-        answers = Graph.load(tracker.download(run_id, GRAPH))(rows) if len(rows) else rows["probability"].to_numpy()
+    for framework, found in runs.items():
+        answers = (
+            Graph.load(tracker.download(found["run_id"], GRAPH))(rows) if len(rows) else rows["probability"].to_numpy()
+        )
         seen = performance(rows["label"].to_numpy(), answers, expected_auc=None, previous=None, seed=0)
         if seen is not None:
             auc = seen.roc_auc
-            figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "run_url": tracker.link(run_id)}
-            scores.append({"framework": framework, **figures})
+            figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "seconds": found["seconds"]}
+            scores.append({"framework": framework, "run_url": run_url(settings, found["run_id"]), **figures})
     return scores
 
 

@@ -15,6 +15,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.replay import ReplayResult, end_of, start_of
 from fullcircle.loop.report import CandidateScore, Curve, ReportExtras, write_report
+from fullcircle.loop.watch import run_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,10 +115,5 @@ def _cards(settings: Settings, champion: ModelVersion) -> dict[str, str]:
 
 
 def _links(project: Project, settings: Settings, champion: ModelVersion) -> dict[str, str]:
-    from fullcircle.tracking.runs import Tracker
-
-    base = f"http://{settings.host}:{settings.mlflow_port}/"
-    return {
-        "the champion's run (fullcircle ui)": base + Tracker(settings).link(champion.run_id),
-        "its model versions": f"{base}#/models/{project.name}",
-    }
+    models = f"http://{settings.host}:{settings.mlflow_port}/#/models/{project.name}"
+    return {"the champion's run (fullcircle ui)": run_url(settings, champion.run_id), "its model versions": models}

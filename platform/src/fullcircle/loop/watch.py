@@ -177,11 +177,15 @@ def _champion(project: Project, settings: Settings) -> ModelVersion:
     return champion
 
 
-def _links(project: Project, settings: Settings, champion: ModelVersion, report: Path) -> dict[str, str]:
+def run_url(settings: Settings, run_id: str) -> str:
+    """Where the MLflow UI shows that run, once `fullcircle ui` is up."""
     from fullcircle.tracking.runs import Tracker
 
-    base = f"http://{settings.host}:{settings.mlflow_port}/"
-    links = {"run": base + Tracker(settings).link(champion.run_id), "report": report.as_uri()}
+    return f"http://{settings.host}:{settings.mlflow_port}/{Tracker(settings).link(run_id)}"
+
+
+def _links(project: Project, settings: Settings, champion: ModelVersion, report: Path) -> dict[str, str]:
+    links = {"run": run_url(settings, champion.run_id), "report": report.as_uri()}
     return links | ({"runbook": project.runbook} if project.runbook else {})
 
 
