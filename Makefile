@@ -37,6 +37,7 @@ test: check
 	$(BIN)/pytest
 
 bench: $(STAMP)
+	@ls tests/benchmarks/*.py >/dev/null 2>&1 || echo "no benchmarks yet: they will live in tests/benchmarks/"
 	@for script in $(sort $(wildcard tests/benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 # torch and its CUDA companions stay out: a GPU machine gets the CUDA build, a CPU machine the CPU build.

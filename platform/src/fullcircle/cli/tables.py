@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -39,7 +40,7 @@ def refusals_shown(console: Console) -> Iterator[None]:
 
 def print_retrain(console: Console, result: RetrainResult) -> None:
     """The candidates beside each other, the verdict, and what to do next."""
-    table = Table(title=f"{result.project}: candidates on the same test rows", title_justify="left")
+    table = Table(title=f"{result.project}: candidates on the same test rows", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("candidate")
     for name in ("ROC AUC", "log loss", "Brier", "calibration error"):
         table.add_column(name, justify="right")
@@ -82,11 +83,14 @@ def show_replay(console: Console, outcome: ReplayOutcome) -> None:
 
 def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Incidents, one a line."""
-    table = Table("id", "severity", "what", "since", "last seen", "resolved", "top columns")
+    table = Table("id", "severity", "what", box=SIMPLE_HEAD)
+    for name in ("since", "last seen", "resolved"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        resolved = f"{row['resolved']:%Y-%m-%d}" if row["resolved"] else "[bold red]open[/]"
+        resolved = f"{row['resolved']:%Y-%m-%d}" if row["resolved"] else Text("open", style="bold red")
+        what = Text(f"{row['title']}\n") + Text(", ".join(row["columns"][:4]), style="dim")
         dates = (f"{row['since']:%Y-%m-%d}", f"{row['seen']:%Y-%m-%d}", resolved)
-        table.add_row(str(row["id"]), row["severity"], row["title"], *dates, ", ".join(row["columns"][:3]))
+        table.add_row(str(row["id"]), row["severity"], what, *dates)
     return table
 
 
@@ -100,7 +104,7 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
         console.print(f"{found['project']} has no champion yet; 'fullcircle run {found['project']}' trains one")
     if found["unfinished_releases"]:
         console.print(f"[yellow]{found['unfinished_releases']} releases were cut short; the next run finishes them[/]")
-    table = Table("released", "version", "before", "by", "reason")
+    table = Table("released", "version", "before", "by", "reason", box=SIMPLE_HEAD)
     for made in found["releases"]:
         table.add_row(f"{made['at']:%Y-%m-%d}", made["version"], made["previous"] or "-", made["by"], made["reason"])
     console.print(table)

@@ -184,7 +184,16 @@ def register(
     ref = run.ref(winner.framework, project.training.seed)
     card = model_card(project, ref, data, split, {winner.framework: winner.evaluation}, verdict, candidate)
     run.text(card, "model_card.md")
-    run.note(card)
+    run.note(_first_of_all(verdict) + card)  # a reviewer's first question is the verdict; the UI folds the rest
+    run.tags(
+        {
+            "fullcircle.verdict": str(verdict.outcome),
+            "fullcircle.against": f"version {verdict.champion_version}"
+            if verdict.champion_version
+            else "no champion yet",
+            "fullcircle.reasons": " | ".join(verdict.reasons),
+        }
+    )
     run.file(_reference(project, winner, candidate, prepared), "reference")
     auc = winner.evaluation.metrics["roc_auc"]
     version = Registry(settings).register(
@@ -205,6 +214,12 @@ def register(
     )
     progress.current().stage("register", f"version {version.version}, digest {version.digest[:12]}")
     return version
+
+
+def _first_of_all(verdict: Verdict) -> str:
+    against = f"version {verdict.champion_version}" if verdict.champion_version else "no champion yet"
+    reasons = "".join(f"- {reason}\n" for reason in verdict.reasons)
+    return f"**{verdict.outcome}** (against {against}, {verdict.rows:,} test rows)\n\n{reasons}\n"
 
 
 def _graph_path(settings: Settings, one: Trained) -> Path:

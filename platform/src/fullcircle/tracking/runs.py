@@ -186,7 +186,9 @@ class Tracker:
 
         root = artifact_root(self._settings)
         about = f"{project.purpose}\n\nOwner: {project.owner}".strip()
-        tags = {"fullcircle.project": project.name, "mlflow.note.content": about}
+        # The kind: without it the UI opens an experiment as if it were of language models.
+        kind = "custom_model_development"
+        tags = {"fullcircle.project": project.name, "mlflow.note.content": about, "mlflow.experimentKind": kind}
         try:
             made = self._client.create_experiment(
                 project.name, artifact_location=(root / project.name).as_uri() if root else None, tags=tags
