@@ -72,7 +72,7 @@ def retrain(
     rows = step("check the data contract", checked_rows, project, settings, until)
     data = step("version the data", version_data, project, settings, until)
     split, frames = step("split by time", split_rows, project, rows, until)
-    name = f"retrain on data before {until:%Y-%m-%d %H:%M}"
+    name = f"retrain {until:%Y-%m-%d}"  # short: the UI cuts names off; the tags hold the whole span
     with tracker.start(project, name=name, kind="retrain", tags={"fullcircle.reason": reason}) as parent:
         parent.data(data, split)
         prepared = step("preprocess", prepare, project, frames)
