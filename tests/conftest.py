@@ -64,9 +64,12 @@ def _nothing_leaves_the_machine() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A home of its own: no test reads or writes the developer's runs, whatever the environment names."""
     monkeypatch.setenv("FULLCIRCLE_HOME", str(tmp_path_factory.mktemp("home")))
+    yield
+    for name in _THEIRS:  # MLflow writes its tracking URI into the environment, where the next test's programs read it
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

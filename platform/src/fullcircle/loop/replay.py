@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from fullcircle.store.windows import Windows
 
 FIRST_MONTHS = 3
+REPLAY = "replay"
+"""Who decided, in the releases that a replay makes."""
 Row = Mapping[str, Any]
 
 
@@ -119,13 +121,20 @@ def _first_champion(project: Project, settings: Settings, until: datetime, step:
     from fullcircle.tracking.registry import Registry
 
     if not completed(project, settings):
-        result = retrain(project, settings, until=until, reason="first model", decided_by="replay", step=step)
+        result = retrain(project, settings, until=until, reason="first model", decided_by=REPLAY, step=step)
         if not result.promoted:
             raise UsageError(
                 f"the first model of {project.name} did not pass its gates ({'; '.join(result.verdict.reasons)})",
                 hint="a replay needs a first champion: mend the model or its gates",
             )
-    return Registry(settings).version(project.name, completed(project, settings)[0].version)
+    first = completed(project, settings)[0]
+    if (first.decided_by, first.at) != (REPLAY, until):
+        # It may have learned from the very months that it would now be asked to predict.
+        raise UsageError(
+            f"version {first.version} of {project.name} was released by {first.decided_by}, not by a replay",
+            hint="replay in a home of its own: FULLCIRCLE_HOME=replay fullcircle replay " + project.name,
+        )
+    return Registry(settings).version(project.name, first.version)
 
 
 def _live_through(
@@ -192,12 +201,12 @@ def _act(project: Project, settings: Settings, row: Row, end: datetime, step: St
     done = _released_at(project, settings, end)
     if row["decision"] == "rollback":
         if not done:
-            made = step("roll back", rollback, project, settings, reason=row["reason"], decided_by="replay", at=end)
+            made = step("roll back", rollback, project, settings, reason=row["reason"], decided_by=REPLAY, at=end)
             done = made.version
         return {"retrained": False, "promoted": False, "verdict": None, "released": done}
     if done:
         return {"retrained": True, "promoted": True, "verdict": "promote", "released": done}
-    result = retrain(project, settings, until=end, reason=row["reason"], decided_by="replay", step=step)
+    result = retrain(project, settings, until=end, reason=row["reason"], decided_by=REPLAY, step=step)
     return {
         "retrained": True,
         "promoted": result.promoted,
