@@ -9,7 +9,7 @@ import click
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 
 
-@click.command(epilog="Example: fullcircle serve flights --port 8080")
+@click.command(short_help="Serve the champion over HTTP.", epilog="Example: fullcircle serve flights --port 8080")
 @click.argument("project")
 @click.option("--host", default=None, help="Address to listen on (default: FULLCIRCLE_HOST or 127.0.0.1).")
 @click.option(
@@ -28,7 +28,7 @@ def serve(project: str, host: str | None, port: int | None) -> None:
     run_server(project, settings, host=host or settings.host, port=settings.serve_port if port is None else port)
 
 
-@click.command(epilog="Example: fullcircle ui --worker")
+@click.command(short_help="MLflow UI and Prefect UI, until Ctrl-C.", epilog="Example: fullcircle ui --worker")
 @click.option("--worker", is_flag=True, help="Run scheduled flows too, as a Prefect worker.")
 def ui(worker: bool) -> None:
     """Start the MLflow UI and the Prefect UI on loopback, until Ctrl-C."""
@@ -40,7 +40,10 @@ def ui(worker: bool) -> None:
     run_ui(settings, with_worker=worker)
 
 
-@click.command(epilog="Example: fullcircle watch flights --start 2013-04-01 --end 2013-05-01")
+@click.command(
+    short_help="Judge a window of predictions and decide.",
+    epilog="Example: fullcircle watch flights --start 2013-04-01 --end 2013-05-01",
+)
 @click.argument("project")
 @click.option(
     "--start", metavar="DATE", help="First UTC moment of the window (default: the project's window before --end)."
@@ -76,7 +79,10 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
     raise click.exceptions.Exit(1 if seen.incidents else 0)
 
 
-@click.command(epilog="Example: fullcircle rollback flights --reason 'complaints since noon'")
+@click.command(
+    short_help="Give the traffic back to the previous champion.",
+    epilog="Example: fullcircle rollback flights --reason 'complaints since noon'",
+)
 @click.argument("project")
 @click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the release.")
 def rollback(project: str, reason: str) -> None:
@@ -93,7 +99,9 @@ def rollback(project: str, reason: str) -> None:
     click.echo(f"{made.project}: version {made.version} serves again, version {made.previous} is the previous one")
 
 
-@click.command(epilog="Example: fullcircle incidents flights --json")
+@click.command(
+    short_help="What on-call was told; open ones first.", epilog="Example: fullcircle incidents flights --json"
+)
 @click.argument("project")
 @JSON
 def incidents(project: str, as_json: bool) -> None:
@@ -112,7 +120,7 @@ def incidents(project: str, as_json: bool) -> None:
     raise click.exceptions.Exit(1 if any(row["resolved"] is None for row in rows) else 0)
 
 
-@click.command(epilog="Example: fullcircle status flights")
+@click.command(short_help="Who serves since when, and why.", epilog="Example: fullcircle status flights")
 @click.argument("project")
 @JSON
 def status(project: str, as_json: bool) -> None:
@@ -130,7 +138,7 @@ def status(project: str, as_json: bool) -> None:
         print_overview(consoles(False)[0], found)
 
 
-@click.command(epilog="Example: fullcircle schedule flights")
+@click.command(short_help="Weekly retrains, daily watches (Prefect).", epilog="Example: fullcircle schedule flights")
 @click.argument("project")
 @JSON
 def schedule(project: str, as_json: bool) -> None:

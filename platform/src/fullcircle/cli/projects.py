@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command(epilog="Example: fullcircle demo --fresh")
+@click.command(short_help="The whole circle on a year of real flights.", epilog="Example: fullcircle demo --fresh")
 @click.option(
     "--fresh", is_flag=True, help="Start over: forget runs, models, predictions and incidents (data stays cached)."
 )
@@ -33,7 +33,9 @@ def demo(fresh: bool, months: int | None, as_json: bool) -> None:
         show_replay(results, outcome)
 
 
-@click.command(epilog="Example: fullcircle new my-project && fullcircle run my-project")
+@click.command(
+    short_help="Make a project, ready to run.", epilog="Example: fullcircle new my-project && fullcircle run my-project"
+)
 @click.argument("name")
 def new(name: str) -> None:
     """Make a project: a commented project.py, a small generated data set, a README."""
@@ -44,7 +46,9 @@ def new(name: str) -> None:
     click.echo(f"next: fullcircle run {name}")
 
 
-@click.command(epilog="Example: fullcircle run flights --until 2013-04-01")
+@click.command(
+    short_help="The circle once, to a registered champion.", epilog="Example: fullcircle run flights --until 2013-04-01"
+)
 @click.argument("project")
 @click.option("--until", metavar="DATE", help="Learn only from rows before this UTC date (default: all).")
 @click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the release.")
@@ -73,7 +77,10 @@ def run(project: str, until: str | None, reason: str, as_json: bool) -> None:
         print_retrain(results, result)
 
 
-@click.command(epilog="Example: fullcircle replay flights --months 2 --sample 0.1")
+@click.command(
+    short_help="Live through past months over HTTP.",
+    epilog="Example: fullcircle replay flights --months 2 --sample 0.1",
+)
 @click.argument("project")
 @click.option("--months", type=click.IntRange(min=1), default=None, help="Replay only the first so many months.")
 @click.option(

@@ -22,15 +22,21 @@ def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") ->
     from rich.text import Text
 
     frozen, circle = _mean(rows, "auc_frozen"), _mean(rows, "auc_champion")
-    table = Table(title="The circle, month by month", title_justify="left", show_footer=bool(rows), box=SIMPLE_HEAD)
+    table = Table(
+        title="The circle, month by month",
+        title_justify="left",
+        show_footer=bool(rows),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("month", footer="mean", no_wrap=True)
     table.add_column("rows", justify="right", footer=f"{sum(int(row['rows']) for row in rows):,}")
     table.add_column(target, justify="right", overflow="fold")
-    table.add_column("never\nretrained\nAUC", justify="right", footer=_auc(frozen))
+    table.add_column("never\nretrained\nAUC", min_width=9, justify="right", footer=_auc(frozen))
     table.add_column("circle\nAUC", justify="right", footer=_footer(frozen, circle))
     table.add_column("drifted columns", overflow="fold", min_width=13)
     table.add_column("decision", min_width=12)
-    table.add_column("serves\nnow", justify="right")
+    table.add_column("serves\nnow", justify="right", min_width=6)
     for row in rows:
         table.add_row(
             str(row["month"]),
@@ -38,7 +44,7 @@ def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") ->
             _percent(row.get("late_share")),
             _auc(row.get("auc_frozen")),
             Text(_auc(row.get("auc_champion")), style=_ahead(row)),
-            drifted_text(row),
+            drifted_text(row, names=2),
             Text(decision_text(row), style=COLOURS.get(str(row["decision"]), "")),
             f"v{serves_now(row)}",
         )
