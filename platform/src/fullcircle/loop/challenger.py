@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import Candidate, ModelVersion, Outcome, Verdict
+from fullcircle.core.models import Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
@@ -169,6 +169,7 @@ def register(
     project: Project,
     settings: Settings,
     challenger: Challenger,
+    evaluations: Mapping[str, Evaluation],
     prepared: Prepared,
     learned_from: tuple[DataVersion, Split],
     parent: str,
@@ -182,7 +183,7 @@ def register(
     data, split = learned_from
     run = Tracker(settings).append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)
-    card = model_card(project, ref, data, split, {winner.framework: winner.evaluation}, verdict, candidate)
+    card = model_card(project, ref, data, split, evaluations, verdict, candidate)
     run.text(card, "model_card.md")
     run.note(_first_of_all(verdict) + card)  # a reviewer's first question is the verdict; the UI folds the rest
     run.tags(

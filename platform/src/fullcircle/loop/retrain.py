@@ -87,7 +87,10 @@ def retrain(
         challenger = step("judge", nominate, project, settings, trained, champion, prepared)
         step("keep the verdict", keep_verdict, settings, trained, challenger)
         step("explain", explain, project, settings, challenger, prepared)
-        version = step("register", register, project, settings, challenger, prepared, (data, split), parent.id)
+        compared = _evaluations(trained, champion, prepared, project)
+        version = step(
+            "register", register, project, settings, challenger, compared, prepared, (data, split), parent.id
+        )
         verdict = challenger.verdict
         promoted = step("release", _release, project, settings, version, verdict, champion, reason, decided_by, at)
         _conclude(parent, challenger.trained, verdict, version, promoted)
@@ -96,7 +99,7 @@ def retrain(
         run_id=parent.id,
         winner_run_id=challenger.trained.run_id,
         data=data,
-        evaluations=_evaluations(trained, champion, prepared, project),
+        evaluations=compared,
         winner=challenger.trained.framework,
         candidate=challenger.candidate,
         verdict=verdict,

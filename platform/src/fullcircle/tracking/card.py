@@ -45,6 +45,8 @@ def model_card(
 def _purpose(project: Project, ref: RunRef) -> Iterator[str]:
     yield f"# {project.name}, {ref.framework}"
     yield ""
+    yield "## Purpose"
+    yield ""
     yield project.purpose or f"Predicts `{project.target.name}`."
     yield ""
     yield f"It answers with the probability that a row is positive: {project.target.positive}."
