@@ -91,6 +91,18 @@ def break_graph(settings: Settings, version: ModelVersion) -> None:
             path.write_bytes(b"not a graph")
 
 
+def cut_short(settings: Settings, project: Project, make: Make, aliases_moved: int) -> ModelVersion:
+    """What kill -9 leaves after the intent to release version 2 was written, and 0, 1 or 2 aliases were moved."""
+    first, second = make(), make()
+    released(settings, project, first)
+    Releases(Database(settings)).begin(
+        Release(project=project.name, version=second.version, previous="1", at=AT, reason="r", decided_by="d")
+    )
+    for alias, version in [(PREVIOUS, "1"), (CHAMPION, "2")][:aliases_moved]:
+        Registry(settings).set_alias(project.name, alias, version)
+    return second
+
+
 def test_a_release_moves_both_aliases_and_is_written_down(settings: Settings, project: Project, make: Make) -> None:
     first, second = make(), make()
     released(settings, project, first)
@@ -134,15 +146,7 @@ def test_without_a_previous_champion_a_rollback_says_so(settings: Settings, proj
 def test_a_release_that_was_cut_short_is_finished_by_whoever_comes_next(
     settings: Settings, project: Project, make: Make, aliases_moved: int
 ) -> None:
-    """What kill -9 leaves after the intent was written, and after none, one or both aliases were moved."""
-    first, second = make(), make()
-    released(settings, project, first)
-    registry, releases = Registry(settings), Releases(Database(settings))
-    releases.begin(
-        Release(project=project.name, version=second.version, previous="1", at=AT, reason="r", decided_by="d")
-    )
-    for alias, version in [(PREVIOUS, "1"), (CHAMPION, "2")][:aliases_moved]:
-        registry.set_alias(project.name, alias, version)
+    cut_short(settings, project, make, aliases_moved)
     assert recover(project, settings) == ("finished the release of version 2 that was cut short",)
     assert serving(settings, project) == ("2", "1")
     assert recover(project, settings) == ()
@@ -152,14 +156,7 @@ def test_a_release_that_was_cut_short_is_finished_by_whoever_comes_next(
 def test_a_release_that_was_cut_short_is_undone_when_its_graph_does_not_load(
     settings: Settings, project: Project, make: Make, aliases_moved: int
 ) -> None:
-    first, second = make(), make()
-    released(settings, project, first)
-    registry, releases = Registry(settings), Releases(Database(settings))
-    releases.begin(
-        Release(project=project.name, version=second.version, previous="1", at=AT, reason="r", decided_by="d")
-    )
-    for alias, version in [(PREVIOUS, "1"), (CHAMPION, "2")][:aliases_moved]:
-        registry.set_alias(project.name, alias, version)
+    second = cut_short(settings, project, make, aliases_moved)
     break_graph(settings, second)
     (said,) = recover(project, settings)
     assert said.startswith("undid the unfinished release of version 2")

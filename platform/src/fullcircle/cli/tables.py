@@ -64,7 +64,7 @@ def show_replay(console: Console, outcome: ReplayOutcome) -> None:
     gain = outcome.result.gain
     console.print(
         f"mean ROC AUC: the circle [bold]{outcome.mean_champion:.4f}[/], never retrained {outcome.mean_frozen:.4f} "
-        f"([bold green]{gain:+.4f}[/]) with {outcome.result.retrains} retrains",
+        f"([bold green]{gain:+.4f}[/]) with {_count(outcome.result.retrains, 'retrain')}",
         highlight=False,
     )
     if outcome.page:
@@ -110,3 +110,7 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
     console.print(table)
     if found["open_incidents"]:
         console.print(incidents_table(found["open_incidents"]))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -12,17 +12,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.health import Keep, Retrain, Rollback
 from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.challenger import CANDIDATES, GRAPH
+from fullcircle.loop.month import month_row
 from fullcircle.loop.release import completed, recover, rollback
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
-from fullcircle.loop.watch import WatchResult, run_url, watch
+from fullcircle.loop.watch import watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +38,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """What a replay came to: one row a month (see `_row`), in the order of time."""
+    """What a replay came to: one row a month (see `loop.month`), in the order of time."""
 
     project: str
     target: str
@@ -159,7 +158,7 @@ def _live_through(
         rows = step(f"{part.month}: send the rows", send_month, project, settings, part, client, sample)
         step(f"{part.month}: labels arrive", send_labels, project, rows, client)
         seen = watch(project, settings, start, end, step=step)
-        row = _row(project, settings, part, seen, serving, frozen)
+        row = month_row(project, settings, part.month, seen, serving, frozen)
         windows.record(project.name, part.month, at=end, row=row)
     acted = _act(project, settings, row, end, step)
     windows.record(project.name, part.month, at=end, row={**row, **acted, "done": True})
@@ -224,71 +223,6 @@ def _serving(project: Project, settings: Settings) -> ModelVersion:
     from fullcircle.tracking.registry import Registry
 
     return Registry(settings).version(project.name, CHAMPION)
-
-
-def _row(
-    project: Project,
-    settings: Settings,
-    part: Partition,
-    seen: WatchResult,
-    serving: ModelVersion,
-    frozen: ModelVersion,
-) -> dict[str, Any]:
-    """One month as the table and the report show it (see loop/report.py for the keys)."""
-    from fullcircle.graph.session import Graph
-    from fullcircle.monitoring.performance import performance
-    from fullcircle.tracking.registry import Registry
-
-    labelled = seen.rows[seen.rows["label"].notna()]
-    labels = labelled["label"].to_numpy()
-    answers = Graph.load(Registry(settings).graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
-    never = performance(labels, answers, expected_auc=None, previous=None, seed=0) if answers is not None else None
-    realised = seen.health.performance
-    return {
-        "month": part.month,
-        "rows": seen.window.rows,
-        "late_share": float(labels.mean()) if len(labels) else None,
-        "auc_frozen": never.roc_auc.value if never else None,
-        "auc_champion": realised.roc_auc.value if realised else None,
-        "auc_champion_low": realised.roc_auc.low if realised else None,
-        "auc_champion_high": realised.roc_auc.high if realised else None,
-        "drifted": list(seen.health.drifted),
-        "drifted_share": seen.health.drifted_share,
-        "drift": {c.column: c.distance / max(c.threshold, 1e-12) for c in seen.health.columns},
-        "decision": {Retrain: "retrain", Rollback: "rollback", Keep: "keep"}[type(seen.decision)],
-        "reason": seen.decision.reason,
-        "serving": serving.version,
-        "incidents": [incident.title for incident in seen.incidents],
-        "retrained": False,
-        "promoted": False,
-        "verdict": None,
-        "run_url": run_url(settings, serving.run_id),
-        "report_url": seen.report_url,
-        "done": False,
-    } | ({"candidates": _candidates(settings, frozen, labelled)} if frozen.version == serving.version else {})
-
-
-def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
-    import json
-
-    from fullcircle.graph.session import Graph
-    from fullcircle.monitoring.performance import performance
-    from fullcircle.tracking.runs import Tracker
-
-    tracker = Tracker(settings)
-    runs = json.loads(tracker.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
-    scores = []
-    for framework, found in runs.items():
-        answers = (
-            Graph.load(tracker.download(found["run_id"], GRAPH))(rows) if len(rows) else rows["probability"].to_numpy()
-        )
-        seen = performance(rows["label"].to_numpy(), answers, expected_auc=None, previous=None, seed=0)
-        if seen is not None:
-            auc = seen.roc_auc
-            figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "seconds": found["seconds"]}
-            scores.append({"framework": framework, "run_url": run_url(settings, found["run_id"]), **figures})
-    return scores
 
 
 def _done(windows: Windows, project: Project, part: Partition) -> bool:

@@ -1,0 +1,80 @@
+"""One month of a replay as the table and the report show it: both models, the drift, the decision, who served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.health import Keep, Retrain, Rollback
+from fullcircle.core.models import ModelVersion
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.challenger import CANDIDATES, GRAPH
+from fullcircle.loop.watch import WatchResult, run_url
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def month_row(
+    project: Project,
+    settings: Settings,
+    month: str,
+    seen: WatchResult,
+    serving: ModelVersion,
+    frozen: ModelVersion,
+) -> dict[str, Any]:
+    """One month as the table and the report show it (see loop/report.py for the keys)."""
+    from fullcircle.graph.session import Graph
+    from fullcircle.monitoring.performance import performance
+    from fullcircle.tracking.registry import Registry
+
+    labelled = seen.rows[seen.rows["label"].notna()]
+    labels = labelled["label"].to_numpy()
+    answers = Graph.load(Registry(settings).graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
+    never = performance(labels, answers, expected_auc=None, previous=None, seed=0) if answers is not None else None
+    realised = seen.health.performance
+    return {
+        "month": month,
+        "rows": seen.window.rows,
+        "late_share": float(labels.mean()) if len(labels) else None,
+        "auc_frozen": never.roc_auc.value if never else None,
+        "auc_champion": realised.roc_auc.value if realised else None,
+        "auc_champion_low": realised.roc_auc.low if realised else None,
+        "auc_champion_high": realised.roc_auc.high if realised else None,
+        "drifted": list(seen.health.drifted),
+        "drifted_share": seen.health.drifted_share,
+        "drift": {c.column: c.distance / max(c.threshold, 1e-12) for c in seen.health.columns},
+        "decision": {Retrain: "retrain", Rollback: "rollback", Keep: "keep"}[type(seen.decision)],
+        "reason": seen.decision.reason,
+        "serving": serving.version,
+        "incidents": [incident.title for incident in seen.incidents],
+        "retrained": False,
+        "promoted": False,
+        "verdict": None,
+        "run_url": run_url(settings, serving.run_id),
+        "report_url": seen.report_url,
+        "done": False,
+    } | ({"candidates": _candidates(settings, frozen, labelled)} if frozen.version == serving.version else {})
+
+
+def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
+    import json
+
+    from fullcircle.graph.session import Graph
+    from fullcircle.monitoring.performance import performance
+    from fullcircle.tracking.runs import Tracker
+
+    tracker = Tracker(settings)
+    runs = json.loads(tracker.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
+    scores = []
+    for framework, found in runs.items():
+        answers = (
+            Graph.load(tracker.download(found["run_id"], GRAPH))(rows) if len(rows) else rows["probability"].to_numpy()
+        )
+        seen = performance(rows["label"].to_numpy(), answers, expected_auc=None, previous=None, seed=0)
+        if seen is not None:
+            auc = seen.roc_auc
+            figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "seconds": found["seconds"]}
+            scores.append({"framework": framework, "run_url": run_url(settings, found["run_id"]), **figures})
+    return scores
