@@ -105,6 +105,14 @@ def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Cha
     run.metrics({"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms})
 
 
+def tidy(settings: Settings, trained: Sequence[Trained]) -> None:
+    """Remove the exports' working files: what is worth keeping is with the runs and in the registry."""
+    import shutil
+
+    for one in trained:
+        shutil.rmtree(_graph_path(settings, one).parent, ignore_errors=True)
+
+
 def _judged(
     project: Project,
     settings: Settings,

@@ -11,7 +11,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
-from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register
+from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register, tidy
 from fullcircle.loop.release import recover, release
 from fullcircle.loop.steps import Step, plain
 
@@ -93,6 +93,7 @@ def retrain(
         )
         verdict = challenger.verdict
         promoted = step("release", _release, project, settings, version, verdict, champion, reason, decided_by, at)
+        tidy(settings, trained)
         _conclude(parent, challenger.trained, verdict, version, promoted)
     return RetrainResult(
         project=project.name,

@@ -25,7 +25,7 @@ PROJECT = "flights"
 OURS = (
     *("mlflow.db", "mlflow.db-shm", "mlflow.db-wal", "mlartifacts", "fullcircle.db", "fullcircle.db-shm"),
     *("fullcircle.db-wal", "predictions", "dvc", "dvc-remote", "models", "reports", "exports", "checkpoints"),
-    *("quarantine", "prefect"),
+    *("quarantine", "prefect", "downloads", "tmp"),
 )
 """What --fresh forgets, by name: a FULLCIRCLE_HOME that somebody else writes to as well keeps the rest."""
 
@@ -90,7 +90,17 @@ def run_replay(name: str, settings: Settings, root: Path, *, months: int | None,
 
 
 def forget(settings: Settings) -> None:
-    """Remove what earlier runs wrote under home; the DVC stages' data and cache stay."""
+    """Remove what earlier runs wrote under home; the DVC stages' data and cache stay.
+
+    Raises:
+        FullcircleError: a server of this home is running, whose database would go from under it; nothing is removed.
+    """
+    from fullcircle.orchestration.server import running
+
+    if url := running(settings):
+        raise FullcircleError(
+            f"a Prefect server of {settings.home} is running at {url}", hint="end it first ('fullcircle ui': Ctrl-C)"
+        )
     for name in OURS:
         path = settings.home / name
         if path.is_dir() and not path.is_symlink():
