@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fullcircle.core.errors import ServiceUnavailable, UsageError
+from fullcircle.core.loading import project_names
+from fullcircle.core.models import CHAMPION
 from fullcircle.core.processes import Service, answers, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.schedule import POOL
@@ -113,9 +115,22 @@ def ui(
         if with_worker:
             services.append(stack.enter_context(worker(settings, api_url, root or Path())))
         say(f"MLflow   {mlflow_url}   experiments, runs, models")
+        for line in _champions(settings, root or Path(), mlflow_url):
+            say(line)
         say(f"Prefect  {api_url.removesuffix('/api')}   flow runs, deployments, automations")
         say("Ctrl-C ends both" if not with_worker else "a worker runs what is scheduled; Ctrl-C ends all")
         _wait(services, stop)
+
+
+def _champions(settings: Settings, root: Path, mlflow_url: str) -> Iterator[str]:
+    """One line a project that has a champion: where the UI shows its run."""
+    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.runs import Tracker
+
+    registry, tracker = Registry(settings), Tracker(settings)
+    for name in project_names(root.resolve()):
+        if (champion := registry.alias(name, CHAMPION)) is not None:
+            yield f"  {name}, version {champion.version}: {mlflow_url}/{tracker.link(champion.run_id)}"
 
 
 @contextlib.contextmanager
