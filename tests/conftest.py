@@ -68,8 +68,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """A home of its own: no test reads or writes the developer's runs, whatever the environment names."""
     monkeypatch.setenv("FULLCIRCLE_HOME", str(tmp_path_factory.mktemp("home")))
     yield
-    for name in _THEIRS:  # MLflow writes its tracking URI into the environment, where the next test's programs read it
-        os.environ.pop(name, None)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)  # MLflow itself writes them, and the next test's programs would read them
 
 
 @pytest.fixture(scope="session")
