@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -231,9 +231,8 @@ class Scorer(Protocol):
         ...
 
 
-def model_params(training: Training, names: Sequence[str] = ()) -> dict[str, Any]:
-    """Training parameters as a flat mapping, for logging; `names` limits it to some."""
+def model_params(training: Training) -> dict[str, Any]:
+    """Training parameters as a flat mapping, for logging; the project's own (`extra`) beside the platform's."""
     import dataclasses
 
-    flat = {key: value for key, value in dataclasses.asdict(training).items() if key != "extra"} | dict(training.extra)
-    return {key: flat[key] for key in names} if names else flat
+    return {key: value for key, value in dataclasses.asdict(training).items() if key != "extra"} | dict(training.extra)

@@ -114,6 +114,17 @@ def answers(url: str, timeout_s: float = 2.0) -> bool:
         return False
 
 
+def process_exists(pid: int) -> bool:
+    """Whether a process with this id is there, whosever it is; a dead one that nobody waited for counts too."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that was free a moment ago."""
     with socket.socket() as probe:

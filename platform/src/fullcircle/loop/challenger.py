@@ -197,9 +197,7 @@ def register(
     run.tags(
         {
             "fullcircle.verdict": str(verdict.outcome),
-            "fullcircle.against": f"version {verdict.champion_version}"
-            if verdict.champion_version
-            else "no champion yet",
+            "fullcircle.against": _against(verdict),
             "fullcircle.reasons": " | ".join(verdict.reasons),
         }
     )
@@ -226,9 +224,12 @@ def register(
 
 
 def _first_of_all(verdict: Verdict) -> str:
-    against = f"version {verdict.champion_version}" if verdict.champion_version else "no champion yet"
     reasons = "".join(f"- {reason}\n" for reason in verdict.reasons)
-    return f"**{verdict.outcome}** (against {against}, {verdict.rows:,} test rows)\n\n{reasons}\n"
+    return f"**{verdict.outcome}** (against {_against(verdict)}, {verdict.rows:,} test rows)\n\n{reasons}\n"
+
+
+def _against(verdict: Verdict) -> str:
+    return f"version {verdict.champion_version}" if verdict.champion_version else "no champion yet"
 
 
 def _graph_path(settings: Settings, one: Trained) -> Path:

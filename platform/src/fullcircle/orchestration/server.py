@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fullcircle.core.errors import ServiceUnavailable
-from fullcircle.core.processes import Service, answers, free_port
+from fullcircle.core.processes import Service, answers, free_port, process_exists
 from fullcircle.core.settings import QUIET, Settings
 from fullcircle.orchestration.guarded_app import MARKER, hold
 
@@ -124,7 +124,7 @@ def running(settings: Settings) -> str | None:
             return None
         where = _marker(home)
         # A server whose owner was killed has its SIGTERM already: wait until it is gone, never lean on it.
-        orphaned = where is not None and not _is_alive(int(str(where["owner"])))
+        orphaned = where is not None and not process_exists(int(str(where["owner"])))
         if where is not None and not orphaned and answers(f"{where['url']}/health"):
             return str(where["url"])
         if time.monotonic() > deadline:
@@ -201,13 +201,3 @@ def _marker(home: Path) -> dict[str, object] | None:
     except (OSError, ValueError):
         return None
     return where if isinstance(where, dict) and {"url", "pid", "owner"} <= where.keys() else None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

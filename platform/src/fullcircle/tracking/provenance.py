@@ -15,6 +15,8 @@ from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 
+from fullcircle.core.processes import process_exists
+
 MAX_DIFF_BYTES = 2_000_000
 _MAX_UNTRACKED_BYTES = 200_000
 
@@ -92,17 +94,7 @@ def process_mark(pid: int) -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
         return "" if stat[0] in "ZX" else f"{boot}-{pid}-{stat[19]}"
     except (OSError, IndexError):
-        return "" if not _exists(pid) else f"{pid}"
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return "" if not process_exists(pid) else f"{pid}"
 
 
 def _uncommitted(folder: Path, commit: str) -> str:
