@@ -9,6 +9,7 @@ FullcircleError                exit code 1
 |-- ContractViolated           a batch breaks the data contract (carries the table of violations)
 |-- LeakageFound               a split would let the answer, or the future, into training
 |-- TrainingFailed             a trainer could not produce a finite model
+|-- Preempted                  exit code 75: training was told to stop, wrote a checkpoint, and can be resumed
 |-- ExportFailed               the one graph could not be built, or differs from the native model
 |-- TrackingUnavailable        MLflow's store or the registry does not answer
 |-- ModelUnavailable           no such version or alias, or its graph does not load or match its digest
@@ -84,6 +85,16 @@ class LeakageFound(FullcircleError):
 
 class TrainingFailed(FullcircleError):
     """A trainer could not produce a finite model."""
+
+
+class Preempted(FullcircleError):
+    """Training was told to stop (SIGTERM), wrote a checkpoint of `step`, and can be resumed."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: a scheduler knows that it may be tried again
+
+    def __init__(self, what: str, *, step: int = 0, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.step = step
 
 
 class ExportFailed(FullcircleError):

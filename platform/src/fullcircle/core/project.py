@@ -177,13 +177,59 @@ class Training:
     learning_rate: float = 1e-3
     patience: int = 3
     class_weights: bool = True
+    clip_norm: float | None = None
+    """Largest norm of the gradient of a step; a longer one is shortened to it. None: as it is."""
     seed: int = 13
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Passed on to the project's model functions as their `params`."""
 
 
-ModelFunction = Callable[[int, Mapping[str, Any]], Any]
-"""`(inputs, params) -> torch.nn.Module | keras.Model`: float32 (batch, inputs) in, one logit (batch, 1) out."""
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where and how training runs. It changes speed, memory and rounding; what is learned stays the same.
+
+    Attributes:
+        where: `inline`, `local:N` (N processes here), `ray` or `ray://host:port`, or `auto`: what the hardware offers.
+        device: `auto`, `cpu`, `cuda` or `tpu`.
+        precision: what forward and backward compute in; the weights stay float32.
+        strategy: how torch shares a model among processes: `ddp` copies it, `fsdp` shards it (FSDP2).
+        compile: torch.compile, or XLA (`jit_compile`) for Keras.
+        accumulate: parts that a batch is computed in, one after the other: less memory, the same step.
+        threads: threads of one process within an operator. One gives the same bits on every machine.
+        checkpoint_every_s, checkpoint_every_steps: whichever comes first; None: not by this. The end of an epoch
+            is always one.
+        keep: checkpoints that are kept, the newest ones.
+        storage: folder or fsspec URL (`s3://bucket/prefix`) for checkpoints; None: under FULLCIRCLE_HOME.
+        max_restarts: how often dead or hung processes are replaced before the job fails.
+        stall_s: a process without a step for so long is taken for hung.
+        grace_s: time to write a checkpoint after SIGTERM.
+    """
+
+    where: str = "inline"
+    device: Literal["auto", "cpu", "cuda", "tpu"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    compile: bool = False
+    accumulate: int = 1
+    threads: int = 1
+    checkpoint_every_s: float | None = 30.0
+    checkpoint_every_steps: int | None = None
+    keep: int = 2
+    storage: str | None = None
+    max_restarts: int = 3
+    stall_s: float = 300.0
+    grace_s: float = 30.0
+
+
+Shape = tuple[int, ...]
+"""Shape of one row's features: `(features,)` of a table, `(height, width, channels)` of an image."""
+
+ModelFunction = Callable[[Any, Mapping[str, Any]], Any]
+"""`(inputs, params) -> torch.nn.Module | keras.Model`: float32 (batch, *inputs) in, one logit (batch, 1) out.
+
+`inputs` is the number of features of a table (int); of an image it is (channels, height, width) for torch and
+(height, width, channels) for Keras.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +263,7 @@ class Project:
     torch: ModelFunction | None = None
     keras: ModelFunction | None = None
     training: Training = Training()
+    compute: Compute = Compute()
     split: SplitRule = SplitRule()
     gates: tuple[Gate, ...] = (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01))
     slices: tuple[str, ...] = ()

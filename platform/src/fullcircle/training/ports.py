@@ -1,0 +1,184 @@
+"""What a framework brings so that one course of training serves all: a world, a learner, a fitted model.
+
+A *rank* is one process of a job, counted from 0; the *world* is all of them. A *chunk* is a few steps in a row: the
+course hands them over at once, so that a framework may run them without coming back to Python in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fullcircle.core.models import EpochMetrics, Fitted
+from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Tensors = Mapping[str, "NDArray[Any]"]
+"""Named arrays: the weights of a model as they are written to a file that any process can read."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """This rank's rows of a few steps in a row; every step has the same number of rows.
+
+    Attributes:
+        first: number of the first step, from 1 over the whole training.
+        x: float32 (steps, rows, *shape). y, w: float32 (steps, rows); w is the row's weight, 0 for a row that only
+            fills up a rank's share.
+        counts: int64 (steps,): rows of the whole batch, over all ranks, fillers left out.
+    """
+
+    first: int
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    w: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+    @property
+    def steps(self) -> int:
+        """How many steps."""
+        return len(self.counts)
+
+
+@dataclass(frozen=True)
+class StepResults:
+    """What a chunk came to on this rank.
+
+    Attributes:
+        losses: float64 (steps,): sum over THIS rank's rows of weight x loss, divided by the step's `count`. Added up
+            over the ranks it is the batch's mean loss.
+        norms: float64 (steps,): norm of the whole gradient, the same on every rank, before it was clipped.
+        communication_s: seconds in which this rank waited for the others' gradients.
+    """
+
+    losses: NDArray[np.float64]
+    norms: NDArray[np.float64]
+    communication_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Where a number first went bad: the layer (or parameter) by its name, in which pass, and which of the rows."""
+
+    layer: str
+    where: str
+    """`forward`, `backward`, `loss` or `update`."""
+    rows: tuple[int, ...]
+    """Positions within the chunk's only step of the rows at fault; empty when no single row is."""
+
+
+class Pending(Protocol):
+    """A checkpoint that is being written while training goes on."""
+
+    def done(self) -> bool:
+        """Whether this rank's part is on disk. Raises what went wrong (OSError: disk full)."""
+        ...
+
+    def wait(self) -> None:
+        """Block until it is. Raises what went wrong."""
+        ...
+
+
+class World(Protocol):
+    """The processes of one job. Every method but `rank` and `size` is collective: all ranks call it, in one order."""
+
+    rank: int
+    size: int
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum over all ranks, element by element, the same bits on each. Shape: any, equal on all ranks."""
+        ...
+
+
+class Learner(Protocol):
+    """One rank's part of one model, while it learns. With the same chunks and state: the same bits on CPU."""
+
+    framework: str
+    architecture: str
+    """Text that changes when the model's layers do, the same in every process."""
+    communication_measured: bool
+    """Whether `StepResults.communication_s` says anything."""
+
+    def steps(self, chunk: Chunk) -> StepResults:
+        """One optimizer step for each step of the chunk: gradient of sum(w x log loss) / count over all ranks,
+        in `compute.accumulate` parts, clipped to `training.clip_norm`."""
+        ...
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logit of each row, float32 (rows,), as in production: no dropout. Collective where weights are sharded."""
+        ...
+
+    def weights(self) -> Tensors:
+        """Copies of what the model answers with, whole. Collective where weights are sharded."""
+        ...
+
+    def take(self, weights: Tensors) -> None:
+        """Answer with these weights from now on. Raises ValueError or KeyError when they do not fit."""
+        ...
+
+    def save(self, folder: Path) -> Pending:
+        """Begin to write this rank's part (weights, optimizer, random state of this rank) into an empty folder that
+        all ranks share. What is written is the state of now, however training goes on."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Go on from such a folder, written by a world of whatever size. Raises ValueError or KeyError."""
+        ...
+
+    def diagnose(self, chunk: Chunk) -> Diagnosis | None:
+        """Do the chunk's ONE step with the framework's anomaly detection on; None when all stayed finite."""
+        ...
+
+
+class Framework(Protocol):
+    """One framework: how it opens a world, makes a learner, and hands over the fitted model."""
+
+    name: str
+
+    def check(self, build: ModelFunction, shape: Shape, training: Training, compute: Compute) -> None:
+        """Build the model once and look at what it answers for two rows.
+
+        Raises:
+            UsageError: the model function fails, or returns something else than a model of one logit a row; the
+                device or precision asked for is not to be had here.
+        """
+        ...
+
+    def world(self, compute: Compute) -> AbstractContextManager[World]:
+        """Join the processes that the launcher's environment names (RANK, WORLD_SIZE, ...), or be alone."""
+        ...
+
+    def learner(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: World
+    ) -> Learner:
+        """The model, built from `training.seed`, with the same first weights on every rank."""
+        ...
+
+    def fitted(
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        *,
+        weights: Tensors,
+        shift: float,
+        history: tuple[EpochMetrics, ...],
+        best_epoch: int,
+    ) -> Fitted:
+        """The model with these weights, ready to answer and to be exported; `shift` is taken off its logit."""
+        ...
+
+    def profiler(self, folder: Path) -> AbstractContextManager[None]:
+        """Record what happens within the block as a trace that TensorBoard and Perfetto open, into `folder`."""
+        ...
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether this error of the framework means that memory (of the device or the machine) ran out."""
+        ...
