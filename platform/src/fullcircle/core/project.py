@@ -6,6 +6,7 @@ knows no project; a project knows nothing of the platform but this module.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from fullcircle.core.columns import Category as Category
+from fullcircle.core.columns import Column as Column
+from fullcircle.core.columns import Image as Image
+from fullcircle.core.columns import Number as Number
 from fullcircle.core.errors import ProjectInvalid
 
 METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
@@ -25,45 +30,6 @@ RESERVED = frozenset(
     )
 )
 """Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """A numeric raw column, float32 in the graph; a missing value is NaN.
-
-    Attributes:
-        unit: the unit of measurement, for people and for the model card.
-        low, high: inclusive range that the data contract enforces.
-        nullable: whether a value may be missing.
-        after: known only after the outcome: checked by the contract, never shown to a model.
-    """
-
-    name: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    nullable: bool = False
-    after: bool = False
-
-
-@dataclass(frozen=True)
-class Category:
-    """A string raw column; a missing value is the empty string.
-
-    Attributes:
-        known: the categories that the contract allows, or "learn": whatever training data shows; a category
-            that was never seen then still gets an answer (it is encoded as "none of the known").
-        nullable: whether a value may be missing.
-        after: known only after the outcome: checked by the contract, never shown to a model.
-    """
-
-    name: str
-    known: tuple[str, ...] | Literal["learn"] = "learn"
-    nullable: bool = False
-    after: bool = False
-
-
-Column = Number | Category
 
 
 @dataclass(frozen=True)
@@ -294,6 +260,9 @@ class Project:
         return tuple(name for name in ("torch", "keras") if getattr(self, name) is not None)
 
 
+_Refuse = Callable[[str, str, object], None]
+
+
 def _check(project: Project) -> None:
     def refuse(name: str, must: str, got: object) -> None:
         raise ProjectInvalid(f"project {project.name!r}: {name} must {must}, got {got!r}")
@@ -302,6 +271,17 @@ def _check(project: Project) -> None:
         refuse("name", "be lower-case letters, digits, '-' and '_', starting with a letter", project.name)
     if not project.frameworks:
         refuse("torch / keras", "name at least one function that builds a model", None)
+    _check_columns(project, refuse)
+    for gate in project.gates:
+        if gate.metric not in METRICS:
+            refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)
+    groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
+    sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
+    if unknown := sorted(set(sliced) - groupable):
+        refuse("slices", "name input columns that are numbers or categories", unknown)
+
+
+def _check_columns(project: Project, refuse: _Refuse) -> None:
     names = [column.name for column in project.columns]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         refuse("columns", "be named once each", doubled)
@@ -312,10 +292,19 @@ def _check(project: Project) -> None:
         refuse("columns", "not have a name that the platform uses itself", taken)
     if not project.inputs:
         refuse("columns", "leave at least one column that is known before the outcome", names)
-    for gate in project.gates:
-        if gate.metric not in METRICS:
-            refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)
-    input_names = {column.name for column in project.inputs}
-    sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
-    if unknown := sorted(set(sliced) - input_names):
-        refuse("slices", "name input columns", unknown)
+    for column in project.columns:
+        if isinstance(column, Image):
+            _check_image(column, refuse)
+    images = [column.name for column in project.inputs if isinstance(column, Image)]
+    if images and len(project.inputs) > 1:
+        inputs = [column.name for column in project.inputs]
+        refuse("columns", f"have the image {images[0]!r} as the only input, or no image among them", inputs)
+
+
+def _check_image(column: Image, refuse: _Refuse) -> None:
+    lengths: object = column.shape
+    fits = isinstance(lengths, tuple) and len(lengths) == 3
+    if not (fits and all(type(length) is int and length > 0 for length in column.shape)):
+        refuse(f"the shape of image {column.name!r}", "be (height, width, channels), three positive integers", lengths)
+    if not -math.inf < column.low < column.high < math.inf:
+        refuse(f"the range of image {column.name!r}", "be finite, low below high", (column.low, column.high))

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import Leak
-from fullcircle.core.project import Column, Number, Project
+from fullcircle.core.project import Column, Image, Number, Project
+from fullcircle.core.rows import pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,10 @@ SMOOTHING = 10.0
 """Rows of prior that a category's rate is drawn towards: a category seen once says little."""
 JUDGED = 50_000
 """Most rows of each class that a single column is judged on. ROC AUC does not depend on the classes' sizes."""
+JUDGED_IMAGES = 2_000
+"""The same for images, whose pixels are judged one by one."""
+SUSPECTS = 32
+"""Pixels of an image whose ROC AUC is counted out: those whose means differ most between the classes."""
 MIN_CLASS = 20
 """Below this many rows of either class, a column's ROC AUC is chance."""
 
@@ -73,11 +78,15 @@ def strengths(project: Project, train: pd.DataFrame, columns: Sequence[Column]) 
     """(column, ROC AUC of it alone on the training rows, in its better direction), strongest first.
 
     A number is judged by its value where it has one; a category by its rate of positives, out of fold, so that a
-    category of one row does not give its own answer away; either also by whether it is missing.
+    category of one row does not give its own answer away; either also by whether it is missing. An image is judged by
+    its brightness, its contrast and its single pixels: a mark in a corner that gives the answer away is a leak, that
+    all pixels together do is what the model is for.
     """
-    sample = _balanced(train, project.target.name)
-    labels = sample[project.target.name].to_numpy() == 1
-    found = [(column.name, strength(column, sample[column.name], labels)) for column in columns]
+    found = []
+    for column in columns:
+        sample = _balanced(train, project.target.name, JUDGED_IMAGES if isinstance(column, Image) else JUDGED)
+        labels = sample[project.target.name].to_numpy() == 1
+        found.append((column.name, strength(column, sample[column.name], labels)))
     return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -85,6 +94,8 @@ def strength(column: Column, values: pd.Series, labels: NDArray[np.bool_]) -> fl
     """ROC AUC of one column alone, from 0.5 (says nothing) to 1.0. Shapes: (rows,), (rows,)."""
     import numpy as np
 
+    if isinstance(column, Image):
+        return _image_strength(pixels(values, column), labels)
     if isinstance(column, Number):
         numbers = values.to_numpy(dtype="float64", na_value=np.nan)
         present = ~np.isnan(numbers)
@@ -103,6 +114,20 @@ def auc(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
     positives = int(labels.sum())
     ranks = rankdata(scores)
     return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))
+
+
+def _image_strength(matrix: NDArray[np.float32], labels: NDArray[np.bool_]) -> float:
+    """The best of brightness, contrast and the suspicious pixels. Shapes: (rows, pixels), (rows,)."""
+    import numpy as np
+
+    if not labels.any() or labels.all():
+        return 0.5
+    # Bounded values: a pixel that orders the classes nearly by itself is among those whose means lie furthest apart.
+    spread = matrix.std(axis=0) + np.float32(1e-12)
+    apart = np.abs(matrix[labels].mean(axis=0) - matrix[~labels].mean(axis=0)) / spread
+    suspects = np.argsort(-apart, kind="stable")[:SUSPECTS]
+    scores = [matrix.mean(axis=1), matrix.std(axis=1), *matrix[:, suspects].T]
+    return max(_either_way(score.astype("float64"), labels) for score in scores)
 
 
 def _either_way(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
@@ -133,14 +158,14 @@ def _rates(texts: NDArray[np.object_], labels: NDArray[np.bool_]) -> NDArray[np.
     return rates
 
 
-def _balanced(train: pd.DataFrame, target: str) -> pd.DataFrame:
-    """At most JUDGED rows of each class, evenly over the rows' order."""
+def _balanced(train: pd.DataFrame, target: str, most: int) -> pd.DataFrame:
+    """At most `most` rows of each class, evenly over the rows' order."""
     import numpy as np
 
     labels = train[target].to_numpy() == 1
     kept = []
     for positions in (np.flatnonzero(labels), np.flatnonzero(~labels)):
-        step = max(1, -(-len(positions) // JUDGED))
+        step = max(1, -(-len(positions) // most))
         kept.append(positions[::step])
     return train.iloc[np.sort(np.concatenate(kept))]
 
@@ -151,8 +176,17 @@ def _copies(values: pd.Series, source: pd.Series) -> bool:
 
     if types.is_numeric_dtype(values.dtype) != types.is_numeric_dtype(source.dtype):
         return False
-    head, other = values.iloc[:JUDGED], source.iloc[:JUDGED]
+    head, other = (_comparable(column.iloc[:JUDGED]) for column in (values, source))
     if other.nunique() < 2:
         return False
     same = (head == other) | (head.isna() & other.isna())
     return bool(same.mean() >= 0.999)
+
+
+def _comparable(values: pd.Series) -> pd.Series:
+    """Images as bytes: arrays can neither be counted nor be told equal as one."""
+    import numpy as np
+
+    if values.dtype != object or not values.map(lambda cell: isinstance(cell, list | np.ndarray)).any():
+        return values
+    return values.map(lambda cell: np.asarray(cell, dtype="float64").tobytes() if cell is not None else None)

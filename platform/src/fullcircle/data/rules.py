@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fullcircle.core.project import Category, Column, Number, Project
+from fullcircle.core.project import Category, Column, Image, Number, Project
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 Predicate = Callable[["pd.Series"], "pd.Series"]
 
@@ -38,7 +40,9 @@ def rules(project: Project) -> dict[str, tuple[Rule, ...]]:
 
 
 def column_rules(column: Column) -> tuple[Rule, ...]:
-    """Type, nullability, and range or known categories of one column."""
+    """Type, nullability, and range, known categories or size of one column."""
+    if isinstance(column, Image):
+        return _image_rules(column)
     if isinstance(column, Category):
         found = [Rule("is text", _text)]
         if not column.nullable:
@@ -53,6 +57,48 @@ def column_rules(column: Column) -> tuple[Rule, ...]:
     if column.low is not None or column.high is not None:
         found.append(Rule(_range_sentence(column), lambda values: _in_range(values, column.low, column.high)))
     return tuple(found)
+
+
+def _image_rules(column: Image) -> tuple[Rule, ...]:
+    import numpy as np
+
+    low, high, largest = np.float32(column.low), np.float32(column.high), np.finfo(np.float32).max
+    unit = f" {column.unit}" if column.unit else ""
+    return (
+        Rule("is a list of numbers", lambda cells: cells.isna() | _each(cells, lambda found: found is not None)),
+        Rule("is not missing", _present),
+        Rule(f"has {column.values} numbers ({column.size})", _every(lambda found: found.size == column.values)),
+        Rule("is finite as float32", _every(lambda found: bool((np.abs(found) <= largest).all()))),
+        # Not finite is another rule's to say: an image is then named once.
+        Rule(
+            f"has every pixel between {column.low:g} and {column.high:g}{unit}",
+            _every(lambda found: not bool(((found < low) | (found > high)).any())),
+        ),
+    )
+
+
+def _every(holds: Callable[[NDArray[np.generic]], bool]) -> Predicate:
+    """The predicate on cells that are lists of numbers; any other cell is the type rule's to name."""
+    return lambda cells: _each(cells, lambda found: found is None or holds(found))
+
+
+def _each(cells: pd.Series, holds: Callable[[NDArray[np.generic] | None], bool]) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series([holds(_list_of_numbers(cell)) for cell in cells], index=cells.index, dtype=bool)
+
+
+def _list_of_numbers(cell: object) -> NDArray[np.generic] | None:
+    """A cell's numbers as they are, flat; None when it is anything else."""
+    import numpy as np
+
+    if not isinstance(cell, list | tuple | np.ndarray):
+        return None
+    try:
+        found = np.asarray(cell)
+    except ValueError:  # lists of unequal lengths
+        return None
+    return found.reshape(-1) if found.dtype.kind in "iuf" else None
 
 
 def _range_sentence(column: Number) -> str:
