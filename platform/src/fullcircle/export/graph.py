@@ -1,6 +1,7 @@
 """The one graph: a fitted preprocessor and a trained model, merged into a single ONNX file.
 
-Inputs are the raw columns by name, (rows, 1), float32 or string; the output is `probability`, (rows, 1), float32.
+Inputs are the raw columns by name, (rows, 1), float32 or string, or an image, float32 (rows, height, width, channels);
+the output is `probability`, (rows, 1), float32.
 """
 
 from __future__ import annotations
@@ -101,12 +102,17 @@ def _rename_output(graph: Any) -> None:
 
 
 def _declare_shapes(graph: Any) -> None:
-    """One symbolic number of rows for every input and the output: a caller reads the signature from the file."""
+    """One symbolic number of rows for every input and the output: a caller reads the signature from the file.
+
+    Of an image the preprocessing has declared height, width and channels, which stay.
+    """
     for value in (*graph.input, *graph.output):
         shape = value.type.tensor_type.shape
+        lengths = [each.dim_value for each in shape.dim[1:]] if len(shape.dim) == 4 else [1]
         del shape.dim[:]
         shape.dim.add().dim_param = "rows"
-        shape.dim.add().dim_value = 1
+        for length in lengths:
+            shape.dim.add().dim_value = length
     del graph.value_info[:]  # the parts' own guesses of inner shapes speak of other symbols
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.errors import BadRequest, ModelUnavailable
-from fullcircle.core.project import Category, Column, Number
+from fullcircle.core.project import Category, Column, Image, Number
 from fullcircle.core.rows import tensors as raw_tensors
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ OUTPUT = "probability"
 CHUNK_ROWS = 8192
 """Rows scored at a time by `Graph.__call__`: bounds memory, and one-hot features stay in the cache."""
 
-Dtype = Literal["float32", "string"]
+CHUNK_VALUES = 1 << 20
+"""Most numbers scored at a time, where a row is an image: a network's inner layers are many times as large."""
 
-_DTYPES: Mapping[str, Dtype] = {"tensor(float)": "float32", "tensor(string)": "string"}
+_KINDS = {"tensor(float)": "float32", "tensor(string)": "string"}
 
 
 class Graph:
@@ -37,7 +38,8 @@ class Graph:
 
     Attributes:
         digest: SHA-256 of the file, hex.
-        inputs: (name, "float32" or "string") of each raw column, in the graph's order.
+        inputs: (name, kind) of each raw column, in the graph's order: "float32", "string", or for an image
+            "float32[height,width,channels]".
         metadata: what the exporter wrote into the file (framework, fullcircle version).
     """
 
@@ -45,15 +47,13 @@ class Graph:
         """Wrap an onnxruntime session; use `Graph.load`. Raises ModelUnavailable when its shape is not ours."""
         self._session = session
         self.digest = digest
-        self.inputs: tuple[tuple[str, Dtype], ...] = tuple(
-            (i.name, _dtype(i.name, i.type)) for i in session.get_inputs()
-        )
+        self._columns = tuple(_column(i.name, i.type, tuple(i.shape)) for i in session.get_inputs())
+        self.inputs = tuple((column.name, kind(column)) for column in self._columns)
         if OUTPUT not in [output.name for output in session.get_outputs()]:
             raise ModelUnavailable(f"graph {digest[:12]} has no output {OUTPUT!r}", hint="export it with fullcircle")
         self.metadata: Mapping[str, str] = dict(session.get_modelmeta().custom_metadata_map)
-        self._columns: tuple[Column, ...] = tuple(
-            Category(name) if dtype == "string" else Number(name) for name, dtype in self.inputs
-        )
+        largest = max((column.values for column in self._columns if isinstance(column, Image)), default=1)
+        self._chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_VALUES // largest))
 
     @classmethod
     def load(cls, path: Path, *, digest: str | None = None, threads: int = 1) -> Graph:
@@ -84,17 +84,23 @@ class Graph:
 
         Args:
             tensors: column name -> (rows, 1) or (rows,); float32 for numbers (NaN is missing), str or object for
-                strings ("" is missing). Names that the graph does not have are ignored.
+                strings ("" is missing); an image (rows, height, width, channels), or flat (rows, values). Names
+                that the graph does not have are ignored.
 
         Raises:
             BadRequest: a column is missing, or its type or length does not fit; `field` names it when one is at fault.
         """
         feed: dict[str, NDArray[Any]] = {}
-        for name, dtype in self.inputs:
+        for column in self._columns:
+            name = column.name
             if name not in tensors:
                 raise BadRequest(f"column {name!r} is missing", field=name)
-            values = np.asarray(tensors[name]).reshape(-1, 1)
-            feed[name] = _floats(name, values) if dtype == "float32" else _strings(values)
+            values = np.asarray(tensors[name])
+            if isinstance(column, Image):
+                feed[name] = _images(column, values)
+            else:
+                column_of = values.reshape(-1, 1)
+                feed[name] = _strings(column_of) if isinstance(column, Category) else _floats(name, column_of)
         lengths = {len(values) for values in feed.values()}
         if len(lengths) > 1:
             raise BadRequest(f"columns differ in their number of rows: {sorted(lengths)}")
@@ -107,16 +113,17 @@ class Graph:
         return np.asarray(answer, dtype=np.float32).reshape(-1)
 
     def __call__(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Probability of the positive class of raw rows, float32 (rows,), by chunks of `CHUNK_ROWS`.
+        """Probability of the positive class of raw rows, float32 (rows,), by chunks of `CHUNK_ROWS` at most.
 
         Raises:
             BadRequest: a column is missing; `field` names it.
+            ValueError: a cell does not fit its column (`core.rows.raw_frame`).
         """
         if missing := [name for name, _ in self.inputs if name not in frame.columns]:
             raise BadRequest(f"columns are missing: {', '.join(missing)}", field=missing[0])
         answer = np.empty(len(frame), dtype=np.float32)
-        for start in range(0, len(frame), CHUNK_ROWS):
-            chunk = frame.iloc[start : start + CHUNK_ROWS]
+        for start in range(0, len(frame), self._chunk_rows):
+            chunk = frame.iloc[start : start + self._chunk_rows]
             answer[start : start + len(chunk)] = self.predict(raw_tensors(chunk, self._columns))
         return answer
 
@@ -130,10 +137,34 @@ def digest_of(path: Path) -> str:
         raise ModelUnavailable(f"cannot read the graph {path} ({error.strerror or error})") from error
 
 
-def _dtype(name: str, onnx_type: str) -> Dtype:
-    if onnx_type not in _DTYPES:
+def kind(column: Column) -> str:
+    """What a graph takes a column as: "float32", "string", or "float32[height,width,channels]"."""
+    if isinstance(column, Image):
+        return f"float32[{','.join(map(str, column.shape))}]"
+    return "string" if isinstance(column, Category) else "float32"
+
+
+def _column(name: str, onnx_type: str, shape: tuple[object, ...]) -> Column:
+    """The raw column that an input of the file is. Raises ModelUnavailable when it is none."""
+    found = _KINDS.get(onnx_type)
+    if found is None:
         raise ModelUnavailable(f"the graph's input {name!r} is a {onnx_type}, not float32 or string")
-    return _DTYPES[onnx_type]
+    if len(shape) != 4:
+        return Category(name) if found == "string" else Number(name)
+    lengths = tuple(length for length in shape[1:] if isinstance(length, int) and length > 0)
+    if found == "string" or len(lengths) != 3:
+        raise ModelUnavailable(
+            f"the graph's input {name!r} is a {onnx_type} of shape {shape}, not an image of one size"
+        )
+    return Image(name, shape=lengths)
+
+
+def _images(column: Image, values: NDArray[Any]) -> NDArray[np.float32]:
+    rows = len(values) if values.ndim else 0
+    if values.shape not in ((rows, *column.shape), (rows, column.values)):
+        must = f"must have shape (rows, {', '.join(map(str, column.shape))})"
+        raise BadRequest(f"column {column.name!r} {must}, got {values.shape}", field=column.name)
+    return _floats(column.name, values.reshape(rows, *column.shape))
 
 
 def _floats(name: str, values: NDArray[Any]) -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from fullcircle.core.errors import HomeUnwritable
-from fullcircle.core.project import Category, Column
+from fullcircle.core.project import Category, Column, Image, Number
 from fullcircle.predictions.identity import PredictionIds
 
 MAGIC = b"FCWAL\x01\r\n"
@@ -34,21 +34,23 @@ _names = PredictionIds()
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
-    """Which raw columns the records hold, in order, and who writes."""
+    """Which raw columns the records hold, in order, and who writes. `images`: (column, values of one image)."""
 
     numbers: list[str]
     categories: list[str]
     pid: int
     created: float
+    images: list[tuple[str, int]] = []  # at the end and with a default: files of before have none
 
     @classmethod
     def of(cls, columns: Sequence[Column]) -> Header:
         """The header for these columns."""
         return cls(
-            numbers=[column.name for column in columns if not isinstance(column, Category)],
+            numbers=[column.name for column in columns if isinstance(column, Number)],
             categories=[column.name for column in columns if isinstance(column, Category)],
             pid=os.getpid(),
             created=time.time(),
+            images=[(column.name, column.values) for column in columns if isinstance(column, Image)],
         )
 
 
@@ -56,7 +58,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """One answered batch.
 
     `event_times` is int64 microseconds (rows,), `numbers` float32 (numbers, rows), `probability` float32 (rows,),
-    all little-endian; `categories` has one list of `rows` strings for each category.
+    all little-endian; `categories` has one list of `rows` strings for each category, `images` one float32
+    (rows, values) for each image.
     """
 
     model_version: str
@@ -68,6 +71,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     numbers: bytes
     categories: list[list[str]]
     probability: bytes
+    images: list[bytes] = []
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -41,7 +41,7 @@ class Batch:
         event_times: when each row's event is, timezone-aware.
         row_ids: each row's own id; "" where the caller gave none: the prediction id then stands in, so that a
             label can still find its row.
-        inputs: column name -> (rows,) or (rows, 1), in the convention of `core.rows`.
+        inputs: column name -> (rows,) or (rows, 1), an image (rows, height, width, channels), as in `core.rows`.
         probability: (rows,) or (rows, 1).
     """
 
@@ -123,7 +123,7 @@ class PredictionLog:
             ServiceUnavailable: after `close`.
         """
         rows = len(batch.row_ids)
-        numbers, categories = self._inputs(batch.inputs, rows)
+        numbers, categories, images = self._inputs(batch.inputs, rows)
         probability = np.ascontiguousarray(batch.probability, "<f4")
         if probability.size != rows or len(batch.event_times) != rows:
             raise UsageError(
@@ -147,6 +147,7 @@ class PredictionLog:
                 numbers=numbers,
                 categories=categories,
                 probability=probability.tobytes(),
+                images=images,
             )
             if self._journal.torn:
                 torn = self._journal
@@ -215,17 +216,21 @@ class PredictionLog:
         self._journal = journal.Journal(self.folder / "wal", self._columns)
         self._rows, self._opened = 0, time.monotonic()
 
-    def _inputs(self, inputs: Mapping[str, NDArray[np.generic]], rows: int) -> tuple[bytes, list[list[str]]]:
+    def _inputs(
+        self, inputs: Mapping[str, NDArray[np.generic]], rows: int
+    ) -> tuple[bytes, list[list[str]], list[bytes]]:
         header = self._journal.header
+        sizes = {**dict.fromkeys((*header.numbers, *header.categories), 1), **dict(header.images)}
         try:
-            given = {name: inputs[name].reshape(rows) for name in (*header.numbers, *header.categories)}
+            given = {name: inputs[name].reshape(rows, size) for name, size in sizes.items()}
         except KeyError as missing:
             raise UsageError(f"column {missing} is missing from the batch") from None
         except ValueError as error:
-            shapes = {name: values.shape for name, values in inputs.items() if values.size != rows}
+            shapes = {name: inputs[name].shape for name, size in sizes.items() if inputs[name].size != rows * size}
             raise UsageError(f"{rows} row ids, but inputs of shape {shapes}") from error
         numbers = b"".join(given[name].astype("<f4", copy=False).tobytes() for name in header.numbers)
-        return numbers, [given[name].astype(object, copy=False).tolist() for name in header.categories]
+        words = [given[name].reshape(rows).astype(object, copy=False).tolist() for name in header.categories]
+        return numbers, words, [given[name].astype("<f4", copy=False).tobytes() for name, _ in header.images]
 
     def _to_parquet(self, path: Path) -> list[Path]:
         """Seal one write-ahead file; the file itself stays. Sealing it twice writes the same files."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.health import Window
-from fullcircle.core.project import Category, Column, Project
+from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.predictions import journal, segments
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     Returns:
         The window, and a frame sorted by (event_time, row_id), one row for each row id (its latest prediction):
         prediction_id, row_id, event_time (datetime64[us, UTC]), model_version, the project's inputs in the
-        convention of `core.rows`, probability (float32), label (float64: 0, 1, or NaN while unknown).
+        convention of `core.rows` (an image that the file does not have is all NaN), probability (float32), label
+        (float64: 0, 1, or NaN while unknown).
         Memory: that frame, plus one file of a day at a time.
 
     Raises:
@@ -50,6 +51,9 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     rows = pa.concat_tables(parts) if parts else _shaped(pa.table({}), columns)
     frame: pd.DataFrame = rows.to_pandas()
     del rows, parts
+    for column in columns:
+        if isinstance(column, Image):
+            frame[column.name] = _never_none(frame[column.name], column)
     frame = frame.sort_values(["logged_at", "prediction_id"], kind="stable").drop_duplicates("row_id", keep="last")
     frame = frame.sort_values(["event_time", "row_id"], kind="stable").drop(columns="logged_at").reset_index(drop=True)
     frame["label"] = frame["row_id"].map(_labels(folder / "labels", frame["row_id"])).astype("float64")
@@ -172,7 +176,7 @@ def _shaped(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
 
     times = pa.timestamp("us", tz="UTC")
     kinds = dict.fromkeys(KEPT, pa.string()) | {"event_time": times, "logged_at": times, "probability": pa.float32()}
-    kinds |= {column.name: pa.string() if isinstance(column, Category) else pa.float32() for column in columns}
+    kinds |= {column.name: _kind(column) for column in columns}
     arrays = {}
     for name, kind in kinds.items():
         if name in rows.column_names:
@@ -181,11 +185,27 @@ def _shaped(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
                 # Files merged over a change of columns hold nulls where the older rows had none of that name.
                 arrays[name] = pc.fill_null(values, "") if kind == pa.string() else values
                 continue
-            except pa.ArrowInvalid:  # it was a category then and is a number now: that value is not known
-                pass
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+                pass  # it was a category then and is a number now, or an image of another size: not known
         missing = pa.scalar("" if kind == pa.string() else None, kind)
         arrays[name] = pa.chunked_array([pa.repeat(missing, rows.num_rows)])
     return pa.table(arrays)
+
+
+def _kind(column: Column) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(column, Image):
+        return pa.list_(pa.float32(), column.values)
+    return pa.string() if isinstance(column, Category) else pa.float32()
+
+
+def _never_none(cells: pd.Series[Any], column: Image) -> pd.Series[Any]:
+    """Cells without an image as images of NaN: a column's cells then have one form."""
+    import numpy as np
+
+    nothing = np.full(column.values, np.nan, "float32")
+    return cells.map(lambda cell: nothing if cell is None else cell).astype(object)
 
 
 def _labels(folder: Path, row_ids: pd.Series[str]) -> dict[str, int]:

@@ -58,6 +58,9 @@ def table(header: Header, records: Sequence[Record]) -> pa.Table:
         columns[name] = pa.array(joined[index])
     for index, name in enumerate(header.categories):
         columns[name] = pa.array([text for record in records for text in record.categories[index]], pa.string())
+    for index, (name, values) in enumerate(header.images):
+        flat = _joined([record.images[index] for record in records], "<f4")
+        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), values)
     columns["probability"] = pa.array(_joined([record.probability for record in records], "<f4"))
     return pa.table(columns)
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from fullcircle.core.errors import FullcircleError, ModelUnavailable
 from fullcircle.core.models import CHAMPION, ModelVersion
-from fullcircle.core.project import Category, Project
+from fullcircle.core.project import Image, Project
 from fullcircle.core.settings import Settings
+from fullcircle.graph.session import kind as graph_kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,11 +41,11 @@ class Answers(Protocol):
 
     @property
     def inputs(self) -> tuple[tuple[str, str], ...]:
-        """(column, "float32" or "string"), as it takes them."""
+        """(column, "float32", "string" or "float32[height,width,channels]"), as it takes them."""
         ...
 
     def predict(self, tensors: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
-        """Probability, float32 (rows,), of columns of shape (rows, 1)."""
+        """Probability, float32 (rows,), of columns of shape (rows, 1), or (rows, height, width, channels)."""
         ...
 
 
@@ -166,7 +167,8 @@ def _load_graph(path: Path, digest: str) -> Answers:
 
 def _try(graph: Answers, project: Project, version: ModelVersion) -> None:
     """Let it answer a few rows before anyone waits for it. Raises ModelUnavailable when it does not fit or answer."""
-    kinds = {column.name: "string" if isinstance(column, Category) else "float32" for column in project.inputs}
+    kinds = {column.name: graph_kind(column) for column in project.inputs}
+    shapes = {column.name: column.shape if isinstance(column, Image) else (1,) for column in project.inputs}
     what = f"version {version.version} of {project.name!r}"
     for column, kind in graph.inputs:
         if kinds.get(column) != kind:
@@ -177,7 +179,7 @@ def _try(graph: Answers, project: Project, version: ModelVersion) -> None:
             )
     for rows in (1, 1, 64):
         tensors: dict[str, NDArray[np.generic]] = {
-            name: np.full((rows, 1), "", object) if kind == "string" else np.zeros((rows, 1), "float32")
+            name: np.full((rows, 1), "", object) if kind == "string" else np.zeros((rows, *shapes[name]), "float32")
             for name, kind in kinds.items()
         }
         answer = graph.predict(tensors)

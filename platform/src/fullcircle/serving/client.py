@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fullcircle.core.errors import BadRequest, ServiceUnavailable
-from fullcircle.core.project import Category, Project
-from fullcircle.core.rows import raw_frame
+from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.rows import pixels, raw_frame
 
 if TYPE_CHECKING:
     import httpx
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS = 1000
+BATCH_VALUES = 200_000
+"""Most numbers in a request of images: about 4 MB of JSON."""
 BATCH_LABELS = 10_000
 _ATTEMPTS = 5
 
@@ -41,9 +43,11 @@ class Client:
         # trust_env off: a proxy of the environment has no business between us and loopback.
         self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
         self._model = f"/v2/models/{project.name}"
+        largest = max((column.values for column in project.inputs if isinstance(column, Image)), default=1)
+        self._rows = max(1, min(BATCH_ROWS, BATCH_VALUES // largest))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Ask for raw rows, in requests of up to 1,000.
+        """Ask for raw rows, in requests of up to 1,000, fewer of large images.
 
         Args:
             frame: the project's input columns; its row id and time columns too, where they are there.
@@ -59,7 +63,7 @@ class Client:
         import numpy as np
         import pandas as pd
 
-        parts = [self._ask(frame.iloc[begin : begin + BATCH_ROWS]) for begin in range(0, len(frame), BATCH_ROWS)]
+        parts = [self._ask(frame.iloc[begin : begin + self._rows]) for begin in range(0, len(frame), self._rows)]
         columns: dict[str, list[Any]] = {
             name: [value for part in parts for value in part[name]]
             for name in ("prediction_id", "model_version", "probability")
@@ -132,16 +136,7 @@ class Client:
         shape, project = [len(frame), 1], self.project
         if missing := [column.name for column in project.inputs if column.name not in frame]:
             raise BadRequest(f"column {missing[0]!r} is missing from the frame", field=missing[0])
-        raw = raw_frame(frame, project.inputs)
-        tensors: list[dict[str, object]] = [
-            {
-                "name": column.name,
-                "shape": shape,
-                "datatype": "BYTES" if isinstance(column, Category) else "FP32",
-                "data": raw[column.name].tolist() if isinstance(column, Category) else _nullable(raw[column.name]),
-            }
-            for column in project.inputs
-        ]
+        tensors = [_tensor(frame, column) for column in project.inputs]
         if project.row_id in frame:
             ids = frame[project.row_id].astype(str).tolist()
             tensors.append({"name": project.row_id, "shape": shape, "datatype": "BYTES", "data": ids})
@@ -175,6 +170,20 @@ class Client:
                     ) from error
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
+
+
+def _tensor(frame: pd.DataFrame, column: Column) -> dict[str, object]:
+    if isinstance(column, Image):
+        flat = pixels(frame[column.name], column).reshape(-1).tolist()
+        return {"name": column.name, "shape": [len(frame), *column.shape], "datatype": "FP32", "data": flat}
+    values = raw_frame(frame, [column])[column.name]
+    is_text = isinstance(column, Category)
+    return {
+        "name": column.name,
+        "shape": [len(frame), 1],
+        "datatype": "BYTES" if is_text else "FP32",
+        "data": values.tolist() if is_text else _nullable(values),
+    }
 
 
 def _nullable(values: pd.Series[float]) -> Sequence[float | None]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.project import Category, Column
+from fullcircle.core.project import Category, Column, Image
+from fullcircle.serving.images import images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,7 @@ _NUMERIC = {int, float, bool}
 
 
 def raw_column(column: Column, values: Sequence[object]) -> NDArray[np.generic]:
-    """One column of a request as the graph takes it: (rows, 1), float32 or object of str.
+    """One column of a request as the graph takes it: (rows, 1), float32 or object of str; an image as `images` says.
 
     A null is a missing value. A value outside the contract's range or categories is let through: judging that is
     monitoring's work, and a caller needs an answer.
@@ -32,6 +33,8 @@ def raw_column(column: Column, values: Sequence[object]) -> NDArray[np.generic]:
     Raises:
         BadRequest: wrong type, a null where none may be, a number that is not finite as float32.
     """
+    if isinstance(column, Image):
+        return images(column, values)
     kinds = set(map(type, values))
     if type(None) in kinds and not column.nullable:
         raise _at(column.name, values.index(None), "must not be null")

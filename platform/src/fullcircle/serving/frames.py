@@ -1,9 +1,13 @@
-"""The table formats of MLflow's scoring protocol as columns: name -> list of values. Pure."""
+"""The table formats of MLflow's scoring protocol as columns: name -> list of values. Pure.
+
+A value of an image column is a list itself, so whoever reads columns says which ones are images.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from fullcircle.core.errors import BadRequest
@@ -22,7 +26,7 @@ def flat_column(name: str, values: object) -> list[Any]:
     return [value[0] for value in values]
 
 
-def _split(frame: object) -> dict[str, list[Any]]:
+def _split(frame: object, images: Collection[str] = ()) -> dict[str, list[Any]]:
     if (
         not isinstance(frame, dict)
         or not isinstance(frame.get("columns"), list)
@@ -42,7 +46,7 @@ def _split(frame: object) -> dict[str, list[Any]]:
     return {name: [row[position] for row in rows] for position, name in enumerate(names)}
 
 
-def _records(rows: object) -> dict[str, list[Any]]:
+def _records(rows: object, images: Collection[str] = ()) -> dict[str, list[Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadRequest("dataframe_records must be a list of objects, one for each row", field="dataframe_records")
     # A key that some row lacks is null there, as in pandas; a column that none has is missing.
@@ -50,17 +54,31 @@ def _records(rows: object) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _inputs(columns: object) -> dict[str, list[Any]]:
+def _inputs(columns: object, images: Collection[str] = ()) -> dict[str, list[Any]]:
     if isinstance(columns, list):
         return _records(columns)
     if not isinstance(columns, dict):
         raise BadRequest("inputs must be an object of columns or a list of rows", field="inputs")
     scalars = not any(isinstance(values, list) for values in columns.values())
-    return {name: [values] if scalars else flat_column(name, values) for name, values in columns.items()}
+    return {
+        name: [values] if scalars else _rows(name, values) if name in images else flat_column(name, values)
+        for name, values in columns.items()
+    }
 
 
-COLUMNS = {"dataframe_split": _split, "dataframe_records": _records, "inputs": _inputs, "instances": _inputs}
-"""Format -> columns by name. Each raises BadRequest."""
+def _rows(name: str, values: object) -> list[Any]:
+    if not isinstance(values, list):
+        raise BadRequest(f"column {name!r} must be a list of images, got {type(values).__name__}", field=name)
+    return values
+
+
+COLUMNS: Mapping[str, Callable[[object, Collection[str]], dict[str, list[Any]]]] = {
+    "dataframe_split": _split,
+    "dataframe_records": _records,
+    "inputs": _inputs,
+    "instances": _inputs,
+}
+"""Format -> (what was sent, names of the image columns) -> columns by name. Each raises BadRequest."""
 
 
 def csv_columns(body: bytes) -> dict[str, list[Any]]:

@@ -1,7 +1,7 @@
 """Requests in the words of two protocols to raw columns, and answers back. Pure: bytes in, values out.
 
 - Open Inference Protocol v2, REST (https://github.com/kserve/open-inference-protocol): one input tensor for each raw
-  column, by name, shape [n] or [n, 1].
+  column, by name, shape [n] or [n, 1]; of an image [n, height, width, channels] or [n, values].
 - MLflow's scoring protocol: `dataframe_split`, `dataframe_records`, `inputs`, `instances`, and text/csv.
 
 In both, a caller may add the project's row id and time columns: labels find their row by the one, windows are cut by
@@ -20,9 +20,10 @@ import msgspec
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.project import Category, Column, Project
+from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.serving.columns import moments, raw_column, texts
 from fullcircle.serving.frames import COLUMNS, csv_columns, csv_number, flat_column
+from fullcircle.serving.images import tensor_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class Request:
     """One request's rows.
 
     Attributes:
-        tensors: column name -> (rows, 1), as the graph takes them.
+        tensors: column name -> (rows, 1), of an image (rows, height, width, channels), as the graph takes them.
         row_ids: "" where the caller gave none.
         event_times: UTC; the time of arrival where the caller gave none.
         ignored: names of columns that were sent and not used.
@@ -101,6 +102,7 @@ class Protocol:
         self.project = project
         self.max_rows = max_rows
         self._columns: dict[str, Column] = {column.name: column for column in project.inputs}
+        self._images = frozenset(column.name for column in project.inputs if isinstance(column, Image))
 
     def infer(self, body: bytes) -> Request:
         """An Open Inference Protocol v2 request. Raises BadRequest naming the field, TooLarge."""
@@ -123,7 +125,7 @@ class Protocol:
         formats = [name for name in COLUMNS if name in parsed]
         if len(formats) != 1:
             raise BadRequest(f"must have exactly one of {', '.join(COLUMNS)}, got {sorted(parsed)!r:.200}")
-        return self._request(COLUMNS[formats[0]](parsed[formats[0]]))
+        return self._request(COLUMNS[formats[0]](parsed[formats[0]], self._images))
 
     def _request(
         self, given: Mapping[str, Sequence[Any]], *, request_id: str | None = None, outputs: tuple[str, ...] = OUTPUTS
@@ -153,22 +155,31 @@ class Protocol:
     def _flat(self, tensor: _Input) -> list[Any]:
         """The values of a v2 tensor, whose data may be flat or nested, after checks of shape and datatype."""
         name, rows = tensor.name, tensor.shape[0] if tensor.shape else -1
+        column = self._columns.get(name)
+        self._check_datatype(column, tensor)
+        if isinstance(column, Image):
+            return tensor_rows(column, tensor.shape, tensor.data)
         if tensor.shape not in ([rows], [rows, 1]) or rows < 0:
             raise BadRequest(f"input {name!r} must have shape [n] or [n, 1], got {tensor.shape!r:.80}", field=name)
         values = flat_column(name, tensor.data)
         if len(values) != rows:
             raise BadRequest(f"input {name!r} has shape {tensor.shape} but {len(values)} values", field=name)
-        column = self._columns.get(name)
-        wanted = {"BYTES"} if isinstance(column, Category) else NUMBERS if column else None
-        if wanted and tensor.datatype not in wanted:
-            must = "BYTES" if isinstance(column, Category) else "FP32, FP64, INT64, INT32 or BOOL"
-            raise BadRequest(f"input {name!r} must have datatype {must}, got {tensor.datatype!r:.40}", field=name)
         if tensor.datatype in INTEGERS and float in set(map(type, values)):
             raise BadRequest(f"input {name!r} has datatype {tensor.datatype} but fractions in its data", field=name)
         return values
 
+    def _check_datatype(self, column: Column | None, tensor: _Input) -> None:
+        wanted = {"BYTES"} if isinstance(column, Category) else NUMBERS if column else None
+        if wanted and tensor.datatype not in wanted:
+            must = "BYTES" if isinstance(column, Category) else "FP32, FP64, INT64, INT32 or BOOL"
+            raise BadRequest(
+                f"input {tensor.name!r} must have datatype {must}, got {tensor.datatype!r:.40}", field=tensor.name
+            )
+
     def _from_csv(self, name: str, values: list[Any]) -> list[Any]:
         column = self._columns.get(name)
+        if isinstance(column, Image):
+            raise BadRequest(f"column {name!r} is an image, which CSV cannot hold", field=name, hint="send JSON")
         if column is None or isinstance(column, Category):
             return [value or None for value in values]
         return [csv_number(name, index, value) for index, value in enumerate(values)]
@@ -207,7 +218,11 @@ def invocation_answer(probability: NDArray[np.float32], ids: Sequence[str], *, v
 def metadata(project: Project, versions: Sequence[str]) -> dict[str, object]:
     """The model metadata of the Open Inference Protocol."""
     inputs = [
-        {"name": column.name, "datatype": "BYTES" if isinstance(column, Category) else "FP32", "shape": [-1, 1]}
+        {
+            "name": column.name,
+            "datatype": "BYTES" if isinstance(column, Category) else "FP32",
+            "shape": [-1, *column.shape] if isinstance(column, Image) else [-1, 1],
+        }
         for column in project.inputs
     ]
     outputs = [
