@@ -1,0 +1,55 @@
+"""A trained Keras model: it answers, and it is written as a graph."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.errors import ExportFailed
+from fullcircle.core.models import EpochMetrics
+from fullcircle.core.project import Shape
+from fullcircle.training.on_keras.backend import tf
+from fullcircle.training.on_keras.models import answered
+from fullcircle.training.onnx_file import OPSET, settle
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class KerasFitted:
+    """A trained Keras model (`core.models.Fitted`)."""
+
+    framework = "keras"
+
+    def __init__(
+        self, model: Any, shape: Shape, shift: float, history: tuple[EpochMetrics, ...], best_epoch: int
+    ) -> None:
+        self.history = history
+        self.best_epoch = best_epoch
+        self._signature = [tf.TensorSpec((None, *shape), tf.float32, name="features")]
+        self._answer = tf.function(
+            lambda features: {"probability": tf.sigmoid(model(features, training=False) - shift)},
+            input_signature=self._signature,
+            autograph=False,
+        )
+
+    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of the positive class, float32 (rows,)."""
+        return answered(lambda rows: self._answer(rows)["probability"], features)
+
+    def save_onnx(self, path: Path) -> None:
+        """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1).
+
+        Raises:
+            ExportFailed: tf2onnx is missing or cannot write the model.
+        """
+        try:
+            import tf2onnx
+
+            logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+            model, _ = tf2onnx.convert.from_function(self._answer, input_signature=self._signature, opset=OPSET)
+            settle(model, path)
+        except Exception as error:
+            raise ExportFailed(f"the Keras model cannot be written as ONNX ({str(error).splitlines()[:1]})") from error

@@ -1,0 +1,89 @@
+"""What Keras on TensorFlow brings to training (`ports.Framework`)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from fullcircle.core.models import EpochMetrics
+from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.training.on_keras import models, strategy, world
+from fullcircle.training.on_keras.backend import require_tensorflow, tf
+from fullcircle.training.on_keras.fitted import KerasFitted
+from fullcircle.training.on_keras.learner import KerasLearner
+from fullcircle.training.ports import Framework, Learner, Tensors, World
+
+
+class KerasFramework:
+    """Keras on TensorFlow."""
+
+    name = "keras"
+
+    def check(self, build: ModelFunction, shape: Shape, training: Training, compute: Compute) -> None:
+        """Build the model once and look at what it answers for two rows.
+
+        Raises:
+            UsageError: Keras is set to another backend; the model function fails, or returns something else than a
+                Keras model of one logit a row; the device is not to be had here.
+        """
+        require_tensorflow()
+        strategy.settle_devices(compute)
+        with models.precision(compute.precision):
+            models.built(build, shape, training)
+
+    def world(self, compute: Compute) -> AbstractContextManager[World]:
+        """Join the processes that the launcher's environment names, or be alone.
+
+        Raises:
+            UsageError: Keras is set to another backend, or the device is not to be had here.
+        """
+        return world.opened(compute)
+
+    def learner(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: World
+    ) -> Learner:
+        """The model, built from `training.seed`, with the same first weights on every rank."""
+        return KerasLearner(build, shape, training, compute, _tensor_world(world))
+
+    def fitted(
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        *,
+        weights: Tensors,
+        shift: float,
+        history: tuple[EpochMetrics, ...],
+        best_epoch: int,
+    ) -> KerasFitted:
+        """The model with these weights, ready to answer and to be exported; `shift` is taken off its logit.
+
+        Raises:
+            ValueError, KeyError: the weights do not fit.
+        """
+        model = models.built(build, shape, training)
+        models.assign("model", models.weights_of(model), weights)
+        return KerasFitted(model, shape, shift, history, best_epoch)
+
+    @contextlib.contextmanager
+    def profiler(self, folder: Path) -> Iterator[None]:
+        """Record what happens within the block as a trace that TensorBoard and Perfetto open, into `folder`."""
+        with tf.profiler.experimental.Profile(str(folder)):
+            yield
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether this error of TensorFlow means that memory (of the device or the machine) ran out."""
+        if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+            return True
+        text = str(error).lower()
+        return any(words in text for words in ("out of memory", "oom when allocating", "failed to allocate memory"))
+
+
+def _tensor_world(of: World) -> world.TensorWorld:
+    assert isinstance(of, world.TensorWorld), "a learner needs the world that its own framework opened"
+    return of
+
+
+FRAMEWORK: Framework = KerasFramework()

@@ -1,0 +1,109 @@
+"""One rank's Keras model while it learns: a chunk of steps is one call into TensorFlow's graph."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.training.on_keras import checkpoint, models, nonfinite
+from fullcircle.training.on_keras.backend import tf
+from fullcircle.training.on_keras.optimizer import optimizer_for
+from fullcircle.training.on_keras.steps import Steps
+from fullcircle.training.on_keras.world import TensorWorld
+from fullcircle.training.ports import Chunk, Diagnosis, Pending, StepResults, Tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class KerasLearner:
+    """One rank's part of a Keras model (`ports.Learner`)."""
+
+    framework = "keras"
+
+    def __init__(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: TensorWorld
+    ) -> None:
+        self._world = world
+        self._seed = training.seed
+        with world.scope(), models.precision(compute.precision):
+            self._model = models.built(build, shape, training)
+            self._optimizer = optimizer_for(training, compute)
+            self._optimizer.build(self._model.trainable_variables)
+        self.architecture = models.architecture(self._model)
+        self.communication_measured = True
+        self._weights = models.weights_of(self._model)
+        self._seeds = models.seeds_of(self._model)
+        self._assign_seeds(self._fresh_seeds(step=0))
+        self._steps = Steps(self._model, self._optimizer, shape, training, compute, world)
+        self._logits = tf.function(
+            lambda x: tf.cast(self._model(x, training=False), tf.float32), autograph=False, reduce_retracing=True
+        )
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keras-checkpoint")
+
+    def steps(self, chunk: Chunk) -> StepResults:
+        """One optimizer step for each step of the chunk, all in one call."""
+        return self._steps(chunk)
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logit of each row, float32 (rows,), as in production: no dropout."""
+        return models.answered(self._logits, features)
+
+    def weights(self) -> Tensors:
+        """Copies of what the model answers with."""
+        return models.copies("model", self._weights)
+
+    def take(self, weights: Tensors) -> None:
+        """Answer with these weights from now on. Raises ValueError or KeyError when they do not fit."""
+        models.assign("model", self._weights, weights)
+
+    def save(self, folder: Path) -> Pending:
+        """Copy the state of now, and write it while training goes on: rank 0 all of it, the others their seeds."""
+        seeds = self._read_seeds()
+        state = {**self.weights(), **models.copies("optimizer", self._optimizer.variables)}
+
+        def write() -> None:
+            checkpoint.write_seeds(folder, self._world.rank, seeds)
+            if self._world.rank == 0:
+                checkpoint.write_state(folder, state)
+
+        return checkpoint.Written(self._writer.submit(write))
+
+    def load(self, folder: Path) -> None:
+        """Go on from such a folder, written by a world of whatever size. Raises ValueError or KeyError."""
+        state = checkpoint.read_state(folder)
+        models.assign("model", self._weights, state)
+        models.assign("optimizer", self._optimizer.variables, state)
+        found = checkpoint.read_seeds(folder, self._world.rank)
+        fresh = self._fresh_seeds(step=int(self._optimizer.iterations.numpy()))
+        self._assign_seeds(found if found is not None and found.shape == fresh.shape else fresh)
+
+    def diagnose(self, chunk: Chunk) -> Diagnosis | None:
+        """Do the chunk's one step layer by layer, and look at every number."""
+        return nonfinite.diagnose(self._model, chunk)
+
+    def _fresh_seeds(self, *, step: int) -> NDArray[np.int64]:
+        """Random state of each of this rank's replicas: dropout of its own, decided by seed, rank and step."""
+        replicas = self._world.replicas
+        shape = (len(self._seeds), 2)
+        fresh = np.zeros((replicas, *shape), dtype=np.int64)
+        for replica in range(replicas):
+            sequence = np.random.SeedSequence([self._seed, self._world.rank * replicas + replica, step])
+            fresh[replica, :, 0] = sequence.generate_state(max(len(self._seeds), 1))[: len(self._seeds)]
+        return fresh
+
+    def _read_seeds(self) -> NDArray[np.int64]:
+        seeds = np.zeros((self._world.replicas, len(self._seeds), 2), dtype=np.int64)
+        for index, variable in enumerate(self._seeds):
+            for replica, part in enumerate(self._world.parts(variable)):
+                seeds[replica, index] = part.numpy()
+        return seeds
+
+    def _assign_seeds(self, seeds: NDArray[np.int64]) -> None:
+        for index, variable in enumerate(self._seeds):
+            for replica, part in enumerate(self._world.parts(variable)):
+                part.assign(seeds[replica, index])
