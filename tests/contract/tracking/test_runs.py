@@ -13,6 +13,7 @@ from fullcircle.core.errors import DataUnavailable, HomeUnwritable, TrackingUnav
 from fullcircle.core.models import EpochMetrics, Evaluation, Interval
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.machine import node_name
 from fullcircle.tracking.runs import Tracker
 
 
@@ -49,7 +50,7 @@ def test_a_finished_run_answers_what_data_what_code_and_how_good(
     assert found.data.params == {"epochs": "3", "extra.hidden": "(128, 64)"}
     assert {"test_roc_auc": 0.7, "test_roc_auc_low": 0.6, "test_rows": 9.0}.items() <= found.data.metrics.items()
     assert [point.step for point in client.get_metric_history(run.id, "train_loss")] == [1, 2, 3]
-    assert "system/cpu_utilization_percentage" in found.data.metrics
+    assert f"system/{node_name()}/cpu_utilization_percentage" in found.data.metrics
     assert (tags["mlflow.parentRunId"], tags["mlflow.runName"], tags["a"]) == (parent.id, "torch", "b")
     assert (tags["mlflow.note.content"], tags["fullcircle.kind"]) == ("# Good", "candidate")
     assert client.get_run(parent.id).inputs.dataset_inputs[0].dataset.digest == version.digest

@@ -25,7 +25,7 @@ from fullcircle.core.rows import raw_frame
 from fullcircle.core.settings import Settings
 from fullcircle.store.locks import exclusive
 from fullcircle.tracking.client import DISK_ERRORS, connect, translated
-from fullcircle.tracking.run import Run
+from fullcircle.tracking.run import FAILURE, PREEMPTED, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,11 @@ class Registry:
             digest: SHA-256 of the graph file; refused with ModelUnavailable when the file has another.
             example: a few raw rows, kept as input example.
             card: markdown, kept as the version's description and, whole, as artifact `model_card.md` of the run.
+
+        Raises:
+            ModelUnavailable: also for a run that failed, was killed or was preempted: its weights are not to be used.
         """
+        self._refuse_unusable(project, run)
         _expect(graph, digest, f"the graph to register for {project.name}")
         self._ensure_model(project)
         with exclusive(self._settings.folder("locks") / f"register-{project.name}.lock"):
@@ -151,6 +155,18 @@ class Registry:
             _expect(fetched, version.digest, f"the graph of {version.name} version {version.version}")
             os.replace(fetched, kept)
         return kept
+
+    def _refuse_unusable(self, project: Project, run: Run) -> None:
+        """A run that is still RUNNING passes: its own process may register as its last act."""
+        with translated(self._settings, f"reading run {run.id}"):
+            found = self._client.get_run(run.id)
+        if found.info.status not in ("FINISHED", "RUNNING"):
+            stopped = found.data.tags.get(PREEMPTED, "")
+            why = found.data.tags.get(FAILURE) or (f"preempted at {stopped}" if stopped else "it did not finish")
+            raise ModelUnavailable(
+                f"run {run.id} is {found.info.status} ({why}), so nothing of it is registered under {project.name}",
+                hint="only a run that came to its end may become a version",
+            )
 
     def _fetch(self, version: ModelVersion, folder: Path) -> Path:
         with translated(self._settings, f"fetching {version.name} version {version.version}"):

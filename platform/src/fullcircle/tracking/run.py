@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,22 +12,28 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion, Split
+from fullcircle.core.errors import Preempted
 from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
 from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import translated
 from fullcircle.tracking.lineage import data_tags, flat_params, metrics_of
+from fullcircle.tracking.machine import Load
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 FLUSH_EVERY_S = 1.0
-"""Epoch metrics wait at most this long: one request a second, and a kill -9 loses one second of them."""
+"""Metrics of epochs and steps wait at most this long: one request a second, and a kill -9 loses one second of them."""
 
-MONITOR_EVERY_S = 5.0
-"""How often the machine's load is sampled."""
+STEP_POINT_EVERY_S = 1.0
+"""Of the steps, one point a second is kept: a training may do thousands."""
+
+STEP_METRICS = ("step_loss", "gradient_norm", "samples_per_second")
+PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
+PAUSED = "SCHEDULED"
+"""Status of a preempted run: MLflow's UI shows it in blue, as something still to come, not in red."""
 
 NOTE_CHARACTERS = 7900
 """MLflow refuses tag values over 8,000 characters."""
@@ -35,13 +41,27 @@ NOTE_CHARACTERS = 7900
 
 class Run:
     """A run that can be written to. Leaving it as a context manager ends it: FINISHED, FAILED with the reason in
-    the tag `fullcircle.failure`, or KILLED on Ctrl-C. A run from `Tracker.append` keeps its status.
+    the tag `fullcircle.failure`, KILLED on Ctrl-C, or SCHEDULED with the step in `fullcircle.preempted` when it was
+    told to stop and can be resumed. A run from `Tracker.append` keeps its status.
+
+    Args:
+        known: (metric, step) that the run has already, from before it was resumed: they are not logged again.
+        last_step: the last step that its step metrics have.
 
     Every method raises TrackingUnavailable when the store does not answer. Not for two threads at once.
     """
 
     def __init__(
-        self, client: MlflowClient, settings: Settings, run_id: str, experiment_id: str, *, ends: bool, ref: RunRef
+        self,
+        client: MlflowClient,
+        settings: Settings,
+        run_id: str,
+        experiment_id: str,
+        *,
+        ends: bool,
+        ref: RunRef,
+        known: frozenset[tuple[str, int]] = frozenset(),
+        last_step: int = 0,
     ) -> None:
         self.id = run_id
         self.experiment_id = experiment_id
@@ -51,7 +71,11 @@ class Run:
         self._ref = ref
         self._waiting: list[Metric] = []
         self._sent_at = time.monotonic()
-        self._monitor: SystemMetricsMonitor | None = None
+        self._known = known
+        self._last_step = last_step
+        self._step_at = -math.inf
+        self._step_waits: tuple[int, dict[str, float]] | None = None
+        self._load: Load | None = None
 
     def ref(self, framework: str, seed: int) -> RunRef:
         """The value that names this run elsewhere."""
@@ -76,13 +100,38 @@ class Run:
             "validation_auc": epoch.validation_auc,
             "epoch_seconds": epoch.seconds,
         }
-        self._waiting += _metrics(values, epoch.epoch)
+        self._wait(values, epoch.epoch)
         if time.monotonic() - self._sent_at >= FLUSH_EVERY_S:
             self.flush()
 
+    def steps(
+        self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float
+    ) -> tuple[int, Mapping[str, float]] | None:
+        """Hear of steps `first`, `first + 1`, ...; about once a second the newest becomes a point of `step_loss`,
+        `gradient_norm` and `samples_per_second`, with its number as step. Returns the point when there is one."""
+        number = first + len(losses) - 1
+        if not losses or number <= self._last_step:
+            return None
+        values = dict(zip(STEP_METRICS, (losses[-1], norms[-1], rate), strict=True))
+        if time.monotonic() - self._step_at < STEP_POINT_EVERY_S:
+            self._step_waits = (number, values)
+            return None
+        self._step_at, self._step_waits = time.monotonic(), None
+        self._wait(values, number)
+        if time.monotonic() - self._sent_at >= FLUSH_EVERY_S:
+            self.flush()
+        return number, values
+
+    def last_of_steps(self) -> tuple[int, Mapping[str, float]] | None:
+        """The newest step becomes a point, if it is none yet: a training that ends shows its last step."""
+        waits, self._step_waits = self._step_waits, None
+        if waits is not None:
+            self._wait(waits[1], waits[0])
+        return waits
+
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with the epochs that wait."""
-        self._waiting += _metrics(values, step)
+        self._wait(values, step)
         self.flush()
 
     def flush(self) -> None:
@@ -147,25 +196,27 @@ class Run:
             self.json(split, "data/split.json")
         self.tags(data_tags(version, split))
 
-    def watch_machine(self) -> None:
-        """Start to log the machine's load (CPU, memory, disk, network, GPU) every few seconds, under `system/`."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
-        self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-            self.id, sampling_interval=MONITOR_EVERY_S, tracking_uri=self._settings.tracking_uri
-        )
-        self._monitor.start()  # type: ignore[no-untyped-call]
+    def watch_machine(self, *, again: bool = False) -> None:
+        """Start to log this machine's load every few seconds, under `system/<its name>/`."""
+        self._load = Load(self.id, self._settings)
+        self._load.start(again=again)
 
     def end(self, status: str = "FINISHED", reason: str = "") -> None:
         """End the run as FINISHED, FAILED or KILLED, with all that waited. Nothing for an appended run but a flush."""
-        self._stop_watching()
-        self.flush()
+        self._settle()
         if reason:
-            self.tags({"fullcircle.failure": reason})
+            self.tags({FAILURE: reason})
         if self._ends:
             with translated(self._settings, f"ending run {self.id}"):
                 self._client.set_terminated(self.id, status)
+
+    def pause(self, step: int) -> None:
+        """Leave the run as preempted after this step: it is to be resumed, and no failure."""
+        self._settle()
+        self.tags({PREEMPTED: f"step {step}"})
+        if self._ends:
+            with translated(self._settings, f"pausing run {self.id}"):
+                self._client.update_run(self.id, status=PAUSED)
 
     def __enter__(self) -> Run:
         return self
@@ -176,22 +227,23 @@ class Run:
         if error is None:
             self.end()
             return
+        if isinstance(error, Preempted):
+            with contextlib.suppress(Exception):
+                self.pause(error.step)
+            return
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         # What went wrong matters more than that it could not be written down.
         with contextlib.suppress(Exception):
             self.end(status, reason=f"{type(error).__name__}: {error}".strip(": ") if self._ends else "")
 
-    def _stop_watching(self) -> None:
-        monitor, self._monitor = self._monitor, None
-        if monitor is None:
-            return
-        with contextlib.suppress(Exception):  # the machine's load is never worth a run
-            monitor.finish()  # type: ignore[no-untyped-call]
-            # A run shorter than the sampling interval would show nothing.
-            monitor.collect_metrics()  # type: ignore[no-untyped-call]
-            latest = monitor.aggregate_metrics()  # type: ignore[no-untyped-call]
-            monitor.publish_metrics(latest)  # type: ignore[no-untyped-call]
-            monitor.mlflow_logger.flush()  # type: ignore[no-untyped-call]
+    def _settle(self) -> None:
+        if self._load is not None:
+            self._load.stop()
+        self.last_of_steps()
+        self.flush()
+
+    def _wait(self, values: Mapping[str, float], step: int) -> None:
+        self._waiting += _metrics({key: each for key, each in values.items() if (key, step) not in self._known}, step)
 
 
 def _metrics(values: Mapping[str, float], step: int) -> Sequence[Metric]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -18,15 +17,16 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import artifact_root, connect, translated
 from fullcircle.tracking.lineage import data_version
-from fullcircle.tracking.provenance import Provenance, host, process_mark, program, provenance, user
-from fullcircle.tracking.run import Run
+from fullcircle.tracking.provenance import Provenance, program, provenance, user
+from fullcircle.tracking.resuming import RunState, is_gone, process_tags, ref, refuse_unless_stopped, reopen, state
+from fullcircle.tracking.run import FAILURE, Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
     from mlflow.entities import Run as MlflowRun
 
-__all__ = ["Run", "Tracker"]
+__all__ = ["Run", "RunState", "Tracker"]
 
 
 class Tracker:
@@ -89,16 +89,33 @@ class Tracker:
     def append(self, run_id: str) -> Run:
         """A run to add artifacts, tags and metrics to, whatever its status, which stays as it is."""
         found = self._get(self.find(run_id))
-        tags = found.data.tags
-        ref = RunRef(
-            run_id=found.info.run_id,
-            framework=tags.get("fullcircle.framework", ""),
-            seed=0,
-            commit=tags.get("mlflow.source.git.commit", ""),
-            dirty=tags.get("mlflow.source.git.dirty") == "true",
-            environment=tags.get("fullcircle.environment", ""),
-        )
-        return Run(self._client, self._settings, found.info.run_id, found.info.experiment_id, ends=False, ref=ref)
+        run_id, experiment = found.info.run_id, found.info.experiment_id
+        return Run(self._client, self._settings, run_id, experiment, ends=False, ref=ref(found))
+
+    def resume(self, run_id: str) -> Run:
+        """Open a run again that stopped before its end; use it as a context manager. It keeps its id and its points:
+        a metric that it has for a step is not logged a second time.
+
+        Raises:
+            UsageError: no such run, one that is finished, or one whose process is still at work.
+        """
+        found = self._get(self.find(run_id))
+        refuse_unless_stopped(found)
+        return reopen(self._client, self._settings, found)
+
+    def state(self, reference: str) -> RunState:
+        """How a run (id, unique beginning of an id, or name) stands. Raises UsageError when there is none."""
+        return state(self._get(self.find(reference)))
+
+    def states(self, project: Project, kind: str) -> tuple[RunState, ...]:
+        """The project's runs of one kind, newest first."""
+        where = f"tags.`fullcircle.kind` = '{kind}'"
+        return tuple(state(run) for run in self._search(where, [self.experiment_id(project)]))
+
+    def children(self, project: Project, parent: str) -> tuple[RunState, ...]:
+        """The runs under a parent run, newest first."""
+        where = f"tags.`mlflow.parentRunId` = '{parent}'"
+        return tuple(state(run) for run in self._search(where, [self.experiment_id(project)]))
 
     def experiment_id(self, project: Project) -> str:
         """The id of the project's experiment, which is made if it is missing. Safe in two processes at once."""
@@ -171,13 +188,14 @@ class Tracker:
     def end_abandoned(self, project: Project) -> int:
         """End (KILLED) the runs of this project whose process on this machine is gone; returns how many.
 
-        A process is told from a later one with the same id by its start time and the machine's boot.
+        A process is told from a later one with the same id by its start time and the machine's boot. A run that was
+        ended so may still be resumed, as a preempted one, which is not touched.
         """
         running = "attributes.status = 'RUNNING'"
-        gone = [run for run in self._search(running, [self.experiment_id(project)]) if _is_gone(run.data.tags)]
+        gone = [run for run in self._search(running, [self.experiment_id(project)]) if is_gone(run.data.tags)]
         for run in gone:
             with translated(self._settings, f"ending the abandoned run {run.info.run_id}"):
-                self._client.set_tag(run.info.run_id, "fullcircle.failure", "its process ended without ending the run")
+                self._client.set_tag(run.info.run_id, FAILURE, "its process ended without ending the run")
                 self._client.set_terminated(run.info.run_id, "KILLED")
         return len(gone)
 
@@ -259,9 +277,7 @@ def _origin_tags(origin: Provenance) -> dict[str, str]:
         "mlflow.source.name": program(),
         "mlflow.source.type": "LOCAL",
         "fullcircle.environment": origin.environment,
-        "fullcircle.host": host(),
-        "fullcircle.pid": str(os.getpid()),
-        "fullcircle.process": process_mark(os.getpid()),
+        **process_tags(),
     }
     if origin.commit:
         tags |= {"mlflow.source.git.commit": origin.commit, "mlflow.source.git.dirty": str(origin.dirty).lower()}
@@ -279,10 +295,3 @@ def _ref(run_id: str, origin: Provenance) -> RunRef:
         dirty=origin.dirty,
         environment=origin.environment,
     )
-
-
-def _is_gone(tags: Mapping[str, str]) -> bool:
-    pid = tags.get("fullcircle.pid", "")
-    if tags.get("fullcircle.host") != host() or not pid.isdigit():
-        return False
-    return process_mark(int(pid)) != tags.get("fullcircle.process")

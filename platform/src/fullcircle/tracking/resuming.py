@@ -1,0 +1,151 @@
+"""How a run that stopped before its end is opened again: which ones may be, and what they have already."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import UsageError
+from fullcircle.core.models import RunRef
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import translated
+from fullcircle.tracking.provenance import host, process_mark
+from fullcircle.tracking.run import FAILURE, PAUSED, PREEMPTED, STEP_METRICS, Run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
+
+QUIET_S = 120.0
+"""A running run of another machine that logged nothing for so long has no process any more: the load of a machine is
+logged every few seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """A run as a list of runs shows it.
+
+    Attributes:
+        status: MLflow's word: RUNNING, FINISHED, FAILED, KILLED, or SCHEDULED for a preempted one.
+        started_s: seconds since the epoch.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started_s: float
+    tags: Mapping[str, str]
+
+    @property
+    def preempted(self) -> bool:
+        """Whether it was told to stop and waits to be resumed."""
+        return self.status == PAUSED and PREEMPTED in self.tags
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.status == "FINISHED"
+
+
+def state(run: MlflowRun) -> RunState:
+    """What MLflow says of a run, as ours."""
+    return RunState(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        status=run.info.status,
+        started_s=(run.info.start_time or 0) / 1000,
+        tags=dict(run.data.tags),
+    )
+
+
+def process_tags() -> dict[str, str]:
+    """The tags that name this process as the one that writes a run."""
+    return {
+        "fullcircle.host": host(),
+        "fullcircle.pid": str(os.getpid()),
+        "fullcircle.process": process_mark(os.getpid()),
+    }
+
+
+def is_gone(tags: Mapping[str, str]) -> bool:
+    """Whether the process on this machine that wrote a run with these tags is gone; False for another machine's."""
+    pid = tags.get("fullcircle.pid", "")
+    if tags.get("fullcircle.host") != host() or not pid.isdigit():
+        return False
+    return process_mark(int(pid)) != tags.get("fullcircle.process")
+
+
+def refuse_unless_stopped(run: MlflowRun) -> None:
+    """Raises UsageError for a run that came to its end, or whose process is still at work."""
+    name = f"run {run.info.run_id}"
+    if run.info.status == "FINISHED":
+        raise UsageError(f"{name} is finished; there is nothing to resume", hint="train again for another run")
+    if run.info.status != "RUNNING" or is_gone(run.data.tags):
+        return
+    where = run.data.tags.get("fullcircle.host", "?")
+    if where == host() or time.time() - _last_sign_s(run) < QUIET_S:
+        process = f"process {run.data.tags.get('fullcircle.pid', '?')} on {where}"
+        raise UsageError(f"{name} is still running ({process})", hint="end that process first, or wait for it")
+
+
+def reopen(client: MlflowClient, settings: Settings, found: MlflowRun) -> Run:
+    """The run as RUNNING again, written by this process, its failure forgotten, its points known."""
+    run_id, tags = found.info.run_id, found.data.tags
+    with translated(settings, f"resuming run {run_id}"):
+        known, last_step = _points(client, found)
+        for name in (PREEMPTED, FAILURE):
+            if name in tags:
+                client.delete_tag(run_id, name)
+        times = int(tags.get("fullcircle.resumes", "0")) + 1
+        for key, value in {**process_tags(), "fullcircle.resumes": str(times)}.items():
+            client.set_tag(run_id, key, value)
+        client.update_run(run_id, status="RUNNING")
+    run = Run(
+        client,
+        settings,
+        run_id,
+        found.info.experiment_id,
+        ends=True,
+        ref=ref(found),
+        known=known,
+        last_step=last_step,
+    )
+    try:
+        run.watch_machine(again=True)
+    except BaseException as error:
+        run.__exit__(type(error), error, None)
+        raise
+    return run
+
+
+def ref(run: MlflowRun) -> RunRef:
+    """Where a run came from, from its tags."""
+    tags = run.data.tags
+    return RunRef(
+        run_id=run.info.run_id,
+        framework=tags.get("fullcircle.framework", ""),
+        seed=0,
+        commit=tags.get("mlflow.source.git.commit", ""),
+        dirty=tags.get("mlflow.source.git.dirty") == "true",
+        environment=tags.get("fullcircle.environment", ""),
+    )
+
+
+def _points(client: MlflowClient, run: MlflowRun) -> tuple[frozenset[tuple[str, int]], int]:
+    """((metric, step) of all but the step metrics, the last step of those). A day of steps is not read again."""
+    known: set[tuple[str, int]] = set()
+    last_step = 0
+    for metric in run.data._metric_objs:
+        if metric.key in STEP_METRICS:
+            last_step = max(last_step, metric.step)
+        elif not metric.key.startswith("system/"):
+            known |= {(metric.key, point.step) for point in client.get_metric_history(run.info.run_id, metric.key)}
+    return frozenset(known), last_step
+
+
+def _last_sign_s(run: MlflowRun) -> float:
+    stamps = [metric.timestamp for metric in run.data._metric_objs]
+    return max([run.info.start_time or 0, *stamps]) / 1000

@@ -1,0 +1,187 @@
+"""A run that stopped before its end is gone on with on a real MLflow: the same run, and no point of it twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from fullcircle.core.errors import FullcircleError, ModelUnavailable, Preempted, TrainingFailed, UsageError
+from fullcircle.core.models import EpochMetrics
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.machine import node_name, watch
+from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.runs import Tracker
+
+
+@pytest.fixture
+def client(settings: Settings, tracker: Tracker) -> mlflow.MlflowClient:
+    tracker.prepare()
+    return mlflow.MlflowClient(settings.tracking_uri)
+
+
+def epoch(number: int) -> EpochMetrics:
+    return EpochMetrics(epoch=number, train_loss=1 / number, validation_loss=2.0, validation_auc=0.6, seconds=0.1)
+
+
+def preempted(tracker: Tracker, project: Project, epochs: int = 2) -> str:
+    """A run that was told to stop after step 20, with so many epochs."""
+    with contextlib.suppress(Preempted), tracker.start(project, name="torch", kind="train") as run:
+        for number in range(1, epochs + 1):
+            run.epoch(epoch(number))
+            run.steps(number * 10 - 9, [0.5] * 10, [1.0] * 10, 100.0)
+        raise Preempted("preempted at step 20", step=20)
+    return run.id
+
+
+def points(client: mlflow.MlflowClient, run_id: str) -> Counter[tuple[str, int]]:
+    """How often each (metric, step) of a run is there, system metrics included."""
+    keys = client.get_run(run_id).data.metrics
+    return Counter((key, point.step) for key in keys for point in client.get_metric_history(run_id, key))
+
+
+def test_a_preempted_run_is_no_failure_and_says_where_it_stands(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient
+) -> None:
+    found = client.get_run(preempted(tracker, project))
+    assert found.info.status == "SCHEDULED"
+    assert found.data.tags["fullcircle.preempted"] == "step 20"
+    assert "fullcircle.failure" not in found.data.tags
+    assert client.get_metric_history(found.info.run_id, "step_loss")[-1].step == 20
+
+
+def test_a_resumed_run_has_the_same_id_and_each_metric_once_a_step(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient
+) -> None:
+    run_id = preempted(tracker, project)
+    before = points(client, run_id)
+    assert {("train_loss", 1), ("train_loss", 2), ("step_loss", 20)} <= set(before)
+    with tracker.resume(run_id[:12]) as run:
+        assert client.get_run(run_id).info.status == "RUNNING"
+        for number in (1, 2, 3):  # a resumed training tells again what it finds in its checkpoint
+            run.epoch(epoch(number))
+            run.steps(number * 10 - 9, [0.5] * 10, [1.0] * 10, 100.0)
+    found = client.get_run(run_id)
+    assert (run.id, found.info.status) == (run_id, "FINISHED")
+    assert "fullcircle.preempted" not in found.data.tags
+    assert found.data.tags["fullcircle.resumes"] == "1"
+    after = points(client, run_id)
+    assert {("train_loss", 3), ("step_loss", 30), ("gradient_norm", 30)} <= set(after)
+    assert set(after.values()) == {1}
+
+
+def test_thousands_of_steps_become_about_one_point_a_second_and_the_last_one_is_there(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient
+) -> None:
+    with tracker.start(project, name="torch", kind="train") as run:
+        for first in range(1, 5000, 10):
+            run.steps(first, [float(first)] * 10, [1.0] * 10, 1000.0)
+    steps = [point.step for point in client.get_metric_history(run.id, "step_loss")]
+    assert (steps[0], steps[-1]) == (10, 5000)
+    assert len(steps) < 500
+    assert client.get_run(run.id).data.metrics["samples_per_second"] == 1000.0
+
+
+def test_a_run_whose_process_was_killed_is_ended_and_resumed_all_the_same(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, settings: Settings
+) -> None:
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from fullcircle.core.project import *
+        from fullcircle.core.settings import Settings
+        from fullcircle.tracking.runs import Tracker
+        project = Project(name={project.name!r}, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
+                          time="t", row_id="i", torch=print, folder=Path({str(project.folder)!r}))
+        settings = Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})
+        run = Tracker(settings).start(project, name="k", kind="c")
+        run.metrics({{"before": 1.0}})
+        print(run.id, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_id = done.stdout.strip()
+    waiting = preempted(tracker, project)
+    assert tracker.end_abandoned(project) == 1
+    assert client.get_run(waiting).info.status == "SCHEDULED"
+    with tracker.resume(run_id) as run:
+        run.metrics({"before": 1.0, "after": 2.0})
+    found = client.get_run(run_id)
+    assert found.info.status == "FINISHED"
+    assert "fullcircle.failure" not in found.data.tags
+    assert set(points(client, run_id).values()) == {1}
+    assert found.data.metrics["after"] == 2.0
+
+
+def test_a_finished_run_and_one_that_is_at_work_are_not_resumed(tracker: Tracker, project: Project) -> None:
+    run = tracker.start(project, name="torch", kind="train")
+    with pytest.raises(UsageError, match=rf"run {run.id} is still running \(process {os.getpid()} on "):
+        tracker.resume(run.id)
+    run.end()
+    with pytest.raises(UsageError, match=f"run {run.id} is finished; there is nothing to resume"):
+        tracker.resume(run.id)
+    with pytest.raises(UsageError, match="no run 'nonesuch'"):
+        tracker.resume("nonesuch")
+
+
+def test_a_running_run_of_another_machine_is_resumed_only_when_it_went_quiet(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient
+) -> None:
+    run = tracker.start(project, name="torch", kind="train")
+    client.set_tag(run.id, "fullcircle.host", "another-machine")
+    with pytest.raises(UsageError, match=r"is still running \(process \d+ on another-machine\)"):
+        tracker.resume(run.id)
+    run.end()
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (TrainingFailed("non-finite at step 7 in layer 0.weight"), "is FAILED.*non-finite at step 7 in layer 0.weight"),
+        (Preempted("told to stop", step=7), r"is SCHEDULED \(preempted at step 7\)"),
+    ],
+    ids=["failed", "preempted"],
+)
+def test_nothing_of_a_run_that_did_not_come_to_its_end_can_be_registered(
+    tracker: Tracker,
+    registry: Registry,
+    project: Project,
+    rows: pd.DataFrame,
+    make_graph: Callable[..., Path],
+    tmp_path: Path,
+    error: FullcircleError,
+    why: str,
+) -> None:
+    graph = make_graph(tmp_path / "g.onnx")
+    run = tracker.start(project, name="torch", kind="train")
+    with pytest.raises(type(error)), run:
+        raise error
+    again = tracker.append(run.id)
+    with pytest.raises(ModelUnavailable, match=why):
+        registry.register(project, again, graph, digest=digest_of(graph), example=rows, card="c", tags={})
+    assert registry.versions(project.name) == ()
+
+
+def test_another_node_of_a_run_logs_its_load_under_its_own_name(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, settings: Settings
+) -> None:
+    with tracker.start(project, name="torch", kind="train") as run:
+        with watch(run.id, settings):
+            pass  # the node that started the run is watched from there
+        with watch(run.id, settings, "node-1"):
+            pass
+    loads = {key for key in client.get_run(run.id).data.metrics if key.endswith("/cpu_utilization_percentage")}
+    assert loads == {f"system/{node}/cpu_utilization_percentage" for node in (node_name(), "node-1")}
+    assert set(points(client, run.id).values()) == {1}
