@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fullcircle.core.dataset import DataVersion, LeakageReport, Span, Split
 from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, RunRef, SliceScore, Verdict
-from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.project import Binary, Category, Image, Number, Project
 from fullcircle.tracking.card import SHOWN_SLICES, model_card
 
 PROJECT = Project(
@@ -98,3 +99,12 @@ def test_every_table_has_as_many_cells_in_each_line() -> None:
     for block in card.split("\n\n"):
         lines = [line.replace(r"\|", "") for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1
+
+
+def test_the_card_of_an_image_project_says_the_size_of_its_images() -> None:
+    project = dataclasses.replace(PROJECT, columns=(Image("scan", shape=(8, 8, 1)), Number("grade", after=True)))
+
+    card = model_card(project, REF, DATA, SPLIT, {}, None, None)
+
+    assert "One image a row: `scan`, 8 x 8 x 1." in card
+    assert "raw columns" not in card

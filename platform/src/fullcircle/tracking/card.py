@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fullcircle.core.dataset import DataVersion, Span, Split
 from fullcircle.core.models import Candidate, Evaluation, RunRef, SliceScore, Verdict
-from fullcircle.core.project import METRICS, Category, Project
+from fullcircle.core.project import METRICS, Category, Image, Number, Project
 
 SHOWN_SLICES = 12
 
@@ -108,14 +108,22 @@ def _slice(score: SliceScore) -> tuple[str, ...]:
 
 
 def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
-    numbers = sum(not isinstance(column, Category) for column in project.inputs)
     yield "## Data"
     yield ""
     yield f"DVC version `{data.digest}`: {data.rows} rows in {len(data.files)} files, {data.start:%Y-%m-%d} to "
-    yield f"{data.end:%Y-%m-%d}. {numbers} numeric and {len(project.inputs) - numbers} categorical raw columns."
+    yield f"{data.end:%Y-%m-%d}. {_columns(project)}."
     yield ""
     rows = [_span(name, getattr(split, name)) for name in ("train", "validation", "test")]
     yield from _table(("part", "from", "to", "rows", "positive"), rows)
+
+
+def _columns(project: Project) -> str:
+    """The raw columns in words: `12 numeric and 3 categorical raw columns`."""
+    images = [f"`{column.name}`, {column.size}" for column in project.inputs if isinstance(column, Image)]
+    if images:
+        return f"One image a row: {images[0]}"
+    numbers, words = (sum(isinstance(column, kind) for column in project.inputs) for kind in (Number, Category))
+    return f"{numbers} numeric and {words} categorical raw columns"
 
 
 def _span(name: str, span: Span) -> tuple[str, ...]:

@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fullcircle.core.errors import ModelUnavailable
 from fullcircle.core.models import ModelVersion
-from fullcircle.core.project import Category, Project
-from fullcircle.core.rows import raw_frame
+from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.store.locks import exclusive
 from fullcircle.tracking.client import DISK_ERRORS, connect, translated
 from fullcircle.tracking.run import FAILURE, PREEMPTED, Run
+from fullcircle.tracking.signature import input_example, signature
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
-    from mlflow.models import ModelSignature
 
 T = TypeVar("T")
 
@@ -276,27 +275,14 @@ def _save(project: Project, run: Run, graph: Path, example: pd.DataFrame, folder
         mlflow_twin(graph),
         str(folder),
         mlflow_model=Model(run_id=run.id, model_id=model_id),
-        signature=_signature(project),
-        input_example=raw_frame(example.head(3), project.inputs),
+        signature=signature(project),
+        input_example=input_example(project, example),
         # Given, because MLflow would find them out in a subprocess, for 10 s.
         pip_requirements=[f"{name}=={installed_version(name)}" for name in _REQUIREMENTS],
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
     shutil.copyfile(graph, folder / GRAPH)
-
-
-def _signature(project: Project) -> ModelSignature:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-
-    # Double, though the graph takes float: MLflow refuses float64 frames and integers for a float column, and its
-    # ONNX flavour casts double to float itself.
-    kinds = [DataType.string if isinstance(column, Category) else DataType.double for column in project.inputs]
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(kind, column.name) for kind, column in zip(kinds, project.inputs, strict=True)
-    ]
-    return ModelSignature(Schema(inputs), Schema([ColSpec(DataType.float, "probability")]))
 
 
 def _value(version: MlflowVersion, aliases: tuple[str, ...] | None = None) -> ModelVersion:

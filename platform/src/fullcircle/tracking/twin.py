@@ -2,7 +2,7 @@
 
 MLflow's ONNX flavour hands each column of a data frame over as a vector, shape (rows,); our graphs take columns of
 shape (rows, 1), which ONNX Runtime then refuses ("Invalid rank"). The twin takes vectors and reshapes them. A graph
-with one input needs no twin: there MLflow hands over a matrix of one column.
+with one input needs no twin: there MLflow hands over a matrix of one column, or the tensor of the image.
 """
 
 from __future__ import annotations
