@@ -46,12 +46,26 @@ class EpochMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays:
-    """Preprocessed rows. `x_*`: float32 (rows, features). `y_*`: float32 (rows,), 0 or 1."""
+    """Preprocessed rows, in memory or mapped from files.
+
+    Attributes:
+        x_train, x_validation: float32 (rows, *shape of a row: features, or height, width and channels).
+        y_train, y_validation: float32 (rows,), 0 or 1.
+        ids_train: (rows,) the project's row ids, where they are known.
+        digest: SHA-256 of the rows, where it is known.
+    """
 
     x_train: NDArray[np.float32]
     y_train: NDArray[np.float32]
     x_validation: NDArray[np.float32]
     y_validation: NDArray[np.float32]
+    ids_train: NDArray[np.str_] | None = None
+    digest: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row's features."""
+        return tuple(int(length) for length in self.x_train.shape[1:])
 
 
 class Preprocessor(Protocol):

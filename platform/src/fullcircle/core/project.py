@@ -169,6 +169,7 @@ class Compute:
         max_restarts: how often dead or hung processes are replaced before the job fails.
         stall_s: a process without a step for so long is taken for hung.
         grace_s: time to write a checkpoint after SIGTERM.
+        budget_s: seconds of steps after which training ends with the best epoch so far; None: no bound.
     """
 
     where: str = "inline"
@@ -185,6 +186,7 @@ class Compute:
     max_restarts: int = 3
     stall_s: float = 300.0
     grace_s: float = 30.0
+    budget_s: float | None = None
 
 
 Shape = tuple[int, ...]

@@ -1,33 +1,110 @@
-"""A split's rows as the arrays that both frameworks learn from."""
+"""A split's rows as the arrays that every framework learns from: files that all processes map, and none copies.
+
+The files are plain `.npy`. They are written a part at a time and opened read-only, so a table may be larger than
+memory: the operating system keeps what is in use, once for all processes of a machine.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.dataset import SplitFrames
+from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Arrays, Preprocessor
 from fullcircle.core.project import Project
+from fullcircle.core.settings import home_unwritable
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+CHUNK_ROWS = 65_536
+"""Rows that are preprocessed at a time: what bounds the memory beside the raw rows."""
 
-def arrays(project: Project, preprocessor: Preprocessor, frames: SplitFrames) -> Arrays:
-    """Training and validation rows as float32 arrays; the test rows stay raw, for the graph alone.
+ABOUT = "arrays.json"
 
-    Memory: 4 bytes x rows x features.
+
+def store(project: Project, preprocessor: Preprocessor, frames: SplitFrames, folder: Path) -> Arrays:
+    """Preprocess training and validation rows into a folder, whole or absent, and map them.
+
+    The test rows stay raw, for the graph alone. Disk: 4 bytes x rows x features.
+
+    Raises:
+        HomeUnwritable: the disk is full or read-only.
     """
-    return Arrays(
-        x_train=preprocessor.transform(frames.train),
-        y_train=labels(project, frames.train),
-        x_validation=preprocessor.transform(frames.validation),
-        y_validation=labels(project, frames.validation),
-    )
+    part = folder.with_name(f"{folder.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        sha = hashlib.sha256()
+        for name, frame in (("train", frames.train), ("validation", frames.validation)):
+            _write(part / f"x_{name}.npy", _features(preprocessor, frame), len(frame), sha)
+            _write(part / f"y_{name}.npy", iter([labels(project, frame)]), len(frame), sha)
+        np.save(part / "ids_train.npy", frames.train[project.row_id].astype(str).to_numpy(dtype=np.str_))
+        (part / ABOUT).write_text(json.dumps({"digest": sha.hexdigest(), "project": project.name}))
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise home_unwritable(folder, error) from error
+    return load(folder)
+
+
+def load(folder: Path) -> Arrays:
+    """Map the arrays of a folder, read-only. Raises DataUnavailable when a file is missing or is not one of ours."""
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        mapped: dict[str, Any] = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("x_train", "y_train", "x_validation", "y_validation", "ids_train")
+        }
+        return Arrays(**mapped, digest=str(about["digest"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataUnavailable(
+            f"the arrays in {folder} cannot be read ({error})", hint="train again: they are made from the data version"
+        ) from error
+
+
+def digest(arrays: Arrays) -> str:
+    """SHA-256 of the rows; read from where they were written when it is known there."""
+    if arrays.digest:
+        return arrays.digest
+    sha = hashlib.sha256()
+    for values in (arrays.x_train, arrays.y_train, arrays.x_validation, arrays.y_validation):
+        _add(sha, np.ascontiguousarray(values))
+    return sha.hexdigest()
 
 
 def labels(project: Project, frame: pd.DataFrame) -> NDArray[np.float32]:
     """The target, float32 (rows,), 0 or 1."""
     return frame[project.target.name].to_numpy().astype(np.float32)
+
+
+def _features(preprocessor: Preprocessor, frame: pd.DataFrame) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, max(len(frame), 1), CHUNK_ROWS):
+        yield preprocessor.transform(frame.iloc[start : start + CHUNK_ROWS])
+
+
+def _write(path: Path, parts: Iterator[NDArray[np.float32]], rows: int, sha: Any) -> None:
+    made: Any = None
+    start = 0
+    for part in parts:
+        if made is None:
+            made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, *part.shape[1:]))
+        made[start : start + len(part)] = part
+        start += len(part)
+        _add(sha, np.ascontiguousarray(part))
+    assert made is not None and start == rows, "every row is written once"
+    made.flush()
+
+
+def _add(sha: Any, values: NDArray[Any]) -> None:
+    sha.update(f"{values.shape[1:]}{values.dtype}".encode())
+    sha.update(values.data)

@@ -12,8 +12,6 @@ from fullcircle.core.errors import TrainingFailed
 from fullcircle.core.models import Arrays, EpochMetrics, OnEpoch
 from fullcircle.core.project import ModelFunction, Training
 from fullcircle.core.statistics import roc_auc
-from fullcircle.training import checkpoints as files
-from fullcircle.training.checkpoints import Checkpoint
 from fullcircle.training.onnx_file import OPSET, settle
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.weighting import Weights, log_loss, require_both_classes, sigmoid, weights
@@ -33,27 +31,19 @@ class BaselineTrainer:
     def fit(
         self, build: ModelFunction | None, arrays: Arrays, params: Training, *, checkpoints: Path, on_epoch: OnEpoch
     ) -> BaselineFitted:
-        """Fit by L-BFGS from zero, so no seed is drawn.
+        """Fit by L-BFGS from zero, so no seed is drawn. It takes seconds: there are no checkpoints.
 
         Raises:
             TrainingFailed: one class alone in a part of the rows, or no finite solution.
-            HomeUnwritable: no checkpoint can be written.
         """
         params = for_framework(params, self.framework)
         require_both_classes(arrays)
         class_weights = weights(arrays.y_train, balanced=params.class_weights)
-        mark = files.fingerprint(self.framework, f"logistic regression, penalty {PENALTY}", params, arrays)
-        found = files.load(checkpoints, mark)
-        if found is None:
-            start = time.perf_counter()
-            coefficients, train_loss = _solve(arrays, class_weights)
-            metrics = _metrics(coefficients, train_loss, arrays, class_weights, start)
-            best = {"coefficients": coefficients}
-            found = Checkpoint(fingerprint=mark, state={}, best=best, history=(metrics,))
-            files.save(checkpoints, found)
-        for epoch in found.history:
-            on_epoch(epoch)
-        return BaselineFitted(found.best["coefficients"], class_weights.shift, tuple(found.history))
+        start = time.perf_counter()
+        coefficients, train_loss = _solve(arrays, class_weights)
+        metrics = _metrics(coefficients, train_loss, arrays, class_weights, start)
+        on_epoch(metrics)
+        return BaselineFitted(coefficients, class_weights.shift, (metrics,))
 
 
 class BaselineFitted:

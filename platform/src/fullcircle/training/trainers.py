@@ -1,35 +1,86 @@
-"""The trainers by name; a framework is imported when it is asked for."""
+"""The trainers by name (`core.models.Trainer`): one process, arrays in memory, the model function itself.
+
+For whoever has both at hand: a notebook, a test. `launch` trains a job, anywhere.
+"""
 
 from __future__ import annotations
 
-import importlib
+from pathlib import Path
 
-from fullcircle.core.errors import UsageError
-from fullcircle.core.models import Trainer
-from fullcircle.training.parameters import FRAMEWORKS
+from fullcircle.core.models import Arrays, EpochMetrics, Fitted, OnEpoch, Trainer
+from fullcircle.core.project import Compute, ModelFunction, Training
+from fullcircle.training.course import best_epoch
+from fullcircle.training.frameworks import BASELINE, framework
+from fullcircle.training.journal import Journal, Silent
+from fullcircle.training.learning import Task, learn, require_fit
+from fullcircle.training.parameters import for_framework
+from fullcircle.training.ports import Framework
+from fullcircle.training.weighting import weights
 
-_HOMES = {
-    "baseline": ("fullcircle.training.baseline", "BaselineTrainer", ""),
-    "torch": ("fullcircle.training.torch_trainer", "TorchTrainer", "torch"),
-    "keras": ("fullcircle.training.keras_trainer", "KerasTrainer", "tensorflow"),
-}
 
-
-def trainer(framework: str) -> Trainer:
+def trainer(name: str) -> Trainer:
     """The trainer of "baseline", "torch" or "keras".
 
     Raises:
         UsageError: no such framework, or it is not installed: the line names the extra to install.
     """
-    if framework not in _HOMES:
-        raise UsageError(f"no trainer for {framework!r}", hint=f"there are {', '.join(FRAMEWORKS)}")
-    module, name, extra = _HOMES[framework]
-    try:
-        made: Trainer = getattr(importlib.import_module(module), name)()
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] == "fullcircle":
-            raise
-        raise UsageError(
-            f"the framework {framework!r} cannot be imported ({error})", hint=f'pip install "fullcircle[{extra}]"'
-        ) from error
-    return made
+    if name == BASELINE:
+        from fullcircle.training.baseline import BaselineTrainer
+
+        return BaselineTrainer()
+    return InlineTrainer(framework(name))
+
+
+class InlineTrainer:
+    """Trains a `Framework`'s model in this process."""
+
+    def __init__(self, framework: Framework, compute: Compute = Compute()) -> None:  # noqa: B008 - it is frozen
+        self.framework = framework.name
+        self._framework = framework
+        self._compute = compute
+
+    def fit(
+        self, build: ModelFunction, arrays: Arrays, params: Training, *, checkpoints: Path, on_epoch: OnEpoch
+    ) -> Fitted:
+        """Train until `patience` epochs brought nothing or `epochs` are done.
+
+        Raises:
+            UsageError: the model function fails or returns something else than one logit a row; before training.
+            TrainingFailed: one class alone in a part of the rows, or a number that is not finite, naming the layer.
+            HomeUnwritable: no checkpoint can be written.
+        """
+        params = for_framework(params, self.framework)
+        require_fit(arrays, params, 1)
+        self._framework.check(build, arrays.shape, params, self._compute)
+        task = Task(
+            project="",
+            build=build,
+            arrays=arrays,
+            training=params,
+            compute=self._compute,
+            storage=str(checkpoints / "checkpoints"),
+            folder=checkpoints,
+        )
+        journal = Journal(checkpoints / "rank-0.jsonl", _Epochs(on_epoch))
+        with self._framework.world(self._compute) as world:
+            try:
+                standing, _ = learn(self._framework, task, world, journal)
+            finally:
+                journal.close()
+        return self._framework.fitted(
+            build,
+            arrays.shape,
+            params,
+            weights=standing.best,
+            shift=weights(arrays.y_train, balanced=params.class_weights).shift,
+            history=tuple(standing.history),
+            best_epoch=best_epoch(standing.history),
+        )
+
+
+class _Epochs(Silent):
+    def __init__(self, on_epoch: OnEpoch) -> None:
+        self._on_epoch = on_epoch
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        self._on_epoch(metrics)

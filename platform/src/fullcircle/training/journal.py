@@ -1,0 +1,201 @@
+"""Each rank's journal: what it did, a JSON line a chunk, and how the launcher follows it.
+
+A restarted rank goes on in the same file and may write a step a second time, with the same numbers; whoever listens
+hears of each step and each epoch once. A torn last line (kill -9) is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from fullcircle.core.models import EpochMetrics
+from fullcircle.training.jobs import Seconds
+
+FOLLOW_EVERY_S = 0.1
+
+
+class Listener(Protocol):
+    """Whoever wants to hear how a training goes. Each epoch and each step is told once, in order."""
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch was done, or was found done in a checkpoint."""
+        ...
+
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        """Steps `first`, `first + 1`, ... were done at `rate` samples a second of the whole job."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A sentence for people: a damaged checkpoint, a resume."""
+        ...
+
+
+class Silent:
+    """A Listener that does nothing."""
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """Nothing."""
+
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+class Journal:
+    """Writes one rank's journal; `listener` hears at once what is written (in the process that trains inline)."""
+
+    def __init__(self, path: Path, listener: Listener | None = None) -> None:
+        self.path = path
+        self._tell = Once(listener) if listener else None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _end_torn_line(path)
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, kind: str, **values: Any) -> None:
+        """Append one entry; it is in the file (not on the disk) when this returns."""
+        entry = {"kind": kind, **values}
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        if self._tell:
+            self._tell.hear(entry)
+
+    def steps(
+        self,
+        first: int,
+        epoch: int,
+        losses: Sequence[float],
+        norms: Sequence[float],
+        checksums: Sequence[int],
+        rate: float,
+        seconds: Seconds,
+    ) -> None:
+        """A chunk was learned."""
+        self.write(
+            "steps",
+            first=first,
+            epoch=epoch,
+            losses=list(losses),
+            norms=list(norms),
+            checksums=list(checksums),
+            rate=rate,
+            seconds=dataclasses.asdict(seconds),
+        )
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch was done."""
+        self.write("epoch", **dataclasses.asdict(metrics))
+
+    def note(self, text: str) -> None:
+        """A sentence for people."""
+        self.write("note", text=text)
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._file.close()
+
+
+class Once:
+    """Passes entries of a journal on to a listener, each epoch and each step once."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._epoch = 0
+        self._step = 0
+
+    def hear(self, entry: dict[str, Any]) -> None:
+        """Pass one entry on, or the part of it that was not told yet."""
+        kind = entry["kind"]
+        if kind == "epoch" and entry["epoch"] > self._epoch:
+            self._epoch = entry["epoch"]
+            self._listener.epoch(EpochMetrics(**{key: value for key, value in entry.items() if key != "kind"}))
+        elif kind == "steps":
+            self._steps(entry)
+        elif kind == "note":
+            self._listener.note(entry["text"])
+
+    def _steps(self, entry: dict[str, Any]) -> None:
+        first, losses, norms = entry["first"], entry["losses"], entry["norms"]
+        told = max(0, self._step + 1 - first)
+        if told < len(losses):
+            self._step = first + len(losses) - 1
+            self._listener.steps(first + told, losses[told:], norms[told:], entry["rate"])
+
+
+def entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries of a journal, one after the other; a torn line is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if entry := _parsed(line):
+                yield entry
+
+
+@contextmanager
+def follow(path: Path, listener: Listener) -> Iterator[None]:
+    """Tell a listener, from a thread, what another process writes into a journal while the block runs, and the rest
+    of it at the end. An error of the listener ends the following and is raised when the block ends well."""
+    follower = _Follower(path, listener)
+    thread = threading.Thread(target=follower.run, name="journal", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        follower.ended.set()
+        thread.join()
+    if follower.error is not None:
+        raise follower.error
+
+
+class _Follower:
+    def __init__(self, path: Path, listener: Listener) -> None:
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+        self._path = path
+        self._tell = Once(listener)
+        self._at = path.stat().st_size if path.exists() else 0
+
+    def run(self) -> None:
+        try:
+            while not self.ended.wait(FOLLOW_EVERY_S):
+                self._read()
+            self._read()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            self.error = error
+
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            for line in file:
+                if not line.endswith(b"\n"):  # being written
+                    return
+                self._at += len(line)
+                if entry := _parsed(line.decode("utf-8", errors="replace")):
+                    self._tell.hear(entry)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and "kind" in entry else None
+
+
+def _end_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

@@ -1,0 +1,164 @@
+"""`launch(job)`: one job, in the place that was asked for; every place runs the same worker, judged by its files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import TrainingFailed, UsageError
+from fullcircle.core.loading import load_project
+from fullcircle.core.models import EpochMetrics
+from fullcircle.core.settings import home_unwritable
+from fullcircle.training import arrays as files
+from fullcircle.training import worker
+from fullcircle.training.course import best_epoch
+from fullcircle.training.frameworks import BASELINE, framework
+from fullcircle.training.jobs import RankUse, Seconds, TrainJob, TrainOutcome
+from fullcircle.training.journal import Journal, Listener, Silent, entries, follow
+from fullcircle.training.learning import require_fit
+from fullcircle.training.weighting import weights
+
+if TYPE_CHECKING:
+    from fullcircle.core.models import Arrays
+    from fullcircle.training.places.choice import Choice
+
+
+def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None = None) -> TrainOutcome:
+    """Train a job and return the fitted model. Launched again on the same folder, it goes on where it stopped.
+
+    Args:
+        where: instead of `job.compute.where`.
+        listener: hears of epochs, steps and notes while it runs.
+
+    Raises:
+        UsageError: nonsense is asked for, or the model does not fit; before any time is spent on training.
+        Preempted: told to stop; a checkpoint is written.
+        TrainingFailed: a number was not finite, memory ran out, or processes died more often than `max_restarts`.
+        HomeUnwritable: a checkpoint cannot be written; the one before is intact.
+    """
+    listener = listener or Silent()
+    arrays = files.load(job.arrays)
+    if job.framework == BASELINE:
+        return _baseline(job, arrays, listener)
+    from fullcircle.training.places.choice import choose
+
+    choice = choose(where or job.compute.where, job.compute, batch_size=job.training.batch_size)
+    job = choice.applied(job)
+    _check(job, arrays, choice.size)
+    _clear(job)
+    noted = _Noting(listener)
+    restarts = _run(job, choice, noted)
+    worker.raise_what_stopped(job.folder)
+    return _outcome(job, choice, restarts, arrays, tuple(noted.notes))
+
+
+def _run(job: TrainJob, choice: Choice, listener: Listener) -> int:
+    """Run the job in its place; returns how often processes were replaced."""
+    if choice.place == "inline":
+        worker.run(job, listener=listener)
+        return 0
+    with follow(job.folder / "rank-0.jsonl", listener):
+        if choice.place == "local":
+            from fullcircle.training.places import local
+
+            return local.run(job, choice.size)
+        from fullcircle.training.places import cluster
+
+        return cluster.run(job, choice.address, choice.size)
+
+
+def _check(job: TrainJob, arrays: Arrays, size: int) -> None:
+    project = load_project(job.project, job.root)
+    build = worker.model_function(project, job.framework)
+    require_fit(arrays, job.training, size)
+    if job.compute.accumulate < 1:
+        raise UsageError(f"compute.accumulate must be at least 1, got {job.compute.accumulate}")
+    framework(job.framework).check(build, arrays.shape, job.training, job.compute)
+
+
+def _clear(job: TrainJob) -> None:
+    """Take away what an earlier launch left, but the journals and the checkpoints."""
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        for name in (worker.RESULT, worker.BEST, worker.PREEMPTED, worker.FATAL):
+            (job.folder / name).unlink(missing_ok=True)
+        for path in (*job.folder.glob("rank-*.use.json"), *job.folder.glob("nonfinite-rank-*.json")):
+            path.unlink()
+        shutil.rmtree(job.folder / "profile", ignore_errors=True)
+    except OSError as error:
+        raise home_unwritable(job.folder, error) from error
+
+
+def _outcome(job: TrainJob, choice: Choice, restarts: int, arrays: Arrays, notes: tuple[str, ...]) -> TrainOutcome:
+    if not (job.folder / worker.RESULT).exists():
+        raise TrainingFailed(
+            f"{job.framework}: the processes ended without a result", hint=f"what they wrote is in {job.folder}"
+        )
+    best, history = worker.result(job.folder)
+    project = load_project(job.project, job.root)
+    fitted = framework(job.framework).fitted(
+        worker.model_function(project, job.framework),
+        arrays.shape,
+        job.training,
+        weights=best,
+        shift=weights(arrays.y_train, balanced=job.training.class_weights).shift,
+        history=history,
+        best_epoch=best_epoch(history),
+    )
+    return TrainOutcome(
+        fitted=fitted,
+        history=history,
+        best_epoch=best_epoch(history),
+        where=f"{choice}",
+        world_size=choice.size,
+        restarts=restarts,
+        use=tuple(_uses(job)),
+        warnings=notes,
+    )
+
+
+def _uses(job: TrainJob) -> Iterator[RankUse]:
+    paths = job.folder.glob("rank-*.use.json")
+    for value in sorted((json.loads(path.read_text()) for path in paths), key=lambda value: int(value["rank"])):
+        yield RankUse(**{**value, "seconds": Seconds(**value["seconds"])})
+
+
+def _baseline(job: TrainJob, arrays: Arrays, listener: Listener) -> TrainOutcome:
+    from fullcircle.training.baseline import BaselineTrainer
+
+    fitted = BaselineTrainer().fit(
+        None, arrays, job.training, checkpoints=job.folder / "checkpoints", on_epoch=listener.epoch
+    )
+    return TrainOutcome(
+        fitted=fitted,
+        history=fitted.history,
+        best_epoch=fitted.best_epoch,
+        where="inline: the baseline is solved in one process",
+        world_size=1,
+    )
+
+
+@dataclass
+class _Noting:
+    """Passes everything on and keeps the notes: they are the outcome's warnings."""
+
+    listener: Listener
+
+    def __post_init__(self) -> None:
+        self.notes: list[str] = []
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        self.listener.epoch(metrics)
+
+    def steps(self, first: int, losses: object, norms: object, rate: float) -> None:
+        self.listener.steps(first, losses, norms, rate)  # type: ignore[arg-type]
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.listener.note(text)
+
+
+__all__ = ["Journal", "entries", "launch"]

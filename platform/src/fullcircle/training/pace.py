@@ -1,0 +1,53 @@
+"""How many steps make a chunk, and when a checkpoint is due. Every rank decides the same from what all of them know."""
+
+from __future__ import annotations
+
+from fullcircle.core.project import Compute
+
+SHORT_S, LONG_S = 0.1, 0.5
+"""A chunk that took less is doubled, one that took more is halved: signals are looked at several times a second."""
+
+MOST_STEPS = 64
+MOST_ROWS = 262_144
+"""Bounds of a chunk: what is gathered at once stays some tens of megabytes for a table."""
+
+
+class Pace:
+    """The size of the next chunk. `promised` is a size that was already handed to the feeder."""
+
+    def __init__(self, compute: Compute, batch_size: int) -> None:
+        self.promised: int | None = None
+        self._compute = compute
+        self._batch_size = batch_size
+        self._size = 1
+
+    def steps(self, rows: int, position: int, step: int, *, alone: bool = False) -> int:
+        """Steps of the chunk at this position of an epoch of so many rows: batches of equal size only, none past the
+        next checkpoint, 0 at the end of the epoch. `alone`: without regard to what was promised."""
+        if self.promised is not None and not alone:
+            promised, self.promised = self.promised, None
+            return promised
+        full, last = divmod(rows, self._batch_size)
+        if position >= full:
+            return 1 if last and position == full else 0
+        steps = min(self._size, full - position)
+        every = self._compute.checkpoint_every_steps
+        return min(steps, every - step % every) if every else steps
+
+    def learn(self, seconds: float) -> None:
+        """A chunk took so long on rank 0."""
+        if seconds < SHORT_S:
+            most = min(MOST_STEPS, max(1, MOST_ROWS // self._batch_size))
+            self._size = min(self._size * 2, most)
+        elif seconds > LONG_S:
+            self._size = max(self._size // 2, 1)
+
+    def due(self, since_s: float) -> bool:
+        """Whether the last checkpoint is too old."""
+        every = self._compute.checkpoint_every_s
+        return every is not None and since_s >= every
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Whether this step is one after which a checkpoint is written."""
+        every = self._compute.checkpoint_every_steps
+        return every is not None and step % every == 0
