@@ -43,36 +43,47 @@ class BaselineTrainer:
         coefficients, train_loss = _solve(arrays, class_weights)
         metrics = _metrics(coefficients, train_loss, arrays, class_weights, start)
         on_epoch(metrics)
-        return BaselineFitted(coefficients, class_weights.shift, (metrics,))
+        return BaselineFitted(coefficients, class_weights.shift, (metrics,), arrays.shape)
 
 
 class BaselineFitted:
-    """A fitted logistic regression (`core.models.Fitted`). `coefficients`: (features + 1,), the intercept last."""
+    """A fitted logistic regression (`core.models.Fitted`). `coefficients`: (features + 1,), the intercept last.
+
+    Features of more than one dimension, as those of an image, are taken as one flat row.
+    """
 
     framework = "baseline"
 
-    def __init__(self, coefficients: NDArray[np.float64], shift: float, history: tuple[EpochMetrics, ...]) -> None:
+    def __init__(
+        self,
+        coefficients: NDArray[np.float64],
+        shift: float,
+        history: tuple[EpochMetrics, ...],
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
         self.history = history
+        self._shape = shape or (len(coefficients) - 1,)
         self.best_epoch = 1
         self.coefficients = coefficients.astype(np.float32)
         self.coefficients[-1] = coefficients[-1] - shift
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of the positive class, float32 (rows,)."""
-        return sigmoid(_logits(self.coefficients, features))
+        return sigmoid(_logits(self.coefficients, _flat(features)))
 
     def save_onnx(self, path: Path) -> None:
-        """Write it as a graph in one file: `features` (rows, features) to `probability` (rows, 1)."""
+        """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1)."""
         from onnx import TensorProto, helper, numpy_helper
 
-        inputs = len(self.coefficients) - 1
+        flatten = [helper.make_node("Flatten", ["features"], ["flat"], axis=1)] if len(self._shape) > 1 else []
         graph = helper.make_graph(
             [
-                helper.make_node("Gemm", ["features", "coefficients", "intercept"], ["logit"]),
+                *flatten,
+                helper.make_node("Gemm", ["flat" if flatten else "features", "coefficients", "intercept"], ["logit"]),
                 helper.make_node("Sigmoid", ["logit"], ["probability"]),
             ],
             "logistic_regression",
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", inputs])],
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", *self._shape])],
             [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows", 1])],
             [
                 numpy_helper.from_array(self.coefficients[:-1].reshape(-1, 1), "coefficients"),
@@ -80,6 +91,10 @@ class BaselineFitted:
             ],
         )
         settle(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), path)
+
+
+def _flat(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    return features.reshape(len(features), -1)
 
 
 def _logits(coefficients: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,7 +106,7 @@ def _solve(arrays: Arrays, class_weights: Weights) -> tuple[NDArray[np.float64],
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    x, y = arrays.x_train, arrays.y_train.astype(np.float64)
+    x, y = _flat(arrays.x_train), arrays.y_train.astype(np.float64)
     row_weights = class_weights.rows(arrays.y_train).astype(np.float64)
     total = row_weights.sum()
 
@@ -116,7 +131,7 @@ def _solve(arrays: Arrays, class_weights: Weights) -> tuple[NDArray[np.float64],
 def _metrics(
     coefficients: NDArray[np.float64], train_loss: float, arrays: Arrays, class_weights: Weights, start: float
 ) -> EpochMetrics:
-    logits = _logits(coefficients.astype(np.float32), arrays.x_validation)
+    logits = _logits(coefficients.astype(np.float32), _flat(arrays.x_validation))
     return EpochMetrics(
         epoch=1,
         train_loss=train_loss,

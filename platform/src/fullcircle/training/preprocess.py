@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import DataUnavailable, ExportFailed, ProjectInvalid
-from fullcircle.core.project import Category, Column, Number, Project
+from fullcircle.core.project import Category, Column, Image, Number, Project
 from fullcircle.core.rows import raw_frame
+from fullcircle.training.preprocess_images import ImagePreprocessor, fit_images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,19 +71,21 @@ class TabularPreprocessor:
             raise ExportFailed(f"the preprocessor cannot be written as ONNX ({error})") from error
 
 
-def fit(project: Project, frame: pd.DataFrame) -> TabularPreprocessor:
-    """Fit on training rows.
+def fit(project: Project, frame: pd.DataFrame) -> TabularPreprocessor | ImagePreprocessor:
+    """Fit on training rows: numbers and categories as above, an image as `preprocess_images` says.
 
     Args:
         frame: training rows alone, with the project's input columns; columns known only after the outcome are not read.
 
     Raises:
-        DataUnavailable: no rows, or an infinite number.
+        DataUnavailable: no rows, or an infinite number or pixel.
         ProjectInvalid: a column has one of the graph's own names.
     """
     if len(frame) == 0:
         raise DataUnavailable(f"project {project.name!r}: no training rows to fit the preprocessing on")
     columns = project.inputs
+    if isinstance(columns[0], Image):  # and then it is the only one: the project was checked
+        return fit_images(columns[0], frame)
     if taken := sorted({column.name for column in columns} & set(RESERVED)):
         raise ProjectInvalid(
             f"project {project.name!r}: columns must not be named {' or '.join(map(repr, RESERVED))}, got {taken}",
