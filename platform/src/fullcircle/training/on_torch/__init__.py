@@ -1,0 +1,1 @@
+"""Training in torch: one process or many, whole models or sharded ones, and the model as it is served."""

@@ -1,0 +1,299 @@
+"""What a torch learner leaves in a checkpoint folder, and how another one, of whatever world, goes on from it.
+
+- `*.distcp`, `.metadata`: weights and the optimizer's tensors, by torch's distributed checkpoint (DCP). Every rank
+  writes what it has; equal tensors are written once. The names are the parameters', so no number of ranks is in them.
+- `rng-<rank>.npz`: the random state of one rank, as plain arrays.
+- `learner.json`: the step, and the numbers of optimizer and gradient scaler that are no tensors.
+
+DCP reads tensors with `weights_only`, but its `.metadata` is a pickle: it is read here by an unpickler that knows DCP's
+own classes and nothing else. Parts that are not tensors DCP would unpickle without looking; there are none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+
+from fullcircle.training.on_torch.world import AnyWorld
+from fullcircle.training.ports import Pending, Tensors
+
+NUMBERS = "learner.json"
+
+
+def begin(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    world: AnyWorld,
+    *,
+    step: int,
+    extra: Mapping[str, Any],
+) -> Pending:
+    """Copy this rank's state now, and write it while training goes on. Collective."""
+    tensors, numbers = _state(model, optimizer)
+    groups = [_plain(group) for group in optimizer.param_groups]
+    failed: OSError | None = None
+    try:
+        _write_random(folder / f"rng-{world.rank}.npz", world.device)
+        if world.rank == 0:
+            content = {"step": step, "numbers": numbers, "groups": groups, **extra}
+            _write(folder / NUMBERS, json.dumps(content).encode())
+    except OSError as error:  # the other ranks are on their way into the collective below: tell it afterwards
+        failed = error
+    warnings.filterwarnings("ignore", "torch.distributed is disabled")  # alone on purpose
+    writer = dcp.FileSystemWriter(folder)
+    future: Any = dcp.async_save(
+        tensors, storage_writer=writer, process_group=world.checkpoints, no_dist=world.size == 1
+    )
+    return _Writing(future, failed)
+
+
+class _Writing:
+    """A checkpoint of this rank on its way to disk (`ports.Pending`)."""
+
+    def __init__(self, future: Future[Any], failed: OSError | None) -> None:
+        self._future, self._failed = future, failed
+
+    def done(self) -> bool:
+        """Whether it is on disk. Raises what went wrong."""
+        if not self._future.done():
+            return False
+        self.wait()
+        return True
+
+    def wait(self) -> None:
+        """Block until it is. Raises what went wrong."""
+        try:
+            self._future.result()
+        except CheckpointException as error:
+            for cause, _ in error.failures.values():
+                if isinstance(cause, OSError):
+                    raise cause from error
+            causes = "; ".join(f"rank {rank}: {cause}" for rank, (cause, _) in error.failures.items())
+            raise RuntimeError(f"the checkpoint was not written ({causes})") from error
+        if self._failed is not None:
+            raise self._failed
+
+
+def restore(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: AnyWorld
+) -> tuple[int, dict[str, Any]]:
+    """Put a folder's weights and optimizer state in place. Collective.
+
+    Returns:
+        The step, and `learner.json` as a mapping.
+
+    Raises:
+        ValueError: the checkpoint is of another model or optimizer, or cannot be read.
+        KeyError: it lacks a tensor.
+    """
+    content: dict[str, Any] = json.loads((folder / NUMBERS).read_bytes())
+    warnings.filterwarnings("ignore", "torch.distributed is disabled")
+    reader = _Reader(folder)
+    saved = reader.read_metadata().state_dict_metadata
+    tensors: dict[str, Any] = {f"model/{name}": values for name, values in model.state_dict().items()}
+    _require_same(tensors, saved)
+    slots = _slots(saved, model, optimizer)
+    tensors |= {f"optimizer/{name}/{slot}": values for (name, slot), values in slots.items()}
+    try:
+        with torch.no_grad():
+            dcp.load(tensors, storage_reader=reader, process_group=world.control, no_dist=world.size == 1)
+    except CheckpointException as error:
+        raise ValueError(f"the checkpoint {folder} cannot be read ({error.failures})") from error
+    _refill(optimizer, model, slots, content)
+    return int(content["step"]), content
+
+
+def fill(state: Mapping[str, Any], weights: Tensors) -> None:
+    """Copy whole arrays into a model's own (perhaps sharded) tensors.
+
+    Raises:
+        KeyError, ValueError: they do not fit; nothing was changed.
+    """
+    for name, values in state.items():
+        if name not in weights:
+            raise KeyError(f"no weights for {name}")
+        if tuple(values.shape) != np.shape(weights[name]):
+            raise ValueError(f"{name} has shape {tuple(values.shape)}, the weights {np.shape(weights[name])}")
+    if unknown := sorted(set(weights) - set(state)):
+        raise KeyError(f"the model has no {unknown[0]}")
+    with torch.no_grad():
+        for name, values in state.items():
+            whole = torch.from_numpy(np.array(weights[name])).to(values.device, values.dtype)
+            if hasattr(values, "device_mesh"):
+                from torch.distributed.tensor import distribute_tensor
+
+                whole = distribute_tensor(whole, values.device_mesh, values.placements, src_data_rank=None)
+            values.copy_(whole)
+
+
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors by name, and those slots of the optimizer that are numbers."""
+    tensors: dict[str, Any] = {f"model/{name}": values for name, values in model.state_dict().items()}
+    numbers: dict[str, Any] = {}
+    for name, parameter in model.named_parameters():
+        for slot, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer/{name}/{slot}"] = value
+            elif value is not None:
+                numbers[f"optimizer/{name}/{slot}"] = value
+    return tensors, numbers
+
+
+def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's numbers: the learning rate, which a schedule may have changed, and its like."""
+    kept = {key: value for key, value in group.items() if key != "params"}
+    as_numbers = {key: float(value) if isinstance(value, torch.Tensor) else value for key, value in kept.items()}
+    return {key: value for key, value in as_numbers.items() if isinstance(value, (bool, int, float, list, tuple))}
+
+
+def _require_same(tensors: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    there = {name: tuple(entry.size) for name, entry in saved.items() if name.startswith("model/")}
+    here = {name: tuple(values.shape) for name, values in tensors.items()}
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            raise ValueError(
+                f"the checkpoint is of another model: {name.removeprefix('model/')} has shape "
+                f"{there.get(name, 'none')} there and {here.get(name, 'none')} here"
+            )
+
+
+def _slots(
+    saved: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[tuple[str, str], torch.Tensor]:
+    """Empty tensors for the optimizer's saved ones, sharded like their parameters."""
+    parameters = dict(model.named_parameters())
+    on_device = {
+        parameter: bool(group.get("fused") or group.get("capturable"))
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    slots: dict[tuple[str, str], torch.Tensor] = {}
+    for key, entry in saved.items():
+        if not key.startswith("optimizer/"):
+            continue
+        name, _, slot = key.removeprefix("optimizer/").rpartition("/")
+        if name not in parameters or not isinstance(entry, TensorStorageMetadata):
+            raise ValueError(f"the checkpoint is of another optimizer: it has {key}")
+        parameter, dtype = parameters[name], entry.properties.dtype
+        if entry.size == parameter.shape and parameter.dim():
+            slots[name, slot] = torch.zeros_like(parameter, dtype=dtype).detach()
+        else:
+            device = parameter.device if on_device.get(parameter) else torch.device("cpu")
+            slots[name, slot] = torch.zeros(entry.size, dtype=dtype, device=device)
+    return slots
+
+
+def _refill(
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    slots: Mapping[tuple[str, str], torch.Tensor],
+    content: Mapping[str, Any],
+) -> None:
+    parameters = dict(model.named_parameters())
+    optimizer.state.clear()
+    for (name, slot), values in slots.items():
+        optimizer.state[parameters[name]][slot] = values
+    for key, number in content["numbers"].items():
+        name, _, slot = key.removeprefix("optimizer/").rpartition("/")
+        optimizer.state[parameters[name]][slot] = number
+    for group, saved in zip(optimizer.param_groups, content["groups"], strict=True):
+        for key, value in saved.items():
+            if isinstance(group.get(key), torch.Tensor):
+                group[key].fill_(value)
+            else:
+                group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
+
+
+class _Reader(dcp.FileSystemReader):
+    """DCP's reader, but for its trust in `.metadata`."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        with (Path(self.path) / ".metadata").open("rb") as stream:
+            metadata = _OnlyMetadata(stream).load()
+        if not isinstance(metadata, Metadata):
+            raise ValueError(f"{self.path}/.metadata is no metadata of DCP")
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+class _OnlyMetadata(pickle.Unpickler):
+    """Makes the classes of DCP's metadata, and nothing else."""
+
+    _METADATA = (
+        *("ChunkStorageMetadata", "TensorProperties", "TensorStorageMetadata", "BytesStorageMetadata"),
+        *("StorageMeta", "Metadata", "MetadataIndex", "_MEM_FORMAT_ENCODING"),
+    )
+    _KNOWN = frozenset(
+        {
+            *(("torch.distributed.checkpoint.metadata", name) for name in _METADATA),
+            ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+            ("torch.serialization", "_get_layout"),
+            ("torch", "Size"),
+            ("torch", "device"),
+            ("pathlib", "PosixPath"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if not dtype and (module, name) not in self._KNOWN:
+            raise ValueError(f"a checkpoint's .metadata names {module}.{name}, which is no part of one")
+        return super().find_class(module, name)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _write_random(path: Path, device: torch.device) -> None:
+    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    version, words, gauss = random.getstate()
+    state = {
+        "torch": torch.get_rng_state().numpy(),
+        "numpy_keys": keys,
+        "numpy": np.array([position, has_gauss, cached], dtype=np.float64),
+        "python_words": np.array(words, dtype=np.uint64),
+        "python": np.array([version, gauss is not None, gauss or 0.0], dtype=np.float64),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device).numpy()
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **state)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def restore_random(folder: Path, rank: int) -> bool:
+    """Put this rank's random state back; False when the checkpoint has none: the world was smaller then."""
+    path = folder / f"rng-{rank}.npz"
+    if not path.is_file():
+        return False
+    with np.load(path, allow_pickle=False) as state:
+        torch.set_rng_state(torch.from_numpy(state["torch"]))
+        if "cuda" in state.files and torch.cuda.is_available():
+            torch.cuda.set_rng_state(torch.from_numpy(state["cuda"]))
+        position, has_gauss, cached = state["numpy"].tolist()
+        np.random.set_state(("MT19937", state["numpy_keys"], int(position), int(has_gauss), cached))  # noqa: NPY002
+        version, has, gauss = state["python"].tolist()
+        words = tuple(int(word) for word in state["python_words"])
+        random.setstate((int(version), words, gauss if has else None))
+    return True

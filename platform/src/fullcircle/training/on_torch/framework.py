@@ -1,0 +1,91 @@
+"""What torch brings to training (`ports.Framework`)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from fullcircle.core.models import EpochMetrics, Fitted
+from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.training.on_torch import checkpoint, models
+from fullcircle.training.on_torch.devices import check_precision, device_for
+from fullcircle.training.on_torch.fitted import TorchFitted
+from fullcircle.training.on_torch.learner import TorchLearner, require_known
+from fullcircle.training.on_torch.world import AnyWorld, joined
+from fullcircle.training.ports import Framework, Learner, Tensors, World
+
+
+class TorchFramework:
+    """Torch on CPU, CUDA, or several of them."""
+
+    name = "torch"
+
+    def check(self, build: ModelFunction, shape: Shape, training: Training, compute: Compute) -> None:
+        """Build the model once and look at what it answers for two rows (`ports.Framework`).
+
+        Raises:
+            UsageError: what the model function, the device or the precision is, and what it must be.
+        """
+        require_known(compute)
+        check_precision(compute, device_for(compute))
+        with models.drawing_apart():
+            models.check_answer(models.built(build, shape, training), shape)
+
+    def world(self, compute: Compute) -> AbstractContextManager[World]:
+        """The processes that the environment names, or this one alone (`ports.Framework`)."""
+        return joined(compute)
+
+    def learner(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: World
+    ) -> Learner:
+        """One rank's model and optimizer (`ports.Framework`)."""
+        return TorchLearner(build, shape, training, compute, cast("AnyWorld", world))
+
+    def fitted(
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        *,
+        weights: Tensors,
+        shift: float,
+        history: tuple[EpochMetrics, ...],
+        best_epoch: int,
+    ) -> Fitted:
+        """The model with these weights, on the CPU (`ports.Framework`)."""
+        with models.drawing_apart():
+            model = models.built(build, shape, training)
+        checkpoint.fill(model.state_dict(), weights)
+        return TorchFitted(model, shape, shift, history, best_epoch)
+
+    @contextlib.contextmanager
+    def profiler(self, folder: Path) -> Iterator[None]:
+        """Record the block with torch's profiler (`ports.Framework`): `<host>_<pid>.<time>.pt.trace.json`, which both
+        TensorBoard's profile plugin and Perfetto open."""
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if torch.cuda.is_available():
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = torch.profiler.tensorboard_trace_handler(str(folder))
+        with torch.profiler.profile(activities=activities, on_trace_ready=written):
+            yield
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether memory ran out: the GPU allocator's own error, or the CPU allocator's words (`ports.Framework`)."""
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        words = (
+            "DefaultCPUAllocator: can't allocate memory",
+            "DefaultCPUAllocator: not enough memory",
+            "out of memory",
+        )
+        return isinstance(error, RuntimeError) and any(text in str(error) for text in words)
+
+
+FRAMEWORK: Framework = TorchFramework()
+"""The one value by which the course of training knows torch."""

@@ -1,0 +1,225 @@
+"""One rank's part of one torch model while it learns (`ports.Learner`)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fullcircle.core.errors import UsageError
+from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.training.on_torch import checkpoint, models, nonfinite
+from fullcircle.training.on_torch.devices import PRECISIONS
+from fullcircle.training.on_torch.fitted import chunk_rows
+from fullcircle.training.on_torch.parallel import Copies, Shards, Sharing, Whole, whole
+from fullcircle.training.on_torch.world import AnyWorld, Processes
+from fullcircle.training.ports import Chunk, Diagnosis, Pending, StepResults, Tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class TorchLearner:
+    """A model, its optimizer and this rank's random state."""
+
+    framework = "torch"
+
+    def __init__(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: AnyWorld
+    ) -> None:
+        self._shape, self._training, self._compute, self._world = shape, training, compute, world
+        self._device = world.device
+        model = models.built(build, shape, training)
+        self.architecture = models.architecture(model)
+        self._model: nn.Module = model.to(self._device)
+        self._sharing = _shared(self._model, shape, compute, world)
+        self._forward = self._sharing.forward
+        self.communication_measured = self._sharing.measured
+        self._parameters = [values for values in self._model.parameters() if values.requires_grad]
+        self._optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            self._parameters, lr=training.learning_rate, fused=True
+        )
+        scaled = compute.precision == "float16"
+        self._scaler = torch.amp.GradScaler(self._device.type) if scaled else None  # type: ignore[attr-defined]
+        self._step = 0
+        models.seed(training.seed, world.rank, 0)
+
+    def steps(self, chunk: Chunk) -> StepResults:
+        """One optimizer step for each step of the chunk (`ports.Learner`).
+
+        Losses and norms stay on the device until the chunk's end: no step waits for the device.
+        """
+        self._model.train()
+        x, y, w = self._on_device(chunk)
+        losses, norms = [], []
+        for features, targets, shares in zip(x.unbind(), y.unbind(), w.unbind(), strict=True):
+            losses.append(self._gradients(features, targets, shares))
+            norms.append(self._update())
+        self._step = chunk.first + chunk.steps - 1
+        return StepResults(losses=_numbers(losses), norms=_numbers(norms), communication_s=self._sharing.waited_s())
+
+    def _on_device(self, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        # One division for the whole chunk makes every step's loss a plain weighted sum.
+        shares = chunk.w / chunk.counts.astype(np.float32)[:, None]
+        arrays = (chunk.x, chunk.y[..., None], shares[..., None])
+        tensors = [torch.from_numpy(np.require(values, np.float32, "W")) for values in arrays]
+        if self._device.type == "cuda":
+            tensors = [values.pin_memory().to(self._device, non_blocking=True) for values in tensors]
+        elif self._device.type != "cpu":
+            tensors = [values.to(self._device) for values in tensors]
+        x, y, w = tensors
+        return models.to_model(x, self._shape), y, w
+
+    def _gradients(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Compute the batch's gradients, in parts where that is asked for; this rank's loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        parts = min(self._compute.accumulate, len(x))
+        if parts == 1:
+            loss = self._backward(x, y, w)
+        else:
+            *first, last = zip(*(torch.tensor_split(values, parts) for values in (x, y, w)), strict=True)
+            with self._sharing.apart():
+                losses = [self._backward(*part) for part in first]
+            loss = torch.stack([*losses, self._backward(*last)]).sum()
+        self._sharing.backward_done()
+        return loss
+
+    def _backward(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        loss = self._loss(self._forward, x, y, w)
+        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _loss(self, forward: nn.Module, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        with self._autocast():
+            logit = forward(x)
+        # Float32, whatever the model computed in: the exponential of a logit is what half precision is worst at.
+        return functional.binary_cross_entropy_with_logits(logit.float(), y, weight=w, reduction="sum")
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self._compute.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, dtype=PRECISIONS[self._compute.precision])
+
+    def _update(self) -> torch.Tensor:
+        """Clip and step; norm of the gradient before it was clipped."""
+        gradients = [values.grad for values in self._parameters if values.grad is not None]
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
+        norm = self._sharing.norm(gradients)
+        limit = self._training.clip_norm
+        if limit is not None:  # as torch.nn.utils.clip_grad_norm_ does, without taking the norm twice
+            torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+        if self._scaler is None:
+            self._optimizer.step()
+            return norm
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        # The scaler leaves out a step that overflowed and halves its factor: that is no bad number yet. Once
+        # the factor is below 1 it was not the factor.
+        skipped = ~torch.isfinite(norm) & (self._scaler._scale >= 1.0)
+        return torch.where(skipped, torch.zeros_like(norm), norm)
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logit of each row, without dropout (`ports.Learner`)."""
+        self._same_buffers()
+        self._model.eval()
+        step = chunk_rows(self._shape)
+        chunks = -(-len(features) // step)
+        sharded = isinstance(self._world, Processes) and self._compute.strategy == "fsdp"
+        passes = self._world.most(chunks) if sharded else chunks  # type: ignore[union-attr]
+        answer = np.empty(len(features), dtype=np.float32)
+        with torch.inference_mode(not sharded), torch.no_grad(), self._autocast():
+            for start in range(0, passes * step, step):
+                rows = np.ascontiguousarray(features[start : start + step], dtype=np.float32)
+                if not len(rows):  # another rank has more rows, and each pass gathers weights from all
+                    rows = np.zeros((1, *self._shape), dtype=np.float32)
+                x = models.to_model(torch.from_numpy(rows).to(self._device), self._shape)
+                logit = self._model(x).float().cpu().numpy().reshape(-1)
+                answer[start : start + step] = logit[: len(answer[start : start + step])]
+        return answer
+
+    def _same_buffers(self) -> None:
+        """Take over rank 0's buffers (running means), as the next forward pass of DDP would."""
+        if isinstance(self._world, Processes):
+            self._world.from_first([values for values in self._model.buffers() if values is not None])
+
+    def weights(self) -> Tensors:
+        """Copies of the state that the model answers with (`ports.Learner`)."""
+        self._same_buffers()
+        return {name: models.array(whole(values)) for name, values in self._model.state_dict().items()}
+
+    def take(self, weights: Tensors) -> None:
+        """Answer with these weights from now on (`ports.Learner`)."""
+        checkpoint.fill(self._model.state_dict(), weights)
+
+    def save(self, folder: Path) -> Pending:
+        """Begin to write this rank's part (`ports.Learner`)."""
+        self._same_buffers()
+        return checkpoint.begin(folder, self._model, self._optimizer, self._world, step=self._step, extra=self._extra())
+
+    def _extra(self) -> dict[str, Any]:
+        return {"scaler": self._scaler.state_dict()} if self._scaler is not None else {}
+
+    def load(self, folder: Path) -> None:
+        """Go on from a checkpoint (`ports.Learner`)."""
+        self._step, extra = checkpoint.restore(folder, self._model, self._optimizer, self._world)
+        if self._scaler is not None and "scaler" in extra:
+            self._scaler.load_state_dict(extra["scaler"])
+        if not checkpoint.restore_random(folder, self._world.rank):
+            models.seed(self._training.seed, self._world.rank, self._step)
+
+    def diagnose(self, chunk: Chunk) -> Diagnosis | None:
+        """Where this rank's part of one step first goes bad (`ports.Learner`)."""
+        x, y, w = self._on_device(chunk)
+        with self._autocast_model():
+            return nonfinite.diagnose(self._model, lambda *part: self._loss(self._model, *part), x[0], y[0], w[0])
+
+    def _autocast_model(self) -> contextlib.AbstractContextManager[Any]:
+        return contextlib.nullcontext()
+
+
+def _numbers(values: Sequence[torch.Tensor]) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = torch.stack(list(values)).double().numpy(force=True)
+    return numbers
+
+
+def _shared(model: nn.Module, shape: Shape, compute: Compute, world: AnyWorld) -> Sharing:
+    if not isinstance(world, Processes):
+        return Whole(_compiled(model, compute))
+    if compute.strategy == "fsdp":
+        sharing = Shards(model, world)
+        sharing.forward = _compiled(model, compute)
+        return sharing
+    return Copies(_compiled(model, compute), world.device, unused=_has_unused(model, shape, world.device))
+
+
+def _compiled(model: nn.Module, compute: Compute) -> nn.Module:
+    return torch.compile(model) if compute.compile else model  # type: ignore[return-value]
+
+
+def _has_unused(model: nn.Module, shape: Shape, device: torch.device) -> bool:
+    """Whether some parameter has no part in the answer: DDP would wait for its gradient for ever."""
+    with models.drawing_apart():
+        probe = copy.deepcopy(model).train()
+        probe(models.to_model(torch.zeros(2, *shape, device=device), shape)).sum().backward()
+    return any(values.grad is None for values in probe.parameters() if values.requires_grad)
+
+
+def require_known(compute: Compute) -> None:
+    """Refuse a way of computing that torch does not have.
+
+    Raises:
+        UsageError: which field, what it must be, what it is.
+    """
+    if compute.strategy not in ("ddp", "fsdp"):
+        raise UsageError(f"compute.strategy must be 'ddp' or 'fsdp', got {compute.strategy!r}")
+    if compute.accumulate < 1:
+        raise UsageError(f"compute.accumulate must be at least 1, got {compute.accumulate!r}")

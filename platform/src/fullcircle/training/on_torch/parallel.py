@@ -1,0 +1,190 @@
+"""How the ranks share one model: alone with all of it, each with a copy (DDP), or each with a shard (FSDP2).
+
+Every rank's loss is its share of the whole batch's mean, so gradients are added up over the ranks, never averaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from fullcircle.training.on_torch.world import Processes
+
+
+class Sharing(Protocol):
+    """One way of sharing a model among ranks."""
+
+    forward: nn.Module
+    """What a training step calls."""
+    measured: bool
+    """Whether `waited_s` says anything."""
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Within the block, gradients add up on this rank alone: all parts of a batch but its last."""
+        ...
+
+    def backward_done(self) -> None:
+        """Hear that a backward pass with communication has returned."""
+        ...
+
+    def waited_s(self) -> float:
+        """Seconds since the last call in which this rank waited for the others' gradients."""
+        ...
+
+    def norm(self, gradients: list[torch.Tensor]) -> torch.Tensor:
+        """Euclidean norm of the whole gradient, a tensor of no dimensions, the same on each rank."""
+        ...
+
+
+class Whole:
+    """The model of a rank that is alone."""
+
+    measured = True
+
+    def __init__(self, model: nn.Module) -> None:
+        self.forward = model
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Nothing to keep apart (`Sharing`)."""
+        return contextlib.nullcontext()
+
+    def backward_done(self) -> None:
+        """Nothing was sent (`Sharing`)."""
+
+    def waited_s(self) -> float:
+        """Nobody to wait for (`Sharing`)."""
+        return 0.0
+
+    def norm(self, gradients: list[torch.Tensor]) -> torch.Tensor:
+        """Norm of the norms (`Sharing`)."""
+        # One call for all parameters: get_total_norm's own grouping in Python costs more than the arithmetic.
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+class Copies:
+    """A copy of the model on each rank; gradients are added up while backward still runs (DDP).
+
+    With two ranks every sum has the same bits however DDP lays out its buckets; with more, the last bits may depend on
+    that layout, which a resumed run chooses anew.
+    """
+
+    measured = True
+
+    def __init__(self, model: nn.Module, device: torch.device, *, unused: bool) -> None:
+        ids = [device.index] if device.type == "cuda" else None
+        wrapped = nn.parallel.DistributedDataParallel(
+            model, device_ids=ids, gradient_as_bucket_view=True, find_unused_parameters=unused
+        )
+        # A lambda: DDP compares the hook's annotations with classes, and ours are text.
+        wrapped.register_comm_hook(None, lambda _, bucket: self._add_up(bucket))
+        self.forward: nn.Module = wrapped
+        self._ddp = wrapped
+        self._device = device
+        self._ready: Any = None
+        self._waited_s = 0.0
+        self._spans: list[tuple[Any, Any]] = []
+
+    def apart(self) -> AbstractContextManager[None]:
+        """DDP's `no_sync` (`Sharing`)."""
+        return self._ddp.no_sync()
+
+    def _add_up(self, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        if bucket.is_last():  # backward has computed all that it can: what comes now is waiting
+            self._ready = self._now()
+        work = dist.all_reduce(bucket.buffer(), async_op=True)
+        future: torch.futures.Future[Any] = work.get_future()
+        return future.then(lambda done: done.value()[0])
+
+    def _now(self) -> Any:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def backward_done(self) -> None:
+        """Take the time since the last bucket was ready (`Sharing`)."""
+        if self._ready is None:
+            return
+        if self._device.type == "cuda":
+            self._spans.append((self._ready, self._now()))  # read at the chunk's end: no step waits for the device
+        else:
+            self._waited_s += time.perf_counter() - self._ready
+        self._ready = None
+
+    def waited_s(self) -> float:
+        """From "the last bucket is ready" to "all are added up" (`Sharing`)."""
+        if self._spans:
+            torch.cuda.synchronize(self._device)
+            self._waited_s += sum(ready.elapsed_time(done) for ready, done in self._spans) / 1000
+            self._spans.clear()
+        waited_s, self._waited_s = self._waited_s, 0.0
+        return waited_s
+
+    def norm(self, gradients: list[torch.Tensor]) -> torch.Tensor:
+        """Norm of the norms: every rank has the whole gradient (`Sharing`)."""
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+class Shards:
+    """A shard of every tensor on each rank, gathered block by block when it is needed (FSDP2)."""
+
+    measured = False  # gathering and adding up happen inside the blocks' own hooks
+
+    def __init__(self, model: nn.Module, world: Processes) -> None:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+
+        mesh = init_device_mesh(world.device.type, (world.size,))
+        for block in (*_blocks(model), model):
+            fully_shard(block, mesh=mesh)
+        self.forward = model
+        self._fsdp: Any = model
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sum
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """No reduce-scatter within the block (`Sharing`)."""
+        self._fsdp.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            self._fsdp.set_requires_gradient_sync(True)
+
+    def backward_done(self) -> None:
+        """Not measured (`Sharing`)."""
+
+    def waited_s(self) -> float:
+        """Not measured (`Sharing`)."""
+        return 0.0
+
+    def norm(self, gradients: list[torch.Tensor]) -> torch.Tensor:
+        """Norm of all ranks' shards together (`Sharing`)."""
+        norm: Any = nn.utils.get_total_norm(gradients)
+        whole: torch.Tensor = norm.full_tensor()
+        return whole
+
+
+def _blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """The parts that are gathered one at a time: the children, and the members of lists of children."""
+    for child in model.children():
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):  # they have no forward to gather in
+            yield from _blocks(child)
+        elif next(child.parameters(), None) is not None:
+            yield child
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """All of a tensor that may be sharded. Collective if it is."""
+    full: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
