@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.dataset import SplitFrames
-from fullcircle.core.errors import UsageError
+from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project, Training
-from fullcircle.training.arrays import arrays
-from fullcircle.training.epochs import row_order
+from fullcircle.training import arrays as files
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.preprocess import fit
+from fullcircle.training.sampler import row_order
 from fullcircle.training.trainers import trainer
 from fullcircle.training.weighting import weights
 
@@ -60,12 +61,25 @@ def test_the_order_of_rows_is_a_shuffle_that_leaves_no_batch_of_one(rows: int, b
     assert order.tolist() == row_order(13, epoch, rows, batch).tolist()
 
 
-def test_arrays_are_float32_features_and_labels(project: Project, frame: pd.DataFrame) -> None:
+def test_arrays_are_float32_features_and_labels_on_disk(project: Project, frame: pd.DataFrame, tmp_path: Path) -> None:
     preprocessor = fit(project, frame.iloc[:400])
-    found = arrays(project, preprocessor, SplitFrames(train=frame[:400], validation=frame[400:500], test=frame[500:]))
-    assert found.x_train.shape == (400, len(preprocessor.features))
+    frames = SplitFrames(train=frame[:400], validation=frame[400:500], test=frame[500:])
+    found = files.store(project, preprocessor, frames, tmp_path / "arrays")
+    assert found.x_train.tobytes() == preprocessor.transform(frame[:400]).tobytes()
     assert found.y_validation.tolist() == frame["broke"][400:500].tolist()
     assert {found.x_train.dtype, found.y_train.dtype, found.x_validation.dtype} == {np.dtype(np.float32)}
+    assert found.ids_train is not None
+    assert found.ids_train.tolist() == frame[project.row_id][:400].astype(str).tolist()
+    assert isinstance(found.x_train, np.memmap)
+    again = files.store(project, preprocessor, frames, tmp_path / "arrays")
+    assert again.digest == found.digest
+    other = SplitFrames(train=frame[1:401], validation=frame[400:500], test=frame[500:])
+    assert files.store(project, preprocessor, other, tmp_path / "other").digest != found.digest
+
+
+def test_arrays_that_are_not_there_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataUnavailable, match=r"the arrays in .* cannot be read"):
+        files.load(tmp_path)
 
 
 def test_an_unknown_framework_is_answered_with_the_known_ones() -> None:
@@ -79,7 +93,8 @@ def test_an_unknown_framework_is_answered_with_the_known_ones() -> None:
 def test_a_framework_that_is_not_installed_names_its_extra(
     framework: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"fullcircle.training.{framework}_trainer", raising=False)
+    for name in [name for name in sys.modules if name.startswith(f"fullcircle.training.on_{framework}")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)  # what Python itself does to say "not there"
     with pytest.raises(UsageError, match=rf'pip install "fullcircle\[{extra}\]"'):
         trainer(framework)

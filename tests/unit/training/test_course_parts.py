@@ -1,0 +1,150 @@
+"""The parts of a course: whose rows a step has, how long a chunk is, what a journal tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullcircle.core.models import EpochMetrics
+from fullcircle.core.project import Compute
+from fullcircle.training.jobs import Seconds
+from fullcircle.training.journal import Journal, Silent, entries, follow
+from fullcircle.training.pace import MOST_STEPS, Pace
+from fullcircle.training.sampler import row_order, share, steps_of
+
+
+@given(rows=st.integers(2, 200), batch=st.integers(2, 50), size=st.integers(1, 5), epoch=st.integers(1, 9))
+def test_the_ranks_shares_are_the_epochs_rows_once_each_whatever_their_number(
+    rows: int, batch: int, size: int, epoch: int
+) -> None:
+    order = row_order(13, epoch, rows, batch)
+    for step in range(steps_of(len(order), batch)):
+        whole = order[step * batch : (step + 1) * batch]
+        shares = [share(order, batch, step, 1, rank=rank, size=size) for rank in range(size)]
+        assert len({each.rows.shape for each in shares}) == 1
+        assert len({each.checksums for each in shares}) == 1
+        assert {int(each.counts[0]) for each in shares} == {len(whole)}
+        assert np.concatenate([each.rows[each.present] for each in shares]).tolist() == whole.tolist()
+        assert set(np.concatenate([each.rows.reshape(-1) for each in shares]).tolist()) <= set(whole.tolist())
+
+
+@given(rows=st.integers(2, 400), batch=st.integers(2, 50), data=st.data())
+def test_a_chunk_is_its_steps_one_after_the_other(rows: int, batch: int, data: st.DataObject) -> None:
+    order = row_order(13, 1, rows, batch)
+    full = len(order) // batch
+    if full == 0:
+        return
+    start = data.draw(st.integers(0, full - 1))
+    steps = data.draw(st.integers(1, full - start))
+    together = share(order, batch, start, steps, rank=0, size=2)
+    for index in range(steps):
+        alone = share(order, batch, start + index, 1, rank=0, size=2)
+        assert together.rows[index].tolist() == alone.rows[0].tolist()
+        assert together.checksums[index] == alone.checksums[0]
+
+
+@given(
+    rows=st.integers(2, 3000),
+    batch=st.integers(2, 64),
+    every=st.one_of(st.none(), st.integers(1, 30)),
+    seconds=st.lists(st.floats(0, 2), max_size=40),
+)
+def test_chunks_cover_an_epoch_and_never_run_past_a_checkpoint(
+    rows: int, batch: int, every: int | None, seconds: list[float]
+) -> None:
+    pace = Pace(Compute(checkpoint_every_steps=every), batch)
+    times = iter(seconds)
+    position = 0
+    while steps := pace.steps(rows, position, position):
+        assert steps <= MOST_STEPS
+        assert every is None or position // every == (position + steps - 1) // every
+        position += steps
+        pace.learn(next(times, 0.0))
+    assert position == steps_of(rows, batch)
+
+
+def test_short_chunks_grow_and_long_ones_shrink() -> None:
+    pace = Pace(Compute(), 10)
+    for _ in range(10):
+        pace.learn(0.01)
+    assert pace.steps(10_000, 0, 0) == MOST_STEPS
+    for _ in range(10):
+        pace.learn(3.0)
+    assert pace.steps(10_000, 0, 0) == 1
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.losses: list[tuple[int, float]] = []
+        self.notes: list[str] = []
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        self.epochs.append(metrics.epoch)
+
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        self.losses += [(first + index, loss) for index, loss in enumerate(losses)]
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def epoch(number: int) -> EpochMetrics:
+    return EpochMetrics(epoch=number, train_loss=0.5, validation_loss=0.4, validation_auc=0.7, seconds=1.0)
+
+
+def write_steps(journal: Journal, first: int, losses: list[float]) -> None:
+    journal.steps(first, 1, losses, [1.0] * len(losses), [7] * len(losses), 100.0, Seconds())
+
+
+def test_a_restarted_rank_is_told_once_of_each_step_and_epoch(tmp_path: Path) -> None:
+    heard = Heard()
+    path = tmp_path / "rank-0.jsonl"
+    with follow(path, heard):
+        first = Journal(path)
+        write_steps(first, 1, [0.5, 0.4, 0.3])
+        first.epoch(epoch(1))
+        first.close()
+        again = Journal(path)
+        again.epoch(epoch(1))
+        write_steps(again, 3, [0.3, 0.2])
+        again.epoch(epoch(2))
+        again.note("going on")
+        again.close()
+    assert heard.losses == [(1, 0.5), (2, 0.4), (3, 0.3), (4, 0.2)]
+    assert (heard.epochs, heard.notes) == ([1, 2], ["going on"])
+
+
+def test_a_torn_last_line_is_left_out_and_the_journal_goes_on_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.jsonl"
+    Journal(path).note("one")
+    with path.open("a") as file:
+        file.write('{"kind": "note", "te')
+    journal = Journal(path)
+    journal.note("two")
+    journal.close()
+    assert [entry["text"] for entry in entries(path)] == ["one", "two"]
+
+
+@given(losses=st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=5))
+def test_a_loss_comes_back_to_the_last_bit(losses: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"
+    write_steps(Journal(path), 1, losses)
+    (entry,) = entries(path)
+    assert json.dumps(entry["losses"]) == json.dumps(losses)
+
+
+def test_an_error_of_the_listener_reaches_whoever_follows(tmp_path: Path) -> None:
+    class Broken(Silent):
+        def note(self, text: str) -> None:
+            raise OSError("the tracker is away")
+
+    path = tmp_path / "rank-0.jsonl"
+    with pytest.raises(OSError, match="the tracker is away"), follow(path, Broken()):
+        Journal(path).note("hello")
