@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
+from fullcircle.core.prices import Prices, Watts, table
 
 # Telemetry of every dependency is off before any of them is imported.
 QUIET: Mapping[str, str] = {
@@ -41,6 +42,8 @@ class Settings:
         host: the address that servers listen on (`FULLCIRCLE_HOST`, default 127.0.0.1).
         serve_port, mlflow_port, prefect_port: `FULLCIRCLE_SERVE_PORT` 8080, `FULLCIRCLE_MLFLOW_PORT` 5000,
             `FULLCIRCLE_PREFECT_PORT` 4200.
+        prices: what computing costs (`FULLCIRCLE_PRICES`, a JSON object; default: not told).
+        watts: power for the estimate of energy (`FULLCIRCLE_WATTS`, a JSON object).
     """
 
     home: Path
@@ -52,6 +55,8 @@ class Settings:
     serve_port: int
     mlflow_port: int
     prefect_port: int
+    prices: Prices = field(default_factory=Prices)
+    watts: Watts = field(default_factory=Watts)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -68,6 +73,8 @@ class Settings:
             serve_port=_port(env, "FULLCIRCLE_SERVE_PORT", 8080),
             mlflow_port=_port(env, "FULLCIRCLE_MLFLOW_PORT", 5000),
             prefect_port=_port(env, "FULLCIRCLE_PREFECT_PORT", 4200),
+            prices=table(Prices, env, "FULLCIRCLE_PRICES"),
+            watts=table(Watts, env, "FULLCIRCLE_WATTS"),
         )
 
     def folder(self, *parts: str) -> Path:
