@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from fullcircle.training.on_torch.world import AnyWorld
 from fullcircle.training.ports import Pending, Tensors
@@ -55,10 +57,8 @@ def begin(
     except OSError as error:  # the other ranks are on their way into the collective below: tell it afterwards
         failed = error
     warnings.filterwarnings("ignore", "torch.distributed is disabled")  # alone on purpose
-    writer = dcp.FileSystemWriter(folder)
-    future: Any = dcp.async_save(
-        tensors, storage_writer=writer, process_group=world.checkpoints, no_dist=world.size == 1
-    )
+    writer = FileSystemWriter(folder)
+    future: Any = async_save(tensors, storage_writer=writer, process_group=world.checkpoints, no_dist=world.size == 1)
     return _Writing(future, failed)
 
 
@@ -111,7 +111,7 @@ def restore(
     tensors |= {f"optimizer/{name}/{slot}": values for (name, slot), values in slots.items()}
     try:
         with torch.no_grad():
-            dcp.load(tensors, storage_reader=reader, process_group=world.control, no_dist=world.size == 1)
+            load(tensors, storage_reader=reader, process_group=world.control, no_dist=world.size == 1)
     except CheckpointException as error:
         raise ValueError(f"the checkpoint {folder} cannot be read ({error.failures})") from error
     _refill(optimizer, model, slots, content)
@@ -219,7 +219,7 @@ def _refill(
                 group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
 
 
-class _Reader(dcp.FileSystemReader):
+class _Reader(FileSystemReader):
     """DCP's reader, but for its trust in `.metadata`."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
@@ -267,7 +267,7 @@ def _write(path: Path, content: bytes) -> None:
 def _write_random(path: Path, device: torch.device) -> None:
     _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     version, words, gauss = random.getstate()
-    state = {
+    state: dict[str, Any] = {
         "torch": torch.get_rng_state().numpy(),
         "numpy_keys": keys,
         "numpy": np.array([position, has_gauss, cached], dtype=np.float64),

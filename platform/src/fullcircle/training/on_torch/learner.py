@@ -35,11 +35,12 @@ class TorchLearner:
         self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: AnyWorld
     ) -> None:
         self._shape, self._training, self._compute, self._world = shape, training, compute, world
-        self._device = world.device
+        self._build, self._device = build, world.device
         model = models.built(build, shape, training)
         self.architecture = models.architecture(model)
         self._model: nn.Module = model.to(self._device)
         self._sharing = _shared(self._model, shape, compute, world)
+        self._sharded = isinstance(self._sharing, Shards)
         self._forward = self._sharing.forward
         self.communication_measured = self._sharing.measured
         self._parameters = [values for values in self._model.parameters() if values.requires_grad]
@@ -47,7 +48,7 @@ class TorchLearner:
             self._parameters, lr=training.learning_rate, fused=True
         )
         scaled = compute.precision == "float16"
-        self._scaler = torch.amp.GradScaler(self._device.type) if scaled else None  # type: ignore[attr-defined]
+        self._scaler = torch.amp.GradScaler(self._device.type) if scaled else None
         self._step = 0
         models.seed(training.seed, world.rank, 0)
 
@@ -124,7 +125,8 @@ class TorchLearner:
         self._scaler.update()
         # The scaler leaves out a step that overflowed and halves its factor: that is no bad number yet. Once
         # the factor is below 1 it was not the factor.
-        skipped = ~torch.isfinite(norm) & (self._scaler._scale >= 1.0)
+        factor: Any = self._scaler._scale
+        skipped = ~torch.isfinite(norm) & (factor >= 1.0)
         return torch.where(skipped, torch.zeros_like(norm), norm)
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -133,8 +135,8 @@ class TorchLearner:
         self._model.eval()
         step = chunk_rows(self._shape)
         chunks = -(-len(features) // step)
-        sharded = isinstance(self._world, Processes) and self._compute.strategy == "fsdp"
-        passes = self._world.most(chunks) if sharded else chunks  # type: ignore[union-attr]
+        world, sharded = self._world, self._sharded
+        passes = world.most(chunks) if sharded and isinstance(world, Processes) else chunks
         answer = np.empty(len(features), dtype=np.float32)
         with torch.inference_mode(not sharded), torch.no_grad(), self._autocast():
             for start in range(0, passes * step, step):
@@ -149,7 +151,7 @@ class TorchLearner:
     def _same_buffers(self) -> None:
         """Take over rank 0's buffers (running means), as the next forward pass of DDP would."""
         if isinstance(self._world, Processes):
-            self._world.from_first([values for values in self._model.buffers() if values is not None])
+            self._world.from_first(list(self._model.buffers()))
 
     def weights(self) -> Tensors:
         """Copies of the state that the model answers with (`ports.Learner`)."""
@@ -179,11 +181,13 @@ class TorchLearner:
     def diagnose(self, chunk: Chunk) -> Diagnosis | None:
         """Where this rank's part of one step first goes bad (`ports.Learner`)."""
         x, y, w = self._on_device(chunk)
-        with self._autocast_model():
-            return nonfinite.diagnose(self._model, lambda *part: self._loss(self._model, *part), x[0], y[0], w[0])
-
-    def _autocast_model(self) -> contextlib.AbstractContextManager[Any]:
-        return contextlib.nullcontext()
+        model = self._model
+        if self._sharded:  # ranks look at different rows for different times: none may wait for another
+            whole_weights = self.weights()
+            with models.drawing_apart():
+                model = models.built(self._build, self._shape, self._training).to(self._device)
+            checkpoint.fill(model.state_dict(), whole_weights)
+        return nonfinite.diagnose(model, lambda *part: self._loss(model, *part), x[0], y[0], w[0])
 
 
 def _numbers(values: Sequence[torch.Tensor]) -> NDArray[np.float64]:

@@ -53,7 +53,8 @@ def to_model(features: torch.Tensor, shape: Shape) -> torch.Tensor:
 
     Nothing is copied: what comes out is the memory format that torch calls channels last.
     """
-    return features if len(shape) == 1 else features.movedim(-1, -3)
+    # Counted from the front: an ONNX graph knows no negative axes here.
+    return features if len(shape) == 1 else features.movedim(features.dim() - 1, features.dim() - 3)
 
 
 def built(build: ModelFunction, shape: Shape, training: Training) -> torch.nn.Module:
@@ -71,7 +72,7 @@ def built(build: ModelFunction, shape: Shape, training: Training) -> torch.nn.Mo
         ) from error
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"the torch model function must return a torch.nn.Module, got {type(model).__name__}")
-    return model.to(memory_format=torch.channels_last) if len(shape) == 3 else model  # type: ignore[call-overload,no-any-return]
+    return model.to(memory_format=torch.channels_last) if len(shape) == 3 else model  # type: ignore[call-overload]
 
 
 def check_answer(model: torch.nn.Module, shape: Shape) -> None:

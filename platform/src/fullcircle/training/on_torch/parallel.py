@@ -64,8 +64,7 @@ class Whole:
 
     def norm(self, gradients: list[torch.Tensor]) -> torch.Tensor:
         """Norm of the norms (`Sharing`)."""
-        # One call for all parameters: get_total_norm's own grouping in Python costs more than the arithmetic.
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        return _norm(gradients)
 
 
 class Copies:
@@ -95,7 +94,7 @@ class Copies:
         """DDP's `no_sync` (`Sharing`)."""
         return self._ddp.no_sync()
 
-    def _add_up(self, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def _add_up(self, bucket: Any) -> torch.futures.Future[torch.Tensor]:
         if bucket.is_last():  # backward has computed all that it can: what comes now is waiting
             self._ready = self._now()
         work = dist.all_reduce(bucket.buffer(), async_op=True)
@@ -105,7 +104,7 @@ class Copies:
     def _now(self) -> Any:
         if self._device.type != "cuda":
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
@@ -130,7 +129,7 @@ class Copies:
 
     def norm(self, gradients: list[torch.Tensor]) -> torch.Tensor:
         """Norm of the norms: every rank has the whole gradient (`Sharing`)."""
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        return _norm(gradients)
 
 
 class Shards:
@@ -173,6 +172,12 @@ class Shards:
         norm: Any = nn.utils.get_total_norm(gradients)
         whole: torch.Tensor = norm.full_tensor()
         return whole
+
+
+def _norm(gradients: list[torch.Tensor]) -> torch.Tensor:
+    # One call for all parameters: get_total_norm's own grouping in Python costs more than the arithmetic.
+    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
 
 
 def _blocks(model: nn.Module) -> Iterator[nn.Module]:

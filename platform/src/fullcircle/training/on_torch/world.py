@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Alone:
     """A world of one process: no process group, no collective, so that a breakpoint in the model works."""
 
@@ -35,7 +35,7 @@ class Alone:
         return values.copy()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Processes:
     """Several processes (`ports.World`).
 
