@@ -1,4 +1,4 @@
-"""The processes of a job as TensorFlow sees them: one alone, or workers that find each other through the launcher."""
+"""The processes of a job as TensorFlow sees them: one alone, many devices of one process, or many workers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fullcircle.core.project import Compute
 from fullcircle.training.on_keras import strategy
 from fullcircle.training.on_keras.backend import require_tensorflow, tf
+from fullcircle.training.on_keras.rendezvous import Workers, workers
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
 class TensorWorld:
-    """The processes of one job (`ports.World`), alone on one device.
+    """The processes of one job (`ports.World`): this one alone, on one device, without any strategy.
 
     A *replica* is one device's copy of the model; a process has one for each of its devices.
     """
@@ -42,7 +44,7 @@ class TensorWorld:
         return [variable.value]
 
     def run(self, step: Callable[..., Any], *args: Any) -> Any:
-        """Do the step on every replica of this process: float64 (3,) of losses summed, norm, seconds of waiting."""
+        """Do the step on every replica of this process: float64 (3,) of loss summed, norm, seconds of waiting."""
         return step(*args)
 
     def share(self, *rows: Any) -> tuple[Any, ...]:
@@ -54,6 +56,76 @@ class TensorWorld:
         return gradients, tf.constant(0.0, tf.float64)
 
 
+class SharedWorld(TensorWorld):
+    """A world whose replicas are joined by a TensorFlow strategy: several devices, several processes, or both."""
+
+    def __init__(self, tensor_strategy: Any, joined: Workers | None) -> None:
+        self.rank = joined.rank if joined else 0
+        self.size = joined.size if joined else 1
+        self.all_replicas = tensor_strategy.num_replicas_in_sync
+        self.replicas = self.all_replicas // self.size
+        self._strategy = tensor_strategy
+        self._total = tf.function(
+            self._summed_values, autograph=False, input_signature=[tf.TensorSpec((None,), tf.float64)]
+        )
+
+    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum over all ranks, element by element, the same bits on each. Shape: any, equal on all ranks."""
+        if self.size == 1:
+            return values.copy()
+        sums: NDArray[np.float64] = self._total(np.asarray(values, dtype=np.float64).reshape(-1)).numpy()
+        return sums.reshape(np.shape(values))
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Variables made within it are copied to every replica; rank 0's first values go to all."""
+        scope: AbstractContextManager[Any] = self._strategy.scope()
+        return scope
+
+    def parts(self, variable: Any) -> list[Any]:
+        """A Keras variable's own value on each of this process's replicas."""
+        return list(self._strategy.experimental_local_results(variable.value))
+
+    def run(self, step: Callable[..., Any], *args: Any) -> Any:
+        """Do the step on every replica of this process: float64 (3,) of loss summed, norm, seconds of waiting."""
+        results = self._strategy.experimental_local_results(self._strategy.run(step, args=args))
+        return tf.concat([[tf.add_n([result[0] for result in results])], results[0][1:]], axis=0)
+
+    def share(self, *rows: Any) -> tuple[Any, ...]:
+        """Within a step: the rows of this replica, a slice of this process's."""
+        if self.replicas == 1:
+            return rows
+        replica, count = self._replica(), tf.shape(rows[0])[0]
+        start, end = replica * count // self.replicas, (replica + 1) * count // self.replicas
+        return tuple(values[start:end] for values in rows)
+
+    def summed(self, gradients: list[Any]) -> tuple[list[Any], Any]:
+        """Within a step: the sum of the gradients over all replicas, and the seconds that it took to come."""
+        # The clock is read when this replica's gradients are there, and when everybody's are. One flat sum: a
+        # message for each of many small tensors would cost more than what is in them.
+        flat = tf.concat([tf.reshape(gradient, (-1,)) for gradient in gradients], axis=0)
+        with tf.control_dependencies([flat]):
+            before = tf.timestamp()
+        with tf.control_dependencies([before]):
+            flat = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(flat))
+        with tf.control_dependencies([flat]):
+            waited = tf.timestamp() - before
+        parts = tf.split(flat, [gradient.shape.num_elements() for gradient in gradients])
+        return [tf.reshape(part, old.shape) for part, old in zip(parts, gradients, strict=True)], waited
+
+    def _summed_values(self, values: Any) -> Any:
+        def once(values: Any) -> Any:
+            own = tf.identity(values)  # on this replica's device: what comes from outside is on none
+            if self.replicas > 1:
+                own = tf.where(self._replica() == 0, own, tf.zeros_like(own))
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+        return self._strategy.experimental_local_results(self._strategy.run(once, args=(values,)))[0]
+
+    def _replica(self) -> Any:
+        """Number of the replica within this process, from 0."""
+        return tf.distribute.get_replica_context().replica_id_in_sync_group - self.rank * self.replicas
+
+
 @contextlib.contextmanager
 def opened(compute: Compute) -> Iterator[TensorWorld]:
     """The world of this process; nothing of TensorFlow may have run before.
@@ -62,5 +134,13 @@ def opened(compute: Compute) -> Iterator[TensorWorld]:
         UsageError: Keras is set to another backend, or the device is not to be had.
     """
     require_tensorflow()
-    strategy.settle_devices(compute)
-    yield TensorWorld()
+    with workers() as joined:
+        strategy.settle_devices(compute)
+        if joined is not None:
+            world: TensorWorld = SharedWorld(strategy.of_workers(joined, compute), joined)
+        elif (alone := strategy.of_one_process(compute)) is not None:
+            world = SharedWorld(alone, None)
+        else:
+            world = TensorWorld()
+        yield world
+        world.total(np.zeros(1))  # who leaves first takes the connection of the others down

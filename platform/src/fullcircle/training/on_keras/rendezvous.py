@@ -1,0 +1,103 @@
+"""How the processes of a job find each other, so that TensorFlow can join them (`TF_CONFIG`).
+
+Torch's elastic launcher starts the processes of both frameworks, and gives each its rank and the address of one store.
+Each puts its own address there and reads the others'. Ray's TensorflowTrainer has done that already: it sets TF_CONFIG.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fullcircle.core.errors import TrainingFailed
+
+TIMEOUT = timedelta(seconds=120)
+"""How long a process waits for the others to come."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes of a job: addresses `host:port` in the order of their ranks, and which of them this one is."""
+
+    rank: int
+    addresses: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How many processes."""
+        return len(self.addresses)
+
+    @property
+    def tf_config(self) -> str:
+        """What TensorFlow reads from the environment variable TF_CONFIG."""
+        task = {"type": "worker", "index": self.rank}
+        return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[Workers | None]:
+    """The job's processes, as the environment tells of them; None when this one is alone.
+
+    Raises:
+        TrainingFailed: the others do not come.
+    """
+    if "TF_CONFIG" in os.environ:
+        yield _told(os.environ["TF_CONFIG"])
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        with _exchanged(os.environ) as joined:
+            yield joined
+    else:
+        yield None
+
+
+def _told(tf_config: str) -> Workers | None:
+    config = json.loads(tf_config)
+    addresses = tuple(config["cluster"]["worker"])
+    return Workers(rank=int(config["task"]["index"]), addresses=addresses) if len(addresses) > 1 else None
+
+
+@contextlib.contextmanager
+def _exchanged(environment: Mapping[str, str]) -> Iterator[Workers]:
+    from torch.distributed import DistError, PrefixStore, TCPStore
+
+    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    master, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    restart = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    serves = rank == 0 and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    try:
+        # Bound to this block: with rank 0's the store ends, and another may still be reading.
+        served = TCPStore(master, port, size, is_master=serves, timeout=TIMEOUT, wait_for_workers=False)
+        store = PrefixStore(f"fullcircle/tensorflow/{restart}", served)
+        store.set(str(rank), _own_address(master, alone=environment.get("LOCAL_WORLD_SIZE") == str(size)))
+        addresses = tuple(store.get(str(other)).decode() for other in range(size))
+    except DistError as error:
+        raise TrainingFailed(
+            f"rank {rank} of {size} did not find the others at {master}:{port} ({str(error).splitlines()[0]})",
+            hint="look at the other processes' logs",
+        ) from error
+    yield Workers(rank=rank, addresses=addresses)
+    del store, served
+
+
+def _own_address(master: str, *, alone: bool) -> str:
+    """Host and a free port of this process, as the other processes can reach it."""
+    host = "127.0.0.1" if alone else _host_towards(master)
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return f"{host}:{probe.getsockname()[1]}"
+
+
+def _host_towards(master: str) -> str:
+    """The address of this machine on the way to `master`; on the master itself, on the way to anywhere."""
+    for target in (master, "192.0.2.1"):  # the second is nobody's (RFC 5737); connecting UDP sends nothing
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            host: str = probe.getsockname()[0]
+        if not host.startswith("127."):
+            return host
+    return host
