@@ -44,13 +44,15 @@ def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None
     if job.framework == BASELINE:
         return _baseline(job, arrays, listener)
     from fullcircle.training.places.choice import choose
+    from fullcircle.training.places.stopping import alone
 
     choice = choose(where or job.compute.where, job.compute, batch_size=job.training.batch_size)
     job = choice.applied(job)
     _check(job, arrays, choice.size)
-    _clear(job)
     noted = _Noting(listener)
-    restarts = _run(job, choice, noted)
+    with alone(job.folder, noted.note):
+        _clear(job)
+        restarts = _run(job, choice, noted)
     worker.raise_what_stopped(job.folder)
     return _outcome(job, choice, restarts, arrays, tuple(noted.notes))
 
@@ -58,16 +60,17 @@ def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None
 def _run(job: TrainJob, choice: Choice, listener: Listener) -> int:
     """Run the job in its place; returns how often processes were replaced."""
     if choice.place == "inline":
-        worker.run(job, listener=listener)
-        return 0
+        from fullcircle.training.places import inline
+
+        return inline.run(job, listener)
     with follow(job.folder / "rank-0.jsonl", listener):
         if choice.place == "local":
             from fullcircle.training.places import local
 
-            return local.run(job, choice.size)
+            return local.run(job, choice.size, note=listener.note)
         from fullcircle.training.places import cluster
 
-        return cluster.run(job, choice.address, choice.size)
+        return cluster.run(job, choice.address, choice.size, note=listener.note)
 
 
 def _check(job: TrainJob, arrays: Arrays, size: int) -> None:

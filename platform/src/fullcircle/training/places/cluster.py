@@ -1,0 +1,262 @@
+"""`ray`: the ranks run on a Ray cluster, one of our own on this machine or one at an address, by Ray Train V2.
+
+Ray starts and replaces the ranks. Checkpoints are ours (`job.storage`), as in every place: what `ray.train.report`
+is given is lost with the worker that gave it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.errors import Preempted, ServiceUnavailable, TrainingFailed, UsageError
+from fullcircle.training.places import rank
+from fullcircle.training.places.rank import Work
+from fullcircle.training.places.stopping import obeying
+
+if TYPE_CHECKING:
+    from fullcircle.training.jobs import TrainJob
+
+CONNECT_S = 5.0
+"""Patience with an address that does not answer."""
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Ray's shared memory in a cluster of our own. Arrays are mapped from files, never sent; Ray wants at least 75 MiB."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a job's folders may be relative to the caller's
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Ray's switches, where the user chose none: no telemetry, no metrics, and a dead rank is seen within a second."""
+
+
+def run(job: TrainJob, address: str, size: int, *, note: Callable[[str], None] = lambda text: None) -> int:
+    """Run a job on a Ray cluster. Returns how often its ranks were replaced.
+
+    Args:
+        address: `host:port` or `ray://host:port`; empty: a cluster of our own on this machine, ended afterwards.
+        size: processes; 0: one for each GPU of the cluster, or, without any, for each processor.
+
+    Raises:
+        UsageError: Ray is not installed, or the cluster has no room for so many processes.
+        ServiceUnavailable: nothing answers at the address.
+        TrainingFailed: ranks died more than `compute.max_restarts` times.
+        Preempted: told to stop, and the ranks wrote no checkpoint in time.
+    """
+    from fullcircle.training.worker import run as work
+
+    require_ray()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with _connected(address, cpus=size * job.compute.threads), obeying(job.folder) as stopping:
+        size = size or _room(job)
+        _check_room(job, size)
+        count = _Attempts(job.folder)
+        try:
+            _drive(work, job, size, remote=address.startswith("ray://"))
+        except TrainingFailed:
+            if not stopping.told and not _ended(job.folder):
+                raise
+        if stopping.told and not _ended(job.folder) and not (job.folder / "result.json").exists():
+            raise Preempted(
+                f"training of {job.project} ({job.framework}) was told to stop and wrote no checkpoint",
+                hint="the checkpoint before it stands, and a resume goes on from there",
+            )
+        restarts = max(0, count.made() - 1)
+        if restarts:
+            note(f"Ray replaced the ranks {restarts} times")
+        return restarts
+
+
+def require_ray() -> None:
+    """Raise UsageError naming the extra unless Ray Train can be imported."""
+    try:
+        import ray.train  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"Ray is not installed here ({error})", hint='pip install "fullcircle[ray]"') from error
+
+
+def rank_on_ray(config: dict[str, Any]) -> None:
+    """One rank, within a worker of Ray Train. What training raises, Ray answers by replacing the ranks."""
+    import ray.train
+
+    context = ray.train.get_context()
+    job: TrainJob = config["job"]
+    os.environ.update(
+        {
+            rank.PLACE: "ray",
+            "RANK": str(context.get_world_rank()),
+            "WORLD_SIZE": str(context.get_world_size()),
+            "LOCAL_RANK": str(context.get_local_rank()),
+            "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
+        }
+    )
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray asks for Keras 2, which nobody here has
+    if context.get_world_rank() == 0:
+        _Attempts(job.folder).add()
+    armed = rank.arm(job, context.get_world_rank())
+    try:
+        if not armed.told():
+            config["work"](job, stop=armed.told)
+    finally:
+        armed.close()
+
+
+class _Attempts:
+    """How often the ranks were started: rank 0 adds a byte each time, wherever it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "attempts"
+        self._before = self._size()
+
+    def add(self) -> None:
+        with self._path.open("ab") as attempts:
+            attempts.write(b".")
+
+    def made(self) -> int:
+        return self._size() - self._before
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+
+@contextlib.contextmanager
+def _connected(address: str, *, cpus: int) -> Iterator[None]:
+    import ray
+
+    if ray.is_initialized():  # the application's own connection stays as it is
+        yield
+        return
+    folder = None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address:
+            _knock(address)
+            if address.startswith("ray://"):
+                quiet = {}
+            ray.init(address=address, **quiet)
+        else:
+            folder = tempfile.mkdtemp(prefix="fc-ray-")  # short: it holds Unix sockets, whose paths are limited
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ServiceUnavailable(
+            f"no connection to Ray at {address or 'a cluster of its own'} ({type(error).__name__}: {reason})",
+            hint="its version of Ray and of Python must be ours" if address else f"its logs are in {folder}",
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()  # ends a cluster only if we started it
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _knock(address: str) -> None:
+    host, port = address.removeprefix("ray://").rsplit(":", 1)
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise ServiceUnavailable(
+            f"no Ray cluster answers at {address} ({error.strerror or error})",
+            hint="check the address: 6379 is the port of 'ray start --head', 10001 that of ray://",
+        ) from error
+
+
+def _room(job: TrainJob) -> int:
+    there = _resources()
+    places = there.get("GPU", 0) if job.compute.device in ("auto", "cuda") else 0
+    return max(1, min(int(places or there.get("CPU", 1) // job.compute.threads), job.training.batch_size))
+
+
+def _check_room(job: TrainJob, size: int) -> None:
+    """Ray would wait for ever for what the cluster does not have."""
+    kind = "GPU" if job.compute.device == "cuda" else "CPU"
+    need = size if kind == "GPU" else size * job.compute.threads
+    there = int(_resources().get(kind, 0))
+    if need > there:
+        raise UsageError(
+            f"{size} processes want {need} {kind}s of the Ray cluster, and it has {there}", hint="use fewer processes"
+        )
+
+
+def _resources() -> dict[str, float]:
+    import ray
+
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return there
+
+
+def _drive(work: Work, job: TrainJob, size: int, *, remote: bool) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    storage = tempfile.mkdtemp(prefix="fc-ray-run-")  # Ray writes down there what it knows of the run: not our results
+    try:
+        if remote:  # through Ray's client the trainer itself must run in the cluster
+            ray.get(ray.remote(num_cpus=0)(_fit).remote(work, job, size, None))
+        else:
+            _fit(work, job, size, storage)
+    except (RuntimeError, RayError) as error:  # Ray Train's own errors are RuntimeErrors
+        reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no message")
+        raise TrainingFailed(
+            f"training of {job.project} ({job.framework}) on Ray stopped after {job.compute.max_restarts} "
+            f"replacements of its processes ({reason[:300]})",
+            hint="a resume goes on from the last checkpoint",
+        ) from error
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _fit(work: Work, job: TrainJob, size: int, storage: str | None) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+
+    gpu = _on_gpu(job)
+    trainer: Any
+    if job.framework == "keras":
+        from ray.train.tensorflow import TensorflowTrainer as trainer  # noqa: N813
+    else:
+        from ray.train.torch import TorchTrainer as trainer  # noqa: N813
+    trainer(
+        rank_on_ray,
+        train_loop_config={"work": work, "job": job},
+        scaling_config=ScalingConfig(
+            num_workers=size,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": job.compute.threads, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=RunConfig(
+            name=job.folder.name,
+            storage_path=storage,
+            failure_config=FailureConfig(max_failures=job.compute.max_restarts),
+        ),
+    ).fit()
+
+
+def _on_gpu(job: TrainJob) -> bool:
+    return job.compute.device == "cuda" or (job.compute.device == "auto" and bool(_resources().get("GPU", 0)))
+
+
+def _ended(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("fatal.json", "preempted.json"))

@@ -1,0 +1,180 @@
+"""`local:N`: N processes of this machine, started and replaced by torch's elastic launcher, for both frameworks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.errors import Preempted, TrainingFailed
+from fullcircle.training.places.progress import FIRST_STEP_S
+from fullcircle.training.places.rank import Work, begin, remove_empty
+from fullcircle.training.places.stopping import obeying
+from fullcircle.training.places.watch import Watch, watching
+
+if TYPE_CHECKING:
+    from fullcircle.training.jobs import TrainJob
+
+LOGGERS = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
+
+OUTCOMES = ("fatal.json", "preempted.json")
+"""Files that say why a job ended early; whoever launched it reads them."""
+
+
+def run(job: TrainJob, size: int, *, note: Callable[[str], None] = lambda text: None) -> int:
+    """Run a job in `size` processes of this machine. Returns how often dead or hung ones were replaced.
+
+    `note` hears a sentence of each death, from another thread.
+
+    Raises:
+        TrainingFailed: a rank died more than `compute.max_restarts` times; how, and where its output is.
+        Preempted: the launcher was told to stop, and the ranks did not write a last checkpoint in time.
+    """
+    from fullcircle.training.worker import run as work
+
+    return run_ranks(work, job, size, note=note)
+
+
+def run_ranks(
+    work: Work,
+    job: TrainJob,
+    size: int,
+    *,
+    note: Callable[[str], None] = lambda text: None,
+    first_step_s: float = FIRST_STEP_S,
+) -> int:
+    """As `run`, for any function that can be imported by its name."""
+    watch = Watch(job.folder, stall_s=job.compute.stall_s, first_step_s=first_step_s, note=note)
+
+    def told() -> None:
+        watch.deadline = time.monotonic() + job.compute.grace_s
+
+    with obeying(job.folder, told) as stopping:
+        try:
+            with _environment(job), _quiet(job.folder / "logs"), _without_callers_script(), watching(watch):
+                restarts = _launch(work, job, size)
+        except TrainingFailed:
+            # Restarts of ranks that were told to stop, or that found out what is wrong, are none of the caller's.
+            if not stopping.told and not any((job.folder / name).exists() for name in OUTCOMES):
+                raise
+            restarts = job.compute.max_restarts
+        finally:
+            remove_empty(job.folder)
+        if stopping.told and not any((job.folder / name).exists() for name in (*OUTCOMES, "result.json")):
+            raise Preempted(
+                f"training of {job.project} ({job.framework}) was told to stop and wrote no checkpoint within "
+                f"{job.compute.grace_s:.0f} s",
+                hint="the checkpoint before it stands, and a resume goes on from there",
+            )
+        return restarts
+
+
+def _launch(work: Work, job: TrainJob, size: int) -> int:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from fullcircle.training.places import rendezvous
+
+    rendezvous.register()
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=size,
+        run_id=job.folder.name,
+        rdzv_backend=rendezvous.NAME,
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=job.compute.max_restarts,
+        monitor_interval=0.1,
+        start_method="spawn",
+        logs_specs=DefaultLogsSpecs(log_dir=str(job.folder / "logs"), redirects=Std.ALL),
+        # What concerns SIGTERM and Ctrl-C is in `stopping`: torch would wait for ranks that are already done.
+        signals_to_handle="SIGQUIT",
+        shutdown_timeout=10,
+    )
+    before = signal.getsignal(signal.SIGQUIT)
+    try:
+        restarts: Mapping[int, int] = elastic_launch(config, begin)(work, job)
+    except ChildFailedError as error:
+        raise _failed(job, error) from error
+    finally:
+        with contextlib.suppress(ValueError):  # not the main thread: torch did not touch it either
+            signal.signal(signal.SIGQUIT, before)
+    return max(restarts.values(), default=0)
+
+
+def _failed(job: TrainJob, error: Any) -> TrainingFailed:
+    rank, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
+    if failure.exitcode < 0:
+        how = f"was killed by {signal.Signals(-failure.exitcode).name}"
+        hint = "out of memory is the usual reason of SIGKILL; " if failure.exitcode == -signal.SIGKILL else ""
+    else:
+        text = str(failure.message).strip() or "no message"
+        how, hint = f"failed ({text.splitlines()[-1].strip()})", ""
+    return TrainingFailed(
+        f"training of {job.project} ({job.framework}) stopped: rank {rank} {how}, "
+        f"and the ranks had been replaced {job.compute.max_restarts} times",
+        hint=f"{hint}what the ranks wrote is in {job.folder / 'logs'}; a resume goes on from the last checkpoint",
+    )
+
+
+@contextlib.contextmanager
+def _environment(job: TrainJob) -> Iterator[None]:
+    """What the ranks inherit: threads, and that they talk over loopback alone."""
+    wanted = {
+        "OMP_NUM_THREADS": str(job.compute.threads),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+        # Ranks that share the launcher's store find keys of the ranks before them there: restarts then hang.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
+    before = {name: os.environ.get(name) for name in [*wanted, "TORCHELASTIC_SIGNALS_TO_HANDLE"]}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet(logs: Path) -> Iterator[None]:
+    """The launcher's library tells of each restart in many lines: into a file instead of on the terminal."""
+    logs.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(logs / "launcher.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+        handler.close()
+
+
+@contextlib.contextmanager
+def _without_callers_script() -> Iterator[None]:
+    """A spawned process runs the script again that started its parent. A rank needs nothing of it: a job names its
+    project, and a script without a guard would launch itself without end."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script

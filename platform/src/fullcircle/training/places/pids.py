@@ -1,0 +1,133 @@
+"""The ranks of a job as processes of this machine: who they are, whether they live, and how a signal reaches them.
+
+A process id alone says little: the system gives it to somebody else one day. With the time at which the kernel started
+the process it is never mistaken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+STARTED_AT = 22 - 3
+"""Start time of a process, in clock ticks since boot, among the fields of /proc/<pid>/stat behind its name. proc(5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankProcess:
+    """One rank's process, as it wrote itself down.
+
+    Attributes:
+        started: seconds since 1970. `ticks`: the same in the kernel's own count since boot.
+    """
+
+    rank: int
+    pid: int
+    started: float
+    host: str
+    ticks: int
+
+    @property
+    def here(self) -> bool:
+        """Whether it is (or was) a process of this machine."""
+        return self.host == socket.gethostname()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or is stopped; a dead one that nobody waited for does not count."""
+        fields = _stat(self.pid)
+        return self.here and fields is not None and fields[0] not in "ZX" and int(fields[STARTED_AT]) == self.ticks
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is stopped (SIGSTOP, a debugger), so that it can do nothing until SIGCONT."""
+        return self.alive and self.state.startswith(("T", "t"))
+
+    @property
+    def state(self) -> str:
+        """The kernel's word for what it does: `S (sleeping)`, `D (disk sleep)`, `T (stopped)`; `gone`."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        except OSError:
+            return "gone"
+        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("State:")), "gone")
+
+    def send(self, signum: signal.Signals) -> bool:
+        """Send a signal to it, and to nobody else. False when it is gone."""
+        if not self.alive:
+            return False
+        try:
+            os.kill(self.pid, signum)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+
+def path_of(folder: Path, rank: int) -> Path:
+    """The process file of a rank."""
+    return folder / f"rank-{rank}.process.json"
+
+
+def write(folder: Path, rank: int) -> RankProcess:
+    """Write this process down as that rank."""
+    fields = _stat(os.getpid())
+    ticks = int(fields[STARTED_AT]) if fields else 0
+    own = RankProcess(rank=rank, pid=os.getpid(), started=time.time(), host=socket.gethostname(), ticks=ticks)
+    path = path_of(folder, rank)
+    part = path.with_suffix(f".{own.pid}.part")
+    part.write_text(json.dumps(asdict(own)))
+    part.replace(path)
+    return own
+
+
+def forget(folder: Path, rank: int) -> None:
+    """This rank ended well: nobody needs to watch it any more. Safe to call twice."""
+    path_of(folder, rank).unlink(missing_ok=True)
+
+
+def read(folder: Path) -> list[RankProcess]:
+    """The ranks that wrote themselves down and did not end well, in order."""
+    found = []
+    for path in folder.glob("rank-*.process.json"):
+        try:
+            found.append(RankProcess(**json.loads(path.read_text())))
+        except (OSError, ValueError, TypeError):  # it ended between the two
+            continue
+    return sorted(found, key=lambda process: process.rank)
+
+
+def end_all(folder: Path, grace_s: float) -> list[RankProcess]:
+    """End the ranks that a dead launcher left on this machine: SIGTERM, and SIGKILL after `grace_s`.
+
+    Returns:
+        Those that were still there.
+    """
+    left = [process for process in read(folder) if process.alive and process.pid != os.getpid()]
+    for process in left:
+        process.send(signal.SIGTERM)
+        process.send(signal.SIGCONT)  # a stopped one would never hear of it
+    deadline = time.monotonic() + grace_s
+    while time.monotonic() < deadline and any(process.alive for process in left):
+        time.sleep(0.05)
+    for process in left:
+        process.send(signal.SIGKILL)
+    while any(process.alive for process in left):
+        time.sleep(0.01)
+    for process in read(folder):
+        if not process.alive and process.here:
+            forget(folder, process.rank)
+    return left
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from the state on; None when there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text.rsplit(")", 1)[1].split()  # the name before it may have spaces and brackets of its own

@@ -1,0 +1,91 @@
+"""Being told to stop: SIGTERM to a launcher reaches its ranks, Ctrl-C ends them, and one launcher alone has a job."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from fullcircle.core.errors import TrainingFailed
+from fullcircle.core.settings import home_unwritable
+from fullcircle.training.places import pids
+from fullcircle.training.places.rank import STOPPING
+
+ORPHANS_S = 60.0
+"""Time that ranks of a dead launcher have to end: they may be writing their last checkpoint."""
+
+
+@contextlib.contextmanager
+def alone(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
+    """Be the only launcher of a job: ranks that a killed launcher left behind are ended first.
+
+    Raises:
+        TrainingFailed: another launcher has this job right now.
+        HomeUnwritable: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "launch.lock").open("a")
+    except OSError as error:
+        raise home_unwritable(folder, error) from error
+    with file as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we die
+        except OSError as error:
+            raise TrainingFailed(
+                f"{folder.name} is being trained by another process", hint="wait for it, or stop that process"
+            ) from error
+        for rank in pids.end_all(folder, ORPHANS_S):
+            note(f"rank {rank.rank} of a launcher that was killed (process {rank.pid}) was still there and was ended")
+        (folder / STOPPING).unlink(missing_ok=True)
+        yield
+
+
+class Stopping:
+    """Whether this launcher was told to stop."""
+
+    def __init__(self, folder: Path, told: Callable[[], None]) -> None:
+        self.told = False
+        self._folder, self._tell = folder, told
+
+    def terminate(self, signum: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM: pass it on. The file first, so that a rank that is about to start learns of it, too."""
+        self.told = True
+        (self._folder / STOPPING).write_text(json.dumps({"pid": os.getpid(), "at": time.time()}))
+        self._tell()
+        for rank in pids.read(self._folder):
+            rank.send(signal.SIGTERM)
+
+    def interrupt(self, signum: int, frame: FrameType | None) -> None:
+        """Handle Ctrl-C: whoever sits there wants it to end now. The last checkpoint stands."""
+        for rank in pids.read(self._folder):
+            rank.send(signal.SIGKILL)
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def obeying(folder: Path, told: Callable[[], None] = lambda: None) -> Iterator[Stopping]:
+    """Pass SIGTERM on to the ranks and end them on Ctrl-C while the block runs; `told` is called on SIGTERM.
+
+    In another thread than the main one signals are the application's own; if it dies, the kernel tells the ranks.
+    """
+    stopping = Stopping(folder, told)
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, stopping.terminate),
+        signal.SIGINT: signal.signal(signal.SIGINT, stopping.interrupt),
+    }
+    try:
+        yield stopping
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
