@@ -11,7 +11,7 @@ ifneq ($(PIP_CERT),)
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
 
-.PHONY: install demo check test bench lock clean
+.PHONY: install demo check test bench bench-train lock clean
 
 install: $(STAMP)
 
@@ -37,8 +37,11 @@ test: check
 	$(BIN)/pytest
 
 bench: $(STAMP)
-	@ls tests/benchmarks/*.py >/dev/null 2>&1 || echo "no benchmarks yet: they will live in tests/benchmarks/"
 	@for script in $(sort $(wildcard tests/benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+
+bench-train: $(STAMP)
+	$(BIN)/python tests/benchmarks/train.py
+	$(BIN)/python tests/benchmarks/train_scaling.py
 
 # torch and its CUDA companions stay out: a GPU machine gets the CUDA build, a CPU machine the CPU build.
 lock: $(STAMP)
