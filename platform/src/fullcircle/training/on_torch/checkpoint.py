@@ -3,15 +3,15 @@
 - `*.distcp`, `.metadata`: weights and the optimizer's tensors, by torch's distributed checkpoint (DCP). Every rank
   writes what it has; equal tensors are written once. The names are the parameters', so no number of ranks is in them.
 - `rng-<rank>.npz`: the random state of one rank, as plain arrays.
-- `learner.json`: the step, and the numbers of optimizer and gradient scaler that are no tensors.
+- `learner.pt`: the step, the optimizer's numbers that are no tensors, the states of gradient scaler and schedule.
 
-DCP reads tensors with `weights_only`, but its `.metadata` is a pickle: it is read here by an unpickler that knows DCP's
-own classes and nothing else. Parts that are not tensors DCP would unpickle without looking; there are none.
+Files of torch are read with `weights_only`, which makes tensors and plain values alone. DCP does so too, but its
+`.metadata` is a pickle: it is read here by an unpickler that knows DCP's own classes and nothing else. Parts that are
+not tensors DCP would unpickle without looking; there are none.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import random
@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from fullcircle.training.on_torch.world import AnyWorld
 from fullcircle.training.ports import Pending, Tensors
 
-NUMBERS = "learner.json"
+OTHERS = "learner.pt"
 
 
 def begin(
@@ -41,19 +41,21 @@ def begin(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     world: AnyWorld,
-    *,
-    step: int,
-    extra: Mapping[str, Any],
+    others: Mapping[str, Any],
 ) -> Pending:
-    """Copy this rank's state now, and write it while training goes on. Collective."""
+    """Copy this rank's state now, and write it while training goes on. Collective.
+
+    `others` is what else `restore` gives back: plain values and tensors, the same on each rank.
+    """
     tensors, numbers = _state(model, optimizer)
     groups = [_plain(group) for group in optimizer.param_groups]
     failed: OSError | None = None
     try:
         _write_random(folder / f"rng-{world.rank}.npz", world.device)
         if world.rank == 0:
-            content = {"step": step, "numbers": numbers, "groups": groups, **extra}
-            _write(folder / NUMBERS, json.dumps(content).encode())
+            with (folder / OTHERS).open("wb") as stream:
+                torch.save({**others, "numbers": numbers, "groups": groups}, stream)
+                _settle(stream)
     except OSError as error:  # the other ranks are on their way into the collective below: tell it afterwards
         failed = error
     warnings.filterwarnings("ignore", "torch.distributed is disabled")  # alone on purpose
@@ -89,19 +91,20 @@ class _Writing:
             raise self._failed
 
 
-def restore(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: AnyWorld
-) -> tuple[int, dict[str, Any]]:
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: AnyWorld) -> dict[str, Any]:
     """Put a folder's weights and optimizer state in place. Collective.
 
     Returns:
-        The step, and `learner.json` as a mapping.
+        What was given to `begin` as `others`.
 
     Raises:
         ValueError: the checkpoint is of another model or optimizer, or cannot be read.
         KeyError: it lacks a tensor.
     """
-    content: dict[str, Any] = json.loads((folder / NUMBERS).read_bytes())
+    try:
+        content: dict[str, Any] = torch.load(folder / OTHERS, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{folder / OTHERS} cannot be read ({error})") from error
     warnings.filterwarnings("ignore", "torch.distributed is disabled")
     reader = _Reader(folder)
     saved = reader.read_metadata().state_dict_metadata
@@ -115,7 +118,7 @@ def restore(
     except CheckpointException as error:
         raise ValueError(f"the checkpoint {folder} cannot be read ({error.failures})") from error
     _refill(optimizer, model, slots, content)
-    return int(content["step"]), content
+    return content
 
 
 def fill(state: Mapping[str, Any], weights: Tensors) -> None:
@@ -155,10 +158,9 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str
 
 
 def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A group's numbers: the learning rate, which a schedule may have changed, and its like."""
-    kept = {key: value for key, value in group.items() if key != "params"}
-    as_numbers = {key: float(value) if isinstance(value, torch.Tensor) else value for key, value in kept.items()}
-    return {key: value for key, value in as_numbers.items() if isinstance(value, (bool, int, float, list, tuple))}
+    """A group's settings: the learning rate, which a schedule may have changed, and its like."""
+    plain = (bool, int, float, str, list, tuple, torch.Tensor)
+    return {key: value for key, value in group.items() if key != "params" and isinstance(value, plain)}
 
 
 def _require_same(tensors: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
@@ -214,9 +216,9 @@ def _refill(
     for group, saved in zip(optimizer.param_groups, content["groups"], strict=True):
         for key, value in saved.items():
             if isinstance(group.get(key), torch.Tensor):
-                group[key].fill_(value)
+                group[key].copy_(value)  # in place: a compiled step may hold it
             else:
-                group[key] = tuple(value) if isinstance(group.get(key), tuple) else value
+                group[key] = value
 
 
 class _Reader(FileSystemReader):
@@ -257,11 +259,9 @@ class _OnlyMetadata(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+def _settle(stream: IO[bytes]) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _write_random(path: Path, device: torch.device) -> None:
@@ -278,8 +278,7 @@ def _write_random(path: Path, device: torch.device) -> None:
         state["cuda"] = torch.cuda.get_rng_state(device).numpy()
     with path.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **state)
-        stream.flush()
-        os.fsync(stream.fileno())
+        _settle(stream)
 
 
 def restore_random(folder: Path, rank: int) -> bool:

@@ -34,7 +34,7 @@ class TorchFramework:
         require_known(compute)
         check_precision(compute, device_for(compute))
         with models.drawing_apart():
-            models.check_answer(models.built(build, shape, training), shape)
+            models.check(models.built(build, shape, training), shape, training)
 
     def world(self, compute: Compute) -> AbstractContextManager[World]:
         """The processes that the environment names, or this one alone (`ports.Framework`)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
-from fullcircle.training.on_torch import checkpoint, models, nonfinite
-from fullcircle.training.on_torch.devices import PRECISIONS
+from fullcircle.training.on_torch import adapters, checkpoint, models, nonfinite
 from fullcircle.training.on_torch.fitted import chunk_rows
+from fullcircle.training.on_torch.losses import Loss, OwnLoss, loss_of
 from fullcircle.training.on_torch.parallel import Copies, Shards, Sharing, Whole, whole
 from fullcircle.training.on_torch.world import AnyWorld, Processes
 from fullcircle.training.ports import Chunk, Diagnosis, Pending, StepResults, Tensors
@@ -39,14 +37,14 @@ class TorchLearner:
         model = models.built(build, shape, training)
         self.architecture = models.architecture(model)
         self._model: nn.Module = model.to(self._device)
-        self._sharing = _shared(self._model, shape, compute, world)
+        self._own = loss_of(self._model, compute, world.device)
+        self._sharing = _shared(self._own, shape, compute, world)
         self._sharded = isinstance(self._sharing, Shards)
-        self._forward = self._sharing.forward
+        self._loss = self._sharing.loss
         self.communication_measured = self._sharing.measured
-        self._parameters = [values for values in self._model.parameters() if values.requires_grad]
-        self._optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            self._parameters, lr=training.learning_rate, fused=True
-        )
+        optimization = adapters.optimization(self._model, training)
+        self._optimizer, self._schedule = optimization.optimizer, optimization.schedule
+        self._parameters = [values for group in self._optimizer.param_groups for values in group["params"]]
         scaled = compute.precision == "float16"
         self._scaler = torch.amp.GradScaler(self._device.type) if scaled else None
         self._step = 0
@@ -58,11 +56,15 @@ class TorchLearner:
         Losses and norms stay on the device until the chunk's end: no step waits for the device.
         """
         self._model.train()
+        if isinstance(self._own, OwnLoss):
+            self._own.fillers = not chunk.w.all()
         x, y, w = self._on_device(chunk)
         losses, norms = [], []
         for features, targets, shares in zip(x.unbind(), y.unbind(), w.unbind(), strict=True):
             losses.append(self._gradients(features, targets, shares))
             norms.append(self._update())
+            if self._schedule is not None:
+                self._schedule.step()
         self._step = chunk.first + chunk.steps - 1
         return StepResults(losses=_numbers(losses), norms=_numbers(norms), communication_s=self._sharing.waited_s())
 
@@ -93,21 +95,10 @@ class TorchLearner:
         return loss
 
     def _backward(self, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        loss = self._loss(self._forward, x, y, w)
+        loss: torch.Tensor = self._loss(x, y, w)
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         scaled.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-    def _loss(self, forward: nn.Module, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        with self._autocast():
-            logit = forward(x)
-        # Float32, whatever the model computed in: the exponential of a logit is what half precision is worst at.
-        return functional.binary_cross_entropy_with_logits(logit.float(), y, weight=w, reduction="sum")
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._compute.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self._device.type, dtype=PRECISIONS[self._compute.precision])
 
     def _update(self) -> torch.Tensor:
         """Clip and step; norm of the gradient before it was clipped."""
@@ -138,7 +129,7 @@ class TorchLearner:
         world, sharded = self._world, self._sharded
         passes = world.most(chunks) if sharded and isinstance(world, Processes) else chunks
         answer = np.empty(len(features), dtype=np.float32)
-        with torch.inference_mode(not sharded), torch.no_grad(), self._autocast():
+        with torch.inference_mode(not sharded), torch.no_grad(), self._own.autocast():
             for start in range(0, passes * step, step):
                 rows = np.ascontiguousarray(features[start : start + step], dtype=np.float32)
                 if not len(rows):  # another rank has more rows, and each pass gathers weights from all
@@ -165,16 +156,22 @@ class TorchLearner:
     def save(self, folder: Path) -> Pending:
         """Begin to write this rank's part (`ports.Learner`)."""
         self._same_buffers()
-        return checkpoint.begin(folder, self._model, self._optimizer, self._world, step=self._step, extra=self._extra())
+        others = {name: part.state_dict() for name, part in self._others().items()}
+        return checkpoint.begin(folder, self._model, self._optimizer, self._world, {"step": self._step, **others})
 
-    def _extra(self) -> dict[str, Any]:
-        return {"scaler": self._scaler.state_dict()} if self._scaler is not None else {}
+    def _others(self) -> dict[str, Any]:
+        """What has a state beside the model and the optimizer."""
+        parts = {"gradient scaler": self._scaler, "schedule": self._schedule}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint (`ports.Learner`)."""
-        self._step, extra = checkpoint.restore(folder, self._model, self._optimizer, self._world)
-        if self._scaler is not None and "scaler" in extra:
-            self._scaler.load_state_dict(extra["scaler"])
+        content = checkpoint.restore(folder, self._model, self._optimizer, self._world)
+        self._step = int(content["step"])
+        for name, part in self._others().items():
+            if name not in content:
+                raise ValueError(f"the checkpoint has no state of the {name}")
+            part.load_state_dict(content[name])
         if not checkpoint.restore_random(folder, self._world.rank):
             models.seed(self._training.seed, self._world.rank, self._step)
 
@@ -187,7 +184,7 @@ class TorchLearner:
             with models.drawing_apart():
                 model = models.built(self._build, self._shape, self._training).to(self._device)
             checkpoint.fill(model.state_dict(), whole_weights)
-        return nonfinite.diagnose(model, lambda *part: self._loss(model, *part), x[0], y[0], w[0])
+        return nonfinite.diagnose(model, loss_of(model, self._compute, self._device), x[0], y[0], w[0])
 
 
 def _numbers(values: Sequence[torch.Tensor]) -> NDArray[np.float64]:
@@ -195,25 +192,21 @@ def _numbers(values: Sequence[torch.Tensor]) -> NDArray[np.float64]:
     return numbers
 
 
-def _shared(model: nn.Module, shape: Shape, compute: Compute, world: AnyWorld) -> Sharing:
+def _shared(loss: Loss, shape: Shape, compute: Compute, world: AnyWorld) -> Sharing:
+    if isinstance(world, Processes) and compute.strategy == "fsdp":
+        return Shards(loss, world, compiled=compute.compile)
+    compiled: nn.Module = torch.compile(loss) if compute.compile else loss  # type: ignore[assignment]
     if not isinstance(world, Processes):
-        return Whole(_compiled(model, compute))
-    if compute.strategy == "fsdp":
-        sharing = Shards(model, world)
-        sharing.forward = _compiled(model, compute)
-        return sharing
-    return Copies(_compiled(model, compute), world.device, unused=_has_unused(model, shape, world.device))
+        return Whole(compiled)
+    return Copies(compiled, world.device, unused=_has_unused(loss, shape, world.device))
 
 
-def _compiled(model: nn.Module, compute: Compute) -> nn.Module:
-    return torch.compile(model) if compute.compile else model  # type: ignore[return-value]
-
-
-def _has_unused(model: nn.Module, shape: Shape, device: torch.device) -> bool:
-    """Whether some parameter has no part in the answer: DDP would wait for its gradient for ever."""
+def _has_unused(loss: Loss, shape: Shape, device: torch.device) -> bool:
+    """Whether some parameter has no part in the loss: DDP would wait for its gradient for ever."""
     with models.drawing_apart():
-        probe = copy.deepcopy(model).train()
-        probe(models.to_model(torch.zeros(2, *shape, device=device), shape)).sum().backward()
+        probe = copy.deepcopy(loss).train()
+        rows = torch.zeros(2, 1, device=device)
+        probe(models.to_model(torch.zeros(2, *shape, device=device), shape), rows, rows + 0.5).backward()
     return any(values.grad is None for values in probe.parameters() if values.requires_grad)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import ModelFunction, Shape, Training
+from fullcircle.training.on_torch.adapters import adapted, check_own_loss, has_own_loss, optimization
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,15 +73,23 @@ def built(build: ModelFunction, shape: Shape, training: Training) -> torch.nn.Mo
         ) from error
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"the torch model function must return a torch.nn.Module, got {type(model).__name__}")
+    model = adapted(model)
     return model.to(memory_format=torch.channels_last) if len(shape) == 3 else model  # type: ignore[call-overload]
 
 
-def check_answer(model: torch.nn.Module, shape: Shape) -> None:
-    """Ask the model about two rows of zeros.
+def check(model: torch.nn.Module, shape: Shape, training: Training) -> None:
+    """Ask the model about two rows of zeros, and for the loss and the optimizer that it may bring itself.
 
     Raises:
         UsageError: it fails, or answers with something else than one logit a row.
     """
+    _check_answer(model, shape)
+    optimization(model, training)
+    if has_own_loss(model):
+        check_own_loss(model.train(), to_model(torch.zeros(2, *shape), shape), training)
+
+
+def _check_answer(model: torch.nn.Module, shape: Shape) -> None:
     inputs = ", ".join(map(str, (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape))
     expected = f"float32 (rows, {inputs}) to one logit a row, (rows, 1)"
     try:

@@ -15,14 +15,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from fullcircle.training.on_torch.losses import Loss
 from fullcircle.training.on_torch.world import Processes
 
 
 class Sharing(Protocol):
     """One way of sharing a model among ranks."""
 
-    forward: nn.Module
-    """What a training step calls."""
+    loss: nn.Module
+    """What a training step calls (`losses.Loss`)."""
     measured: bool
     """Whether `waited_s` says anything."""
 
@@ -48,8 +49,8 @@ class Whole:
 
     measured = True
 
-    def __init__(self, model: nn.Module) -> None:
-        self.forward = model
+    def __init__(self, loss: nn.Module) -> None:
+        self.loss = loss
 
     def apart(self) -> AbstractContextManager[None]:
         """Nothing to keep apart (`Sharing`)."""
@@ -76,14 +77,14 @@ class Copies:
 
     measured = True
 
-    def __init__(self, model: nn.Module, device: torch.device, *, unused: bool) -> None:
+    def __init__(self, loss: nn.Module, device: torch.device, *, unused: bool) -> None:
         ids = [device.index] if device.type == "cuda" else None
         wrapped = nn.parallel.DistributedDataParallel(
-            model, device_ids=ids, gradient_as_bucket_view=True, find_unused_parameters=unused
+            loss, device_ids=ids, gradient_as_bucket_view=True, find_unused_parameters=unused
         )
         # A lambda: DDP compares the hook's annotations with classes, and ours are text.
         wrapped.register_comm_hook(None, lambda _, bucket: self._add_up(bucket))
-        self.forward: nn.Module = wrapped
+        self.loss: nn.Module = wrapped
         self._ddp = wrapped
         self._device = device
         self._ready: Any = None
@@ -137,14 +138,17 @@ class Shards:
 
     measured = False  # gathering and adding up happen inside the blocks' own hooks
 
-    def __init__(self, model: nn.Module, world: Processes) -> None:
+    def __init__(self, loss: Loss, world: Processes, *, compiled: bool) -> None:
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import FSDPModule, fully_shard
+        from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(world.device.type, (world.size,))
+        model = loss.model
         for block in (*_blocks(model), model):
             fully_shard(block, mesh=mesh)
-        self.forward = model
+        if hasattr(model, "training_step"):  # a LightningModule's, which is called beside forward
+            register_fsdp_forward_method(model, "training_step")
+        self.loss: nn.Module = torch.compile(loss) if compiled else loss  # type: ignore[assignment]
         self._fsdp: Any = model
         for module in model.modules():
             if isinstance(module, FSDPModule):
