@@ -16,7 +16,8 @@ from scipy.stats import wasserstein_distance
 from fullcircle.core.health import ColumnDrift
 from fullcircle.core.project import Category, Number, Project
 from fullcircle.monitoring.distances import Draws, jensen_shannon, js_of_counts, null_wasserstein, wasserstein
-from fullcircle.monitoring.drift import border, column_drift, prediction_drift
+from fullcircle.monitoring.drift import column_drift, prediction_drift
+from fullcircle.monitoring.samples import border
 
 Rows = Callable[..., pd.DataFrame]
 

@@ -6,14 +6,13 @@ A threshold is the distance that two samples of the reference itself, as large a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fullcircle.core.health import ColumnDrift
-from fullcircle.core.project import Category, Column, Project
+from fullcircle.core.project import Category, Image, Number, Project
 from fullcircle.monitoring.distances import (
     JENSEN_SHANNON,
     MISSING,
@@ -25,7 +24,8 @@ from fullcircle.monitoring.distances import (
     null_wasserstein,
     wasserstein,
 )
-from fullcircle.monitoring.samples import POOL, ROWS, categories, numbers, sample
+from fullcircle.monitoring.image_drift import image_drift
+from fullcircle.monitoring.samples import POOL, ROWS, border, categories, numbers, resamples, sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,13 +41,22 @@ def column_drift(
 
     A number is judged by its values and, where any are missing, by how many are missing: the result is whichever is
     further over its threshold, each held to half of the false alarms. A category's missing value is one more category.
+    An image is judged by its embedding (`image_drift`).
     """
     if current.empty or reference.empty:
         return ()
     alpha = project.watch.false_alarms
+    images = [column for column in project.inputs if isinstance(column, Image)]
+    if images:
+        found = [image_drift(column, current, reference, alpha, seed=seed) for column in images]
+        return tuple(drift for drift in found if drift is not None)
     now, before, pool = sample(current, ROWS, seed), sample(reference, ROWS, seed), sample(reference, POOL, seed)
     draws = Draws.of(len(pool), len(before), len(now), resamples=resamples(alpha), seed=seed)
-    return tuple(_column(column, now, before, pool, draws, alpha, seed) for column in project.inputs)
+    return tuple(
+        _column(column, now, before, pool, draws, alpha, seed)
+        for column in project.inputs
+        if not isinstance(column, Image)
+    )
 
 
 def prediction_drift(
@@ -72,21 +81,8 @@ def prediction_drift(
     return _drift(PREDICTION, WASSERSTEIN, wasserstein(values, numbers(now, PREDICTION)), threshold)
 
 
-def resamples(false_alarms: float) -> int:
-    """How many pairs to draw: enough for about five beyond the threshold."""
-    return min(1000, max(200, math.ceil(5 / false_alarms)))
-
-
-def border(null: NDArray[np.float64], false_alarms: float) -> float:
-    """The distance that at most a share of `false_alarms` of the null distances exceeds."""
-    beyond = max(1, math.floor(false_alarms * (len(null) + 1)))
-    highest = float(np.partition(null, len(null) - beyond)[len(null) - beyond])
-    # A hair above: a distance that equals its threshold is drift to Evidently and none to us.
-    return highest * (1 + 1e-9) + 1e-9
-
-
 def _column(
-    column: Column,
+    column: Number | Category,
     now: pd.DataFrame,
     before: pd.DataFrame,
     pool: pd.DataFrame,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.health import QualityIssue
-from fullcircle.core.project import Category, Column, Project
+from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.rows import pixels
 from fullcircle.monitoring.samples import categories
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def _shares(
         known.add("")
         yield UNKNOWN, _outside(now, known), _outside(before, known)
         return
+    if isinstance(column, Image):
+        yield from _image_shares(column, current, reference)
+        return
     # Not samples.numbers: an infinite value is out of range, not missing.
     sides = [frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) for frame in (current, reference)]
     yield MISSING, np.isnan(sides[0]), np.isnan(sides[1])
@@ -55,6 +59,16 @@ def _shares(
     high = np.inf if column.high is None else column.high
     now_bad, before_bad = ((side < low) | (side > high) | np.isinf(side) for side in sides)
     yield RANGE, now_bad, before_bad
+
+
+def _image_shares(
+    column: Image, current: pd.DataFrame, reference: pd.DataFrame
+) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Images that are not there (NaN throughout), and images with a pixel out of range."""
+    low, high = np.float32(column.low), np.float32(column.high)
+    now, before = (pixels(frame[column.name], column) for frame in (current, reference))
+    yield MISSING, np.isnan(now).all(axis=1), np.isnan(before).all(axis=1)
+    yield RANGE, ((now < low) | (now > high)).any(axis=1), ((before < low) | (before > high)).any(axis=1)
 
 
 def _outside(values: NDArray[np.object_], known: set[str]) -> NDArray[np.bool_]:

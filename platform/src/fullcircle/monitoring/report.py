@@ -20,6 +20,7 @@ from fullcircle.core.project import Category, Project
 from fullcircle.core.settings import home_unwritable
 from fullcircle.monitoring import distances
 from fullcircle.monitoring.drift import PREDICTION
+from fullcircle.monitoring.image_drift import as_numbers
 from fullcircle.monitoring.samples import ROWS, categories, numbers, sample
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ def evidently_report(
 def snapshot(
     project: Project, health: Health, current: pd.DataFrame, reference: pd.DataFrame, *, seed: int = 0
 ) -> Any:  # an evidently Snapshot; it stays in this room
-    """What Evidently made of the window: `.dict()` has its numbers, `.save_html()` the report."""
+    """What Evidently made of the window: `.dict()` has its numbers, `.save_html()` the report.
+
+    Of an image it shows the numbers of the embedding, each held to the threshold that the verdict held it to.
+    """
+    project, health, current, reference = as_numbers(project, health, current, reference, seed=seed)
     now, before = sample(current, ROWS, seed), sample(reference, ROWS, seed)
     found = _drift_snapshot(project, health, now, before)
     labelled = now[now["label"].notna() & now["probability"].notna()] if "label" in now else now.iloc[:0]

@@ -1,7 +1,8 @@
-"""Rows as monitoring looks at them: sampled, with one convention for what is missing."""
+"""Rows as monitoring looks at them: sampled, with one convention for what is missing; and thresholds from samples."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,3 +35,16 @@ def categories(frame: pd.DataFrame, column: str) -> NDArray[np.object_]:
     """A column's values as strings (rows,); "" where missing."""
     values = frame[column]
     return values.astype(object).where(values.notna(), "").astype(str).to_numpy(dtype=object)
+
+
+def resamples(false_alarms: float) -> int:
+    """How many pairs to draw: enough for about five beyond the threshold."""
+    return min(1000, max(200, math.ceil(5 / false_alarms)))
+
+
+def border(null: NDArray[np.float64], false_alarms: float) -> float:
+    """The distance that at most a share of `false_alarms` of the null distances exceeds."""
+    beyond = max(1, math.floor(false_alarms * (len(null) + 1)))
+    highest = float(np.partition(null, len(null) - beyond)[len(null) - beyond])
+    # A hair above: a distance that equals its threshold is drift to Evidently and none to us.
+    return highest * (1 + 1e-9) + 1e-9
