@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ class KerasLearner:
     def __init__(
         self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: TensorWorld
     ) -> None:
+        self._build, self._shape, self._training, self._compute = build, shape, training, compute
         self._world = world
-        self._seed = training.seed
         with world.scope(), models.precision(compute.precision):
             self._model = models.built(build, shape, training)
             self._optimizer = optimizer_for(training, compute)
@@ -83,8 +84,33 @@ class KerasLearner:
         self._assign_seeds(found if found is not None and found.shape == fresh.shape else fresh)
 
     def diagnose(self, chunk: Chunk) -> Diagnosis | None:
-        """Do the chunk's one step layer by layer, and look at every number."""
-        return nonfinite.diagnose(self._model, chunk)
+        """Do the chunk's one step again, layer by layer, on a copy of the model that belongs to no strategy.
+
+        Not collective: each rank looks at its own rows.
+        """
+        x, y, w, count = chunk.x[0], chunk.y[0], chunk.w[0], int(chunk.counts[0])
+        seeds, replicas = self._read_seeds(), self._world.replicas
+        for replica in range(replicas):
+            start, end = replica * len(y) // replicas, (replica + 1) * len(y) // replicas
+            model, optimizer = self._copy(seeds[replica])
+            found = nonfinite.diagnose(model, optimizer, x[start:end], y[start:end], w[start:end], count)
+            if found is not None:
+                return dataclasses.replace(found, rows=tuple(start + row for row in found.rows))
+        return None
+
+    def _copy(self, seeds: NDArray[np.int64]) -> tuple[Any, Any]:
+        """A copy of the model and, when no gradients of others are needed for an update, of the optimizer."""
+        with models.precision(self._compute.precision):
+            model = models.built(self._build, self._shape, self._training)
+        models.assign("model", models.weights_of(model), self.weights())
+        for variable, seed in zip(models.seeds_of(model), seeds, strict=True):
+            variable.assign(seed)
+        if self._world.all_replicas > 1 or self._compute.precision == "float16":
+            return model, None
+        optimizer = optimizer_for(self._training, self._compute)
+        optimizer.build(model.trainable_variables)
+        models.assign("optimizer", optimizer.variables, models.copies("optimizer", self._optimizer.variables))
+        return model, optimizer
 
     def _fresh_seeds(self, *, step: int) -> NDArray[np.int64]:
         """Random state of each of this rank's replicas: dropout of its own, decided by seed, rank and step."""
@@ -92,7 +118,7 @@ class KerasLearner:
         shape = (len(self._seeds), 2)
         fresh = np.zeros((replicas, *shape), dtype=np.int64)
         for replica in range(replicas):
-            sequence = np.random.SeedSequence([self._seed, self._world.rank * replicas + replica, step])
+            sequence = np.random.SeedSequence([self._training.seed, self._world.rank * replicas + replica, step])
             fresh[replica, :, 0] = sequence.generate_state(max(len(self._seeds), 1))[: len(self._seeds)]
         return fresh
 

@@ -95,8 +95,11 @@ def assign(kind: str, variables: list[Any], values: Tensors) -> None:
 
     Raises:
         KeyError: one is missing.
-        ValueError: one has another shape.
+        ValueError: one has another shape, or there are more than the variables.
     """
+    given = sum(name.startswith(f"{kind}/") for name in values)
+    if given > len(variables):
+        raise ValueError(f"there are {len(variables)} {kind} variables, got {given}")
     for index, variable in enumerate(variables):
         value = values[f"{kind}/{index:04d}"]
         if tuple(value.shape) != tuple(variable.shape):

@@ -63,7 +63,7 @@ def _told(tf_config: str) -> Workers | None:
 
 @contextlib.contextmanager
 def _exchanged(environment: Mapping[str, str]) -> Iterator[Workers]:
-    from torch.distributed import DistError, PrefixStore, TCPStore
+    from torch.distributed import DistError, PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
     master, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])

@@ -64,13 +64,18 @@ class Steps:
         loss, gradients = self._gradients(x, y, w, tf.cast(count, tf.float32))
         gradients, waited = self._world.summed(gradients)
         norm = tf.linalg.global_norm(gradients)
+        told = norm
         if self._scaled:
-            norm /= self._optimizer.dynamic_scale
+            # Gradients too long for float16 are no fault: this step is left out, and the next ones are scaled less.
+            scale = self._optimizer.dynamic_scale
+            norm /= scale
+            left_out = tf.math.is_finite(loss) & ~tf.math.is_finite(norm) & (scale > 1.0)
+            told = tf.where(left_out, 0.0, norm)
         if self._clip_norm is not None:
             shorter = tf.minimum(1.0, self._clip_norm / (norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_ does
             gradients = [gradient * shorter for gradient in gradients]
         self._optimizer.apply(gradients, self._variables)
-        return tf.stack([loss, tf.cast(norm, tf.float64), waited])
+        return tf.stack([loss, tf.cast(told, tf.float64), waited])
 
     def _gradients_of_step(self, x: Any, y: Any, w: Any, count: Any) -> tuple[Any, list[Any]]:
         if self._accumulate == 1:
