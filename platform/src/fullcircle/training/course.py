@@ -3,8 +3,8 @@
 Epochs, early stopping, chunks of steps, checkpoints, going on after a kill, stopping when told to, and the guard
 against numbers that are not finite are here, once; a framework brings a `Learner`.
 
-Every rank runs this. What a rank must know of the others (losses, whether someone was told to stop, whether all have
-written their part of a checkpoint) travels in one sum over the ranks after each chunk.
+Every rank runs this. What a rank must know of the others (losses, whether someone was told to stop, whether it is time
+for a checkpoint) travels in one sum over the ranks after each chunk.
 """
 
 from __future__ import annotations
@@ -222,20 +222,19 @@ class Course:
     def _exchange(
         self, losses: NDArray[np.float64], worked_s: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sum over the ranks: each step's loss; and four signals: stop, checkpoint due, part written, seconds."""
+        """Sum over the ranks: each step's loss; and three signals: stop, checkpoint due, seconds."""
         leader = self._world.rank == 0
         due = leader and self._pace.due(time.monotonic() - self._saver.at)
-        mine = np.array([self._setup.stop(), due, self._saver.written(), worked_s if leader else 0.0], dtype=np.float64)
+        mine = np.array([self._setup.stop(), due, worked_s if leader else 0.0], dtype=np.float64)
         if self._world.size == 1:
             return losses, mine
         total = self._world.total(np.concatenate([losses, mine]))
         return total[: len(losses)], total[len(losses) :]
 
     def _act(self, signals: NDArray[np.float64]) -> bool:
-        stop, due, written, seconds = signals
+        stop, due, seconds = signals
         self._pace.learn(float(seconds))
-        if written == self._world.size:
-            self._saver.commit()
+        self._saver.check()
         if stop:
             self._save()
             self._saver.finish()

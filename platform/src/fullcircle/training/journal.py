@@ -6,6 +6,7 @@ hears of each step and each epoch once. A torn last line (kill -9) is left out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from fullcircle.core.models import EpochMetrics
+from fullcircle.core.settings import home_unwritable
 from fullcircle.training.jobs import Seconds
 
 FOLLOW_EVERY_S = 0.1
@@ -60,10 +62,13 @@ class Journal:
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def write(self, kind: str, **values: Any) -> None:
-        """Append one entry; it is in the file (not on the disk) when this returns."""
+        """Append one entry; it is in the file (not on the disk) when this returns. Raises HomeUnwritable."""
         entry = {"kind": kind, **values}
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise home_unwritable(self.path.parent, error) from error
         if self._tell:
             self._tell.hear(entry)
 
@@ -99,7 +104,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a full disk, `write` has told
+            self._file.close()
 
 
 class Once:

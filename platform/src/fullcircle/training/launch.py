@@ -17,7 +17,7 @@ from fullcircle.training import worker
 from fullcircle.training.course import best_epoch
 from fullcircle.training.frameworks import BASELINE, framework
 from fullcircle.training.jobs import RankUse, Seconds, TrainJob, TrainOutcome
-from fullcircle.training.journal import Journal, Listener, Silent, entries, follow
+from fullcircle.training.journal import Listener, Silent, follow
 from fullcircle.training.learning import require_fit
 from fullcircle.training.weighting import weights
 
@@ -100,7 +100,7 @@ def _outcome(job: TrainJob, choice: Choice, restarts: int, arrays: Arrays, notes
         raise TrainingFailed(
             f"{job.framework}: the processes ended without a result", hint=f"what they wrote is in {job.folder}"
         )
-    best, history = worker.result(job.folder)
+    best, history, size = worker.result(job.folder)
     project = load_project(job.project, job.root)
     fitted = framework(job.framework).fitted(
         worker.model_function(project, job.framework),
@@ -116,7 +116,7 @@ def _outcome(job: TrainJob, choice: Choice, restarts: int, arrays: Arrays, notes
         history=history,
         best_epoch=best_epoch(history),
         where=f"{choice}",
-        world_size=choice.size,
+        world_size=size,
         restarts=restarts,
         use=tuple(_uses(job)),
         warnings=notes,
@@ -162,6 +162,3 @@ class _Noting:
     def note(self, text: str) -> None:
         self.notes.append(text)
         self.listener.note(text)
-
-
-__all__ = ["Journal", "entries", "launch"]

@@ -14,6 +14,13 @@ from fullcircle.training.sampler import Share
 
 NAMED_ROWS = 5
 
+PASSES = {
+    "forward": "forward pass",
+    "loss": "loss",
+    "backward": "backward pass",
+    "update": "whose weights were bad already",
+}
+
 
 def blame(
     framework: Framework,
@@ -64,7 +71,7 @@ def _first(folder: Path, size: int) -> tuple[Diagnosis | None, list[str]]:
 def _place(found: Diagnosis | None) -> str:
     if found is None:
         return "an unknown layer (the step done again stayed finite: the arithmetic here is not reproducible)"
-    return f"layer {found.layer} ({found.where})"
+    return f"layer {found.layer}, {PASSES.get(found.where, found.where)}"
 
 
 def _samples(ids: list[str]) -> str:

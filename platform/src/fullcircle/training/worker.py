@@ -94,11 +94,12 @@ def told_to_stop() -> Iterator[threading.Event]:
         signal.signal(signal.SIGTERM, before)
 
 
-def result(folder: Path) -> tuple[Tensors, tuple[EpochMetrics, ...]]:
-    """The best weights and the history that rank 0 left."""
-    history = tuple(EpochMetrics(**epoch) for epoch in json.loads((folder / RESULT).read_text())["history"])
+def result(folder: Path) -> tuple[Tensors, tuple[EpochMetrics, ...], int]:
+    """What rank 0 left: the best weights, the history, and how many processes there were."""
+    value = json.loads((folder / RESULT).read_text())
+    history = tuple(EpochMetrics(**epoch) for epoch in value["history"])
     with np.load(folder / BEST, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}, history
+        return {name: file[name] for name in file.files}, history, int(value["size"])
 
 
 def raise_what_stopped(folder: Path) -> None:
