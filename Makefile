@@ -46,7 +46,7 @@ bench-train: $(STAMP)
 # torch and its CUDA companions stay out: a GPU machine gets the CUDA build, a CPU machine the CPU build.
 lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --upgrade --no-annotate --no-header --output-file .lock.tmp --quiet
-	grep -viE '^(torch|triton|nvidia-|cuda-)[^ ]*==' .lock.tmp > constraints.txt; rm .lock.tmp
+	grep -viE '^(torch|triton|(nvidia|cuda)-[^ ]*)==' .lock.tmp > constraints.txt; rm .lock.tmp
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,7 @@ class BaselineFitted:
 
 
 def _flat(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    return features.reshape(len(features), -1)
+    return features.reshape(len(features), math.prod(features.shape[1:]))  # -1 cannot be told of no rows
 
 
 def _logits(coefficients: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
