@@ -1,7 +1,7 @@
 """The command line, thin: words in, a use case of loop/ called, a table or JSON out.
 
 Nothing heavy is imported here or when `--help` is shown; each command imports what it needs when it runs.
-Exit codes: 0 fine, 1 the check failed, 2 wrong usage, 130 stopped by Ctrl-C.
+Exit codes: 0 fine, 1 the check failed, 2 wrong usage, 75 told to stop and resumable, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ SECTIONS = {
     "demo": "fullcircle.cli.projects",
     "new": "fullcircle.cli.projects",
     "run": "fullcircle.cli.projects",
+    "train": "fullcircle.cli.train",
     "replay": "fullcircle.cli.projects",
     "data": "fullcircle.cli.data",
     "serve": "fullcircle.cli.operate",
     "ui": "fullcircle.cli.operate",
+    "tensorboard": "fullcircle.cli.train",
     "watch": "fullcircle.cli.operate",
     "rollback": "fullcircle.cli.operate",
     "incidents": "fullcircle.cli.operate",

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fullcircle.core.models import EpochMetrics
 
@@ -27,13 +27,16 @@ class TerminalProgress:
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=32),
+            BarColumn(bar_width=24),
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
+            TextColumn("[dim]ETA"),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
         )
         self._tasks: dict[str, Any] = {}
+        self._judged = ""
 
     @contextlib.contextmanager
     def live(self) -> Iterator[TerminalProgress]:
@@ -50,11 +53,19 @@ class TerminalProgress:
         self._console.print(f"[dim]{seconds:6.1f}s[/] [bold cyan]{name:<24}[/] {detail}", highlight=False)
 
     def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
-        """Move the trainer's bar."""
+        """Move the trainer's bar, and print the epoch as a line where there is no bar."""
         detail = f"validation loss {metrics.validation_loss:.4f}, AUC {metrics.validation_auc:.4f}"
+        self._judged = f", AUC {metrics.validation_auc:.4f}"
         self._bar(f"train {framework}", metrics.epoch, epochs, detail)
         if not self._console.is_terminal:
             self._console.print(f"        {framework} epoch {metrics.epoch}/{epochs}: {detail}", highlight=False)
+
+    def moved(self, framework: str, epochs_done: float, epochs: int, samples_per_second: float) -> None:
+        """Move the trainer's bar within an epoch. Its ETA is that of all epochs; not all may be needed."""
+        if epochs_done < epochs:
+            judged = self._judged if epochs_done >= 1 else ""
+            detail = f"epoch {int(epochs_done) + 1}/{epochs}{judged}, {samples_per_second:,.0f} rows/s"
+            self._bar(f"train {framework}", epochs_done, epochs, detail)
 
     def advance(self, name: str, done: int, total: int) -> None:
         """Move the stage's bar; it goes when it is full."""
@@ -64,12 +75,12 @@ class TerminalProgress:
         """Print the note, set back."""
         self._console.print(f"        [yellow]{text}[/]", highlight=False)
 
-    def _bar(self, name: str, done: int, total: int, detail: str) -> None:
+    def _bar(self, name: str, done: float, total: float, detail: str) -> None:
         if name.startswith("train "):
             for other in [key for key in self._tasks if key.startswith("train ") and key != name]:
                 self._bars.remove_task(self._tasks.pop(other))
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=total, detail=detail)
+            self._tasks[name] = self._bars.add_task(name, total=total, completed=int(done), detail=detail)
         self._bars.update(self._tasks[name], completed=done, total=total, detail=detail)
         if done >= total:
             self._bars.remove_task(self._tasks.pop(name))

@@ -75,6 +75,12 @@ class Service:
         self.stop()
         raise self._failed(f"did not answer {self.ready_url} within {self.timeout_s:.0f} s")
 
+    def wait(self) -> None:
+        """Block until it ends by itself. Raises ServiceUnavailable: a server has no reason to."""
+        assert self._process is not None, "start() first"
+        self._process.wait()
+        raise self._failed(f"ended with exit code {self._process.returncode}")
+
     def stop(self) -> None:
         """SIGTERM to its group, SIGKILL after 10 s. Safe to call twice."""
         process, self._process = self._process, None

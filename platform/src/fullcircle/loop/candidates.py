@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import (
-    CHAMPION,
-    Arrays,
-    EpochMetrics,
-    Evaluation,
-    Fitted,
-    ModelVersion,
-    Preprocessor,
-    Scorer,
-    model_params,
-)
-from fullcircle.core.project import ModelFunction, Project
+from fullcircle.core.models import CHAMPION, Evaluation, Fitted, ModelVersion, Preprocessor, Scorer, model_params
+from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.launching import job_folder, launched, relaunched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,15 +20,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fullcircle.core.dataset import DataVersion, Split, SplitFrames
+    from fullcircle.tracking.runs import RunState
+    from fullcircle.training.jobs import TrainJob
+
+ARRAYS = "arrays"
+"""In a job's folder (of a retrain: of its parent run): the memory-mapped rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What every candidate of a retrain shares: the rows, the fitted preprocessing and the arrays."""
+    """What every candidate of a retrain shares: the rows, the fitted preprocessing, and the folder of the arrays that
+    all processes of all trainings map."""
 
     frames: SplitFrames
     preprocessor: Preprocessor
-    arrays: Arrays
+    arrays: Path
     x_test: NDArray[np.float32]
 
 
@@ -67,15 +63,20 @@ class Trained:
         return self.fitted.history[self.fitted.best_epoch - 1].validation_auc
 
 
-def prepare(project: Project, frames: SplitFrames) -> Prepared:
-    """Fit the preprocessing on the training rows alone and turn all rows into arrays."""
-    from fullcircle.training.arrays import arrays
+def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
+    """Fit the preprocessing on the training rows alone and write all rows as arrays below `folder`."""
+    from fullcircle.training.arrays import store
     from fullcircle.training.preprocess import fit
 
     preprocessor = fit(project, frames.train)
-    made = arrays(project, preprocessor, frames)
+    store(project, preprocessor, frames, folder / ARRAYS)
     progress.current().stage("preprocess", f"{len(project.inputs)} raw columns, {len(preprocessor.features)} features")
-    return Prepared(frames=frames, preprocessor=preprocessor, arrays=made, x_test=preprocessor.transform(frames.test))
+    return Prepared(
+        frames=frames,
+        preprocessor=preprocessor,
+        arrays=folder / ARRAYS,
+        x_test=preprocessor.transform(frames.test),
+    )
 
 
 def load_champion(project: Project, settings: Settings, test: pd.DataFrame) -> Champion | None:
@@ -99,40 +100,41 @@ def train(
     champion: Champion | None,
     learned_from: tuple[DataVersion, Split],
     parent: str,
+    earlier: Mapping[str, RunState],
 ) -> Trained:
-    """Train one framework's candidate in a run of its own and evaluate it on the test rows."""
-    from fullcircle.evaluation.evaluate import evaluate
+    """Train one framework's candidate in a run of its own and evaluate it on the test rows.
+
+    Args:
+        earlier: framework -> run, of a retrain that was stopped: what is finished is not trained again, and what is
+            not goes on in its run.
+    """
     from fullcircle.tracking.runs import Tracker
-    from fullcircle.training.trainers import trainer
 
-    epochs = project.training.epochs
     progress.current().stage(f"train {framework}")
-    with Tracker(settings).start(
-        project, name=framework, kind="candidate", parent=parent, tags={"fullcircle.framework": framework}
+    known = earlier.get(framework)
+    if known is not None and known.finished:
+        progress.current().note(f"{framework} was trained before the retrain was stopped")
+        done = relaunched(_job(project, settings, framework, prepared, learned_from, known.run_id))
+        return evaluated(project, framework, known.run_id, done.fitted, prepared, champion)
+    tracker, tags = Tracker(settings), {"fullcircle.framework": framework}
+    with (
+        tracker.resume(known.run_id)
+        if known is not None
+        else tracker.start(project, name=framework, kind="candidate", parent=parent, tags=tags)
     ) as run:
-        run.data(*learned_from)
-        run.params(
-            model_params(project.training) | {"framework": framework, "features": len(prepared.preprocessor.features)}
-        )
+        if known is None:
+            run.data(*learned_from)
+        run.params(parameters(project, framework, prepared))
+        job = _job(project, settings, framework, prepared, learned_from, run.id)
+        fitted = launched(project, settings, run, job, rows=len(prepared.frames.train)).outcome.fitted
+        trained = evaluated(project, framework, run.id, fitted, prepared, champion)
+        run.evaluation(trained.evaluation, "test")
+    return trained
 
-        def on_epoch(metrics: EpochMetrics) -> None:
-            run.epoch(metrics)
-            progress.current().epoch(framework, metrics, epochs)
 
-        with TemporaryDirectory(dir=settings.folder("checkpoints"), prefix=f"{run.id}-") as folder:
-            fitted = trainer(framework).fit(
-                _model_function(project, framework),
-                prepared.arrays,
-                project.training,
-                checkpoints=Path(folder),
-                on_epoch=on_epoch,
-            )
-        probability = fitted.probability(prepared.x_test)
-        champion_probability = champion.probability if champion else None
-        evaluation = evaluate(project, framework, prepared.frames.test, probability, champion=champion_probability)
-        run.evaluation(evaluation, "test")
-        run.metrics({"best_epoch": float(fitted.best_epoch)})
-    return Trained(framework=framework, run_id=run.id, fitted=fitted, probability=probability, evaluation=evaluation)
+def parameters(project: Project, framework: str, prepared: Prepared) -> dict[str, object]:
+    """What a run's list of parameters says."""
+    return model_params(project.training) | {"framework": framework, "features": len(prepared.preprocessor.features)}
 
 
 def best(trained: Sequence[Trained]) -> Trained:
@@ -145,8 +147,33 @@ def stable_seed(*parts: str) -> int:
     return int.from_bytes(hashlib.sha256("/".join(parts).encode()).digest()[:4], "big")
 
 
-def _model_function(project: Project, framework: str) -> ModelFunction:
-    """The project's function for that framework. The baseline builds no model, so it gets whichever there is."""
-    name = framework if framework in project.frameworks else project.frameworks[0]
-    function: ModelFunction = getattr(project, name)
-    return function
+def _job(
+    project: Project,
+    settings: Settings,
+    framework: str,
+    prepared: Prepared,
+    learned_from: tuple[DataVersion, Split],
+    run_id: str,
+) -> TrainJob:
+    from fullcircle.training.jobs import job_of
+
+    return job_of(
+        project,
+        framework=framework,
+        data=learned_from[0].digest,
+        arrays=prepared.arrays,
+        run_id=run_id,
+        folder=job_folder(settings, run_id),
+    )
+
+
+def evaluated(
+    project: Project, framework: str, run_id: str, fitted: Fitted, prepared: Prepared, champion: Champion | None
+) -> Trained:
+    """How a fitted model does on the test rows, beside the champion when there is one."""
+    from fullcircle.evaluation.evaluate import evaluate
+
+    probability = fitted.probability(prepared.x_test)
+    against = champion.probability if champion else None
+    evaluation = evaluate(project, framework, prepared.frames.test, probability, champion=against)
+    return Trained(framework=framework, run_id=run_id, fitted=fitted, probability=probability, evaluation=evaluation)

@@ -10,20 +10,20 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fullcircle.core.models import Candidate, Evaluation, ModelVersion, Outcome, Verdict
-from fullcircle.core.project import Project
+from fullcircle.core.project import Image, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
+from fullcircle.loop.launching import forget
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fullcircle.core.dataset import DataVersion, Split
-    from fullcircle.explain.shap_values import Explanation
 
 CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
 """Artifacts: of a retrain's run, framework -> run id and seconds of training; of a candidate's run, its graph."""
 REFERENCE_ROWS = 10_000
+REFERENCE_VALUES = 50_000_000
+"""Most numbers in the reference where a row is an image: 200 MB. A thousand rows are kept in any case."""
 REFERENCE = "reference/reference.parquet"
 """Artifact of a challenger's run: a sample of its training rows with its own answers. Windows are held against it."""
 
@@ -105,11 +105,13 @@ def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Cha
     run.metrics({"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms})
 
 
-def tidy(settings: Settings, trained: Sequence[Trained]) -> None:
-    """Remove the exports' working files: what is worth keeping is with the runs and in the registry."""
+def tidy(settings: Settings, trained: Sequence[Trained], parent: str) -> None:
+    """Remove the working files of exports and trainings: what is worth keeping is with the runs and in the registry."""
     import shutil
 
+    forget(settings, parent)
     for one in trained:
+        forget(settings, one.run_id)
         shutil.rmtree(_graph_path(settings, one).parent, ignore_errors=True)
 
 
@@ -140,37 +142,22 @@ def _judged(
 
 
 def explain(project: Project, settings: Settings, challenger: Challenger, prepared: Prepared) -> Path:
-    """SHAP values of the graph on raw columns, with a summary plot and two waterfalls. Returns the summary's path."""
-    from fullcircle.explain.plots import summary_plot, waterfall
-    from fullcircle.explain.shap_values import explain as shap_values
+    """SHAP values of the graph on raw columns or images, in pictures and figures. Returns the summary's path."""
     from fullcircle.graph.session import Graph
+    from fullcircle.loop.explanations import Explained, explain_graph
     from fullcircle.tracking.runs import Tracker
 
     winner, candidate = challenger.trained, challenger.candidate
-    seed = stable_seed(project.name, winner.run_id)
-    explanation = shap_values(
-        Graph.load(candidate.graph, digest=candidate.digest),
-        project,
-        prepared.frames.train.sample(min(1000, len(prepared.frames.train)), random_state=seed),
-        prepared.frames.test,
-        seed=seed,
+    return explain_graph(
+        Explained(
+            project=project,
+            score=Graph.load(candidate.graph, digest=candidate.digest),
+            frames=prepared.frames,
+            seed=stable_seed(project.name, winner.run_id),
+            folder=candidate.graph.parent,
+            run=Tracker(settings).append(winner.run_id),
+        )
     )
-    folder = candidate.graph.parent
-    run = Tracker(settings).append(winner.run_id)
-    summary = folder / "shap_summary.png"
-    summary_plot(explanation, summary)
-    run.file(summary, "explanation")
-    total = explanation.values.sum(axis=1)
-    for name, index in (("waterfall_highest.png", int(total.argmax())), ("waterfall_lowest.png", int(total.argmin()))):
-        waterfall(explanation, index, folder / name)
-        run.file(folder / name, "explanation")
-    strength = abs(explanation.values).mean(axis=0)
-    order = strength.argsort()[::-1]
-    run.json({explanation.columns[i]: float(strength[i]) for i in order}, "explanation/mean_abs_shap.json")
-    _values_table(explanation).to_parquet(folder / "shap_values.parquet")
-    run.file(folder / "shap_values.parquet", "explanation")
-    progress.current().stage("explain", f"strongest: {', '.join(explanation.columns[i] for i in order[:3])}")
-    return summary
 
 
 def register(
@@ -241,20 +228,12 @@ def _reference(project: Project, winner: Trained, candidate: Candidate, prepared
     from fullcircle.graph.session import Graph
 
     train = prepared.frames.train
-    rows = train.sample(
-        min(REFERENCE_ROWS, len(train)), random_state=stable_seed(project.name, "reference")
-    ).sort_index()
+    largest = max(column.values if isinstance(column, Image) else 1 for column in project.inputs)
+    count = min(REFERENCE_ROWS, max(1000, REFERENCE_VALUES // largest), len(train))
+    rows = train.sample(count, random_state=stable_seed(project.name, "reference")).sort_index()
     frame = raw_frame(rows, project.inputs)
     frame["probability"] = Graph.load(candidate.graph)(rows)
     frame[project.row_id] = rows[project.row_id]
     path = candidate.graph.parent / "reference.parquet"
     frame.to_parquet(path, index=False)
     return path
-
-
-def _values_table(explanation: Explanation) -> pd.DataFrame:
-    import pandas as pd
-
-    table = pd.DataFrame(explanation.values, columns=list(explanation.columns))
-    table.insert(0, "row_id", list(explanation.row_ids))
-    return table

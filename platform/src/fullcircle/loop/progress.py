@@ -24,6 +24,10 @@ class Progress(Protocol):
         """A trainer finished one of at most `epochs` epochs."""
         ...
 
+    def moved(self, framework: str, epochs_done: float, epochs: int, samples_per_second: float) -> None:
+        """A trainer did some steps; of at most `epochs` epochs so many are done, the running one in part."""
+        ...
+
     def advance(self, name: str, done: int, total: int) -> None:
         """`done` of `total` units of the stage `name` are done."""
         ...
@@ -47,6 +51,9 @@ class LogProgress:
             *(framework, metrics.epoch, epochs, metrics.train_loss, metrics.validation_loss),
             *(metrics.validation_auc, metrics.seconds),
         )
+
+    def moved(self, framework: str, epochs_done: float, epochs: int, samples_per_second: float) -> None:
+        """Nothing: a line a step would flood a log."""
 
     def advance(self, name: str, done: int, total: int) -> None:
         """Log only the end: a line a batch would flood a log."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +15,8 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
 from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register, tidy
+from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
+from fullcircle.loop.launching import job_folder
 from fullcircle.loop.release import recover, release
 from fullcircle.loop.steps import Step, plain
 
@@ -55,58 +60,103 @@ def retrain(
 ) -> RetrainResult:
     """Train a challenger on the data before `until` and release it when the gate says so.
 
+    A retrain that was stopped while it trained is gone on with, in the same runs: what is trained is not trained again.
+
     Args:
-        until: learn from rows before this; default: from all whose labels are known by now (`labels_after`).
+        until: learn from rows before this; default: from all whose labels are known by now (`labels_after`), or from
+            those that a retrain that was stopped had learned from.
 
     Raises:
         ContractViolated: the data breaks the contract; nothing was trained, the batch is kept aside.
         LeakageFound: the split would let the answer or the future in; nothing was trained.
+        Preempted: told to stop (SIGTERM); the next retrain goes on with it.
         TrainingFailed, ExportFailed, TrackingUnavailable: the champion stays as it was.
     """
-    from fullcircle.tracking.runs import Tracker
-
-    tracker = Tracker(settings)
     at = until or datetime.now(UTC)
-    until = until or at - project.labels_after
-    step("clean up after killed runs", _clean_up, project, settings)
+    stopped = step("clean up after killed runs", _clean_up, project, settings, until)
+    until = stopped.until if stopped else until or at - project.labels_after
     rows = step("check the data contract", checked_rows, project, settings, until)
     data = step("version the data", version_data, project, settings, until)
     split, frames = step("split by time", split_rows, project, rows, until)
-    name = f"retrain {until:%Y-%m-%d}"  # short: the UI cuts names off; the tags hold the whole span
-    with tracker.start(project, name=name, kind="retrain", tags={"fullcircle.reason": reason}) as parent:
-        parent.data(data, split)
-        prepared = step("preprocess", prepare, project, frames)
+    if stopped is not None and stopped.data != data.digest:
+        give_up(settings, stopped.run_id, stopped.candidates, "the rows changed")
+        stopped = None
+    with (
+        resumable(f"the next 'fullcircle run {project.name}' or scheduled retrain goes on with it"),
+        _parent(project, settings, until, reason, (data, split), stopped) as parent,
+    ):
+        prepared = step("preprocess", prepare, project, frames, job_folder(settings, parent.id))
         champion = step("load the champion", load_champion, project, settings, frames.test)
+        earlier = stopped.candidates if stopped else {}
+        shared = (prepared, champion, (data, split), parent.id, earlier)
         trained = [
-            step(
-                f"train {framework}", train, project, settings, framework, prepared, champion, (data, split), parent.id
-            )
+            step(f"train {framework}", train, project, settings, framework, *shared)
             for framework in ("baseline", *project.frameworks)
         ]
-        step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
-        challenger = step("judge", nominate, project, settings, trained, champion, prepared)
-        step("keep the verdict", keep_verdict, settings, trained, challenger)
-        step("explain", explain, project, settings, challenger, prepared)
-        compared = _evaluations(trained, champion, prepared, project)
-        version = step(
-            "register", register, project, settings, challenger, compared, prepared, (data, split), parent.id
+        result = _judged(project, settings, parent, trained, champion, prepared, (data, split), step)
+        promoted = step(
+            "release", _release, project, settings, result.version, result.verdict, champion, reason, decided_by, at
         )
-        verdict = challenger.verdict
-        promoted = step("release", _release, project, settings, version, verdict, champion, reason, decided_by, at)
-        tidy(settings, trained)
-        _conclude(parent, challenger.trained, verdict, version, promoted)
+        tidy(settings, trained, parent.id)
+        winner = next(one for one in trained if one.framework == result.winner)
+        _conclude(parent, winner, result.verdict, result.version, promoted)
+    return dataclasses.replace(result, promoted=promoted)
+
+
+def _judged(
+    project: Project,
+    settings: Settings,
+    parent: Run,
+    trained: list[Trained],
+    champion: Champion | None,
+    prepared: Prepared,
+    learned_from: tuple[DataVersion, Split],
+    step: Step,
+) -> RetrainResult:
+    """From trained candidates to a registered challenger with its verdict, which is not released yet."""
+    step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
+    challenger = step("judge", nominate, project, settings, trained, champion, prepared)
+    step("keep the verdict", keep_verdict, settings, trained, challenger)
+    step("explain", explain, project, settings, challenger, prepared)
+    compared = _evaluations(trained, champion, prepared, project)
+    version = step("register", register, project, settings, challenger, compared, prepared, learned_from, parent.id)
     return RetrainResult(
         project=project.name,
         run_id=parent.id,
         winner_run_id=challenger.trained.run_id,
-        data=data,
+        data=learned_from[0],
         evaluations=compared,
         winner=challenger.trained.framework,
         candidate=challenger.candidate,
-        verdict=verdict,
+        verdict=challenger.verdict,
         version=version,
-        promoted=promoted,
+        promoted=False,
     )
+
+
+@contextlib.contextmanager
+def _parent(
+    project: Project,
+    settings: Settings,
+    until: datetime,
+    reason: str,
+    learned_from: tuple[DataVersion, Split],
+    stopped: Interrupted | None,
+) -> Iterator[Run]:
+    """The retrain's own run: a new one, or that of the retrain that was stopped."""
+    from fullcircle.tracking.runs import Tracker
+
+    tracker = Tracker(settings)
+    if stopped is not None:
+        progress.current().note(f"going on with the retrain that was stopped, run {stopped.run_id[:12]}")
+        with tracker.resume(stopped.run_id) as parent:
+            yield parent
+        return
+    name = f"retrain {until:%Y-%m-%d}"  # short: the UI cuts names off; the tags hold the whole span
+    tags = {"fullcircle.reason": reason, **plan_tags(project, until)}
+    with tracker.start(project, name=name, kind="retrain", tags=tags) as parent:
+        parent.data(*learned_from)
+        yield parent
 
 
 def checked_rows(project: Project, settings: Settings, until: datetime) -> pd.DataFrame:
@@ -140,13 +190,16 @@ def split_rows(project: Project, rows: pd.DataFrame, until: datetime) -> tuple[S
     return made, frames
 
 
-def _clean_up(project: Project, settings: Settings) -> None:
+def _clean_up(project: Project, settings: Settings, until: datetime | None) -> Interrupted | None:
+    """Settle what killed processes left behind; returns the retrain that is to be gone on with, if there is one."""
     from fullcircle.tracking.runs import Tracker
 
     if ended := Tracker(settings).end_abandoned(project):
         progress.current().note(f"{ended} runs of killed processes were marked as killed")
     for sentence in recover(project, settings):
         progress.current().note(sentence)
+    sweep(settings)
+    return interrupted(project, settings, until)
 
 
 def _release(

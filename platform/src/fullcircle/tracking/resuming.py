@@ -121,6 +121,15 @@ def reopen(client: MlflowClient, settings: Settings, found: MlflowRun) -> Run:
     return run
 
 
+def give_up(client: MlflowClient, settings: Settings, run_id: str, why: str) -> None:
+    """End a stopped run as KILLED, with the reason: nobody will resume it."""
+    with translated(settings, f"ending run {run_id}"):
+        if PREEMPTED in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, PREEMPTED)
+        client.set_tag(run_id, FAILURE, why)
+        client.set_terminated(run_id, "KILLED")
+
+
 def ref(run: MlflowRun) -> RunRef:
     """Where a run came from, from its tags."""
     tags = run.data.tags

@@ -129,6 +129,10 @@ class Run:
             self._wait(waits[1], waits[0])
         return waits
 
+    def knows(self, key: str, step: int) -> bool:
+        """Whether the run had this point before it was resumed."""
+        return (key, step) in self._known
+
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with the epochs that wait."""
         self._wait(values, step)
@@ -173,6 +177,11 @@ class Run:
         """Keep a file as artifact, in this folder within the run."""
         with translated(self._settings, f"keeping {path.name} with run {self.id}"):
             self._client.log_artifact(self.id, str(path), folder or None)
+
+    def folder(self, path: Path, folder: str) -> None:
+        """Keep all files of a folder as artifacts, in this folder within the run."""
+        with translated(self._settings, f"keeping {path.name} with run {self.id}"):
+            self._client.log_artifacts(self.id, str(path), folder)
 
     def data(self, version: DataVersion, split: Split | None = None) -> None:
         """Say what data this run used: an MLflow dataset input, tags, and artifacts from which it can be restored
@@ -243,7 +252,7 @@ class Run:
         self.flush()
 
     def _wait(self, values: Mapping[str, float], step: int) -> None:
-        self._waiting += _metrics({key: each for key, each in values.items() if (key, step) not in self._known}, step)
+        self._waiting += _metrics({key: each for key, each in values.items() if not self.knows(key, step)}, step)
 
 
 def _metrics(values: Mapping[str, float], step: int) -> Sequence[Metric]:

@@ -15,11 +15,12 @@ from fullcircle.core.errors import DataUnavailable, TrackingUnavailable, UsageEr
 from fullcircle.core.models import RunRef
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.tracking import resuming
 from fullcircle.tracking.client import artifact_root, connect, translated
 from fullcircle.tracking.lineage import data_version
 from fullcircle.tracking.provenance import Provenance, program, provenance, user
-from fullcircle.tracking.resuming import RunState, is_gone, process_tags, ref, refuse_unless_stopped, reopen, state
-from fullcircle.tracking.run import FAILURE, Run
+from fullcircle.tracking.resuming import RunState, is_gone, process_tags, ref, state
+from fullcircle.tracking.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -100,8 +101,12 @@ class Tracker:
             UsageError: no such run, one that is finished, or one whose process is still at work.
         """
         found = self._get(self.find(run_id))
-        refuse_unless_stopped(found)
-        return reopen(self._client, self._settings, found)
+        resuming.refuse_unless_stopped(found)
+        return resuming.reopen(self._client, self._settings, found)
+
+    def give_up(self, run_id: str, why: str) -> None:
+        """End a stopped run as KILLED, with the reason: nobody will resume it."""
+        resuming.give_up(self._client, self._settings, run_id, why)
 
     def state(self, reference: str) -> RunState:
         """How a run (id, unique beginning of an id, or name) stands. Raises UsageError when there is none."""
@@ -194,9 +199,7 @@ class Tracker:
         running = "attributes.status = 'RUNNING'"
         gone = [run for run in self._search(running, [self.experiment_id(project)]) if is_gone(run.data.tags)]
         for run in gone:
-            with translated(self._settings, f"ending the abandoned run {run.info.run_id}"):
-                self._client.set_tag(run.info.run_id, FAILURE, "its process ended without ending the run")
-                self._client.set_terminated(run.info.run_id, "KILLED")
+            self.give_up(run.info.run_id, "its process ended without ending the run")
         return len(gone)
 
     def _make_experiment(self, project: Project) -> Experiment:

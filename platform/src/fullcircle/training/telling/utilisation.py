@@ -109,8 +109,8 @@ def _sentence(found: Utilisation, use: Sequence[RankUse]) -> str:
         )
     if share["checkpoint"] >= CHECKPOINT_SHARE:
         return (
-            f"{share['checkpoint']:.0%} of the time writing checkpoints: raise compute.checkpoint_every_s, "
-            "or name a faster compute.storage."
+            f"{share['checkpoint']:.0%} of the time writing checkpoints: raise compute.checkpoint_every_s, or name a "
+            "faster compute.storage. The end of an epoch is always one: very short epochs pay for it."
         )
     if found.ranks > 1 and found.load_balance < LEAST_BALANCE:
         return (
@@ -140,8 +140,8 @@ def picture(found: Utilisation, use: Sequence[RankUse], path: Path, title: str =
 
     shown = sorted((one for one in use if one.steps), key=lambda one: -one.seconds.compute)[:MANY_RANKS]
     shown.sort(key=lambda one: one.rank)
-    figure = Figure(figsize=(9.6, 2.9 + 0.42 * len(shown)), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(h_pad=0.08)  # type: ignore[union-attr]
+    figure = Figure(figsize=(9.6, 2.9 + 0.42 * len(shown)), facecolor="white")
+    figure.set_layout_engine("constrained", h_pad=0.08)
     FigureCanvasAgg(figure)  # no pyplot: its global state is not safe in threads
     figure.suptitle(_wrapped(found.sentence), x=0.012, ha="left", fontsize=11, color=INK, fontweight="bold")
     bars, figures = figure.subplots(2, 1, height_ratios=(len(shown) * 0.42 + 0.9, 1.0))

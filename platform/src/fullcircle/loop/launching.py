@@ -1,0 +1,198 @@
+"""One training in one MLflow run: launched where it was asked for, listened to, and what it told kept with the run.
+
+Whatever its number of processes, and however often it was stopped and gone on with, a training has one run. Its
+processes write files; this process alone talks to MLflow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from fullcircle.core.models import EpochMetrics
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+
+if TYPE_CHECKING:
+    from fullcircle.core.project import Project
+    from fullcircle.tracking.runs import Run
+    from fullcircle.training.jobs import RankUse, TrainJob, TrainOutcome
+    from fullcircle.training.telling.energy import Spent
+    from fullcircle.training.telling.tensorboard import Mirror
+    from fullcircle.training.telling.utilisation import Utilisation
+
+PICTURE, USE = "training/utilisation.png", "training/use.json"
+"""Artifacts of a run: the page that says where its time went, and the figures behind it."""
+TENSORBOARD, PROFILE, STACKS = "tensorboard", "profile", "stacks"
+"""Folders of a job that become artifacts of its run under the same name: event files, traces, stacks of hung ranks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """A training that came to its end, and what it told of itself; `utilisation` is None when it did no step."""
+
+    outcome: TrainOutcome
+    utilisation: Utilisation | None
+    spent: Spent
+
+
+def job_folder(settings: Settings, run_id: str) -> Path:
+    """Where the processes of a run's training leave their journals and checkpoints."""
+    return settings.folder("jobs", run_id)
+
+
+def forget(settings: Settings, run_id: str) -> None:
+    """Remove the folder of a job that is done: what is worth keeping is with its run."""
+    shutil.rmtree(settings.home / "jobs" / run_id, ignore_errors=True)
+
+
+def launched(
+    project: Project, settings: Settings, run: Run, job: TrainJob, *, rows: int, where: str | None = None
+) -> Launched:
+    """Train a job and keep with its run what it told: metrics as they come, the profile, traces, energy and cost.
+
+    Args:
+        rows: training rows, for the bar.
+        where: instead of what the job says.
+
+    Raises:
+        Preempted, TrainingFailed, UsageError, HomeUnwritable: as `training.launch.launch`; the stacks of hung
+            processes are kept with the run.
+    """
+    from fullcircle.training.launch import launch
+    from fullcircle.training.telling.energy import metered, spent_before
+
+    before = spent_before(job.folder)
+    try:
+        with metered(job.folder, settings.watts) as meter, _listening(run, job, rows) as listener:
+            outcome = launch(job, where=where, listener=listener)
+        spent = before + meter.read(outcome.use)
+    finally:
+        _keep_folders(run, job.folder)
+    told = _utilisation(outcome.use)
+    _keep(run, settings, job, outcome, told, spent)
+    return Launched(outcome=outcome, utilisation=told, spent=spent)
+
+
+def relaunched(job: TrainJob) -> TrainOutcome:
+    """The outcome of a training that came to its end before: it finds itself done in its newest checkpoint."""
+    from fullcircle.training.launch import launch
+
+    return launch(dataclasses.replace(job, profile_steps=0, tensorboard=False))
+
+
+class Told:
+    """A training's Listener: its run, the terminal and TensorBoard hear of it, each point once over all launches."""
+
+    def __init__(self, run: Run, job: TrainJob, mirror: Mirror | None, steps_per_epoch: int) -> None:
+        self._run, self._job, self._mirror = run, job, mirror
+        self._steps_per_epoch = steps_per_epoch
+        self._view = progress.current()  # another thread may tell, and context variables stay behind in this one
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch was done, or was found done in a checkpoint."""
+        new = not self._run.knows("train_loss", metrics.epoch)
+        self._run.epoch(metrics)
+        if new and self._mirror is not None:
+            names = ("train_loss", "validation_loss", "validation_auc")
+            self._mirror.scalars({name: getattr(metrics, name) for name in names}, metrics.epoch)
+        self._view.epoch(self._job.framework, metrics, self._job.training.epochs)
+
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        """Steps were done."""
+        self._point(self._run.steps(first, losses, norms, rate))
+        done = (first + len(losses) - 1) / self._steps_per_epoch
+        self._view.moved(self._job.framework, done, self._job.training.epochs, rate)
+
+    def note(self, text: str) -> None:
+        """A sentence for people."""
+        self._view.note(text)
+
+    def close(self) -> None:
+        """The newest step becomes a point, and the event file is closed."""
+        self._point(self._run.last_of_steps())
+        if self._mirror is not None:
+            self._mirror.close()
+
+    def _point(self, point: tuple[int, Mapping[str, float]] | None) -> None:
+        if point is not None and self._mirror is not None:
+            self._mirror.scalars(point[1], point[0])
+
+
+@contextlib.contextmanager
+def _listening(run: Run, job: TrainJob, rows: int) -> Iterator[Told]:
+    from fullcircle.training.sampler import steps_of
+    from fullcircle.training.telling.tensorboard import Mirror
+
+    mirror = Mirror(job.folder / TENSORBOARD) if job.tensorboard else None
+    told = Told(run, job, mirror, max(1, steps_of(rows, job.training.batch_size)))
+    try:
+        yield told
+    finally:
+        told.close()
+
+
+def _utilisation(use: Sequence[RankUse]) -> Utilisation | None:
+    from fullcircle.training.telling.utilisation import utilisation
+
+    return utilisation(use)
+
+
+def _keep(
+    run: Run, settings: Settings, job: TrainJob, outcome: TrainOutcome, told: Utilisation | None, spent: Spent
+) -> None:
+    metrics = {
+        "best_epoch": float(outcome.best_epoch),
+        "restarts": float(outcome.restarts),
+        "energy_kwh": spent.kwh,
+    }
+    tags = {
+        "fullcircle.where": outcome.where,
+        "fullcircle.world_size": str(outcome.world_size),
+        "fullcircle.energy": spent.how,
+    }
+    if (cost := spent.cost(settings.prices)) is not None:
+        metrics["cost"] = cost
+        tags["fullcircle.currency"] = settings.prices.currency
+    if outcome.warnings:
+        tags["fullcircle.warnings"] = " | ".join(outcome.warnings)
+    if told is not None:
+        metrics |= _figures(told)
+        tags["fullcircle.utilisation"] = told.sentence
+        _draw(run, job, outcome, told)
+    run.metrics(metrics)
+    run.tags(tags)
+    run.json({"figures": told, "processes": outcome.use, "spent": spent, "notes": outcome.warnings}, USE)
+
+
+def _figures(told: Utilisation) -> dict[str, float]:
+    return {
+        **{f"time_{name}": share for name, share in told.shares.items()},
+        "parallel_efficiency": told.parallel_efficiency,
+        "mean_samples_per_second": told.samples_per_second,
+        "first_step_seconds": told.first_step_s,
+        "peak_memory_mb": told.peak_mb,
+    }
+
+
+def _draw(run: Run, job: TrainJob, outcome: TrainOutcome, told: Utilisation) -> None:
+    from fullcircle.training.telling.utilisation import picture
+
+    title = f"{job.project}, {job.framework}, {outcome.where}"
+    with TemporaryDirectory() as folder:
+        path = picture(told, outcome.use, Path(folder) / Path(PICTURE).name, title)
+        run.file(path, str(Path(PICTURE).parent))
+
+
+def _keep_folders(run: Run, folder: Path) -> None:
+    """Also of a training that failed: the stacks say why. What cannot be kept is no reason to lose the training."""
+    for name in (TENSORBOARD, PROFILE, STACKS):
+        if any((folder / name).rglob("*")):
+            with contextlib.suppress(Exception):
+                run.folder(folder / name, name)

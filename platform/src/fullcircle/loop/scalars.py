@@ -1,0 +1,58 @@
+"""A run's TensorBoard files, its profiler's trace beside them, and TensorBoard itself on loopback."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fullcircle.core.errors import DataUnavailable, UsageError
+from fullcircle.core.processes import Service, free_port
+from fullcircle.core.settings import Settings
+from fullcircle.loop.launching import PROFILE, TENSORBOARD
+
+
+def event_files(settings: Settings, reference: str) -> Path:
+    """The folder that TensorBoard is to show: the run's event files and traces, fetched.
+
+    Raises:
+        UsageError: no such run, or one that has neither.
+    """
+    from fullcircle.tracking.runs import Tracker
+
+    tracker = Tracker(settings)
+    run_id = tracker.find(reference)
+    fetched = []
+    for name in (TENSORBOARD, PROFILE):
+        try:
+            fetched.append(tracker.download(run_id, name))
+        except DataUnavailable:
+            continue
+    if not fetched:
+        raise UsageError(
+            f"run {run_id} has no TensorBoard files", hint="train with --tensorboard, or with --profile for a trace"
+        )
+    return Path(fetched[0]).parent
+
+
+def tensorboard(settings: Settings, reference: str, port: int | None = None) -> tuple[Service, str]:
+    """TensorBoard over a run's files, not yet started, and its address. Use the service as a context manager.
+
+    Args:
+        port: None: any that is free.
+
+    Raises:
+        UsageError: as `event_files`, or TensorBoard is not installed.
+    """
+    from fullcircle.training.telling.tensorboard import require_tensorboard
+
+    require_tensorboard()
+    folder, port = event_files(settings, reference), port or free_port(settings.host)
+    url = f"http://{settings.host}:{port}"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--load_fast", "false"]
+    service = Service(
+        name="TensorBoard",
+        command=[*command, "--host", settings.host, "--port", str(port)],
+        ready_url=url,
+        log=settings.folder("logs") / "tensorboard.log",
+    )
+    return service, url
