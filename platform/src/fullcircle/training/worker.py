@@ -52,8 +52,9 @@ def run(job: TrainJob, *, listener: Listener | None = None, stop: Callable[[], b
         return
     try:
         chosen = framework(job.framework)
-        with told_to_stop() as told, chosen.world(job.compute) as world:
-            _as_rank(job, world, listener, stop=lambda: told.is_set() or stop())
+        # Twice: when its workers join, TensorFlow puts a SIGTERM handler of its own over ours.
+        with told_to_stop() as early, chosen.world(job.compute) as world, told_to_stop() as told:
+            _as_rank(job, world, listener, stop=lambda: early.is_set() or told.is_set() or stop())
     except Preempted as preempted:
         write_json(job.folder / PREEMPTED, {"step": preempted.step})
     except FullcircleError as error:
