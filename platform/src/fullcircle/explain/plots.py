@@ -34,7 +34,7 @@ def summary_plot(explanation: Explanation, path: Path) -> Path:
     ranked = explanation.importance()
     shown = [name for name, _ in ranked[:SHOWN]]
     places = np.arange(len(shown))[::-1]
-    figure = _figure(9.6, 1.7 + 0.36 * len(shown))
+    figure = figure_of(9.6, 1.7 + 0.36 * len(shown))
     bars, dots = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.7))
     means = [100 * value for _, value in ranked[:SHOWN]]
     bars.barh(places, means, color=BAR, height=0.62)
@@ -52,10 +52,10 @@ def summary_plot(explanation: Explanation, path: Path) -> Path:
     note = f"{explanation.outcome} - {len(explanation.row_ids)} rows, base {explanation.base:.1%}"
     if rest := len(ranked) - len(shown):
         note += f", {rest} weaker columns not shown"
-    _headline(figure, "What moves the probability", note)
+    headline(figure, "What moves the probability", note)
     for axes in (bars, dots):
         _clean(axes)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def waterfall(explanation: Explanation, index: int, path: Path) -> Path:
@@ -73,7 +73,7 @@ def waterfall(explanation: Explanation, index: int, path: Path) -> Path:
     labels, effects = _steps(explanation, index)
     places = np.arange(len(labels))[::-1]
     ends = explanation.base + np.cumsum(effects)
-    figure = _figure(8.2, 1.7 + 0.36 * len(labels))
+    figure = figure_of(8.2, 1.7 + 0.36 * len(labels))
     axes = figure.subplots()
     for place, end, effect in zip(places, ends, effects, strict=True):
         axes.barh(
@@ -91,9 +91,9 @@ def waterfall(explanation: Explanation, index: int, path: Path) -> Path:
     axes.set_xlabel("Probability, %", fontsize=9.5, color=INK)
     answer = explanation.probability[index]
     note = f"{explanation.outcome} - row {explanation.row_ids[index]}, base {explanation.base:.1%}"
-    _headline(figure, f"Why the probability is {answer:.1%}", note)
+    headline(figure, f"Why the probability is {answer:.1%}", note)
     _clean(axes)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _steps(explanation: Explanation, index: int) -> tuple[list[str], NDArray[np.float64]]:
@@ -163,15 +163,18 @@ def _colour_key(figure: Any, axes: Any) -> None:
     )
 
 
-def _figure(width: float, height: float) -> Any:
+def figure_of(width: float, height: float) -> Any:
+    """An empty white figure of that many inches, which lays out itself."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
 
 
-def _headline(figure: Any, title: str, note: str) -> None:
+def headline(figure: Any, title: str, note: str, *, make_room: bool = True) -> None:
+    """A title and a fainter note at the top; the axes make room, where the figure lays out itself."""
     height = figure.get_figheight()
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEAD_INCHES / height))
+    if make_room:
+        figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEAD_INCHES / height))
     figure.text(0.012, 1 - 0.10 / height, title, ha="left", va="top", fontsize=13, color=INK, fontweight="bold")
     figure.text(0.012, 1 - 0.37 / height, note, ha="left", va="top", fontsize=9.5, color=FAINT)
 
@@ -185,7 +188,8 @@ def _clean(axes: Any) -> None:
         side.set_visible(False)
 
 
-def _saved(figure: Any, path: Path) -> Path:
+def saved(figure: Any, path: Path) -> Path:
+    """Write the figure as a PNG. Raises HomeUnwritable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="png")

@@ -8,9 +8,9 @@ Lundberg and Lee 2017), which keeps additivity exactly: base + sum of a row's va
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -84,13 +84,14 @@ def explain(
         raise DataUnavailable(f"project {project.name!r}: no rows to explain, or none to compare them with")
     import pandas as pd
 
-    chosen, reference = _sample(rows, limit, seed), _sample(background, BACKGROUND_ROWS, seed)
+    chosen, reference = sampled(rows, limit, seed), sampled(background, BACKGROUND_ROWS, seed)
     raw = raw_frame(chosen, project.inputs)
     both = pd.concat([raw_frame(reference, project.inputs), raw], ignore_index=True)
     codes = _Codes(both, project.inputs)
     matrix = codes.encode(both)
-    values, base = _permutation_shap(
-        lambda x: _scored(score, codes, x), matrix[len(reference) :], matrix[: len(reference)], seed
+    hidden = matrix[: len(reference)]
+    values, base = permutation_shap(
+        lambda x: _scored(score, codes, x), matrix[len(reference) :], _Masker(hidden), hidden, seed
     )
     return Explanation(
         columns=tuple(column.name for column in project.inputs),
@@ -101,6 +102,18 @@ def explain(
         rows=raw.reset_index(drop=True),
         outcome=project.target.positive,
     )
+
+
+class Masker(Protocol):
+    """What shap asks of a masker: hide features of a row, and say how many rows and features come of it."""
+
+    def __call__(self, mask: NDArray[np.bool_], row: NDArray[np.float64]) -> tuple[NDArray[np.float64]]:
+        """The row with the features that `mask` leaves out hidden, once for each background row."""
+        ...
+
+    def shape(self, row: NDArray[np.float64]) -> tuple[int, int]:
+        """Rows and features."""
+        ...
 
 
 class _Codes:
@@ -152,21 +165,31 @@ def _scored(score: Scorer, codes: _Codes, matrix: NDArray[np.float64]) -> NDArra
     return score(codes.decode(matrix)).astype(np.float64)
 
 
-def _permutation_shap(
-    function: Any, rows: NDArray[np.float64], background: NDArray[np.float64], seed: int
+def permutation_shap(
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    rows: NDArray[np.float64],
+    masker: Masker,
+    background: NDArray[np.float64],
+    seed: int,
 ) -> tuple[NDArray[np.float64], float]:
+    """SHAP values, float64 (rows, features of the masker), and the base: the function's mean over the background.
+
+    Args:
+        function: matrix of rows to their answers, (rows,).
+    """
     logging.getLogger("shap").setLevel(logging.ERROR)
     import shap
 
-    explainer = shap.explainers.Permutation(function, _Masker(background), seed=seed)
-    width = rows.shape[1]
+    explainer = shap.explainers.Permutation(function, masker, seed=seed)
+    width = masker.shape(rows[0])[1]
     evaluations = PERMUTATIONS * (2 * width + 1)
     # One call of the scorer for several masks: a call costs more than its rows.
     found = explainer(rows, max_evals=evaluations, batch_size=MASKS_A_CALL, main_effects=False, silent=True)
     return np.asarray(found.values, dtype=np.float64), float(function(background).mean())
 
 
-def _sample(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+def sampled(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """At most `rows` rows, in their order; the same ones for the same seed."""
     if len(frame) <= rows:
         return frame
     return frame.iloc[np.sort(np.random.default_rng(seed).choice(len(frame), rows, replace=False))]

@@ -105,4 +105,5 @@ def _grid(images: Floats) -> Floats:
 def _edges(images: Floats) -> Floats:
     """Mean absolute difference of neighbouring pixels, down and across. Shape: (rows,)."""
     steps = [np.abs(np.diff(images, axis=axis)).reshape(len(images), -1) for axis in (1, 2)]
-    return np.mean([step.mean(axis=1) if step.size else np.zeros(len(images)) for step in steps], axis=0)
+    means = [step.mean(axis=1) if step.size else np.zeros(len(images)) for step in steps]
+    return np.asarray((means[0] + means[1]) / 2, dtype=np.float64)

@@ -17,7 +17,7 @@ from fullcircle.core.health import ColumnDrift, Health
 from fullcircle.core.project import Image, Number, Project
 from fullcircle.monitoring.distances import WASSERSTEIN, Draws, null_wasserstein, wasserstein
 from fullcircle.monitoring.embedding import LEAST_SPREAD, Embedding, is_there
-from fullcircle.monitoring.samples import POOL, ROWS, border, resamples, sample
+from fullcircle.monitoring.samples import POOL, ROWS, border, numbers, resamples, sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,15 +63,21 @@ def embed(column: Image, current: pd.DataFrame, reference: pd.DataFrame, *, seed
 
 def part_drift(embedded: Embedded, false_alarms: float, *, seed: int) -> tuple[ColumnDrift, ...]:
     """The drift of each part, by thresholds that any part of an unchanged column exceeds in `false_alarms` at most."""
-    now, before, pool = embedded.now, embedded.before, embedded.pool
+    pool, before, now = embedded.pool, embedded.before, embedded.now
     draws = Draws.of(len(pool), len(before), len(now), resamples=resamples(false_alarms), seed=seed)
-    sides = [(name, *(side[name].to_numpy() for side in (before, now, pool))) for name in embedded.parts]
-    null = np.stack([null_wasserstein(usual, held, draws) for _, held, _, usual in sides], axis=1)
+    null = np.stack(
+        [null_wasserstein(numbers(pool, part), numbers(before, part), draws) for part in embedded.parts], axis=1
+    )
     scales = np.array([border(column, false_alarms) for column in null.T])
     together = border((null / scales).max(axis=1), false_alarms)
     return tuple(
-        ColumnDrift(column=name, method=WASSERSTEIN, distance=wasserstein(held, seen), threshold=together * scale)
-        for (name, held, seen, _), scale in zip(sides, scales.tolist(), strict=True)
+        ColumnDrift(
+            column=part,
+            method=WASSERSTEIN,
+            distance=wasserstein(numbers(before, part), numbers(now, part)),
+            threshold=together * scale,
+        )
+        for part, scale in zip(embedded.parts, scales.tolist(), strict=True)
     )
 
 

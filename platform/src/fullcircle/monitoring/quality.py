@@ -66,9 +66,11 @@ def _image_shares(
 ) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
     """Images that are not there (NaN throughout), and images with a pixel out of range."""
     low, high = np.float32(column.low), np.float32(column.high)
-    now, before = (pixels(frame[column.name], column) for frame in (current, reference))
-    yield MISSING, np.isnan(now).all(axis=1), np.isnan(before).all(axis=1)
-    yield RANGE, ((now < low) | (now > high)).any(axis=1), ((before < low) | (before > high)).any(axis=1)
+    sides = [pixels(frame[column.name], column) for frame in (current, reference)]
+    absent = [np.asarray(np.isnan(side).all(axis=1), dtype=bool) for side in sides]
+    beyond = [np.asarray(((side < low) | (side > high)).any(axis=1), dtype=bool) for side in sides]
+    yield MISSING, absent[0], absent[1]
+    yield RANGE, beyond[0], beyond[1]
 
 
 def _outside(values: NDArray[np.object_], known: set[str]) -> NDArray[np.bool_]:

@@ -52,7 +52,7 @@ class ImagePreprocessor:
 
         from fullcircle.training.onnx_file import OPSET, settle
 
-        shape = ["rows", *self.column.shape]
+        shape: list[str | int | None] = ["rows", *self.column.shape]
         graph = helper.make_graph(
             [
                 helper.make_node("Sub", [self.column.name, "preprocessing/mean"], ["preprocessing/centred"]),
