@@ -6,6 +6,7 @@ They are known by the names of their classes: neither library is imported for a 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ def adapted(model: nn.Module) -> nn.Module:
 
 def has_own_loss(model: nn.Module) -> bool:
     """Whether it is a LightningModule with a `training_step`."""
+    # What such a model logs by itself has no Trainer to go to: the platform logs the losses.
+    warnings.filterwarnings("ignore", r"You are trying to `self\.log\(\)`")
     return _overrides(model, "training_step")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 
 import torch
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute
+from fullcircle.training.places import tpu
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -35,13 +36,9 @@ def device_for(compute: Compute) -> torch.device:
 
 
 def _tpu() -> torch.device:
-    if importlib.util.find_spec("torch_tpu") is None:
-        raise UsageError(
-            "compute.device is 'tpu', but torch_tpu is not installed here",
-            hint="install it in an image of its own on a TPU machine, or use device 'auto'",
-        )
-    importlib.import_module("torch_tpu")
-    return torch.device("tpu", 0)
+    tpu.require("torch", tpu.found(os.environ))
+    importlib.import_module("torch_tpu")  # it makes itself known to torch as a device
+    return torch.device("tpu", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def check_precision(compute: Compute, device: torch.device) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from typing import Any
 
 import torch
@@ -47,11 +46,6 @@ class LogLoss(Loss):
 
 class OwnLoss(Loss):
     """The mean loss by the model's own `training_step`, times the share of its rows in the batch."""
-
-    def __init__(self, model: nn.Module, compute: Compute, device: torch.device) -> None:
-        super().__init__(model, compute, device)
-        # What the model logs by itself has no Trainer to go to; the platform logs losses and norms.
-        warnings.filterwarnings("ignore", r"You are trying to `self\.log\(\)`")
 
     fillers = False
     """Whether rows with share 0 may be among the given ones; looked for only then: on a GPU the look costs a wait."""

@@ -92,7 +92,8 @@ def joined(compute: Compute) -> Iterator[AnyWorld]:
         if ours:
             # Twice the watchdog's patience: a hung rank is the launcher's to notice, with its stack dumps.
             patience = timedelta(seconds=max(120.0, 2 * compute.stall_s))
-            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            # None: what the device's own package has registered with torch, and gloo.
+            backend = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}.get(device.type)
             dist.init_process_group(backend, timeout=patience)
         try:
             control, checkpoints = dist.new_group(backend="gloo"), dist.new_group(backend="gloo")
