@@ -35,7 +35,7 @@ from fullcircle.core.settings import quiet_dependencies  # noqa: E402
 quiet_dependencies()
 
 ROWS, FEATURES, BATCH, HIDDEN, EPOCHS = 131_072, 70, 1024, (128, 64), 3
-PARAMS = Training(epochs=EPOCHS, batch_size=BATCH, patience=EPOCHS, class_weights=False, extra={"threads": 1})
+PARAMS = Training(epochs=EPOCHS, batch_size=BATCH, patience=EPOCHS, class_weights=False)
 Seconds = Callable[[], float]
 
 

@@ -50,6 +50,7 @@ class Setup:
     Attributes:
         stop: whether this process was told to stop.
         profile_steps: so many steps are recorded by the framework's profiler, into `folder/profile`.
+        begun: when the launch was (`time.time`), for the time to the first step.
     """
 
     arrays: Arrays
@@ -59,6 +60,7 @@ class Setup:
     folder: Path
     stop: Callable[[], bool] = lambda: False
     profile_steps: int = 0
+    begun: float = field(default_factory=time.time)
 
 
 @dataclass
@@ -105,7 +107,7 @@ class Course:
         journal: Journal,
     ) -> None:
         self.standing = Standing()
-        self.clock = Stopwatch(communication_measured=learner.communication_measured)
+        self.clock = Stopwatch(communication_measured=learner.communication_measured, begun=setup.begun)
         self._framework, self._learner, self._world = framework, learner, world
         self._setup, self._journal = setup, journal
         self._saver = Saver(checkpoints, learner, world)

@@ -91,6 +91,7 @@ def _clear(job: TrainJob) -> None:
         for path in (*job.folder.glob("rank-*.use.json"), *job.folder.glob("nonfinite-rank-*.json")):
             path.unlink()
         shutil.rmtree(job.folder / "profile", ignore_errors=True)
+        (job.folder / worker.LAUNCHED).touch()
     except OSError as error:
         raise home_unwritable(job.folder, error) from error
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError, TrainingFailed, UsageError
@@ -24,7 +25,7 @@ class Task:
 
     Attributes:
         storage: folder or fsspec URL of the checkpoints. folder: the job's folder, which all ranks see.
-        told: called after each epoch and at the end with what this rank has used so far.
+        begun: when the launch was (`time.time`).
     """
 
     project: str
@@ -36,6 +37,7 @@ class Task:
     folder: Path
     stop: Callable[[], bool] = lambda: False
     profile_steps: int = 0
+    begun: float = field(default_factory=time.time)
 
 
 def require_fit(arrays: Arrays, training: Training, size: int) -> None:
@@ -94,6 +96,7 @@ def _learn(framework: Framework, task: Task, world: World, journal: Journal) -> 
         folder=task.folder,
         stop=task.stop,
         profile_steps=task.profile_steps,
+        begun=task.begun,
     )
     course = Course(framework, learner, world, setup, checkpoints, journal)
     standing = course.run()

@@ -12,9 +12,13 @@ from fullcircle.training.ports import Chunk
 
 
 class Stopwatch:
-    """Adds up the seconds of one rank. `latest` is the last chunk's share."""
+    """Adds up the seconds of one rank. `latest` is the last chunk's share.
 
-    def __init__(self, *, communication_measured: bool) -> None:
+    Args:
+        begun: when all of it began (`time.time`): the launch, or the start of this process where it was replaced.
+    """
+
+    def __init__(self, *, communication_measured: bool, begun: float) -> None:
         self.latest = Seconds()
         self.exchange_s = 0.0
         self.checkpoint_s = 0.0
@@ -22,7 +26,7 @@ class Stopwatch:
         self._seconds = Seconds()
         self._samples = self._steps = 0
         self._made = self._at = time.perf_counter()
-        self._first_step_s = 0.0
+        self._begun, self._first_step_s = begun, 0.0
         self._cpu_at = _cpu_s()
 
     def since_last(self) -> float:
@@ -41,7 +45,7 @@ class Stopwatch:
         self._seconds += self.latest
         self._steps += chunk.steps
         self._samples += int((chunk.w > 0).sum())
-        self._first_step_s = self._first_step_s or time.perf_counter() - self._made
+        self._first_step_s = self._first_step_s or time.time() - self._begun
 
     def use(self, rank: int, device: str, gpu_peak_mb: float = 0.0) -> RankUse:
         """All of it so far."""

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,8 @@ from fullcircle.training.learning import Task, learn
 from fullcircle.training.ports import Tensors, World
 
 RESULT, BEST, PREEMPTED, FATAL = "result.json", "best.npz", "preempted.json", "fatal.json"
+LAUNCHED = "launched"
+"""An empty file whose time says when the job was launched."""
 
 
 def run(job: TrainJob, *, listener: Listener | None = None, stop: Callable[[], bool] = lambda: False) -> None:
@@ -133,6 +136,7 @@ def _as_rank(job: TrainJob, world: World, listener: Listener | None, stop: Calla
         folder=job.folder,
         stop=stop,
         profile_steps=job.profile_steps,
+        begun=_begun(job),
     )
     journal = Journal(job.folder / f"rank-{world.rank}.jsonl", listener)
     try:
@@ -140,6 +144,13 @@ def _as_rank(job: TrainJob, world: World, listener: Listener | None, stop: Calla
     finally:
         journal.close()
     _leave(job, world, standing, use)
+
+
+def _begun(job: TrainJob) -> float:
+    """When the launch was; for a rank that replaces another one, when its process began."""
+    launched = (job.folder / LAUNCHED).stat().st_mtime if (job.folder / LAUNCHED).exists() else time.time()
+    replaced = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return Path(f"/proc/{os.getpid()}").stat().st_ctime if replaced else launched
 
 
 def _leave(job: TrainJob, world: World, standing: Standing, use: RankUse) -> None:
