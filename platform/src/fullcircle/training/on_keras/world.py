@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fullcircle.core.errors import Preempted
 from fullcircle.core.project import Compute
 from fullcircle.training.on_keras import strategy
 from fullcircle.training.on_keras.backend import require_tensorflow, tf
@@ -142,5 +143,15 @@ def opened(compute: Compute) -> Iterator[TensorWorld]:
             world = SharedWorld(alone, None)
         else:
             world = TensorWorld()
-        yield world
-        world.total(np.zeros(1))  # who leaves first takes the connection of the others down
+        try:
+            yield world
+        except Preempted:  # all ranks agreed on it
+            _leave_together(world)
+            raise
+        _leave_together(world)
+
+
+def _leave_together(world: TensorWorld) -> None:
+    """Wait for the others: who leaves first takes their connection down. One that died holds nobody back."""
+    with contextlib.suppress(tf.errors.OpError):
+        world.total(np.zeros(1))
