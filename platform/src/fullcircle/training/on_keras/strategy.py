@@ -41,8 +41,9 @@ def of_workers(joined: Workers, compute: Compute) -> Any:
     before = os.environ.get("TF_CONFIG")
     os.environ["TF_CONFIG"] = joined.tf_config
     try:
-        # A rank that is waited for longer than this is hung; the others must not wait for ever.
-        options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=compute.stall_s)
+        # Twice the watchdog's patience: a hung rank is the launcher's to notice, with its stack dumps.
+        patience = max(120.0, 2 * compute.stall_s)
+        options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=patience)
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     finally:
         if before is None:
