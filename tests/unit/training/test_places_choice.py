@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.project import Compute
+from fullcircle.core.project import Compute, Training
+from fullcircle.training.jobs import TrainJob
 from fullcircle.training.places import devices, tpu
 from fullcircle.training.places.choice import choose
 from fullcircle.training.places.devices import Hardware
@@ -133,6 +135,28 @@ def test_with_a_tpu_the_package_that_is_missing_is_named(framework: str, says: s
         devices.resolve("tpu", framework, hardware)
     assert "docs/training.md" in refused.value.hint
     assert devices.resolve("auto", framework, hardware) == "cpu", "a TPU is never taken by accident"
+
+
+def test_keras_without_torch_is_told_that_processes_need_its_launcher(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = TrainJob(
+        project="boxes",
+        root=tmp_path,
+        framework="keras",
+        data="d",
+        arrays=tmp_path,
+        training=Training(),
+        compute=Compute(),
+        run_id="run",
+        folder=tmp_path,
+        storage="",
+    )
+    choice = choose("local:2", Compute(), batch_size=64, hardware=TWO_CORES)
+    assert choice.applied(job).compute.device == "cpu"
+    monkeypatch.setitem(sys.modules, "torch", None)  # the import system's own word for "not to be had"
+    with pytest.raises(UsageError, match="local:2 needs torch: its elastic launcher"):
+        choice.applied(job)
 
 
 def test_a_rank_of_keras_is_told_where_the_tpus_library_is() -> None:

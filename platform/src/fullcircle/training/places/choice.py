@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -52,8 +53,13 @@ class Choice:
         """The job with its device settled.
 
         Raises:
-            UsageError: the framework cannot use the device.
+            UsageError: the framework cannot use the device, or there is no launcher.
         """
+        if self.place == "local" and importlib.util.find_spec("torch") is None:
+            raise UsageError(
+                f"local:{self.size} needs torch: its elastic launcher starts the processes of every framework",
+                hint='pip install "fullcircle[torch]", or use inline',
+            )
         if self.device == "tpu" and self.place != "ray":
             devices.resolve("tpu", job.framework, devices.find())
         if job.compute.device == "auto" and self.device == "cuda":

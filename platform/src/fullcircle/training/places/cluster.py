@@ -141,13 +141,11 @@ def _connected(address: str, *, cpus: int) -> Iterator[None]:
         yield
         return
     folder = None
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
             _knock(address)
-            if address.startswith("ray://"):
-                quiet = {}
-            ray.init(address=address, **quiet)
+            ray.init(address=address, **({} if address.startswith("ray://") else quiet))
         else:
             folder = tempfile.mkdtemp(prefix="fc-ray-")  # short: it holds Unix sockets, whose paths are limited
             ray.init(
@@ -174,7 +172,10 @@ def _connected(address: str, *, cpus: int) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    host, port = address.removeprefix("ray://").rsplit(":", 1)
+    """Ray itself tries an address for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():  # `auto`, or a port that Ray knows: RAY_ADDRESS may say so
+        return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except OSError as error:

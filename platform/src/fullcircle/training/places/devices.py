@@ -36,8 +36,12 @@ class Hardware:
 def find(env: Mapping[str, str] | None = None, root: Path = Path("/")) -> Hardware:
     """Look at this machine. `root`: where its `/dev` and `/sys` are."""
     env = os.environ if env is None else env
+    ray = env.get("RAY_ADDRESS", "").strip()
     return Hardware(
-        cores=_cores(root), gpus=_gpus(env, root), tpu=tpu.found(env, root), ray=env.get("RAY_ADDRESS", "").strip()
+        cores=_cores(root),
+        gpus=_gpus(env, root),
+        tpu=tpu.found(env, root),
+        ray="" if ray == "local" else ray,  # Ray's word for a cluster of our own
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from fullcircle.training.places import rank
+from fullcircle.training.places import rank, tpu
 
 if TYPE_CHECKING:
     from fullcircle.training.jobs import TrainJob
@@ -19,6 +20,9 @@ def run(job: TrainJob, listener: Listener) -> int:
     """
     from fullcircle.training import worker
 
+    if job.compute.device == "tpu":
+        for name, value in tpu.environment(job.framework).items():
+            os.environ.setdefault(name, value)
     armed = rank.arm(job, 0)
     try:
         worker.run(job, listener=listener)

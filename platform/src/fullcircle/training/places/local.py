@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import Preempted, TrainingFailed
+from fullcircle.training.places import tpu
 from fullcircle.training.places.progress import FIRST_STEP_S
 from fullcircle.training.places.rank import Work, begin, remove_empty
 from fullcircle.training.places.stopping import obeying
@@ -136,6 +137,8 @@ def _environment(job: TrainJob) -> Iterator[None]:
         # Ranks that share the launcher's store find keys of the ranks before them there: restarts then hang.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
+    if job.compute.device == "tpu":
+        wanted |= tpu.environment(job.framework)
     before = {name: os.environ.get(name) for name in [*wanted, "TORCHELASTIC_SIGNALS_TO_HANDLE"]}
     os.environ.update(wanted)
     try:
