@@ -42,6 +42,7 @@ bench: $(STAMP)
 bench-train: $(STAMP)
 	$(BIN)/python tests/benchmarks/train.py
 	$(BIN)/python tests/benchmarks/train_scaling.py
+	$(BIN)/python tests/benchmarks/train_restart.py
 
 # torch and its CUDA companions stay out: a GPU machine gets the CUDA build, a CPU machine the CPU build.
 lock: $(STAMP)
