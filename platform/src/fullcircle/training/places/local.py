@@ -118,13 +118,19 @@ def _failed(job: TrainJob, error: Any) -> TrainingFailed:
         how = f"was killed by {signal.Signals(-failure.exitcode).name}"
         hint = "out of memory is the usual reason of SIGKILL; " if failure.exitcode == -signal.SIGKILL else ""
     else:
-        text = str(failure.message).strip() or "no message"
-        how, hint = f"failed ({text.splitlines()[-1].strip()})", ""
+        how, hint = f"failed ({_last_words(failure)})", ""
     return TrainingFailed(
         f"training of {job.project} ({job.framework}) stopped: rank {rank} {how}, "
         f"and the ranks had been replaced {job.compute.max_restarts} times",
         hint=f"{hint}what the ranks wrote is in {job.folder / 'logs'}; a resume goes on from the last checkpoint",
     )
+
+
+def _last_words(failure: Any) -> str:
+    """Type and text of the exception, which torch keeps in a file beside a rank's output; one line."""
+    said = failure.error_file_data.get("message", "")
+    text = str(said.get("message", "") if isinstance(said, dict) else said).strip()
+    return text.splitlines()[0] if text else f"exit code {failure.exitcode}"
 
 
 @contextlib.contextmanager
