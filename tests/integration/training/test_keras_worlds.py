@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fullcircle.training.on_keras.rendezvous import free_port
+
 RANK = Path(__file__).with_name("keras_rank.py")
 CANARY = Path(__file__).with_name("keras_fit_canary.py")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start(size, script, arguments, environment=None):
     """Start processes with what torch's elastic launcher puts into their environment."""
     job = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
-    job |= {"MASTER_PORT": str(free_port()), "TORCHELASTIC_RESTART_COUNT": "0", "OMP_NUM_THREADS": "1"}
+    job |= {"MASTER_PORT": str(free_port("127.0.0.1")), "TORCHELASTIC_RESTART_COUNT": "0", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), *map(str, arguments)]
     return [
         subprocess.Popen(
@@ -46,13 +43,19 @@ def start(size, script, arguments, environment=None):
 
 
 def ends(processes):
-    """Exit codes and output of each process; none is left behind."""
+    """Exit codes and output of each process. When one fails the others may wait for it: as a launcher, end them."""
     try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        while any(process.poll() is None for process in processes):
+            if any(process.poll() for process in processes):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    for process in processes:
+                        process.wait(timeout=30)
+                break
+            time.sleep(0.05)
     finally:
         for process in processes:
             process.kill()
-    return [process.returncode for process in processes], outputs
+    return [process.wait() for process in processes], [process.stdout.read() for process in processes]
 
 
 def world(size, out, *arguments, expected=0, environment=None):
@@ -103,7 +106,7 @@ def test_one_process_with_several_devices_learns_what_one_device_learns(tmp_path
 
 
 def test_processes_whose_tf_config_is_set_find_each_other_by_it(tmp_path, begun):
-    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    addresses = [f"127.0.0.1:{free_port('127.0.0.1')}" for _ in range(2)]
 
     def told(rank):
         task = {"type": "worker", "index": rank}

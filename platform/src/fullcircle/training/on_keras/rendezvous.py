@@ -9,15 +9,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from fullcircle.core.errors import TrainingFailed
 
 TIMEOUT = timedelta(seconds=120)
 """How long a process waits for the others to come."""
+
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,25 @@ def _exchanged(environment: Mapping[str, str]) -> Iterator[Workers]:
 def _own_address(master: str, *, alone: bool) -> str:
     """Host and a free port of this process, as the other processes can reach it."""
     host = "127.0.0.1" if alone else _host_towards(master)
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return f"{host}:{probe.getsockname()[1]}"
+    return f"{host}:{free_port(host)}"
+
+
+def free_port(host: str) -> int:
+    """A port that TensorFlow's server can take a moment later.
+
+    It lies below those that the kernel gives away by itself: any connection of any program may take one of them in
+    that moment, and TensorFlow shares no port.
+
+    Raises:
+        TrainingFailed: there is none.
+    """
+    end = int(_EPHEMERAL.read_text().split()[0]) if _EPHEMERAL.exists() else 32768
+    for _ in range(100):
+        port = end // 2 + secrets.randbelow(end - end // 2)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise TrainingFailed(f"no free port on {host} between {end // 2} and {end}", hint="see what listens there")
 
 
 def _host_towards(master: str) -> str:
