@@ -72,10 +72,11 @@ def test_parallel_efficiency_is_load_balance_times_communication_efficiency() ->
             "40% of the time waiting for other processes",
             "fewer processes",
         ),
-        ([rank(compute=2.0)], "80% of the time outside the steps", "first step after 0.5 s"),
+        ([rank(compute=2.0)], "80% of the time outside the steps", "fewer validation rows"),
+        ([rank(compute=0.2, wall_s=0.3)], "The start took 0.5 s, the training itself 0.3 s", "more hardware"),
         ([rank(compute=9.0, data=0.2)], "90% of the time in forward and backward", "faster"),
     ],
-    ids=["data", "checkpoints", "imbalance", "communication", "short", "busy"],
+    ids=["data", "checkpoints", "imbalance", "communication", "validation", "start", "busy"],
 )
 def test_the_sentence_names_what_costs_most_and_what_to_do(use: list[RankUse], begins: str, says: str) -> None:
     found = utilisation(use)

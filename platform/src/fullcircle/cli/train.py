@@ -139,7 +139,7 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
         ]
         if result.world_size > 1:
             rows.append(("parallel efficiency", f"{told.parallel_efficiency:.0%}"))
-    rows.append(("energy", f"{result.spent.kwh:.6f} kWh ({result.spent.how})"))
+    rows.append(("energy", str(result.spent)))
     if result.cost is not None:
         rows.append(("cost", f"{result.cost:.4f} {result.currency}"))
     return rows

@@ -61,9 +61,10 @@ def _set(project: Project, kind: str, field: str, value: Any) -> Project:
     elif field in extra and field not in ("torch", "keras", "baseline"):
         changed = {"extra": {**_without(extra, field), field: value}}
     else:
-        names = [*(f"{kind}.{name}" for name in hints if name != "extra"), *(f"{kind}.{name}" for name in extra)]
-        near = difflib.get_close_matches(f"{kind}.{field}", names, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
+        names = [name for name in (*hints, *extra) if name not in ("extra", "torch", "keras", "baseline")]
+        near = difflib.get_close_matches(field, names, n=3, cutoff=0.5)
+        listed = ", ".join(f"{kind}.{name}" for name in near or names)
+        hint = f"did you mean {listed}?" if near else f"there are {listed}"
         raise UsageError(f"project {project.name!r} has no parameter {kind}.{field}", hint=hint)
     return dataclasses.replace(project, **{kind: dataclasses.replace(now, **changed)})
 

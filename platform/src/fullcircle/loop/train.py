@@ -307,7 +307,7 @@ def _note(result: TrainResult) -> str:
     lines = [
         f"**{result.framework}**: ROC AUC {auc}, log loss {loss} on {result.evaluation.rows:,} test rows",
         f"- best epoch {result.best_epoch} of {result.epochs}; {result.where}",
-        f"- energy {result.spent.kwh:.6f} kWh ({result.spent.how})",
+        f"- energy {result.spent}",
     ]
     if result.utilisation is not None:
         lines.append(f"- {result.utilisation.sentence}")

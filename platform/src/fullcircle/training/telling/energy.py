@@ -54,6 +54,10 @@ class Spent:
             how=later.how or self.how,
         )
 
+    def __str__(self) -> str:
+        amount = f"{self.kwh:.3f} kWh" if self.kwh >= 0.1 else f"{self.kwh * 1000:.3g} Wh"
+        return f"{amount} ({self.how})"
+
     def cost(self, prices: Prices) -> float | None:
         """In the currency of the prices; None when no price was told."""
         if not prices.told:

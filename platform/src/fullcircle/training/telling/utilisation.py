@@ -27,7 +27,7 @@ PARTS = {
     "data": ("waiting for data", "#E69F00"),
     "communication": ("waiting for other processes", "#56B4E9"),
     "checkpoint": ("writing checkpoints", "#CC79A7"),
-    "other": ("start, validation and the rest", "#bbbbbb"),
+    "other": ("validation and the rest", "#bbbbbb"),
 }
 INK, GRID = "#333333", "#e3e3e3"
 
@@ -47,7 +47,9 @@ class Utilisation:
         shares: part (see `PARTS`) -> share of the time, summing to 1.
         parallel_efficiency, load_balance, communication_efficiency: from 0 to 1, POP's; 1 for one process.
         samples_per_second: rows learned a second by all processes together, while they were stepping.
-        peak_mb: most memory of one process. first_step_s: the longest time to a first step.
+        wall_s: of the process that took longest, without its start.
+        peak_mb: most memory of one process.
+        first_step_s: the longest time from the launch to a first step: processes, imports, compilation.
         sentence: what matters, in words, with what to do.
     """
 
@@ -102,6 +104,11 @@ def _sentence(found: Utilisation, use: Sequence[RankUse]) -> str:
     """The worst thing that can be mended, with what to do; else that the time goes into learning."""
     share = found.shares
     slow = max(use, key=lambda one: one.seconds.compute)
+    if found.first_step_s > found.wall_s:
+        return (
+            f"The start took {found.first_step_s:.1f} s, the training itself {found.wall_s:.1f} s: it is too short for "
+            f"{'more than one process' if found.ranks > 1 else 'more hardware'} to help."
+        )
     if share["data"] >= DATA_SHARE:
         return (
             f"{share['data']:.0%} of the time waiting for data: rows are read slower than they are learned from. "
@@ -124,8 +131,8 @@ def _sentence(found: Utilisation, use: Sequence[RankUse]) -> str:
         )
     if share["other"] >= OTHER_SHARE:
         return (
-            f"{share['other']:.0%} of the time outside the steps: start (first step after {found.first_step_s:.1f} s), "
-            "validation and export. The training is too short for more hardware to help."
+            f"{share['other']:.0%} of the time outside the steps, mostly for validation: fewer validation rows, or "
+            "longer epochs, would make it faster."
         )
     return (
         f"{share['compute']:.0%} of the time in forward and backward: a faster processor or a GPU, more processes, or "
@@ -183,7 +190,7 @@ def _figures(axes: Axes, found: Utilisation, measured: bool) -> None:
         memory += f" + {found.gpu_peak_mb:,.0f} MB GPU"
     cells = [
         ("samples a second", f"{found.samples_per_second:,.0f}"),
-        ("time to first step", f"{found.first_step_s:.2f} s"),
+        ("from launch to first step", f"{found.first_step_s:.2f} s"),
         ("peak memory a process", memory),
         ("parallel efficiency (POP)", f"{found.parallel_efficiency:.0%}"),
     ]
