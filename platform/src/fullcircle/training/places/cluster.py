@@ -12,7 +12,10 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ from fullcircle.core.errors import Preempted, ServiceUnavailable, TrainingFailed
 from fullcircle.training.places import rank
 from fullcircle.training.places.rank import Work
 from fullcircle.training.places.stopping import obeying
+from fullcircle.training.telling.node import load_told
 
 if TYPE_CHECKING:
     from fullcircle.training.jobs import TrainJob
@@ -61,21 +65,33 @@ def run(job: TrainJob, address: str, size: int, *, note: Callable[[str], None] =
     require_ray()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    with _connected(address, cpus=size * job.compute.threads), obeying(job.folder) as stopping:
+    deadlines: list[float] = []
+
+    def told() -> None:
+        deadlines.append(time.monotonic() + job.compute.grace_s)
+
+    with (
+        _connected(address, cpus=size * job.compute.threads),
+        obeying(job.folder, told, by_signal=False) as stopping,
+    ):
         size = size or _room(job)
         _check_room(job, size)
-        count = _Attempts(job.folder)
+        attempts = _Attempts(job.folder)
         try:
-            _drive(work, job, size, remote=address.startswith("ray://"))
+            _waited(
+                _in_thread(lambda: _drive(work, job, size, remote=address.startswith("ray://"))),
+                late=lambda: bool(deadlines) and time.monotonic() > deadlines[0],
+            )
         except TrainingFailed:
             if not stopping.told and not _ended(job.folder):
                 raise
         if stopping.told and not _ended(job.folder) and not (job.folder / "result.json").exists():
             raise Preempted(
-                f"training of {job.project} ({job.framework}) was told to stop and wrote no checkpoint",
+                f"training of {job.project} ({job.framework}) was told to stop and wrote no checkpoint within "
+                f"{job.compute.grace_s:.0f} s",
                 hint="the checkpoint before it stands, and a resume goes on from there",
             )
-        restarts = max(0, count.made() - 1)
+        restarts = max(0, attempts.made() - 1)
         if restarts:
             note(f"Ray replaced the ranks {restarts} times")
         return restarts
@@ -110,7 +126,8 @@ def rank_on_ray(config: dict[str, Any]) -> None:
     armed = rank.arm(job, context.get_world_rank())
     try:
         if not armed.told():
-            config["work"](job, stop=armed.told)
+            with load_told(job.run_id):
+                config["work"](job, stop=armed.told)
     finally:
         armed.close()
 
@@ -131,6 +148,29 @@ class _Attempts:
 
     def _size(self) -> int:
         return self._path.stat().st_size if self._path.exists() else 0
+
+
+def _in_thread(target: Callable[[], None]) -> Future[None]:
+    """In the main thread Ray would take Ctrl-C for itself, and SIGTERM would not be looked at in between."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            target()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=run, daemon=True, name="ray").start()
+    return future
+
+
+def _waited(future: Future[None], *, late: Callable[[], bool]) -> None:
+    while not wait([future], timeout=0.2).done:
+        if late():
+            return
+    future.result()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,31 @@
+"""The load of a machine that trains but did not launch: its first process samples it into the job's run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from fullcircle.core.errors import FullcircleError
+from fullcircle.core.settings import Settings
+
+log = logging.getLogger("fullcircle")
+
+
+@contextmanager
+def load_told(run_id: str, env: Mapping[str, str] | None = None) -> Iterator[None]:
+    """While the block runs, this machine's load is logged under its own name; the launcher's machine is left to the
+    launcher. Does nothing without a tracking server: a database file belongs to one machine. Never raises by itself.
+    """
+    env = os.environ if env is None else env
+    settings = Settings.from_env(env)
+    with ExitStack() as stack:
+        if env.get("LOCAL_RANK", "0") == "0" and settings.tracking_uri.startswith(("http://", "https://")):
+            from fullcircle.tracking.machine import watch
+
+            try:
+                stack.enter_context(watch(run_id, settings))
+            except FullcircleError as error:
+                log.warning("the load of this machine is not logged: %s", error)
+        yield
