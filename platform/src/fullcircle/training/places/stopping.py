@@ -51,16 +51,16 @@ def alone(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
 class Stopping:
     """Whether this launcher was told to stop."""
 
-    def __init__(self, folder: Path, told: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, told: Callable[[], None], *, by_signal: bool) -> None:
         self.told = False
-        self._folder, self._tell = folder, told
+        self._folder, self._tell, self._by_signal = folder, told, by_signal
 
     def terminate(self, signum: int, frame: FrameType | None) -> None:
         """Handle SIGTERM: pass it on. The file first, so that a rank that is about to start learns of it, too."""
         self.told = True
         (self._folder / STOPPING).write_text(json.dumps({"pid": os.getpid(), "at": time.time()}))
         self._tell()
-        for rank in pids.read(self._folder):
+        for rank in pids.read(self._folder) if self._by_signal else ():
             rank.send(signal.SIGTERM)
 
     def interrupt(self, signum: int, frame: FrameType | None) -> None:
@@ -71,12 +71,15 @@ class Stopping:
 
 
 @contextlib.contextmanager
-def obeying(folder: Path, told: Callable[[], None] = lambda: None) -> Iterator[Stopping]:
+def obeying(folder: Path, told: Callable[[], None], *, by_signal: bool = True) -> Iterator[Stopping]:
     """Pass SIGTERM on to the ranks and end them on Ctrl-C while the block runs; `told` is called on SIGTERM.
+
+    Args:
+        by_signal: whether ranks are sent SIGTERM too; a worker of Ray would die of it, and looks for the file alone.
 
     In another thread than the main one signals are the application's own; if it dies, the kernel tells the ranks.
     """
-    stopping = Stopping(folder, told)
+    stopping = Stopping(folder, told, by_signal=by_signal)
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
