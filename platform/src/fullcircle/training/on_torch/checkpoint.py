@@ -1,19 +1,16 @@
 """What a torch learner leaves in a checkpoint folder, and how another one, of whatever world, goes on from it.
 
-- `*.distcp`, `.metadata`: weights and the optimizer's tensors, by torch's distributed checkpoint (DCP). Every rank
-  writes what it has; equal tensors are written once. The names are the parameters', so no number of ranks is in them.
+- `*.distcp`, `tensors.json`: weights and the optimizer's tensors, by torch's distributed checkpoint (`storage`). Every
+  rank writes what it has; equal tensors are written once. The names are the parameters', so no number of ranks is in
+  them.
 - `rng-<rank>.npz`: the random state of one rank, as plain arrays.
-- `learner.pt`: the step, the optimizer's numbers that are no tensors, the states of gradient scaler and schedule.
-
-Files of torch are read with `weights_only`, which makes tensors and plain values alone. DCP does so too, but its
-`.metadata` is a pickle: it is read here by an unpickler that knows DCP's own classes and nothing else. Parts that are
-not tensors DCP would unpickle without looking; there are none.
+- `learner.pt`: the step, the optimizer's numbers that are no tensors, the states of gradient scaler and schedule. It is
+  read with `weights_only`, which makes tensors and plain values alone.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import warnings
 from collections.abc import Mapping
@@ -25,11 +22,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from fullcircle.training.on_torch.storage import Reader, Writer
 from fullcircle.training.on_torch.world import AnyWorld
 from fullcircle.training.ports import Pending, Tensors
 
@@ -59,7 +55,7 @@ def begin(
     except OSError as error:  # the other ranks are on their way into the collective below: tell it afterwards
         failed = error
     warnings.filterwarnings("ignore", "torch.distributed is disabled")  # alone on purpose
-    writer = FileSystemWriter(folder)
+    writer = Writer(folder)
     future: Any = async_save(tensors, storage_writer=writer, process_group=world.checkpoints, no_dist=world.size == 1)
     return _Writing(future, failed)
 
@@ -103,10 +99,12 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, wo
     """
     try:
         content: dict[str, Any] = torch.load(folder / OTHERS, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # torch has no one error for a file that it refuses, or cannot read
         raise ValueError(f"{folder / OTHERS} cannot be read ({error})") from error
     warnings.filterwarnings("ignore", "torch.distributed is disabled")
-    reader = _Reader(folder)
+    reader = Reader(folder)
     saved = reader.read_metadata().state_dict_metadata
     tensors: dict[str, Any] = {f"model/{name}": values for name, values in model.state_dict().items()}
     _require_same(tensors, saved)
@@ -189,7 +187,7 @@ def _slots(
         if not key.startswith("optimizer/"):
             continue
         name, _, slot = key.removeprefix("optimizer/").rpartition("/")
-        if name not in parameters or not isinstance(entry, TensorStorageMetadata):
+        if name not in parameters:
             raise ValueError(f"the checkpoint is of another optimizer: it has {key}")
         parameter, dtype = parameters[name], entry.properties.dtype
         if entry.size == parameter.shape and parameter.dim():
@@ -219,44 +217,6 @@ def _refill(
                 group[key].copy_(value)  # in place: a compiled step may hold it
             else:
                 group[key] = value
-
-
-class _Reader(FileSystemReader):
-    """DCP's reader, but for its trust in `.metadata`."""
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        with (Path(self.path) / ".metadata").open("rb") as stream:
-            metadata = _OnlyMetadata(stream).load()
-        if not isinstance(metadata, Metadata):
-            raise ValueError(f"{self.path}/.metadata is no metadata of DCP")
-        metadata.storage_meta = metadata.storage_meta or StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
-
-
-class _OnlyMetadata(pickle.Unpickler):
-    """Makes the classes of DCP's metadata, and nothing else."""
-
-    _METADATA = (
-        *("ChunkStorageMetadata", "TensorProperties", "TensorStorageMetadata", "BytesStorageMetadata"),
-        *("StorageMeta", "Metadata", "MetadataIndex", "_MEM_FORMAT_ENCODING"),
-    )
-    _KNOWN = frozenset(
-        {
-            *(("torch.distributed.checkpoint.metadata", name) for name in _METADATA),
-            ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-            ("torch.serialization", "_get_layout"),
-            ("torch", "Size"),
-            ("torch", "device"),
-            ("pathlib", "PosixPath"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if not dtype and (module, name) not in self._KNOWN:
-            raise ValueError(f"a checkpoint's .metadata names {module}.{name}, which is no part of one")
-        return super().find_class(module, name)
 
 
 def _settle(stream: IO[bytes]) -> None:
