@@ -1,0 +1,205 @@
+"""An image project through the whole circle, on the real tools: trained, released, served, logged and watched."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+
+from fullcircle.core.health import Retrain
+from fullcircle.core.loading import load_project
+from fullcircle.core.models import CHAMPION, Outcome
+from fullcircle.core.processes import free_port
+from fullcircle.core.project import Project
+from fullcircle.core.rows import pixels
+from fullcircle.core.settings import Settings
+from fullcircle.core.statistics import roc_auc
+from fullcircle.data.partitions import load, partitions
+from fullcircle.graph.session import Graph
+from fullcircle.loop.retrain import RetrainResult, retrain
+from fullcircle.loop.watch import WatchResult, watch
+from fullcircle.predictions.reader import find, window
+from fullcircle.serving.client import Client
+from fullcircle.serving.launch import service
+from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.runs import Tracker
+
+JUNE, JULY, AUGUST = (datetime(2024, month, 1, tzinfo=UTC) for month in (6, 7, 8))
+MONTHS = {f"2024-{month:02d}": {"rows": 200, "world": "plain"} for month in range(1, 7)} | {
+    "2024-07": {"rows": 200, "world": "rotated"}
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project in a folder of its own, with half a year of upright digits and a month of rotated ones."""
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(repository / "projects" / "digits", root / "projects" / "digits")
+    spec = importlib.util.spec_from_file_location("digits_prepare", root / "projects" / "digits" / "prepare.py")
+    assert spec is not None
+    assert spec.loader is not None
+    prepare: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(prepare)
+    params = {"seed": 13, "rotation_degrees": [25, 45], "noise": 4.0, "months": MONTHS}
+    prepare.write(prepare.months(params), root / ".fullcircle" / "data" / "digits")
+    return root
+
+
+@pytest.fixture(scope="module")
+def project(checkout: Path) -> Project:
+    """Both frameworks, fewer epochs."""
+    found = load_project("digits", checkout)
+    return dataclasses.replace(found, training=dataclasses.replace(found.training, epochs=12))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path_factory.mktemp("home"))})
+
+
+@pytest.fixture(scope="module")
+def trained(project: Project, settings: Settings) -> RetrainResult:
+    return retrain(project, settings, until=JUNE)
+
+
+@pytest.fixture(scope="module")
+def served(project: Project, settings: Settings, trained: RetrainResult) -> Iterator[Client]:
+    """The real server in a process of its own, which was sent all of June and July, and then their labels."""
+    port = free_port()
+    with service(project, settings, port=port), Client(f"http://127.0.0.1:{port}", project) as client:
+        client.wait_for(trained.version.version)
+        for month in ("2024-06", "2024-07"):
+            frame = rows_of(project, month)
+            client.predict(frame)
+            client.labels(frame["digit_id"].tolist(), frame["closed_loop"].tolist())
+        yield client
+
+
+@pytest.fixture(scope="module")
+def plain(project: Project, settings: Settings, served: Client) -> WatchResult:
+    return watch(project, settings, JUNE, JULY)
+
+
+@pytest.fixture(scope="module")
+def rotated(project: Project, settings: Settings, plain: WatchResult) -> WatchResult:
+    return watch(project, settings, JULY, AUGUST)
+
+
+def rows_of(project: Project, month: str) -> pd.DataFrame:
+    return load([part for part in partitions(project) if part.month == month], project)
+
+
+def test_a_convolutional_net_beats_the_baseline_and_is_released(trained: RetrainResult) -> None:
+    scores = {name: each.metrics["roc_auc"].value for name, each in trained.evaluations.items()}
+
+    assert trained.verdict.outcome is Outcome.PROMOTE
+    assert trained.promoted
+    assert set(scores) == {"baseline", "torch", "keras"}
+    assert min(scores["torch"], scores["keras"]) > scores["baseline"] > 0.9
+
+
+def test_the_released_graph_takes_raw_pixels_and_has_no_augmentation_in_it(
+    project: Project, settings: Settings, trained: RetrainResult
+) -> None:
+    tracker, registry = Tracker(settings), Registry(settings)
+    champion = registry.alias(project.name, CHAMPION)
+    assert champion is not None
+
+    assert Graph.load(registry.graph(champion), digest=champion.digest).inputs == (("image", "float32[8,8,1]"),)
+    augmenting = {"GridSample", "AffineGrid", "RandomUniform", "RandomUniformLike", "RandomNormal", "RandomNormalLike"}
+    for run_id in tracker_runs(settings, trained):
+        model = onnx.load(tracker.download(run_id, "graph/model.onnx"))
+        assert not augmenting & {node.op_type for node in model.graph.node}
+    assert trained.candidate.parity < 1e-5
+
+
+def tracker_runs(settings: Settings, trained: RetrainResult) -> list[str]:
+    """The runs of all candidates of a retrain."""
+    import json
+
+    from fullcircle.loop.challenger import CANDIDATES
+
+    found = json.loads(Tracker(settings).download(trained.run_id, CANDIDATES).read_text())
+    return [each["run_id"] for each in found.values()]
+
+
+def test_the_run_keeps_what_explains_the_model_and_what_it_is_watched_by(
+    settings: Settings, trained: RetrainResult
+) -> None:
+    tracker = Tracker(settings)
+
+    picture = tracker.download(trained.winner_run_id, "explanation/shap_summary.png")
+    values = pd.read_parquet(tracker.download(trained.winner_run_id, "explanation/shap_values.parquet"))
+    reference = pd.read_parquet(tracker.download(trained.winner_run_id, "reference/reference.parquet"))
+
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (values.groupby("row_id").size() == 64).all()
+    assert reference["image"].map(len).eq(64).all()
+    card = tracker.download(trained.winner_run_id, "model_card.md").read_text()
+    assert "One image a row: `image`, 8 x 8 x 1." in card
+
+
+def test_one_image_over_http_gets_the_graphs_own_answer_and_is_in_the_log(
+    project: Project, settings: Settings, served: Client, trained: RetrainResult
+) -> None:
+    frame = rows_of(project, "2024-06").iloc[:1]
+    body = {"instances": [{"image": frame["image"].iloc[0].reshape(8, 8).tolist()}]}
+
+    answer = httpx.post(f"{served.url}/invocations", json=body).raise_for_status().json()
+
+    champion = Registry(settings).version(project.name, CHAMPION)
+    graph = Graph.load(Registry(settings).graph(champion))
+    assert answer["predictions"][0]["probability"] == pytest.approx(float(graph(frame)[0]), abs=1e-7)
+    logged = find(settings.folder("predictions", project.name), answer["prediction_ids"][0])
+    assert logged is not None
+    assert logged["image"] == frame["image"].iloc[0].tolist()
+
+
+@pytest.mark.parametrize("values", [[0.0] * 63, ["dark"] * 64, None])
+def test_what_is_no_image_is_refused_over_http_naming_the_field(served: Client, values: object) -> None:
+    answer = httpx.post(f"{served.url}/invocations", json={"instances": [{"image": values}]})
+
+    assert (answer.status_code, answer.json()["field"]) == (400, "image")
+
+
+def test_the_log_gives_back_what_was_sent(project: Project, settings: Settings, served: Client) -> None:
+    sent = rows_of(project, "2024-07")
+
+    seen, rows = window(project, settings.folder("predictions", project.name), JULY, AUGUST)
+
+    assert (seen.rows, seen.labelled) == (200, 200)
+    (column,) = project.inputs
+    by_id = rows.set_index("row_id").loc[sent["digit_id"].tolist()]
+    np.testing.assert_array_equal(pixels(sent["image"], column), pixels(by_id["image"], column))  # type: ignore[arg-type]
+    assert roc_auc(by_id["label"].to_numpy(), by_id["probability"].to_numpy()) < 0.9
+
+
+def test_a_month_of_unseen_upright_digits_raises_no_alarm(plain: WatchResult) -> None:
+    assert not plain.health.is_drifted
+    assert plain.health.drifted == ()
+    assert plain.incidents == ()
+    assert plain.health.performance is not None
+    assert plain.health.performance.roc_auc.value > 0.95
+
+
+def test_a_month_of_rotated_digits_is_named_as_drift_and_asks_for_a_retrain(rotated: WatchResult) -> None:
+    assert rotated.health.drifted == ("image",)
+    assert rotated.health.is_drifted
+    assert {incident.cause: incident.columns for incident in rotated.incidents} == {
+        "drift": ("image",),
+        "degraded": ("image",),
+    }
+    assert isinstance(rotated.decision, Retrain)
+    assert "image" in rotated.report.read_text()
