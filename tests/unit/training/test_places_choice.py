@@ -77,6 +77,8 @@ def test_more_processes_than_gpus_or_rows_of_a_batch_cannot_be_had() -> None:
         choose("local:2", Compute(device="cuda"), batch_size=64, hardware=Hardware(cores=8, gpus=1))
     with pytest.raises(UsageError, match="a batch of 1 rows cannot be shared among 2 processes"):
         choose("local:2", Compute(), batch_size=1, hardware=TWO_CORES)
+    with pytest.raises(UsageError, match="ray:2: TPUs are not used through Ray"):
+        choose("ray:2", Compute(device="tpu"), batch_size=64, hardware=TWO_CORES)
     assert choose("local:8", Compute(device="cpu"), batch_size=64, hardware=TWO_GPUS).device == "cpu"
 
 

@@ -109,12 +109,15 @@ def _local(size: int, compute: Compute, batch_size: int, hardware: Hardware) -> 
         found = f"there is 1 {of_what}" if there == 1 else f"there are {there} {of_what}s"
         raise UsageError(
             f"local:{size} wants {size} processes with a {of_what} each, and here {found}",
-            hint=f"use local:{there}" if there > 1 else "use inline",
+            hint=(f"use local:{there}" if there > 1 else "use inline")
+            + (", or compute.device 'cpu'" if device == "cuda" else ""),
         )
     return Choice(place="local", size=size, device=device, why="asked for")
 
 
 def _ray(where: str, match: re.Match[str], compute: Compute, batch_size: int, hardware: Hardware) -> Choice:
+    if compute.device == "tpu":
+        raise UsageError(f"{where}: TPUs are not used through Ray", hint="use inline or local:N on the TPU machine")
     words = match.groupdict()
     size = int(words["size"]) if words["size"] else 0
     if words["size"]:

@@ -47,7 +47,7 @@ class Armed:
         self._told = threading.Event()
         self._closed = threading.Event()
         self._dump = _dump_file(job.folder, rank)
-        self._threads: list[threading.Thread] = []
+        self._looking: threading.Thread | None = None
         faulthandler.register(signal.SIGUSR1, self._dump, all_threads=True)
         pids.write(job.folder, rank)
         place = os.environ.get(PLACE)
@@ -55,9 +55,9 @@ class Armed:
         if not self._watched:
             # Nobody outside looks after this process: it looks after itself. A person may sit at a breakpoint of an
             # inline run, so only under Ray, which replaces it, does a hung process end itself.
-            self._in_thread(lambda: self._watch_itself(job.compute.stall_s, leave=place == "ray"))
+            self._looking = _in_thread(lambda: self._watch_itself(job.compute.stall_s, leave=place == "ray"))
         if place == "ray":
-            self._in_thread(self._ask_ray)
+            _in_thread(self._ask_ray)
 
     def told(self) -> bool:
         """Whether this rank was told to stop, other than by a signal."""
@@ -66,8 +66,8 @@ class Armed:
     def close(self) -> None:
         """Take everything away again. Safe to call twice."""
         self._closed.set()
-        for thread in self._threads:
-            thread.join(timeout=LOOK_EVERY_S / 10)
+        if self._looking is not None:
+            self._looking.join()  # else it could set the timer again
         faulthandler.cancel_dump_traceback_later()
         faulthandler.unregister(signal.SIGUSR1)
         if not self._watched:  # else the launcher must see whether this process goes on to end well: see `begin`
@@ -75,11 +75,6 @@ class Armed:
         if not self._dump.closed:
             self._dump.close()
             remove_empty(self._folder)
-
-    def _in_thread(self, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, daemon=True, name=target.__qualname__)
-        thread.start()
-        self._threads.append(thread)
 
     def _watch_itself(self, stall_s: float, *, leave: bool) -> None:
         """Push the moment of the dump away as long as the journal grows. The timer is C: it needs neither this thread
@@ -153,6 +148,12 @@ def remove_empty(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_size == 0:
                 path.unlink()
+
+
+def _in_thread(target: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=target, daemon=True, name="watch")
+    thread.start()
+    return thread
 
 
 def _dump_file(folder: Path, rank: int) -> IO[bytes]:

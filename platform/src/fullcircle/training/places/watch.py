@@ -93,7 +93,8 @@ def watching(watch: Watch) -> Iterator[None]:
 
     def look() -> None:
         while not ended.wait(LOOK_EVERY_S):
-            watch.look()
+            with contextlib.suppress(OSError):  # a full disk, a file that went away: the next look may see
+                watch.look()
 
     thread = threading.Thread(target=look, daemon=True, name="watch")
     thread.start()
