@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -26,7 +27,7 @@ from fullcircle.loop.scalars import tensorboard
 from fullcircle.loop.train import TrainResult, Wish, resume, train
 from fullcircle.tracking.runs import Tracker
 
-EPOCHS = 40
+EPOCHS = 30
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for old, new in (
         ('find_spec("keras") is not None', "False"),
         ("nn.ReLU(),\n        nn.Linear(width, ", "nn.ReLU(),\n        nn.Dropout(0.3),\n        nn.Linear(width, "),
-        ("epochs=30, batch_size=128", f"epochs={EPOCHS}, batch_size=128"),
+        ("epochs=30, batch_size=128", f"epochs={EPOCHS}, batch_size=64"),
         ("patience=5", f"patience={EPOCHS}"),
     ):
         assert text.count(old) == 1, old
@@ -74,9 +75,9 @@ def uninterrupted(project: Project, settings: Settings) -> TrainResult:
 
 @pytest.fixture
 def stopped(workplace: Path, settings: Settings) -> Callable[..., str]:
-    """Runs a command and sends it SIGTERM after its second epoch in torch; returns what it wrote at last."""
+    """Runs a command and sends it a signal after its second epoch in torch; returns what it wrote (last)."""
 
-    def run(*words: str) -> str:
+    def run(*words: str, by: signal.Signals = signal.SIGTERM, code: int = 75) -> str:
         command = [sys.executable, "-m", "fullcircle.cli", *words]
         env = {**os.environ, "FULLCIRCLE_HOME": str(settings.home)}
         process = subprocess.Popen(
@@ -87,9 +88,9 @@ def stopped(workplace: Path, settings: Settings) -> Callable[..., str]:
         for line in process.stdout:
             lines.append(line)
             if f"torch epoch 2/{EPOCHS}" in line:
-                process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 75, "".join(lines)
-        return lines[-1]
+                process.send_signal(by)
+        assert process.wait(timeout=60) == code, "".join(lines)
+        return lines[-1] if by == signal.SIGTERM else "".join(lines)
 
     return run
 
@@ -263,7 +264,7 @@ def test_numbers_that_go_bad_fail_the_run_with_the_reason(
         (["tickets", "--framework", "jax"], "no framework 'jax'; project 'tickets' has baseline, torch"),
         (["tickets", "--framework", "keras"], "has no function that builds a model in keras"),
         (["tickets", "--where", "nonsense"], "no place 'nonsense' to train in"),
-        (["tickets", "--where", "local:999"], "a batch of 128 rows cannot be shared among 999 processes"),
+        (["tickets", "--where", "local:999"], "a batch of 64 rows cannot be shared among 999 processes"),
         (["tickets", "--where", "local:0"], "local:0: there must be at least 1 process"),
         (["tickets", "--set", "training.learning_rat=1"], "did you mean training.learning_rate"),
         (["tickets", "--set", "training.batch_size=0"], "training.batch_size must be at least 2, got 0"),
@@ -329,6 +330,39 @@ def test_the_next_retrain_goes_on_with_one_that_was_told_to_stop(
         assert set(points(client, run_id).values()) == {1}
         assert not (settings.home / "jobs" / run_id).exists()
     assert result.version.run_id == result.winner_run_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["9", "2"])
+def test_a_training_that_was_killed_or_interrupted_is_resumed_as_if_it_never_was(
+    uninterrupted: TrainResult,
+    stopped: Callable[..., str],
+    client: mlflow.MlflowClient,
+    project: Project,
+    settings: Settings,
+    by: signal.Signals,
+    code: int,
+) -> None:
+    said = stopped("train", "tickets", "--framework", "torch", by=by, code=code)
+    newest = Tracker(settings).states(project, "train")[0]
+    assert newest.run_id in said
+    assert newest.status == ("RUNNING" if by == signal.SIGKILL else "KILLED")
+    result = resume(project, settings, newest.run_id)
+    assert_same_training(client, result, uninterrupted)
+    assert set(points(client, newest.run_id).values()) == {1}
+
+
+@pytest.mark.slow
+def test_the_next_retrain_goes_on_with_one_that_was_killed(
+    stopped: Callable[..., str], project: Project, settings: Settings, client: mlflow.MlflowClient
+) -> None:
+    stopped("run", "tickets", "--until", "2024-05-15", by=signal.SIGKILL, code=-signal.SIGKILL)
+    killed = Tracker(settings).states(project, "retrain")[0]
+    assert killed.status == "RUNNING"
+    result = retrain(project, settings, until=datetime(2024, 5, 15, tzinfo=UTC))
+    assert result.run_id == killed.run_id
+    assert client.get_run(killed.run_id).info.status == "FINISHED"
+    assert set(points(client, killed.run_id).values()) == {1}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -164,7 +164,7 @@ def _trained(
     progress.current().stage(f"train {wish.framework}", f"run {run.id}")
     if not again:
         run.params(parameters(project, wish.framework, prepared))
-    with resumable(f"fullcircle train {project.folder.name} --resume {run.id}"):
+    with _goes_on(f"fullcircle train {project.folder.name} --resume {run.id}"):
         done = launched(
             project, settings, run, _job(project, settings, wish, data, prepared, run.id), rows=len(frames.train)
         )
@@ -174,6 +174,17 @@ def _trained(
     run.note(_note(result))
     forget(settings, run.id)
     return result
+
+
+@contextlib.contextmanager
+def _goes_on(command: str) -> Iterator[None]:
+    """Whoever stops the training in this block reads by which command it goes on."""
+    try:
+        with resumable(command):
+            yield
+    except KeyboardInterrupt:
+        progress.current().note(f"to go on from the newest checkpoint: {command}")
+        raise
 
 
 def _rows(project: Project, settings: Settings, until: datetime) -> tuple[DataVersion, Split, SplitFrames]:
