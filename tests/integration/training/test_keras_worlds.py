@@ -99,7 +99,7 @@ def test_two_processes_learn_what_one_learns(begun):
     assert alone["waited"] == 0
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [2, 5])  # 24 rows are not shared evenly among five
 def test_one_process_with_several_devices_learns_what_one_device_learns(tmp_path, begun, devices):
     (mirrored,) = world(1, tmp_path / "mirrored", "--devices", devices)
     assert_close(mirrored, begun[0][1][0])

@@ -36,7 +36,7 @@ class KerasLearner:
             self._optimizer = optimizer_for(training, compute)
             self._optimizer.build(self._model.trainable_variables)
         self.architecture = models.architecture(self._model)
-        self.communication_measured = True
+        self.communication_measured = world.measures
         self._weights = models.weights_of(self._model)
         self._seeds = models.seeds_of(self._model)
         self._assign_seeds(self._fresh_seeds(step=0))
@@ -90,12 +90,15 @@ class KerasLearner:
         """
         x, y, w, count = chunk.x[0], chunk.y[0], chunk.w[0], int(chunk.counts[0])
         seeds, replicas = self._read_seeds(), self._world.replicas
-        for replica in range(replicas):
-            start, end = replica * len(y) // replicas, (replica + 1) * len(y) // replicas
+        each = -(-len(y) // replicas)
+        for replica in range(replicas):  # with the rows, the fillers and so the dropout that `world.share` gives it
+            own = replica * each + np.arange(each)
+            rows = np.minimum(own, len(y) - 1)
             model, optimizer = self._copy(seeds[replica])
-            found = nonfinite.diagnose(model, optimizer, x[start:end], y[start:end], w[start:end], count)
+            weights = np.where(own < len(y), w[rows], np.float32(0))
+            found = nonfinite.diagnose(model, optimizer, x[rows], y[rows], weights, count)
             if found is not None:
-                return dataclasses.replace(found, rows=tuple(start + row for row in found.rows))
+                return dataclasses.replace(found, rows=tuple(sorted({int(rows[row]) for row in found.rows})))
         return None
 
     def _copy(self, seeds: NDArray[np.int64]) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from fullcircle.training.ports import Chunk, StepResults
 class Steps:
     """Does the steps of a chunk without coming back to Python in between.
 
-    The graph is traced once: numbers of steps and of rows are left open.
+    The graph is traced once, numbers of steps and of rows are left open; on a TPU once for each of them.
     """
 
     def __init__(
@@ -29,16 +29,13 @@ class Steps:
         self._gradients = self._gradients_of_step
         if compute.compile:
             self._gradients = tf.function(self._gradients_of_step, jit_compile=True, autograph=False)
-        self._run = tf.function(
-            self._chunk,
-            autograph=False,
-            input_signature=[
-                tf.TensorSpec((None, None, *shape), tf.float32),
-                tf.TensorSpec((None, None), tf.float32),
-                tf.TensorSpec((None, None), tf.float32),
-                tf.TensorSpec((None,), tf.int64),
-            ],
-        )
+        signature = [
+            tf.TensorSpec((None, None, *shape), tf.float32),
+            tf.TensorSpec((None, None), tf.float32),
+            tf.TensorSpec((None, None), tf.float32),
+            tf.TensorSpec((None,), tf.int64),
+        ]
+        self._run = tf.function(self._chunk, autograph=False, input_signature=signature if world.open_shapes else None)
 
     def __call__(self, chunk: Chunk) -> StepResults:
         """One optimizer step for each step of the chunk."""

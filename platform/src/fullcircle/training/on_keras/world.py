@@ -31,6 +31,10 @@ class TensorWorld:
     """Copies of the model in this process."""
     all_replicas = 1
     """Copies of the model in all processes."""
+    measures = True
+    """Whether `summed` knows how long it waited."""
+    open_shapes = True
+    """Whether a graph may leave the number of rows open. A TPU's may not."""
 
     def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over all ranks, element by element, the same bits on each. Shape: any, equal on all ranks."""
@@ -61,6 +65,8 @@ class SharedWorld(TensorWorld):
     """A world whose replicas are joined by a TensorFlow strategy: several devices, several processes, or both."""
 
     def __init__(self, tensor_strategy: Any, joined: Workers | None) -> None:
+        on_tpu = isinstance(tensor_strategy, tf.distribute.TPUStrategy)
+        self.measures = self.open_shapes = not on_tpu  # a TPU's graph is XLA: without a clock, and of fixed shapes
         self.rank = joined.rank if joined else 0
         self.size = joined.size if joined else 1
         self.all_replicas = tensor_strategy.num_replicas_in_sync
@@ -92,24 +98,27 @@ class SharedWorld(TensorWorld):
         return tf.concat([[tf.add_n([result[0] for result in results])], results[0][1:]], axis=0)
 
     def share(self, *rows: Any) -> tuple[Any, ...]:
-        """Within a step: the rows of this replica, a slice of this process's."""
+        """Within a step: the rows of this replica, as many as of any other; the last of `rows` are their weights.
+
+        Where the rows do not go round, the last one is repeated with weight 0.
+        """
         if self.replicas == 1:
             return rows
-        replica, count = self._replica(), tf.shape(rows[0])[0]
-        start, end = replica * count // self.replicas, (replica + 1) * count // self.replicas
-        return tuple(values[start:end] for values in rows)
+        count = rows[0].shape[0] or tf.shape(rows[0])[0]
+        each = -(-count // self.replicas)
+        own = self._replica() * each + tf.range(each)
+        shares = [tf.gather(values, tf.minimum(own, count - 1)) for values in rows]
+        return (*shares[:-1], shares[-1] * tf.cast(own < count, tf.float32))
 
     def summed(self, gradients: list[Any]) -> tuple[list[Any], Any]:
         """Within a step: the sum of the gradients over all replicas, and the seconds that it took to come."""
         # The clock is read when this replica's gradients are there, and when everybody's are. One flat sum: a
         # message for each of many small tensors would cost more than what is in them.
         flat = tf.concat([tf.reshape(gradient, (-1,)) for gradient in gradients], axis=0)
-        with tf.control_dependencies([flat]):
-            before = tf.timestamp()
+        before = self._clock(flat)
         with tf.control_dependencies([before]):
             flat = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(flat))
-        with tf.control_dependencies([flat]):
-            waited = tf.timestamp() - before
+        waited = self._clock(flat) - before
         parts = tf.split(flat, [gradient.shape.num_elements() for gradient in gradients])
         return [tf.reshape(part, old.shape) for part, old in zip(parts, gradients, strict=True)], waited
 
@@ -121,6 +130,13 @@ class SharedWorld(TensorWorld):
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
 
         return self._strategy.experimental_local_results(self._strategy.run(once, args=(values,)))[0]
+
+    def _clock(self, after: Any) -> Any:
+        """Seconds, read when the tensor is there."""
+        if not self.measures:
+            return tf.constant(0.0, tf.float64)
+        with tf.control_dependencies([after]):
+            return tf.timestamp()
 
     def _replica(self) -> Any:
         """Number of the replica within this process, from 0."""
