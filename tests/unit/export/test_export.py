@@ -36,7 +36,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    from fullcircle.training.arrays import arrays
+    from fullcircle.training.arrays import store
     from fullcircle.training.preprocess import fit
     from fullcircle.training.trainers import trainer
 
@@ -56,11 +56,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             "maker": random.choice(["a", "b", ""], 400),
             "variable": random.normal(size=400),  # a name that the converter gives to its own tensors
             "broke": random.integers(0, 2, 400),
+            "box": [f"b{i}" for i in range(400)],
         }
     )
     folder = tmp_path_factory.mktemp("made")
     preprocessor = fit(project, frame)
-    rows = arrays(project, preprocessor, SplitFrames(train=frame[:300], validation=frame[300:], test=frame[300:]))
+    frames = SplitFrames(train=frame[:300], validation=frame[300:], test=frame[300:])
+    rows = store(project, preprocessor, frames, folder / "arrays")
     fitted = trainer("baseline").fit(
         lambda inputs, params: None, rows, Training(), checkpoints=folder, on_epoch=lambda _: None
     )
