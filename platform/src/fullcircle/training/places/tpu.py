@@ -15,6 +15,9 @@ from fullcircle.core.errors import UsageError
 VARIABLES = ("TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
 """Set by Google Cloud and by its Kubernetes on machines that have a TPU."""
 
+LIBTPU = Path("/lib/libtpu.so")
+"""Where the machine images of Google Cloud have it; the package `libtpu` brings its own."""
+
 DOCUMENT = "see 'TPU' in docs/training.md"
 
 
@@ -57,7 +60,9 @@ def environment(framework: str) -> dict[str, str]:
     """
     if framework != "keras":
         return {}
-    return {"NEXT_PLUGGABLE_DEVICE_USE_C_API": "true", "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/lib/libtpu.so"}
+    package = importlib.util.find_spec("libtpu")
+    shipped = Path(package.origin).with_name("libtpu.so") if package and package.origin else LIBTPU
+    return {"NEXT_PLUGGABLE_DEVICE_USE_C_API": "true", "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": str(shipped)}
 
 
 def _tensorflow_is_for_tpu() -> bool:
