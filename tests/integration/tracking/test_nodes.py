@@ -29,7 +29,11 @@ def server(env: dict[str, str], tmp_path: Path) -> Service:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", url.rpartition(":")[2]]
     return Service(
         name="MLflow",
-        command=[*command, "--workers", "1", "--backend-store-uri", own.tracking_uri],
+        command=[
+            *command,
+            *("--workers", "1", "--backend-store-uri", own.tracking_uri),
+            *("--artifacts-destination", str(tmp_path / "artifacts")),  # else into the working folder
+        ],
         ready_url=f"{url}/health",
         log=tmp_path / "mlflow.log",
     )
