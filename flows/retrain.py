@@ -14,6 +14,7 @@ from fullcircle.core.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.retrain import retrain as circle
+from fullcircle.orchestration.again import goes_on
 from fullcircle.orchestration.artifacts import show_retrain, tagged
 from fullcircle.orchestration.direct import moment, run_directly
 from fullcircle.orchestration.limits import one_retrain
@@ -30,7 +31,7 @@ def retrain(
     """Train a challenger on the data before `until` (ISO time; default: all) and release it when the gate says so."""
     settings = Settings.from_env()
     found = load_project(project, Path(root) if root else None)
-    with tagged(f"project:{found.name}", "retrain"), one_retrain(found.name, settings):
+    with tagged(f"project:{found.name}", "retrain"), one_retrain(found.name, settings), goes_on():
         result = circle(
             found, settings, until=moment(until), reason=reason, decided_by="prefect", step=as_tasks(RETRIES)
         )

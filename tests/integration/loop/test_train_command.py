@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -137,6 +138,30 @@ def test_a_run_tells_where_its_time_went_what_it_cost_and_what_it_learned_from(
     assert not (settings.home / "jobs" / uninterrupted.run_id).exists()
 
 
+def test_the_table_of_a_training_says_how_good_where_how_fast_what_it_cost_and_what_next(
+    uninterrupted: TrainResult,
+) -> None:
+    from rich.console import Console
+
+    from fullcircle.cli.train import print_training
+
+    console = Console(record=True, width=200, quiet=False, file=io.StringIO())
+    print_training(console, uninterrupted)
+    text = console.export_text()
+    assert uninterrupted.utilisation is not None
+    for says in (
+        str(uninterrupted.evaluation.metrics["roc_auc"]),
+        uninterrupted.where,
+        f"{uninterrupted.utilisation.samples_per_second:,.0f}",
+        uninterrupted.utilisation.sentence,
+        uninterrupted.spent.how,
+        f"{uninterrupted.cost:.4f} CHF",
+        uninterrupted.run_id,
+        "next: fullcircle ui",
+    ):
+        assert says in text
+
+
 def test_the_event_files_of_a_run_hold_the_metrics_of_its_run(
     uninterrupted: TrainResult, client: mlflow.MlflowClient, settings: Settings
 ) -> None:
@@ -145,14 +170,8 @@ def test_the_event_files_of_a_run_hold_the_metrics_of_its_run(
     found = EventAccumulator(str(Tracker(settings).download(uninterrupted.run_id, "tensorboard")))
     found.Reload()
     for key in ("train_loss", "validation_auc", "step_loss", "gradient_norm", "samples_per_second"):
-        kept = [(point.step, float(np.float32(value))) for point, value in _with_values(client, uninterrupted, key)]
-        assert sorted((point.step, point.value) for point in found.Scalars(key)) == sorted(kept)
-
-
-def _with_values(
-    client: mlflow.MlflowClient, result: TrainResult, key: str
-) -> Sequence[tuple[mlflow.entities.Metric, float]]:
-    return [(point, point.value) for point in client.get_metric_history(result.run_id, key)]
+        kept = [(step, float(np.float32(value))) for step, value in curve(client, uninterrupted.run_id, key)]
+        assert sorted((point.step, point.value) for point in found.Scalars(key)) == kept
 
 
 def test_tensorboard_shows_a_run_on_loopback_and_a_run_without_files_says_so(

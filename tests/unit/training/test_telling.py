@@ -206,3 +206,12 @@ def test_mirroring_scalars_imports_neither_torch_nor_tensorflow(tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_codecarbon_measures_where_it_is_installed() -> None:
+    pytest.importorskip("codecarbon")  # the extra `energy`
+    meter = Meter(Watts(cpu_core=0.0, memory_gb=0.0))  # the estimate would be nothing
+    subprocess.run([sys.executable, "-c", "sum(i * i for i in range(10_000_000))"], check=True)
+    spent = meter.read()
+    assert spent.how == "codecarbon: this machine, measured offline"
+    assert 0 < spent.kwh < 0.01

@@ -57,7 +57,9 @@ def plan(project: Project) -> str:
     """Digest of the project's code and of its parameters of training: a retrain goes on only with the same ones."""
     sha = hashlib.sha256()
     for path in sorted(project.folder.rglob("*.py")):
-        sha.update(str(path.relative_to(project.folder)).encode() + path.read_bytes())
+        name = path.relative_to(project.folder)
+        if not any(part.startswith(".") for part in name.parts):  # a .venv is no code of the project
+            sha.update(str(name).encode() + path.read_bytes())
     parameters = json.dumps(dataclasses.asdict(project.training), sort_keys=True, default=repr)
     sha.update(_ADDRESS.sub("", parameters).encode())
     return sha.hexdigest()

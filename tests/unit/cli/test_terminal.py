@@ -1,0 +1,46 @@
+"""What a training looks like: a bar with an ETA on a terminal, one line an epoch in a log."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from fullcircle.cli.terminal import TerminalProgress
+from fullcircle.core.models import EpochMetrics
+
+
+def epoch(number: int) -> EpochMetrics:
+    return EpochMetrics(epoch=number, train_loss=0.6, validation_loss=0.5, validation_auc=0.7 + number / 100, seconds=1)
+
+
+def trained(*, terminal: bool) -> str:
+    """What two epochs of four steps each wrote."""
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=120, color_system=None, legacy_windows=False)
+    progress = TerminalProgress(console)
+    with progress.live() as view:
+        for number in (1, 2):
+            for step in range(1, 5):
+                view.moved("torch", number - 1 + step / 4, 3, 12_345.0)
+                if terminal:
+                    progress._bars.refresh()
+            view.epoch("torch", epoch(number), 3)
+    return text.getvalue()
+
+
+def test_a_log_has_one_line_an_epoch_and_none_a_step() -> None:
+    assert [line.strip() for line in trained(terminal=False).splitlines()] == [
+        "torch epoch 1/3: validation loss 0.5000, AUC 0.7100",
+        "torch epoch 2/3: validation loss 0.5000, AUC 0.7200",
+    ]
+
+
+@pytest.mark.parametrize("shows", ["train torch", "epoch 1/3, 12,345 rows/s", "epoch 2/3, AUC 0.7100", "ETA"])
+def test_a_terminal_has_a_bar_with_the_epoch_the_rate_and_the_time_left(shows: str) -> None:
+    assert shows in trained(terminal=True)
+
+
+def test_a_terminal_prints_no_line_an_epoch() -> None:
+    assert "torch epoch 1/3: validation loss" not in trained(terminal=True)
