@@ -47,6 +47,11 @@ def test_what_is_no_module_is_refused() -> None:
         check(lambda inputs, params: 3)
 
 
+def test_a_model_that_has_nothing_to_learn_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no parameter that learns"):
+        check(lambda inputs, params: nn.Linear(inputs, 1).requires_grad_(False))
+
+
 @pytest.mark.parametrize(
     ("compute", "line"),
     [

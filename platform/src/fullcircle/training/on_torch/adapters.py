@@ -57,14 +57,18 @@ class Optimization:
 
 
 def optimization(model: nn.Module, training: Training) -> Optimization:
-    """The LightningModule's own `configure_optimizers`, or Adam in one fused kernel.
+    """The LightningModule's own `configure_optimizers`, or Adam, in one fused kernel where there is one.
 
     Raises:
-        UsageError: `configure_optimizers` fails, or answers with something that a course of steps cannot use.
+        UsageError: the model has nothing to learn; `configure_optimizers` fails, or answers with something that a
+            course of steps cannot use.
     """
+    learning = [values for values in model.parameters() if values.requires_grad]
+    if not learning:
+        raise UsageError("the torch model has no parameter that learns", hint="give it a layer, or requires_grad")
     if not _overrides(model, "configure_optimizers"):
-        learning = [values for values in model.parameters() if values.requires_grad]
-        return Optimization(torch.optim.Adam(learning, lr=training.learning_rate, fused=True))
+        fused = all(values.device.type in ("cpu", "cuda") for values in learning)
+        return Optimization(torch.optim.Adam(learning, lr=training.learning_rate, fused=fused))
     try:
         configured: Any = model.configure_optimizers()  # type: ignore[operator]
     except Exception as error:
