@@ -135,6 +135,22 @@ def tracker_runs(settings: Settings, trained: RetrainResult) -> list[str]:
     return [each["run_id"] for each in found.values()]
 
 
+def test_keras_augmentation_is_drawn_from_its_seeded_generator_and_only_while_training(project: Project) -> None:
+    from fullcircle.training.on_keras import framework  # it chooses Keras' backend before Keras is imported
+
+    assert framework.FRAMEWORK.name == "keras"
+    assert project.keras is not None
+    images = np.stack(list(rows_of(project, "2024-06")["image"].iloc[:20])).reshape(-1, 8, 8, 1)
+    first, again = (project.keras((8, 8, 1), project.training.extra).layers[0] for _ in range(2))
+
+    drawn = first(images, training=True).numpy()
+
+    assert np.array_equal(drawn, again(images, training=True).numpy())
+    assert not np.array_equal(drawn, first(images, training=True).numpy())  # the generator went on
+    assert np.abs(drawn - images).mean() < 3
+    assert np.array_equal(images, first(images, training=False).numpy())
+
+
 def test_the_run_keeps_what_explains_the_model_and_what_it_is_watched_by(
     settings: Settings, trained: RetrainResult
 ) -> None:
