@@ -17,10 +17,10 @@ import pytest
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, Preempted, TrainingFailed, UsageError
 from fullcircle.core.models import Arrays
 from fullcircle.core.project import Compute, ModelFunction, Training
-from fullcircle.training.course import Standing
 from fullcircle.training.frameworks import framework
 from fullcircle.training.journal import Journal, Silent, entries
 from fullcircle.training.learning import Task, learn
+from fullcircle.training.standing import Standing
 
 PARAMS = Training(epochs=2, batch_size=32, patience=2, learning_rate=5e-3, seed=3)
 COMPUTE = Compute(checkpoint_every_s=None, checkpoint_every_steps=5, keep=3)

@@ -9,7 +9,6 @@ for a checkpoint) travels in one sum over the ranks after each chunk.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,30 +16,28 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fullcircle.core.errors import Preempted, TrainingFailed
 from fullcircle.core.models import Arrays, EpochMetrics
 from fullcircle.core.project import Compute, Training
-from fullcircle.core.statistics import roc_auc
 from fullcircle.training.checkpoints import Checkpoints
 from fullcircle.training.feeder import Fed, Feeder, open_feeder
 from fullcircle.training.journal import Journal
 from fullcircle.training.nonfinite import blame
 from fullcircle.training.pace import Pace
-from fullcircle.training.ports import Chunk, Framework, Learner, Tensors, World
+from fullcircle.training.ports import Framework, Learner, World
 from fullcircle.training.sampler import row_order, steps_of
 from fullcircle.training.saver import Saver
+from fullcircle.training.standing import Standing, best_epoch
 from fullcircle.training.stopwatch import Stopwatch
-from fullcircle.training.weighting import Weights, log_loss
+from fullcircle.training.validation import Validation
+from fullcircle.training.weighting import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-CHUNK_ROWS = 16_384
-"""Validation rows that are answered at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,37 +60,6 @@ class Setup:
     begun: float = field(default_factory=time.time)
 
 
-@dataclass
-class Standing:
-    """Where a training stands. All of it is in each checkpoint.
-
-    Attributes:
-        step: steps done, over all epochs. position: steps done in the epoch `len(history) + 1`.
-        loss: sum over the epoch's rows of weight x loss so far.
-        seconds: what the epoch has taken so far. total_s: what the whole training has.
-        best: weights after the best epoch; empty before there is one.
-    """
-
-    step: int = 0
-    position: int = 0
-    loss: float = 0.0
-    seconds: float = 0.0
-    total_s: float = 0.0
-    history: list[EpochMetrics] = field(default_factory=list)
-    best: Tensors = field(default_factory=dict)
-
-    def meta(self) -> dict[str, Any]:
-        """All but the weights, as plain values."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("history", "best")}
-        return values | {"history": [dataclasses.asdict(epoch) for epoch in self.history]}
-
-    @classmethod
-    def of(cls, meta: dict[str, Any], best: Tensors) -> Standing:
-        """What `meta` wrote."""
-        plain = {f.name: meta[f.name] for f in dataclasses.fields(cls) if f.name not in ("history", "best")}
-        return cls(**plain, history=[EpochMetrics(**epoch) for epoch in meta["history"]], best=best)
-
-
 class Course:
     """One rank's way through a training. `run` it once."""
 
@@ -112,7 +78,7 @@ class Course:
         self._setup, self._journal = setup, journal
         self._saver = Saver(checkpoints, learner, world)
         self._pace = Pace(setup.compute, setup.training.batch_size)
-        self._validation = _Validation(setup, learner, world)
+        self._validation = Validation(setup.arrays, setup.weights, learner, world)
         self._profiling = ExitStack()
         self._profile_until: int | None = None
 
@@ -329,38 +295,3 @@ class Course:
         found, _ = self._saver.checkpoints.find()
         assert found is not None, "there is one of step 0"
         return found.step
-
-
-class _Validation:
-    """Judges a model on the validation rows, each rank a part of them."""
-
-    def __init__(self, setup: Setup, learner: Learner, world: World) -> None:
-        self._arrays, self._learner, self._world = setup.arrays, learner, world
-        self._row_weights = setup.weights.rows(np.asarray(setup.arrays.y_validation))
-
-    def judge(self) -> tuple[float, float]:
-        """Weighted log loss in nats, and ROC AUC; the same bits on every rank and in every world."""
-        x, y = self._arrays.x_validation, np.asarray(self._arrays.y_validation)
-        rows, size = len(y), self._world.size
-        logits = np.zeros(rows, dtype=np.float64)
-        # Equal numbers of calls on every rank: where weights are sharded, answering is collective.
-        longest = -(-rows // size)
-        own = range(self._world.rank * longest, min(rows, (self._world.rank + 1) * longest))
-        for start in range(0, longest, CHUNK_ROWS):
-            part = own[start : start + CHUNK_ROWS]
-            chunk = np.array(x[part.start : part.stop] if len(part) else x[:1])
-            answers = self._learner.logits(chunk)
-            if len(part):
-                logits[part.start : part.stop] = answers
-        if size > 1:
-            logits = self._world.total(logits)
-        answered = logits.astype(np.float32)
-        return log_loss(answered, y, self._row_weights), roc_auc(y, answered) if np.isfinite(answered).all() else 0.0
-
-
-def best_epoch(history: list[EpochMetrics] | tuple[EpochMetrics, ...]) -> int:
-    """Number of the epoch with the least validation loss, the earliest of equals."""
-    return min(history, key=lambda epoch: (epoch.validation_loss, epoch.epoch)).epoch
-
-
-__all__ = ["Chunk", "Course", "Setup", "Standing", "best_epoch"]

@@ -14,11 +14,11 @@ from fullcircle.core.models import EpochMetrics
 from fullcircle.core.settings import home_unwritable
 from fullcircle.training import arrays as files
 from fullcircle.training import worker
-from fullcircle.training.course import best_epoch
 from fullcircle.training.frameworks import BASELINE, framework
 from fullcircle.training.jobs import RankUse, Seconds, TrainJob, TrainOutcome
 from fullcircle.training.journal import Listener, Silent, follow
 from fullcircle.training.learning import require_fit
+from fullcircle.training.standing import best_epoch
 from fullcircle.training.weighting import weights
 
 if TYPE_CHECKING:

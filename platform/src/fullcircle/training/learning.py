@@ -12,10 +12,11 @@ from fullcircle.core.models import Arrays
 from fullcircle.core.project import Compute, ModelFunction, Training
 from fullcircle.training import arrays as files
 from fullcircle.training.checkpoints import Checkpoints, mark_of
-from fullcircle.training.course import Course, Setup, Standing
+from fullcircle.training.course import Course, Setup
 from fullcircle.training.jobs import RankUse
 from fullcircle.training.journal import Journal
 from fullcircle.training.ports import Framework, World
+from fullcircle.training.standing import Standing
 from fullcircle.training.weighting import require_both_classes, weights
 
 

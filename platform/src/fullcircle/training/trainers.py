@@ -9,12 +9,12 @@ from pathlib import Path
 
 from fullcircle.core.models import Arrays, EpochMetrics, Fitted, OnEpoch, Trainer
 from fullcircle.core.project import Compute, ModelFunction, Training
-from fullcircle.training.course import best_epoch
 from fullcircle.training.frameworks import BASELINE, framework
 from fullcircle.training.journal import Journal, Silent
 from fullcircle.training.learning import Task, learn, require_fit
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.ports import Framework
+from fullcircle.training.standing import best_epoch
 from fullcircle.training.weighting import weights
 
 

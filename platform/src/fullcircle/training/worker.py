@@ -29,12 +29,12 @@ from fullcircle.core.loading import load_project
 from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import ModelFunction, Project
 from fullcircle.training import arrays as files
-from fullcircle.training.course import Standing, best_epoch
 from fullcircle.training.frameworks import framework
 from fullcircle.training.jobs import RankUse, TrainJob
 from fullcircle.training.journal import Journal, Listener
 from fullcircle.training.learning import Task, learn
 from fullcircle.training.ports import Tensors, World
+from fullcircle.training.standing import Standing, best_epoch
 
 RESULT, BEST, PREEMPTED, FATAL = "result.json", "best.npz", "preempted.json", "fatal.json"
 LAUNCHED = "launched"
