@@ -21,6 +21,7 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
     "in parts": {"accumulate": 3},
     "an unused parameter": {"model": "unused"},
     "a loss of its own": {"model": "lightning"},
+    "images": {"model": "images"},
 }
 
 Result = Mapping[str, Any]

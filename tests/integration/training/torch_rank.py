@@ -21,6 +21,7 @@ from fullcircle.training.on_torch.framework import FRAMEWORK
 from fullcircle.training.ports import Chunk, Learner, StepResults
 
 FEATURES, ROWS, STEPS = 6, 33, 6
+IMAGE = (5, 4, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,9 @@ def build(inputs: Any, params: Mapping[str, Any]) -> nn.Module:
     kind = params["model"]
     if kind == "unused":
         return Unused(inputs)
+    if kind == "images":
+        convolution = [nn.Conv2d(inputs[0], 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+        return nn.Sequential(*convolution, nn.Linear(16, 1))
     if kind == "lightning":
         made: nn.Module = lightning_net(inputs)
         return made
@@ -93,11 +97,11 @@ def build(inputs: Any, params: Mapping[str, Any]) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(16, 1))
 
 
-def share(first: int, rank: int, size: int, poisoned: int) -> Chunk:
+def share(first: int, shape: tuple[int, ...], rank: int, size: int, poisoned: int) -> Chunk:
     """A rank's share of the batches from step `first` on, filled up to equal length with rows of weight 0."""
     random = np.random.default_rng(first)
-    x = random.normal(size=(STEPS, ROWS, FEATURES)).astype(np.float32)
-    y = (x[..., 0] > 0).astype(np.float32)
+    x = random.normal(size=(STEPS, ROWS, *shape)).astype(np.float32)
+    y = (x.reshape(STEPS, ROWS, -1)[..., 0] > 0).astype(np.float32)
     w = np.ones_like(y)
     if poisoned >= 0:
         x[:, poisoned, 0] = np.nan
@@ -127,11 +131,12 @@ def carry_out(plan: Plan, world: Any, folder: Path) -> dict[str, Any]:
         precision=plan.precision,  # type: ignore[arg-type]
     )
     training = Training(seed=3, clip_norm=0.5, class_weights=False, extra={"model": plan.model})
-    learner = FRAMEWORK.learner(build, (FEATURES,), training, compute, world)
+    shape = IMAGE if plan.model == "images" else (FEATURES,)
+    learner = FRAMEWORK.learner(build, shape, training, compute, world)
     if plan.load:
         learner.load(Path(plan.load))
     chunk, following = (
-        share(first, world.rank, world.size, plan.poisoned) for first in (plan.first, plan.first + STEPS)
+        share(first, shape, world.rank, world.size, plan.poisoned) for first in (plan.first, plan.first + STEPS)
     )
     if plan.poisoned >= 0:
         one = Chunk(plan.first, chunk.x[:1], chunk.y[:1], chunk.w[:1], chunk.counts[:1])
@@ -141,7 +146,7 @@ def carry_out(plan: Plan, world: Any, folder: Path) -> dict[str, Any]:
     content |= result(world, learner, learner.steps(following), "second")
     pending.wait()
     # Ranks have unequal numbers of rows to answer, as the slices of a validation set may be.
-    content["logits"] = learner.logits(np.ones((3 + world.rank, FEATURES), dtype=np.float32))
+    content["logits"] = learner.logits(np.ones((3 + world.rank, *shape), dtype=np.float32))
     return content
 
 

@@ -143,7 +143,8 @@ class Shards:
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(world.device.type, (world.size,))
-        model = loss.model
+        # Images stay channels last; FSDP takes only weights that lie in memory as their shape says.
+        model: nn.Module = loss.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         for block in (*_blocks(model), model):
             fully_shard(block, mesh=mesh)
         if hasattr(model, "training_step"):  # a LightningModule's, which is called beside forward
