@@ -53,10 +53,10 @@ from fullcircle.core.project import Compute, Training
 from fullcircle.training.jobs import TrainJob
 from fullcircle.training.launch import launch
 
-root, folder, framework, where, compute, dropout = sys.argv[1:]
+root, folder, framework, where, compute, dropout, epochs = sys.argv[1:]
 job = TrainJob(
     project="boxes", root=Path(root), framework=framework, data="d1", arrays=Path(root) / "arrays", run_id="run",
-    training=Training(epochs=6, patience=9, batch_size=64, seed=3, extra={"dropout": float(dropout)}),
+    training=Training(epochs=int(epochs), patience=999, batch_size=64, seed=3, extra={"dropout": float(dropout)}),
     compute=Compute(checkpoint_every_steps=5, checkpoint_every_s=None, **json.loads(compute)),
     folder=Path(folder), storage=str(Path(folder) / "checkpoints"),
 )
@@ -80,11 +80,12 @@ class Training:
     framework: str
     folder: Path
     dropout: float = 0.3
+    epochs: int = 6
     compute: dict[str, Any] = field(default_factory=dict)
 
     def start(self, where: str = "local:2") -> subprocess.Popen[str]:
         compute = json.dumps(self.compute)
-        words = [str(self.root), str(self.folder), self.framework, where, compute, str(self.dropout)]
+        words = [str(self.root), str(self.folder), self.framework, where, compute, str(self.dropout), str(self.epochs)]
         return subprocess.Popen(
             [sys.executable, "-c", LAUNCHER, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -249,6 +250,54 @@ def test_ray_replaces_a_worker_that_is_killed_passes_on_sigterm_and_another_plac
     assert (again.folder / "attempts").read_text() == ".."
     finished(again.start())
     assert_same(again, whole)
+
+
+# Two nodes: a head, and one that has the places. A line on standard input drains that one, as a spot machine is.
+CLUSTER = """
+import subprocess, sys
+from pathlib import Path
+from ray.cluster_utils import Cluster
+
+alike = {"include_dashboard": False, "object_store_memory": 100 * 2**20}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **alike})
+node = cluster.add_node(num_cpus=2, **alike)
+print(cluster.address, flush=True)
+if sys.stdin.readline():
+    words = ["drain-node", "--address", cluster.address, "--node-id", node.node_id, "--reason-message", "spot"]
+    words += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds", "300"]
+    subprocess.run([Path(sys.executable).with_name("ray"), *words], check=True, capture_output=True)
+    print("drained", flush=True)
+    sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[subprocess.Popen[str]]:
+    """A Ray cluster in a process of its own: it asks which address this machine has, which no test may."""
+    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet
+    )
+    yield process
+    process.communicate()  # the end of its input ends it
+
+
+def test_a_node_that_ray_is_about_to_lose_stops_the_training_with_a_checkpoint(
+    root: Path, tmp_path: Path, cluster: subprocess.Popen[str]
+) -> None:
+    assert cluster.stdin is not None and cluster.stdout is not None
+    training = Training(root, "torch", tmp_path / "job", epochs=400)
+    launcher = training.start(f"{cluster.stdout.readline().strip()}/2")
+    until(launcher, lambda: training.step() > 40)
+    cluster.stdin.write("drain\n")
+    cluster.stdin.flush()
+    assert cluster.stdout.readline() == "drained\n"
+    _, err = launcher.communicate(timeout=120)
+    assert launcher.returncode == 75, err
+    step = json.loads((training.folder / "preempted.json").read_text())["step"]
+    assert step == training.step()
+    assert (training.folder / "checkpoints" / f"step-{step:010d}" / "manifest.json").exists()
 
 
 def test_a_training_goes_on_in_a_world_of_another_size(whole: Training, again: Training) -> None:
