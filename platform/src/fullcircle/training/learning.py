@@ -101,7 +101,10 @@ def _learn(framework: Framework, task: Task, world: World, journal: Journal) -> 
     )
     course = Course(framework, learner, world, setup, checkpoints, journal)
     standing = course.run()
-    return standing, course.clock.use(world.rank, task.compute.device)
+    gpu_peak_mb = framework.gpu_peak_mb()
+    asked = task.compute.device
+    device = asked if asked != "auto" else "cuda" if gpu_peak_mb else "cpu"
+    return standing, course.clock.use(world.rank, device, gpu_peak_mb)
 
 
 def _out_of_memory(task: Task, world: World, error: BaseException) -> TrainingFailed:

@@ -179,6 +179,10 @@ class Framework(Protocol):
         """Record what happens within the block as a trace that TensorBoard and Perfetto open, into `folder`."""
         ...
 
+    def gpu_peak_mb(self) -> float:
+        """Most memory that this process has held on its GPU, in MB; 0 when it learned elsewhere."""
+        ...
+
     def out_of_memory(self, error: BaseException) -> bool:
         """Whether this error of the framework means that memory (of the device or the machine) ran out."""
         ...

@@ -73,6 +73,11 @@ class KerasFramework:
         with tf.profiler.experimental.Profile(str(folder)):
             yield
 
+    def gpu_peak_mb(self) -> float:
+        """Most memory that tensors of this process have held on its GPUs, in MB (`ports.Framework`)."""
+        names = [f"GPU:{index}" for index in range(len(tf.config.list_logical_devices("GPU")))]
+        return sum(tf.config.experimental.get_memory_info(name)["peak"] for name in names) / 2**20
+
     def out_of_memory(self, error: BaseException) -> bool:
         """Whether this error of TensorFlow means that memory (of the device or the machine) ran out."""
         if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):

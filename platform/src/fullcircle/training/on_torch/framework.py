@@ -75,6 +75,10 @@ class TorchFramework:
         with torch.profiler.profile(activities=activities, on_trace_ready=written):
             yield
 
+    def gpu_peak_mb(self) -> float:
+        """Most memory that tensors of this process have held on its GPU, in MB (`ports.Framework`)."""
+        return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_initialized() else 0.0
+
     def out_of_memory(self, error: BaseException) -> bool:
         """Whether memory ran out: the GPU allocator's own error, or the CPU allocator's words (`ports.Framework`)."""
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
