@@ -76,7 +76,7 @@ class KerasFramework:
     def gpu_peak_mb(self) -> float:
         """Most memory that tensors of this process have held on its GPUs, in MB (`ports.Framework`)."""
         names = [f"GPU:{index}" for index in range(len(tf.config.list_logical_devices("GPU")))]
-        return sum(tf.config.experimental.get_memory_info(name)["peak"] for name in names) / 2**20
+        return float(sum(tf.config.experimental.get_memory_info(name)["peak"] for name in names)) / 2**20
 
     def out_of_memory(self, error: BaseException) -> bool:
         """Whether this error of TensorFlow means that memory (of the device or the machine) ran out."""

@@ -77,7 +77,7 @@ class TorchFramework:
 
     def gpu_peak_mb(self) -> float:
         """Most memory that tensors of this process have held on its GPU, in MB (`ports.Framework`)."""
-        return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_initialized() else 0.0
+        return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
 
     def out_of_memory(self, error: BaseException) -> bool:
         """Whether memory ran out: the GPU allocator's own error, or the CPU allocator's words (`ports.Framework`)."""
