@@ -48,7 +48,7 @@ def workers() -> Iterator[Workers | None]:
     """The job's processes, as the environment tells of them; None when this one is alone.
 
     Raises:
-        TrainingFailed: the others do not come.
+        ConnectionError: the others do not come.
     """
     if "TF_CONFIG" in os.environ:
         yield _told(os.environ["TF_CONFIG"])
@@ -80,9 +80,9 @@ def _exchanged(environment: Mapping[str, str]) -> Iterator[Workers]:
         store.set(str(rank), _own_address(master, alone=environment.get("LOCAL_WORLD_SIZE") == str(size)))
         addresses = tuple(store.get(str(other)).decode() for other in range(size))
     except DistError as error:
-        raise TrainingFailed(
-            f"rank {rank} of {size} did not find the others at {master}:{port} ({str(error).splitlines()[0]})",
-            hint="look at the other processes' logs",
+        # No error of ours: a peer that died while it started is replaced, and with it this rank.
+        raise ConnectionError(
+            f"rank {rank} of {size} did not find the others at {master}:{port} ({str(error).splitlines()[0]})"
         ) from error
     yield Workers(rank=rank, addresses=addresses)
     del store, served
