@@ -164,6 +164,41 @@ def test_a_row_that_makes_numbers_bad_is_named_with_its_step_and_layer(name: str
     assert sorted(steps) == list(range(1, len(steps) + 1))
 
 
+def greedy_torch(inputs: int, params: Mapping[str, Any]) -> Any:
+    import torch
+    from torch import nn
+
+    class Greedy(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) + (torch.ones(2**50).sum() if self.training else 0)
+
+    return Greedy(inputs, 1)
+
+
+def greedy_keras(inputs: int, params: Mapping[str, Any]) -> Any:
+    import keras
+    import tensorflow as tf
+
+    class Greedy(keras.layers.Dense):
+        def call(self, x: Any, training: bool = False) -> Any:
+            if not training:
+                return super().call(x)
+            values = tf.cast(tf.shape(x)[:1], tf.int64) * 2**40
+            return super().call(x) + tf.reduce_sum(tf.random.normal(values))
+
+    return keras.Sequential([keras.Input((inputs,)), Greedy(1)])
+
+
+def test_memory_that_runs_out_names_the_batch_and_what_to_try(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILD, name, {"torch": greedy_torch, "keras": greedy_keras}[name])
+    with pytest.raises(
+        TrainingFailed, match=r"out of memory at batch size 32 \(32 rows at once .*set compute.accumulate to 2"
+    ):
+        train(name, tmp_path)
+
+
 def test_a_checkpoint_of_another_project_or_of_other_parameters_is_refused(name: str, tmp_path: Path) -> None:
     train(name, tmp_path, training=dataclasses.replace(PARAMS, epochs=1))
     with pytest.raises(UsageError, match=r"belongs to another training \(parameters"):
