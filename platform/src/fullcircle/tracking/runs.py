@@ -257,7 +257,9 @@ class Tracker:
             words.setdefault(run.info.run_id, run.info.run_id)
             words.setdefault(run.info.run_name or "", run.info.run_name or "")
         near = difflib.get_close_matches(reference, [word for word in words if word], n=3, cutoff=0.3)
-        return f"the nearest are {', '.join(near)}" if near else "there are no runs yet"
+        if not near:
+            return "none is near; 'fullcircle ui' shows all runs" if words else "there are no runs yet"
+        return f"the nearest are {', '.join(near)}"
 
     def _has_artifact(self, run_id: str, artifact_path: str) -> bool:
         folder = artifact_path.rpartition("/")[0]
