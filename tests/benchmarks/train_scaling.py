@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS, FEATURES, BATCH, DEPTH, WIDTH = 32_768, 70, 1024, 6, 768
+ROWS, FEATURES, BATCH, DEPTH, WIDTH = 32_768, 70, 4096, 6, 768
 MODEL = f"{DEPTH} dense layers of {WIDTH}, {FEATURES} features, batch {BATCH}, float32, {ROWS:,} rows"
 PLACES = {"inline": ("inline", 1), "local:2": ("local:2", 1), "inline, 2 threads": ("inline", 2)}
 
@@ -43,7 +43,7 @@ def build_keras(inputs, params):
 project = Project(
     name="bench", owner="nobody@example.com", columns=(Number("a"),), target=Binary("y", positive="y"),
     time="t", row_id="id", torch=build_torch, keras=build_keras,
-    training=Training(epochs=2, batch_size=1024, patience=2, class_weights=False,
+    training=Training(epochs=2, batch_size=4096, patience=2, class_weights=False,
                       extra=dict(depth={depth}, width={width})),
 )
 '''
