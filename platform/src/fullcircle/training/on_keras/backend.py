@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
+from collections.abc import Iterator
 
 from fullcircle.core.errors import UsageError
 from fullcircle.training.quiet import native_stderr_aside
@@ -13,7 +16,28 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-with native_stderr_aside():
+IN_RANK = "FULLCIRCLE_PLACE"
+"""Environment variable that a place gives its ranks (`places.rank.PLACE`)."""
+
+OPTIONAL = ("matplotlib", "pandas", "sklearn")
+"""What Keras imports where it can, for pictures, tables and wrappers that no rank needs."""
+
+
+@contextlib.contextmanager
+def _without_optional() -> Iterator[None]:
+    """In a rank, let Keras believe within the block that these are not installed: a third of its start is theirs, and
+    ranks that replace dead ones are waited for."""
+    hidden = [name for name in OPTIONAL if name not in sys.modules] if IN_RANK in os.environ else []
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # what Python itself writes for "no such module"
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+with native_stderr_aside(), _without_optional():
     import keras
     import tensorflow as tf
 
