@@ -188,6 +188,7 @@ def test_ranks_that_are_killed_one_or_all_are_replaced_and_nothing_is_another(wh
     assert_same(again, whole)
 
 
+@pytest.mark.parametrize("whole", ["torch"], indirect=True)  # the watchdog knows no framework
 def test_a_rank_that_hangs_is_noticed_its_stacks_are_kept_and_the_ranks_are_replaced(
     whole: Training, again: Training
 ) -> None:
@@ -300,6 +301,7 @@ def test_a_node_that_ray_is_about_to_lose_stops_the_training_with_a_checkpoint(
     assert (training.folder / "checkpoints" / f"step-{step:010d}" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("whole", ["torch"], indirect=True)  # Keras' in integration/training/test_keras_worlds.py
 def test_a_training_goes_on_in_a_world_of_another_size(whole: Training, again: Training) -> None:
     again.dropout = 0.0  # a mask depends on which rank a row is on
     for where, to in (("local:2", 40), ("inline", 120)):
@@ -343,7 +345,7 @@ def test_ranks_that_die_again_and_again_end_the_job_with_one_line(root: Path, tm
 
 
 def test_a_second_launcher_of_the_same_job_is_sent_away(root: Path, tmp_path: Path) -> None:
-    training = Training(root, "torch", tmp_path / "job")
+    training = Training(root, "torch", tmp_path / "job", epochs=100_000)
     first = training.start("inline")
     until(first, lambda: training.step() > 0)
     second = training.start("inline")
