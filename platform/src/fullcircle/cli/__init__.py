@@ -67,9 +67,9 @@ def main() -> None:
     """Run the command line; one clear line for an error, never a traceback for what a user can mend."""
     quiet_dependencies()
     try:
-        fullcircle.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = fullcircle.main(standalone_mode=False)
+        if isinstance(code, int) and code:  # click hands an Exit of a command back as a value
+            sys.exit(code)
     except click.Abort:
         sys.exit(_say("stopped", "what was finished is kept; the same command goes on from there", 130))
     except KeyboardInterrupt:
