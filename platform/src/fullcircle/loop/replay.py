@@ -66,7 +66,7 @@ def replay(
         sample: share of each month's rows that is sent, for quick looks; drawn by row id, so it is stable.
 
     Raises:
-        UsageError: when there are too few partitions.
+        UsageError: when there are too few partitions, or releases wait for a human.
         FullcircleError: what a stage raises; what was finished before stays, and the next replay goes on from it.
     """
     from fullcircle.data.partitions import partitions
@@ -79,6 +79,11 @@ def replay(
     if len(parts) <= FIRST_MONTHS:
         raise UsageError(
             f"{project.name} has {len(parts)} monthly partitions; a replay needs {FIRST_MONTHS + 1} or more"
+        )
+    if project.approval != "gate":
+        raise UsageError(
+            f"{project.name} has approval={project.approval!r}, and there is nobody to ask in a replay",
+            hint="set approval='gate' for it",
         )
     step("recover what was cut short", recover, project, settings)
     frozen = _first_champion(project, settings, start_of(parts[FIRST_MONTHS].month), step)
