@@ -18,18 +18,21 @@ from mlflow import MlflowClient
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.alerting.receiver import WebhookReceiver
 from fullcircle.cli import main
-from fullcircle.core.errors import FullcircleError, ModelUnavailable, UsageError
+from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
 from fullcircle.core.ledger import Action, Aliases
-from fullcircle.core.models import CHALLENGER, CHAMPION, ModelVersion
+from fullcircle.core.models import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.approval import approve, nominate, reject
 from fullcircle.loop.ledger import accept, heal, verify, who
-from fullcircle.loop.release import refuse_moved, release, rollback
+from fullcircle.loop.release import recover, refuse_moved, release, rollback
+from fullcircle.loop.replay import replay
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents
 from fullcircle.store.ledger import Ledger
+from fullcircle.store.releases import Releases
 from fullcircle.tracking.anchor import Anchor
+from fullcircle.tracking.registry import Registry
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
 Make = Callable[..., ModelVersion]
@@ -258,6 +261,62 @@ def test_a_rejected_challenger_is_no_challenger_any_more(
     assert wrong(settings, project) == ()
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_nomination_that_was_cut_short_is_finished_and_pages_once(
+    settings: Settings, project: Project, make: Make, two: object, receiver: WebhookReceiver, moved: bool
+) -> None:
+    asked, third = human(project, receiver.url), make()
+    begin(settings, project, third, Action.NOMINATE)
+    if moved:
+        Registry(settings).set_alias(project.name, CHALLENGER, "3")
+    assert wrong(settings, project) == ()
+    assert recover(asked, settings) == ("finished the nomination of version 3 that was cut short",)
+    propose(asked, settings, third)
+    assert named(settings, project)[CHALLENGER] == "3"
+    assert [entry.version for entry in Ledger(Database(settings)).entries(project.name)] == ["1", "2", "3"]
+    assert len(receiver.pages) == 1
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_rejection_that_was_cut_short_is_finished(
+    settings: Settings, project: Project, make: Make, two: object, moved: bool
+) -> None:
+    propose(project, settings, third := make())
+    begin(settings, project, third, Action.REJECT)
+    if moved:
+        Registry(settings).drop_alias(project.name, CHALLENGER)
+    recover(project, settings)
+    assert named(settings, project) == {"champion": "2", "previous": "1"}
+    assert [entry.action for entry in Ledger(Database(settings)).entries(project.name)][2:] == ["nominate", "reject"]
+    assert wrong(settings, project) == ()
+
+
+def test_an_approval_that_was_cut_short_is_finished_as_an_approval(
+    settings: Settings, project: Project, make: Make, two: object
+) -> None:
+    propose(project, settings, third := make())
+    begin(settings, project, third, Action.APPROVE)
+    Registry(settings).set_alias(project.name, "previous", "2")
+    recover(project, settings)
+    assert named(settings, project) == {"champion": "3", "previous": "2"}
+    assert (last(settings, project).action, last(settings, project).seq) == (Action.APPROVE, 4)
+    assert wrong(settings, project) == ()
+
+
+def begin(settings: Settings, project: Project, version: ModelVersion, action: Action) -> None:
+    """The first phase of a change, after which its process was killed."""
+    intent = Release(
+        project=project.name,
+        version=version.version,
+        previous="2",
+        at=AT,
+        reason="r",
+        decided_by="d",
+        action=action.value,
+    )
+    Releases(Database(settings)).begin(intent)
+
+
 def test_a_challenger_that_the_gate_refused_does_not_wait_and_pages_nobody(
     settings: Settings, project: Project, make: Make, two: object, receiver: WebhookReceiver
 ) -> None:
@@ -269,6 +328,15 @@ def test_a_challenger_that_the_gate_refused_does_not_wait_and_pages_nobody(
         "inconclusive",
         Aliases(champion="2", challenger="3", previous="1"),
     )
+
+
+def test_who_approves_is_the_gate_or_a_human_and_a_replay_has_nobody_to_ask(
+    settings: Settings, project: Project
+) -> None:
+    with pytest.raises(ProjectInvalid, match="approval must be one of gate, human, got 'boss'"):
+        replace(project, approval="boss")
+    with pytest.raises(UsageError, match="has approval='human', and there is nobody to ask in a replay"):
+        replay(human(project), settings)
 
 
 @dataclass(frozen=True)
@@ -381,8 +449,9 @@ def test_an_unknown_version_or_project_is_one_line_with_the_nearest_and_exit_cod
     assert (alias.code, "did you mean champion?" in alias.err) == (2, True)
     other = run(command, project.name[:-1], "1", "--why", "w")
     assert (other.code, f"did you mean {project.name}?" in other.err) == (2, True)
-    silent = run(command, project.name, "1", "--why", " ")
-    assert (silent.code, "a reason is needed" in silent.err) == (2, True)
+    for silent in (" ", "two\nlines", "no text: \udcff"):
+        said = run(command, project.name, "1", "--why", silent)
+        assert (said.code, "a reason is needed" in said.err) == (2, True)
     assert run(command, project.name, "1").code == 2
 
 

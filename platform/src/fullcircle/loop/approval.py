@@ -110,9 +110,10 @@ def known_version(desk: Handover, ref: str) -> ModelVersion:
 
 
 def reason_given(why: str) -> None:
-    """Raise UsageError when there is no reason."""
-    if not why.strip():
-        raise UsageError("a reason is needed: it is kept in the ledger", hint="--why 'in a few words'")
+    """Raise UsageError when there is no reason, or one of bytes that are no text."""
+    if not why.strip() or not why.isprintable():
+        hint = "--why 'in a few words', printable and on one line"
+        raise UsageError("a reason is needed: it is kept in the ledger", hint=hint)
 
 
 def _release(project: Project, settings: Settings, ref: str, action: Action, *, why: str, who: str) -> Release:

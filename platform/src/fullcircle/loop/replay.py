@@ -75,15 +75,15 @@ def replay(
     from fullcircle.store.database import Database
     from fullcircle.store.windows import Windows
 
-    parts = partitions(project)
-    if len(parts) <= FIRST_MONTHS:
-        raise UsageError(
-            f"{project.name} has {len(parts)} monthly partitions; a replay needs {FIRST_MONTHS + 1} or more"
-        )
     if project.approval != "gate":
         raise UsageError(
             f"{project.name} has approval={project.approval!r}, and there is nobody to ask in a replay",
             hint="set approval='gate' for it",
+        )
+    parts = partitions(project)
+    if len(parts) <= FIRST_MONTHS:
+        raise UsageError(
+            f"{project.name} has {len(parts)} monthly partitions; a replay needs {FIRST_MONTHS + 1} or more"
         )
     step("recover what was cut short", recover, project, settings)
     frozen = _first_champion(project, settings, start_of(parts[FIRST_MONTHS].month), step)

@@ -23,6 +23,7 @@ from fullcircle.store.schema import ledger
 FORMAT = 1
 _ATTEMPTS = 100
 """How often to try again when another writer was faster; each time, one of them got through."""
+_UNREADABLE = (ValueError, TypeError, AssertionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,12 @@ class Ledger:
     def entries(self, project: str) -> list[Entry]:
         """The project's ledger, oldest first."""
         with self._db.session() as session:
-            asked = select(ledger.c.seq).where(ledger.c.project == project).order_by(ledger.c.seq)
-            # One by one: the database's own types may be what refuses an edited row, and it is to be named.
-            return [self._read(project, seq) for seq in session.execute(asked).scalars().all()]
+            asked = select(ledger).where(ledger.c.project == project).order_by(ledger.c.seq)
+            try:
+                return [_entry(row) for row in session.execute(asked).mappings()]
+            except _UNREADABLE:  # the database's own types may be what refuses a row: one by one, to name it
+                numbers = session.execute(asked.with_only_columns(ledger.c.seq)).scalars().all()
+                return [self._read(project, seq) for seq in numbers]
 
     def projects(self) -> list[str]:
         """The projects that have entries, sorted."""
@@ -102,7 +106,7 @@ class Ledger:
             asked = select(ledger).where(ledger.c.project == project, ledger.c.seq == seq)
             try:
                 return _entry(session.execute(asked).mappings().one())
-            except (ValueError, TypeError, AssertionError) as error:
+            except _UNREADABLE as error:
                 raise FullcircleError(
                     f"entry {seq} of the ledger of {project} was edited: it cannot be read ({error})",
                     hint="bring the database back from a backup",

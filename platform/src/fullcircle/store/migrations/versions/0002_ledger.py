@@ -35,13 +35,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "seq", name="pk_ledger"),
     )
     # Against accidents. Whoever drops the triggers and then edits is found by the chain.
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         for event in ("UPDATE", "DELETE"):
             op.execute(
                 f"CREATE TRIGGER ledger_no_{event.lower()} BEFORE {event} ON ledger "
                 "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
             )
-    elif op.get_bind().dialect.name == "postgresql":
+    elif op.get_context().dialect.name == "postgresql":
         op.execute(
             "CREATE FUNCTION ledger_append_only() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$"
