@@ -186,11 +186,11 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.release import release
 from fullcircle.tracking.registry import Registry
 
-home, name, event, step, times = sys.argv[1:]
+home, name, number, event, step, times = sys.argv[1:]
 settings = Settings.from_env({"FULLCIRCLE_HOME": home})
 project = Project(name=name, owner="o", columns=(Number("x"),), target=Binary("y", positive="y"), time="hour",
                   row_id="id", torch=lambda inputs, params: None)
-version, seen = Registry(settings).version(name, "2"), [0]
+version, seen = Registry(settings).version(name, number), [0]
 
 def watch(frame, kind, argument):
     if kind == event and frame.f_code.co_qualname == step:
@@ -219,7 +219,7 @@ def test_kill_9_in_a_release_leaves_one_champion_and_one_entry(
 ) -> None:
     released(settings, project, make())
     make()
-    words = [str(settings.home), project.name, event, step, str(times)]
+    words = [str(settings.home), project.name, "2", event, step, str(times)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, env=dict(os.environ))
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert serving(settings, project)[0] == serves
@@ -228,4 +228,16 @@ def test_kill_9_in_a_release_leaves_one_champion_and_one_entry(
     assert serving(settings, project) == ("2", "1")
     assert written(settings, project) == [(Action.PROMOTE, "1"), (Action.PROMOTE, "2")]
     assert [made.version for made in completed(project, settings)] == ["1", "2"]
+    assert holds(settings, project)
+
+
+def test_two_processes_that_release_at_once_take_turns(settings: Settings, project: Project, make: Make) -> None:
+    released(settings, project, make())
+    make(), make()
+    words = [[str(settings.home), project.name, number, "never", "", "1"] for number in ("2", "3")]
+    started = [subprocess.Popen([sys.executable, "-c", KILLED, *each], stderr=subprocess.PIPE) for each in words]
+    assert [(each.communicate()[1].decode(), each.returncode) for each in started] == [("", 0)] * 2
+    ((_, first), (_, second)) = written(settings, project)[1:]
+    assert {first, second} == {"2", "3"}
+    assert serving(settings, project) == (second, first)
     assert holds(settings, project)

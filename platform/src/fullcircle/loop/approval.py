@@ -110,7 +110,7 @@ def known_version(desk: Handover, ref: str) -> ModelVersion:
 
 
 def reason_given(why: str) -> None:
-    """Raise UsageError when there is no reason, or one of bytes that are no text."""
+    """Raise UsageError when there is no reason, or it is not one printable line."""
     if not why.strip() or not why.isprintable():
         hint = "--why 'in a few words', printable and on one line"
         raise UsageError("a reason is needed: it is kept in the ledger", hint=hint)
