@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,30 @@ def test_a_rolled_back_champion_serves_again_and_a_first_one_cannot_be_rolled_ba
         assert "version 1 serves again" in back.stdout
     status = json.loads(fullcircle(workplace, "status", "tickets", "--json").stdout)
     assert status["aliases"]["champion"]["version"] == "1"
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(400)
+def test_a_model_of_a_project_with_human_approval_serves_once_somebody_approved_it(workplace: Path) -> None:
+    project = workplace / "tickets" / "project.py"
+    asked = workplace / "asked" / "tickets"
+    shutil.copytree(project.parent, asked)
+    (asked / "project.py").write_text(project.read_text().replace("Project(\n", 'Project(\n    approval="human",\n'))
+    here = asked.parent
+    done = fullcircle(here, "run", "tickets", "--until", "2024-04-01")
+    assert done.returncode == 0, done.stderr
+    assert "it waits for: fullcircle approve tickets 1 --why TEXT" in done.stdout
+    nobody = fullcircle(here, "who", "tickets")
+    assert (nobody.returncode, "had no champion" in nobody.stderr) == (1, True)
+    approved = fullcircle(here, "approve", "tickets", "1", "--why", "read its card")
+    assert approved.returncode == 0, approved.stderr
+    found = json.loads(fullcircle(here, "who", "tickets", "--json").stdout)
+    assert (found["version"], found["action"], found["why"], found["verdict"]) == (
+        *("1", "approve", "read its card", "promote"),
+    )
+    assert min(len(found["model_digest"]), len(found["data_digest"])) >= 16
+    verified = fullcircle(here, "ledger", "verify")
+    assert (verified.returncode, verified.stdout) == (0, "tickets: 2 entries, and the aliases are as they say\n")
 
 
 @pytest.mark.slow

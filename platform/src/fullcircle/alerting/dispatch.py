@@ -19,6 +19,11 @@ from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents, PageRow
 from fullcircle.store.locks import exclusive
 
+APPROVAL = "approval"
+"""The cause of an incident that no window sees: a challenger waits for a human."""
+STANDING = frozenset({APPROVAL})
+"""Causes whose incidents stay open until whoever opened them says that they are over."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
@@ -56,14 +61,31 @@ class Dispatcher:
         Raises:
             FullcircleError: when the database does not answer. A route that fails never raises.
         """
+        opened, resolved = self.note(incidents, at=at)
+        sent = self.flush()
+        return Delivered(opened=opened, resolved=resolved, failed=sent.failed, pages=sent.pages)
+
+    def note(
+        self, incidents: Sequence[Incident], *, at: datetime, standing: bool = False
+    ) -> tuple[tuple[Incident, ...], tuple[Incident, ...]]:
+        """Store the incidents and queue their pages, in the caller's transaction, without delivering them.
+
+        Args:
+            standing: whether these are all that there are of the causes in STANDING, rather than of all other causes;
+                an open one of the same kind that is not among them is resolved.
+
+        Returns:
+            those that are new, and those that are over.
+        """
         with self._db.session():  # an incident and its pages exist together or not at all
             opened = tuple(incident for incident in incidents if self._open(incident))
-            gone = self._incidents.resolve_missing(self._project.name, {each.key for each in incidents}, at)
+            already = (row.incident for row in self._incidents.open(self._project.name))
+            others = {each.key for each in already if (each.cause in STANDING) is not standing}
+            seen = others | {each.key for each in incidents}
+            gone = self._incidents.resolve_missing(self._project.name, seen, at)
             for row in gone:
                 self._queue(row.id, row.incident, "resolved")
-        sent = self.flush()
-        resolved = tuple(row.incident for row in gone)
-        return Delivered(opened=opened, resolved=resolved, failed=sent.failed, pages=sent.pages)
+        return opened, tuple(row.incident for row in gone)
 
     def flush(self) -> Delivered:
         """Deliver the pages that wait, oldest first. A route that fails keeps its later pages waiting, too."""

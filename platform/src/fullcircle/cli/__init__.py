@@ -24,7 +24,12 @@ SECTIONS = {
     "ui": "fullcircle.cli.operate",
     "tensorboard": "fullcircle.cli.train",
     "watch": "fullcircle.cli.operate",
+    "promote": "fullcircle.cli.ledger",
+    "approve": "fullcircle.cli.ledger",
+    "reject": "fullcircle.cli.ledger",
     "rollback": "fullcircle.cli.operate",
+    "who": "fullcircle.cli.ledger",
+    "ledger": "fullcircle.cli.ledger",
     "incidents": "fullcircle.cli.operate",
     "status": "fullcircle.cli.operate",
     "schedule": "fullcircle.cli.operate",
@@ -67,9 +72,9 @@ def main() -> None:
     """Run the command line; one clear line for an error, never a traceback for what a user can mend."""
     quiet_dependencies()
     try:
-        fullcircle.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = fullcircle.main(standalone_mode=False)
+        if isinstance(code, int) and code:  # click hands an Exit of a command back as a value
+            sys.exit(code)
     except click.Abort:
         sys.exit(_say("stopped", "what was finished is kept; the same command goes on from there", 130))
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from rich.text import Text
 from fullcircle.core.errors import ContractViolated, LeakageFound
 
 if TYPE_CHECKING:
+    from fullcircle.core.ledger import Entry
     from fullcircle.loop.retrain import RetrainResult
     from fullcircle.orchestration.demo import ReplayOutcome
 
@@ -53,6 +54,9 @@ def print_retrain(console: Console, result: RetrainResult) -> None:
     for reason in result.verdict.reasons:
         console.print(f"  - {reason}", highlight=False)
     console.print(f"data version {result.data.digest}, run {result.winner_run_id}", highlight=False)
+    if result.verdict.outcome == "promote" and not result.promoted:
+        words = f"{result.project} {result.version.version} --why TEXT"
+        console.print(f"it waits for: fullcircle approve {words}   or: fullcircle reject {words}", highlight=False)
     console.print(f"next: fullcircle serve {result.project}   fullcircle ui", highlight=False)
 
 
@@ -91,6 +95,15 @@ def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         what = Text(f"{row['title']}\n") + Text(", ".join(row["columns"][:4]), style="dim")
         dates = (f"{row['since']:%Y-%m-%d}", f"{row['seen']:%Y-%m-%d}", resolved)
         table.add_row(str(row["id"]), row["severity"], what, *dates)
+    return table
+
+
+def ledger_table(entries: Sequence[Entry]) -> Table:
+    """The ledger's entries, one a line."""
+    table = Table("entry", "at (UTC)", "action", "version", "before", "by", "verdict", "why", "hash", box=SIMPLE_HEAD)
+    for each in entries:
+        what = (each.action.value, each.version or "-", each.previous or "-", Text(each.who), each.verdict or "-")
+        table.add_row(str(each.seq), f"{each.at:%Y-%m-%d %H:%M}", *what, Text(each.why), each.hash[:8])
     return table
 
 

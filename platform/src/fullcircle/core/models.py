@@ -227,7 +227,11 @@ class ModelVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """Who serves since when, by whose decision."""
+    """Who serves since when, by whose decision.
+
+    Attributes:
+        action: what the ledger calls it, one of `core.ledger.Action`; not all of them make the version the champion.
+    """
 
     project: str
     version: str
@@ -235,6 +239,7 @@ class Release:
     at: datetime
     reason: str
     decided_by: str
+    action: str = "promote"
 
 
 class Scorer(Protocol):

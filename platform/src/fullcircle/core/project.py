@@ -23,6 +23,9 @@ from fullcircle.core.errors import ProjectInvalid
 METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
 """Metrics that gates may name. Only `roc_auc` is better when greater."""
 
+APPROVALS = ("gate", "human")
+"""Who may release a challenger that passed the gate."""
+
 RESERVED = frozenset(
     (
         *("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest"),
@@ -210,6 +213,8 @@ class Project:
         row_id: column with a stable id of a row. Labels find their prediction by it.
         labels_after: how long after the event the label is known.
         torch, keras: functions that build the model; at least one is given.
+        approval: who releases a challenger that passed the gate: `gate`, at once, or `human`: it waits for
+            `fullcircle approve` or `reject`.
         routes: Apprise URLs that get the pages; the scheme `json://host:port/path` posts JSON to a webhook.
         folder: where project.py lies; set by `load_project`.
 
@@ -238,6 +243,7 @@ class Project:
     budgets: Budgets = Budgets()
     watch: Watch = Watch()
     policy: Policy = Policy()
+    approval: Literal["gate", "human"] = "gate"
     routes: tuple[str, ...] = ()
     folder: Path = Path()
 
@@ -273,6 +279,8 @@ def _check(project: Project) -> None:
         refuse("name", "be lower-case letters, digits, '-' and '_', starting with a letter", project.name)
     if not project.frameworks:
         refuse("torch / keras", "name at least one function that builds a model", None)
+    if project.approval not in APPROVALS:
+        refuse("approval", f"be one of {', '.join(APPROVALS)}", project.approval)
     _check_columns(project, refuse)
     for gate in project.gates:
         if gate.metric not in METRICS:

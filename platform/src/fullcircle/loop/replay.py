@@ -66,7 +66,7 @@ def replay(
         sample: share of each month's rows that is sent, for quick looks; drawn by row id, so it is stable.
 
     Raises:
-        UsageError: when there are too few partitions.
+        UsageError: when there are too few partitions, or releases wait for a human.
         FullcircleError: what a stage raises; what was finished before stays, and the next replay goes on from it.
     """
     from fullcircle.data.partitions import partitions
@@ -75,6 +75,11 @@ def replay(
     from fullcircle.store.database import Database
     from fullcircle.store.windows import Windows
 
+    if project.approval != "gate":
+        raise UsageError(
+            f"{project.name} has approval={project.approval!r}, and there is nobody to ask in a replay",
+            hint="set approval='gate' for it",
+        )
     parts = partitions(project)
     if len(parts) <= FIRST_MONTHS:
         raise UsageError(

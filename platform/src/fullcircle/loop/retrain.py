@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import CHALLENGER, CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
+from fullcircle.core.models import CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.approval import nominate as nominate_version
 from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
 from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register, tidy
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
-from fullcircle.loop.release import recover, release
+from fullcircle.loop.release import recover, refuse_moved, release
 from fullcircle.loop.steps import Step, plain
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def retrain(
         LeakageFound: the split would let the answer or the future in; nothing was trained.
         Preempted: told to stop (SIGTERM); the next retrain goes on with it.
         TrainingFailed, ExportFailed, TrackingUnavailable: the champion stays as it was.
+        FullcircleError: an alias was moved behind the platform's back; nothing was trained.
     """
     at = until or datetime.now(UTC)
     stopped = step("clean up after killed runs", _clean_up, project, settings, until)
@@ -198,6 +200,7 @@ def _clean_up(project: Project, settings: Settings, until: datetime | None) -> I
         progress.current().note(f"{ended} runs of killed processes were marked as killed")
     for sentence in recover(project, settings):
         progress.current().note(sentence)
+    refuse_moved(project, settings)
     sweep(settings)
     return interrupted(project, settings, until)
 
@@ -212,12 +215,12 @@ def _release(
     decided_by: str,
     at: datetime,
 ) -> bool:
-    from fullcircle.tracking.registry import Registry
-
-    if verdict.outcome is not Outcome.PROMOTE:
-        Registry(settings).set_alias(project.name, CHALLENGER, version.version)
+    passed = verdict.outcome is Outcome.PROMOTE
+    if not passed or project.approval == "human":
+        nominate_version(project, settings, version, reason=reason, decided_by=decided_by, at=at)
         serving = f"version {champion.version.version} stays" if champion else "nothing is released"
-        progress.current().stage("release", f"{verdict.outcome}: {serving}")
+        waits = f"version {version.version} waits for 'fullcircle approve', " if passed else ""
+        progress.current().stage("release", f"{verdict.outcome}: {waits}{serving}")
         return False
     release(project, settings, version, reason=reason, decided_by=decided_by, at=at)
     progress.current().stage("release", f"version {version.version} is the {CHAMPION}")

@@ -1,4 +1,4 @@
-"""Who serves since when: releases in two phases, so that a kill in the middle leaves a row that says what to mend."""
+"""Changes of aliases in two phases, so that a kill in the middle leaves a row that says what to mend."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReleaseRow:
 
 
 class Releases:
-    """The ledger of releases. At most one a project is pending; the database itself holds that."""
+    """Releases and other changes of aliases. At most one a project is pending; the database itself holds that."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -47,7 +47,8 @@ class Releases:
         with self._db.session() as session:
             where = (releases.c.project == release.project, releases.c.state == PENDING)
             pending = session.execute(select(releases).where(*where)).mappings().first()
-            if pending is not None and pending["version"] == release.version:
+            again = (release.version, release.action)
+            if pending is not None and (pending["version"], pending["action"]) == again:
                 return int(pending["id"])
             if pending is not None:
                 raise FullcircleError(
@@ -59,13 +60,16 @@ class Releases:
             values = fields | {"state": PENDING, "why": "", "begun": datetime.now(UTC), "ended": None}
             return int(session.execute(insert(releases).returning(releases.c.id), values).scalar_one())
 
-    def complete(self, release_id: int) -> None:
-        """Record that the aliases have moved. Safe to call twice; ValueError when it was abandoned or never begun."""
-        self._end(release_id, COMPLETE, "")
+    def complete(self, release_id: int) -> bool:
+        """Record that the aliases have moved. Safe to call twice; ValueError when it was abandoned or never begun.
 
-    def abandon(self, release_id: int, why: str) -> None:
+        Returns whether it was this call that completed it: what goes with it is then to be done, once.
+        """
+        return self._end(release_id, COMPLETE, "")
+
+    def abandon(self, release_id: int, why: str) -> bool:
         """Record that it did not happen. Safe to call twice; ValueError when it was completed or never begun."""
-        self._end(release_id, ABANDONED, why)
+        return self._end(release_id, ABANDONED, why)
 
     def pending(self, project: str) -> list[ReleaseRow]:
         """Releases that were begun and not ended: at the start of a program, what a kill left behind."""
@@ -77,15 +81,17 @@ class Releases:
             asked = select(releases).where(releases.c.project == project).order_by(releases.c.id)
             return [_row(each) for each in session.execute(asked).mappings()]
 
-    def _end(self, release_id: int, state: str, why: str) -> None:
+    def _end(self, release_id: int, state: str, why: str) -> bool:
         with self._db.session() as session:
-            found = session.execute(select(releases.c.state).where(releases.c.id == release_id)).scalar()
+            asked = select(releases.c.state).where(releases.c.id == release_id).with_for_update()
+            found = session.execute(asked).scalar()
             if found == state:
-                return
+                return False
             if found != PENDING:
                 raise ValueError(f"release {release_id} cannot become {state}: it is {found or 'not known'}")
             values = {"state": state, "why": why, "ended": datetime.now(UTC)}
             session.execute(update(releases).where(releases.c.id == release_id).values(values))
+            return True
 
 
 def _row(row: RowMapping) -> ReleaseRow:

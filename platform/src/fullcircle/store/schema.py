@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """The revisions of migrations/versions, oldest first; a database that says another one is newer than this code."""
 
 
@@ -87,6 +87,7 @@ releases = Table(
     Column("why", Text, nullable=False),
     Column("begun", UtcTime, nullable=False),
     Column("ended", UtcTime, nullable=True),
+    Column("action", String(16), nullable=False),
     Index("ix_releases_project", "project"),
     Index(
         "one_pending_release",
@@ -95,6 +96,28 @@ releases = Table(
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),
     ),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    # The key keeps two writers from following the same entry, on every database.
+    Column("project", String(63), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("recorded", UtcTime, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("version", String(63), nullable=False),
+    Column("previous", String(63), nullable=True),
+    Column("who", String(255), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("model_digest", String(128), nullable=False),
+    Column("data_digest", String(128), nullable=False),
+    Column("aliases", JSON, nullable=False),
+    Column("format", Integer, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
 )
 
 windows = Table(

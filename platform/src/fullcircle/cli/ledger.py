@@ -1,0 +1,225 @@
+"""Commands on who serves: promote, approve, reject, who, and the ledger in which all of that is written down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fullcircle.core.models import Release
+
+JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+WHY = click.option("--why", required=True, metavar="TEXT", help="The reason, kept in the ledger.")
+
+
+@click.command(
+    short_help="Make a version the champion, for a reason.",
+    epilog="Example: fullcircle promote flights 4 --why 'better in the storm of last week'",
+)
+@click.argument("project")
+@click.argument("version")
+@WHY
+@JSON
+def promote(project: str, version: str, why: str, as_json: bool) -> None:
+    """Make any registered VERSION the champion, whatever the gate said of it, after loading it successfully."""
+    import getpass
+
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop import approval
+
+    settings = Settings.from_env()
+    settings.check_writable()
+    made = approval.promote(load_project(project), settings, version, why=why, who=getpass.getuser())
+    _say(made, f"version {made.version} is the champion{_instead(made)}", as_json)
+
+
+@click.command(
+    short_help="Release the challenger that waits.",
+    epilog="Example: fullcircle approve flights 5 --why 'read the card, slices are fine'",
+)
+@click.argument("project")
+@click.argument("version")
+@WHY
+@JSON
+def approve(project: str, version: str, why: str, as_json: bool) -> None:
+    """Release the challenger VERSION, which passed its gate and waits for a human (approval="human")."""
+    import getpass
+
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop import approval
+
+    settings = Settings.from_env()
+    settings.check_writable()
+    made = approval.approve(load_project(project), settings, version, why=why, who=getpass.getuser())
+    _say(made, f"version {made.version} is approved and the champion{_instead(made)}", as_json)
+
+
+@click.command(
+    short_help="Refuse the challenger that waits.",
+    epilog="Example: fullcircle reject flights 5 --why 'worse for the small carriers'",
+)
+@click.argument("project")
+@click.argument("version")
+@WHY
+@JSON
+def reject(project: str, version: str, why: str, as_json: bool) -> None:
+    """Refuse the challenger VERSION, which waits for a human. The champion stays as it is."""
+    import getpass
+
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop import approval
+
+    settings = Settings.from_env()
+    settings.check_writable()
+    made = approval.reject(load_project(project), settings, version, why=why, who=getpass.getuser())
+    stays = f"version {made.previous} stays the champion" if made.previous else "there is no champion"
+    _say(made, f"version {made.version} is rejected, {stays}", as_json)
+
+
+@click.command(
+    short_help="Who served at a moment, by whom and why.",
+    epilog="Example: fullcircle who flights --at 2013-08-15T12:00",
+)
+@click.argument("project")
+@click.option("--at", metavar="TIME", help="A UTC moment (default: now).")
+@JSON
+def who(project: str, at: str | None, as_json: bool) -> None:
+    """Which version served at a moment, since when, by whom, why and with which verdict: from the ledger alone.
+
+    Exit code 1 when there was no champion then, or the ledger does not hold.
+    """
+    from datetime import UTC, datetime
+
+    from fullcircle.cli.terminal import consoles, parse_time, print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.ledger import who as who_served
+
+    found = who_served(load_project(project), Settings.from_env(), parse_time(at) or datetime.now(UTC))
+    if as_json:
+        print_json(found)
+        return
+    console = consoles(False)[0]
+    console.print(f"[bold]version {found['version']}[/] of {found['project']}", highlight=False)
+    since = f"{found['since']:%Y-%m-%d %H:%M} UTC ({found['action']}, entry {found['entry']} of the ledger)"
+    for name, value in (
+        ("since", since),
+        ("by", found["by"]),
+        ("why", found["why"]),
+        ("verdict", found["verdict"] or "not recorded"),
+        ("model digest", found["model_digest"] or "not recorded"),
+        ("data digest", found["data_digest"] or "not recorded"),
+    ):
+        console.print(f"  {name:<13} {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+@click.group(short_help="Verify and show the record of who served.")
+def ledger() -> None:
+    """The record of every change of an alias: append-only, each entry chained to the one before."""
+
+
+@ledger.command(epilog="Example: fullcircle ledger verify flights")
+@click.argument("project", required=False)
+@JSON
+def verify(project: str | None, as_json: bool) -> None:
+    """Find entries that were edited, removed or reordered, and aliases that were moved behind the platform's back.
+
+    Of one PROJECT, or of all that have a ledger. Changes nothing. Exit code 1 when something is wrong.
+    """
+    from fullcircle.cli.terminal import print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.ledger import verify as verify_ledgers
+
+    checked = verify_ledgers(Settings.from_env(), [load_project(project).name] if project else None)
+    if as_json:
+        print_json([{**vars(each), "holds": each.holds} for each in checked])
+    else:
+        for each in checked:
+            for what in (*each.faults, *each.moved):
+                click.echo(f"{each.project}: {what}")
+            if each.faults:
+                click.echo("  -> bring the database back from a backup; what was written into it stays in doubt")
+            if each.moved:
+                click.echo(f"  -> 'fullcircle ledger heal {each.project} --why TEXT' or 'fullcircle ledger accept ...'")
+            if each.unfinished:
+                click.echo(f"{each.project}: {each.unfinished}; the next command finishes or undoes it")
+            if each.holds:
+                click.echo(f"{each.project}: {each.entries} entries, and the aliases are as they say")
+        if not checked:
+            click.echo("there is no ledger yet")
+    raise click.exceptions.Exit(0 if all(each.holds for each in checked) else 1)
+
+
+@ledger.command(epilog="Example: fullcircle ledger show flights --json")
+@click.argument("project")
+@JSON
+def show(project: str, as_json: bool) -> None:
+    """All entries of a project, oldest first. Whether they hold, 'ledger verify' says."""
+    from fullcircle.cli.tables import ledger_table
+    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.ledger import show as entries
+
+    found = entries(load_project(project), Settings.from_env())
+    if as_json:
+        print_json(found)
+    else:
+        consoles(False)[0].print(ledger_table(found))
+
+
+@ledger.command(epilog="Example: fullcircle ledger heal flights --why 'moved in the MLflow UI by mistake'")
+@click.argument("project")
+@WHY
+@JSON
+def heal(project: str, why: str, as_json: bool) -> None:
+    """Put aliases that were moved behind the platform's back to what the ledger says."""
+    _mend(project, why, as_json, "heal", "put back")
+
+
+@ledger.command(epilog="Example: fullcircle ledger accept flights --why 'moved by hand during the outage, it is right'")
+@click.argument("project")
+@WHY
+@JSON
+def accept(project: str, why: str, as_json: bool) -> None:
+    """Take aliases that were moved behind the platform's back as they are, with an entry that says so."""
+    _mend(project, why, as_json, "accept", "taken as it is")
+
+
+def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
+    import getpass
+
+    from fullcircle.cli.terminal import print_json
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop import ledger as ledgers
+
+    settings = Settings.from_env()
+    settings.check_writable()
+    mend = ledgers.heal if how == "heal" else ledgers.accept
+    mended = mend(load_project(project), settings, why=why, by=getpass.getuser())
+    if as_json:
+        print_json({"project": project, how: list(mended)})
+        return
+    for what in mended:
+        click.echo(f"{what}: {done}")
+    if not mended:
+        click.echo(f"nothing to {how}: the aliases of {project} are as the ledger says")
+
+
+def _instead(made: Release) -> str:
+    return f", version {made.previous} the previous one" if made.previous else ""
+
+
+def _say(made: Release, words: str, as_json: bool) -> None:
+    from fullcircle.cli.terminal import print_json
+
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{made.project}: {words}")

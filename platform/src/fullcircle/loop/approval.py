@@ -1,0 +1,138 @@
+"""Challengers: one that is nominated, and one that waits for a human, who approves or rejects it with a reason."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import UsageError
+from fullcircle.core.ledger import Action, waiting
+from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+
+if TYPE_CHECKING:
+    from fullcircle.loop.handover import Handover
+
+
+def nominate(
+    project: Project, settings: Settings, version: ModelVersion, *, reason: str, decided_by: str, at: datetime
+) -> None:
+    """Make `version` the challenger, in place of an earlier one.
+
+    One that passed its gate waits for a human from then on, and each route is paged once with the link to review it.
+    Nominating the challenger again changes nothing.
+
+    Raises:
+        FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
+    """
+    from fullcircle.loop.handover import handover
+
+    with handover(project, settings) as desk:
+        desk.settle()
+        desk.refuse_moved()
+        aliases = desk.anchor.aliases(project.name)
+        if desk.ledger.entries(project.name) and aliases.challenger == version.version:
+            return
+        desk.change(
+            Release(
+                project=project.name,
+                version=version.version,
+                previous=aliases.champion,
+                at=at,
+                reason=reason,
+                decided_by=decided_by,
+                action=Action.NOMINATE.value,
+            )
+        )
+
+
+def promote(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
+    """Make any registered version the champion, whatever its gate said, for a reason.
+
+    Args:
+        ref: a version's number, or an alias.
+
+    Raises:
+        UsageError: when there is no such version, or no reason.
+        ModelUnavailable: when the graph does not load or its digest differs; nothing was changed then.
+        FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
+    """
+    return _release(project, settings, ref, Action.PROMOTE, why=why, who=who)
+
+
+def approve(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
+    """Release the challenger that waits for a human. Raises as `promote` does, and UsageError when another waits."""
+    return _release(project, settings, ref, Action.APPROVE, why=why, who=who)
+
+
+def reject(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
+    """Close the case of the challenger that waits for a human: it is no challenger any more. Raises as `approve`."""
+    from fullcircle.loop.handover import handover
+
+    with handover(project, settings) as desk:
+        desk.settle()
+        version = known_version(desk, ref)
+        reason_given(why)
+        _refuse_unless_waiting(desk, version)
+        desk.refuse_moved()
+        change = Release(
+            project=project.name,
+            version=version.version,
+            previous=desk.anchor.aliases(project.name).champion,
+            at=datetime.now(UTC),
+            reason=why,
+            decided_by=who,
+            action=Action.REJECT.value,
+        )
+        desk.change(change)
+        return change
+
+
+def known_version(desk: Handover, ref: str) -> ModelVersion:
+    """The version of that number or alias. Raises UsageError with the nearest that there are."""
+    name = desk.project.name
+    known = {each.version: each for each in desk.registry.versions(name)}
+    named = desk.anchor.aliases(name).named()
+    found = known.get(named.get(ref, ref))
+    if found is not None:
+        return found
+    if not known:
+        hint = f"nothing is registered under {name}; 'fullcircle run {name}' trains a first version"
+    elif ref.isdecimal():
+        near = sorted(known, key=lambda version: (abs(int(version) - int(ref)), int(version)))[:3]
+        hint = f"the nearest are {', '.join(near)}"
+    else:
+        near = difflib.get_close_matches(ref, [CHAMPION, CHALLENGER, PREVIOUS], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are versions {', '.join(sorted(known, key=int)[-10:])}"
+    raise UsageError(f"{name} has no version {ref!r}", hint=hint)
+
+
+def reason_given(why: str) -> None:
+    """Raise UsageError when there is no reason, or it is not one printable line."""
+    if not why.strip() or not why.isprintable():
+        hint = "--why 'in a few words', printable and on one line"
+        raise UsageError("a reason is needed: it is kept in the ledger", hint=hint)
+
+
+def _release(project: Project, settings: Settings, ref: str, action: Action, *, why: str, who: str) -> Release:
+    from fullcircle.loop.handover import handover
+
+    with handover(project, settings) as desk:
+        desk.settle()
+        version = known_version(desk, ref)
+        reason_given(why)
+        if action is Action.APPROVE:
+            _refuse_unless_waiting(desk, version)
+        return desk.release(version, action=action, reason=why, decided_by=who, at=datetime.now(UTC))
+
+
+def _refuse_unless_waiting(desk: Handover, version: ModelVersion) -> None:
+    name, waits = desk.project.name, waiting(desk.ledger.entries(desk.project.name))
+    if waits is None or waits.version != version.version:
+        other = f"version {waits.version} does" if waits else "none does"
+        raise UsageError(
+            f"version {version.version} of {name} does not wait for approval: {other}",
+            hint=f"'fullcircle promote {name} {version.version} --why TEXT' releases any version",
+        )

@@ -1,0 +1,210 @@
+"""Every change of an alias: one at a time, in two phases, and written into the ledger exactly once.
+
+First the intent is written to the store. Then the aliases are moved, `previous` first: a kill in between leaves both
+naming the old champion, which still serves. Then, in one transaction, the intent is marked done, the ledger gets its
+entry, and the page about a challenger that waits is queued. Last, the ledger's head is kept in the registry. Whoever
+comes next settles what a kill left: finishes an intent whose graph loads, and undoes one whose graph does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from fullcircle.alerting.dispatch import Dispatcher
+from fullcircle.core.errors import FullcircleError, ModelUnavailable
+from fullcircle.core.ledger import RELEASING, Action, Aliases, Entry, Head, after, current, waiting
+from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.review import review
+from fullcircle.store.database import Database
+from fullcircle.store.ledger import Ledger
+from fullcircle.store.locks import exclusive
+from fullcircle.store.releases import COMPLETE, Releases
+from fullcircle.tracking.anchor import Anchor
+from fullcircle.tracking.registry import Registry
+
+
+@contextlib.contextmanager
+def handover(project: Project, settings: Settings) -> Iterator[Handover]:
+    """Hold the project's aliases while the block changes them; pages that wait go out after it."""
+    desk = Handover(project, settings)
+    with exclusive(settings.folder("locks") / f"aliases-{project.name}.lock"):
+        yield desk
+    Dispatcher(desk.db, project, settings).flush()
+
+
+class Handover:
+    """The changes of one project's aliases, to be made while `handover` holds them."""
+
+    def __init__(self, project: Project, settings: Settings) -> None:
+        self.project = project
+        self.db = Database(settings)
+        self.ledger = Ledger(self.db)
+        self.registry = Registry(settings)
+        self.anchor = Anchor(settings)
+        self._settings = settings
+        self._releases = Releases(self.db)
+
+    def settle(self) -> tuple[str, ...]:
+        """Finish or undo what a kill left behind. Returns a sentence for each; safe to call twice."""
+        self._begin_ledger()
+        said = []
+        for row in self._releases.pending(self.project.name):
+            intent = row.release
+            try:
+                if intent.action in RELEASING:
+                    loads(self._settings, self.registry.version(self.project.name, intent.version))
+            except FullcircleError as error:
+                self._undo(intent)
+                self._releases.abandon(row.id, str(error))
+                said.append(f"undid the unfinished {_called(intent)} of version {intent.version}: {error.what}")
+            else:
+                self._finish(row.id, intent)
+                said.append(f"finished the {_called(intent)} of version {intent.version} that was cut short")
+        self._keep_head()
+        return tuple(said)
+
+    def refuse_moved(self) -> None:
+        """Raise FullcircleError when an alias does not name what the ledger says."""
+        if moved := self.moved():
+            name = self.project.name
+            raise FullcircleError(
+                f"{moved[0]}: it was moved behind the platform's back, so nothing is changed",
+                hint=f"'fullcircle ledger heal {name} --why TEXT' puts it back, 'fullcircle ledger accept {name} "
+                "--why TEXT' takes it as it is",
+            )
+
+    def moved(self) -> tuple[str, ...]:
+        """A sentence for each alias that does not name what the ledger says."""
+        name = self.project.name
+        return differences(name, self.ledger.entries(name), self.anchor.aliases(name))
+
+    def release(self, version: ModelVersion, *, action: Action, reason: str, decided_by: str, at: datetime) -> Release:
+        """Make `version` the champion and the champion the previous one, after loading its graph.
+
+        Raises:
+            ModelUnavailable: when the graph does not load or its digest differs; nothing was changed then.
+        """
+        self.refuse_moved()
+        loads(self._settings, version)
+        champion = self.registry.alias(self.project.name, CHAMPION)
+        if champion is not None and champion.version == version.version:
+            raise ModelUnavailable(f"version {version.version} of {self.project.name} is the champion already")
+        intent = Release(
+            project=self.project.name,
+            version=version.version,
+            previous=champion.version if champion else None,
+            at=at,
+            reason=reason,
+            decided_by=decided_by,
+            action=action.value,
+        )
+        self.change(intent)
+        return intent
+
+    def change(self, intent: Release) -> None:
+        """Make any change: write down the intent, move the aliases, write it into the ledger."""
+        self._finish(self._releases.begin(intent), intent)
+
+    def accept(self, change: Release, found: Aliases) -> None:
+        """Take the aliases as they were found: an entry, and no alias moves. The ledger's head is kept anew."""
+        about = self._about(change.version)
+        with self.db.session():
+            entry = self.ledger.append(change, aliases=found, **about)
+            self._tell(entry)
+        self.anchor.keep(self.project.name, Head(seq=entry.seq, hash=entry.hash))
+
+    def _begin_ledger(self) -> None:
+        """Write down the releases from before there was a ledger: the platform's own record has them."""
+        name = self.project.name
+        made = [row.release for row in self._releases.history(name) if row.state == COMPLETE]
+        if self.ledger.entries(name) or not made:
+            return
+        about = [self._about(each.version) for each in made]
+        aliases = Aliases(challenger=self.anchor.aliases(name).challenger)
+        with self.db.session():
+            for each, known in zip(made, about, strict=True):
+                aliases = after(aliases, each)
+                self.ledger.append(each, aliases=aliases, **known)
+
+    def _finish(self, intent_id: int, intent: Release) -> None:
+        target = after(self._before(), intent)
+        about = self._about(intent.version)
+        self._apply(target)
+        with self.db.session():
+            if self._releases.complete(intent_id):
+                self._tell(self.ledger.append(intent, aliases=target, **about))
+        self._keep_head()
+
+    def _undo(self, intent: Release) -> None:
+        entries, found = self.ledger.entries(self.project.name), self.anchor.aliases(self.project.name)
+        if entries:
+            self._apply(current(entries))
+        elif found.champion == intent.version:
+            self._apply(dataclasses.replace(found, champion=intent.previous))
+
+    def _before(self) -> Aliases:
+        entries = self.ledger.entries(self.project.name)
+        return current(entries) if entries else self.anchor.aliases(self.project.name)
+
+    def _apply(self, target: Aliases) -> None:
+        name, found, wanted = self.project.name, self.anchor.aliases(self.project.name).named(), target.named()
+        for alias in (PREVIOUS, CHAMPION, CHALLENGER):
+            if alias in wanted and found.get(alias) != wanted[alias]:
+                self.registry.set_alias(name, alias, wanted[alias])
+            elif alias in found and alias not in wanted:
+                self.registry.drop_alias(name, alias)
+
+    def _about(self, version: str) -> dict[str, str]:
+        try:
+            found = self.registry.version(self.project.name, version)
+        except ModelUnavailable:  # rejected, or accepted as gone, after somebody deleted it
+            return {}
+        tags = {"verdict": "fullcircle.verdict", "data_digest": "fullcircle.data.digest"}
+        return {"model_digest": found.digest, **{field: found.tags.get(tag, "") for field, tag in tags.items()}}
+
+    def _tell(self, entry: Entry) -> None:
+        """Queue what on-call is to hear of the change, in the transaction that writes it down."""
+        waits = waiting(self.ledger.entries(self.project.name))
+        if waits is None or waits == entry:
+            found = [review(self.project, self._settings, entry)] if waits else []
+            Dispatcher(self.db, self.project, self._settings).note(found, at=entry.at, standing=True)
+
+    def _keep_head(self) -> None:
+        """Move the head that is kept in the registry up to the newest entry, unless it tells of a damage."""
+        entries, kept = self.ledger.entries(self.project.name), self.anchor.head(self.project.name)
+        newest = Head(seq=entries[-1].seq, hash=entries[-1].hash) if entries else None
+        holds = kept is None or any((each.seq, each.hash) == (kept.seq, kept.hash) for each in entries)
+        if newest is not None and newest != kept and holds:
+            self.anchor.keep(self.project.name, newest)
+
+
+def differences(name: str, entries: Sequence[Entry], found: Aliases) -> tuple[str, ...]:
+    """A sentence for each alias that names another version than the ledger says. Only a champion needs an entry."""
+    expected = current(entries) if entries else dataclasses.replace(found, champion=None)
+    pairs = [(alias, getattr(expected, alias), getattr(found, alias)) for alias in (CHAMPION, CHALLENGER, PREVIOUS)]
+    return tuple(
+        f"alias {alias} of {name} names {_shown(is_)}, the ledger says {_shown(should)}"
+        for alias, should, is_ in pairs
+        if should != is_
+    )
+
+
+def loads(settings: Settings, version: ModelVersion) -> None:
+    """Load the version's graph. Raises ModelUnavailable when it does not load or its digest differs."""
+    from fullcircle.graph.session import Graph
+
+    Graph.load(Registry(settings).graph(version), digest=version.digest)
+
+
+def _shown(version: str | None) -> str:
+    return f"version {version}" if version else "no version"
+
+
+def _called(intent: Release) -> str:
+    names = {Action.NOMINATE: "nomination", Action.REJECT: "rejection", Action.HEAL: "healing"}
+    return names.get(Action(intent.action), "release")

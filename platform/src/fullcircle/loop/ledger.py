@@ -1,0 +1,190 @@
+"""What the ledger answers: who served when, whether it and the aliases still hold, and what to do where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fullcircle.core.errors import FullcircleError
+from fullcircle.core.ledger import Action, Aliases, Entry, after, current, serving_at
+from fullcircle.core.models import Release
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What was found when a project's ledger was verified.
+
+    Attributes:
+        faults: what is wrong with the chain, one sentence each.
+        moved: aliases that name another version than the ledger says, one sentence each.
+        unfinished: a change that a kill cut short; the next command finishes or undoes it. "" when there is none.
+    """
+
+    project: str
+    entries: int
+    faults: tuple[str, ...]
+    moved: tuple[str, ...]
+    unfinished: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults and not self.moved
+
+
+def who(project: Project, settings: Settings, at: datetime) -> dict[str, Any]:
+    """Which version was champion at that moment, since when, by whom, why and with which verdict: by the ledger alone.
+
+    Raises:
+        FullcircleError: when the chain does not hold, or there was no champion.
+    """
+    from fullcircle.store.database import Database
+    from fullcircle.store.ledger import Ledger, faults
+
+    entries = Ledger(Database(settings)).entries(project.name)
+    if wrong := faults(entries):
+        raise FullcircleError(
+            f"the ledger of {project.name} does not hold, so it cannot say who served: {wrong[0]}",
+            hint=f"'fullcircle ledger verify {project.name}' says all that is wrong",
+        )
+    found = serving_at(entries, at)
+    if found is None:
+        since = f"its first entry is of {entries[0].at:%Y-%m-%d %H:%M} UTC" if entries else "it has no entry"
+        raise FullcircleError(
+            f"{project.name} had no champion at {at:%Y-%m-%d %H:%M} UTC by its ledger: {since}",
+            hint=f"'fullcircle ledger show {project.name}' lists what it has",
+        )
+    return {
+        "project": project.name,
+        "at": at,
+        "version": found.aliases.champion,
+        "model_digest": found.model_digest,
+        "data_digest": found.data_digest,
+        "since": found.at,
+        "by": found.who,
+        "why": found.why,
+        "action": found.action.value,
+        "verdict": found.verdict,
+        "entry": found.seq,
+    }
+
+
+def show(project: Project, settings: Settings) -> list[Entry]:
+    """The project's entries, oldest first, as they are; `verify` says whether they hold."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.ledger import Ledger
+
+    return Ledger(Database(settings)).entries(project.name)
+
+
+def verify(settings: Settings, names: Sequence[str] | None = None) -> tuple[Checked, ...]:
+    """Check the ledgers of these projects, or of all that have one. Nothing is changed.
+
+    Raises:
+        FullcircleError: when an entry cannot be read, or is of a newer version.
+    """
+    from fullcircle.store.database import Database
+    from fullcircle.store.ledger import Ledger
+    from fullcircle.tracking.anchor import Anchor
+
+    if names is None:
+        names = sorted({*Ledger(Database(settings)).projects(), *Anchor(settings).kept()})
+    return tuple(_check(settings, name) for name in names)
+
+
+def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[str, ...]:
+    """Put aliases that were moved behind the platform's back to what the ledger says; returns which, () for none.
+
+    Raises:
+        FullcircleError: when the chain does not hold: what it says is then no reason to move anything.
+        ModelUnavailable: when the graph of the champion by the ledger does not load; nothing was changed then.
+    """
+    from fullcircle.loop.approval import reason_given
+    from fullcircle.loop.handover import handover, loads
+    from fullcircle.store.ledger import faults
+
+    reason_given(why)
+    with handover(project, settings) as desk:
+        desk.settle()
+        moved, entries = desk.moved(), desk.ledger.entries(project.name)
+        if not moved:
+            return ()
+        if wrong := faults(entries, desk.anchor.head(project.name)):
+            raise FullcircleError(
+                f"the ledger of {project.name} does not hold ({wrong[0]}), so nothing is put back to it",
+                hint="bring the database back from a backup, or 'fullcircle ledger accept' the aliases as they are",
+            )
+        expected, found = current(entries), desk.anchor.aliases(project.name)
+        if expected.champion is not None:
+            loads(settings, desk.registry.version(project.name, expected.champion))
+        desk.change(_change(project, Action.HEAL, expected.champion, found.champion, why=why, by=by))
+        return moved
+
+
+def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[str, ...]:
+    """Take the aliases as they are, with an entry that says so; returns what was wrong, () for nothing.
+
+    Also keeps the ledger's head anew: what is missing at the end is then known to be missing, and why.
+    """
+    from fullcircle.loop.approval import reason_given
+    from fullcircle.loop.handover import differences, handover
+    from fullcircle.store.ledger import faults
+
+    reason_given(why)
+    with handover(project, settings) as desk:
+        desk.settle()
+        entries = desk.ledger.entries(project.name)
+        found, expected = desk.anchor.aliases(project.name), current(entries)
+        chain = faults(entries)
+        lost = [str(fault) for fault in faults(entries, desk.anchor.head(project.name)) if fault not in chain]
+        wrong = (*lost, *differences(project.name, entries, found))
+        if wrong:
+            desk.accept(_change(project, Action.ACCEPT, found.champion, expected.champion, why=why, by=by), found)
+        return wrong
+
+
+def _change(
+    project: Project, action: Action, version: str | None, previous: str | None, *, why: str, by: str
+) -> Release:
+    return Release(
+        project=project.name,
+        version=version or "",
+        previous=previous,
+        at=datetime.now(UTC),
+        reason=why,
+        decided_by=by,
+        action=action.value,
+    )
+
+
+def _check(settings: Settings, name: str) -> Checked:
+    from fullcircle.loop.handover import differences
+    from fullcircle.store.database import Database
+    from fullcircle.store.ledger import Ledger, faults
+    from fullcircle.store.releases import Releases
+    from fullcircle.tracking.anchor import Anchor
+
+    database, anchor = Database(settings), Anchor(settings)
+    entries = Ledger(database).entries(name)
+    pending = [row.release for row in Releases(database).pending(name)]
+    found, expected = anchor.aliases(name), current(entries)
+    moved = differences(name, entries, found)
+    if pending and _half_way(expected, after(expected, pending[0]), found):
+        moved = ()
+    unfinished = f"the {pending[0].action} of version {pending[0].version} was cut short" if pending else ""
+    wrong = tuple(str(fault) for fault in faults(entries, anchor.head(name)))
+    return Checked(project=name, entries=len(entries), faults=wrong, moved=moved, unfinished=unfinished)
+
+
+def _half_way(before: Aliases, target: Aliases, found: Aliases) -> bool:
+    """Whether a change that was cut short explains what the aliases name."""
+    was, will, now = (_all(each) for each in (before, target, found))
+    return all(now[alias] in (was[alias], will[alias]) for alias in now)
+
+
+def _all(aliases: Aliases) -> Mapping[str, str | None]:
+    return {"champion": aliases.champion, "challenger": aliases.challenger, "previous": aliases.previous}

@@ -1,0 +1,40 @@
+"""What on-call is told of a challenger that waits for a human: who it is, why, and where to look and what to type."""
+
+from __future__ import annotations
+
+from fullcircle.alerting.dispatch import APPROVAL
+from fullcircle.core.health import Incident, Severity
+from fullcircle.core.ledger import Entry
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+
+
+def review(project: Project, settings: Settings, entry: Entry) -> Incident:
+    """The incident that stays open until the challenger is approved, rejected or replaced. Pages each route once."""
+    words = f"{project.name} {entry.version} --why TEXT"
+    evidence = {
+        "gate": entry.verdict,
+        "reason": entry.why,
+        "serves until then": f"version {entry.previous}" if entry.previous else "no version",
+        "release it": f"fullcircle approve {words}",
+        "refuse it": f"fullcircle reject {words}",
+    }
+    return Incident(
+        key=f"{project.name}:{APPROVAL}:{entry.version}",
+        project=project.name,
+        cause=APPROVAL,
+        severity=Severity.INFO,
+        title=f"{project.name}: version {entry.version} waits for approval",
+        since=entry.at,
+        seen=entry.at,
+        columns=(),
+        evidence=evidence,
+        links={"review": review_url(settings, project.name, entry.version)},
+    )
+
+
+def review_url(settings: Settings, name: str, version: str) -> str:
+    """Where MLflow shows a model version with its card: its server, or `fullcircle ui` once that is up."""
+    server = settings.tracking_uri.startswith(("http://", "https://"))
+    base = settings.tracking_uri.rstrip("/") if server else f"http://{settings.host}:{settings.mlflow_port}"
+    return f"{base}/#/models/{name}/versions/{version}"

@@ -1,0 +1,77 @@
+"""Where the platform's ledger meets MLflow: the aliases as they are, and the ledger's head, kept there a second time.
+
+The head is a tag of the registered model: whoever removes the newest entries of the ledger, or computes it anew, would
+have to change MLflow as well.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fullcircle.core.ledger import Aliases, Head
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import connect, translated
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
+
+HEAD = "fullcircle.ledger.head"
+_HEAD = re.compile(r"([1-9]\d*):([0-9a-f]{64})")
+
+
+class Anchor:
+    """The aliases and the ledger's head of registered models. Nothing is read or written before the first call.
+
+    Every method raises TrackingUnavailable when the registry does not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return connect(self._settings)
+
+    def aliases(self, name: str) -> Aliases:
+        """What the aliases of a model name, in one request. None of them when the model does not exist."""
+        found = self._model(name)
+        return Aliases.of({alias: str(version) for alias, version in found.aliases.items()}) if found else Aliases()
+
+    def head(self, name: str) -> Head | None:
+        """The ledger's head as it was kept; None when none was, or what is there is none."""
+        found = self._model(name)
+        kept = _HEAD.fullmatch(found.tags.get(HEAD, "")) if found else None
+        return Head(seq=int(kept[1]), hash=kept[2]) if kept else None
+
+    def keep(self, name: str, head: Head) -> None:
+        """Keep the ledger's head. Safe to call when the model does not exist: there is then nothing to keep it with."""
+        if self._model(name) is None:
+            return
+        with translated(self._settings, f"keeping the head of the ledger of {name}"):
+            self._client.set_registered_model_tag(name, HEAD, f"{head.seq}:{head.hash}")
+
+    def kept(self) -> list[str]:
+        """The models that a head is kept with, sorted."""
+        names: list[str] = []
+        token: str | None = None
+        with translated(self._settings, "listing the registered models"):
+            while True:
+                page = self._client.search_registered_models(max_results=200, page_token=token)
+                names += [each.name for each in page if HEAD in each.tags]
+                token = page.token
+                if not token:
+                    return sorted(names)
+
+    def _model(self, name: str) -> RegisteredModel | None:
+        from mlflow.exceptions import MlflowException
+
+        with translated(self._settings, f"reading the registered model {name}"):
+            try:
+                return self._client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
+                    return None
+                raise

@@ -1,0 +1,70 @@
+"""A real registry and store, and versions that are made in an instant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import TensorProto, helper
+
+from fullcircle.core.models import ModelVersion
+from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.runs import Tracker
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path_factory.mktemp("home"))})
+
+
+@pytest.fixture
+def project() -> Project:
+    return Project(
+        name=f"p-{uuid.uuid4().hex[:8]}",
+        owner="ops@example.com",
+        columns=(Number("x"),),
+        target=Binary("y", positive="yes"),
+        time="hour",
+        row_id="id",
+        torch=lambda inputs, params: None,
+    )
+
+
+@pytest.fixture
+def make(settings: Settings, project: Project, tmp_path: Path) -> Callable[..., ModelVersion]:
+    """Registers a new version, each time another real graph: probability = sigmoid(slope * x)."""
+    slopes = iter(range(1, 100))
+
+    def once(verdict: str = "promote") -> ModelVersion:
+        slope = float(next(slopes))
+        shape = [None, 1]
+        graph = helper.make_graph(
+            [helper.make_node("Mul", ["x", "slope"], ["z"]), helper.make_node("Sigmoid", ["z"], ["probability"])],
+            "test",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape)],
+            [helper.make_tensor("slope", TensorProto.FLOAT, [1], [slope])],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        path = tmp_path / f"{slope}.onnx"
+        onnx.save(model, path)
+        example = pd.DataFrame({"x": np.array([1.0, 2.0], dtype="float32")})
+        with Tracker(settings).start(project, name="torch", kind="candidate") as run:
+            return Registry(settings).register(
+                project,
+                run,
+                path,
+                digest=digest_of(path),
+                example=example,
+                card="# Card",
+                tags={"fullcircle.verdict": verdict, "fullcircle.data.digest": f"data-{slope:.0f}"},
+            )
+
+    return once

@@ -1,0 +1,463 @@
+"""The ledger beside a real MLflow: aliases moved behind the platform's back, approvals, and what the commands say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from fullcircle.alerting.dispatch import Dispatcher
+from fullcircle.alerting.receiver import WebhookReceiver
+from fullcircle.cli import main
+from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
+from fullcircle.core.ledger import Action, Aliases
+from fullcircle.core.models import CHALLENGER, CHAMPION, ModelVersion, Release
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.approval import approve, nominate, reject
+from fullcircle.loop.ledger import accept, heal, verify, who
+from fullcircle.loop.release import recover, refuse_moved, release, rollback
+from fullcircle.loop.replay import replay
+from fullcircle.store.database import Database
+from fullcircle.store.incidents import Incidents
+from fullcircle.store.ledger import Ledger
+from fullcircle.store.releases import Releases
+from fullcircle.tracking.anchor import Anchor
+from fullcircle.tracking.registry import Registry
+
+AT = datetime(2013, 4, 1, tzinfo=UTC)
+Make = Callable[..., ModelVersion]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path_factory.mktemp("home"))})
+
+
+@pytest.fixture
+def mlflow(settings: Settings) -> MlflowClient:
+    """What anybody has who can reach the tracking server."""
+    return MlflowClient(settings.tracking_uri, registry_uri=settings.tracking_uri)
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    with WebhookReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def two(settings: Settings, project: Project, make: Make) -> tuple[ModelVersion, ModelVersion]:
+    """Version 1 was released in April, version 2 in May."""
+    first, second = make(), make()
+    for version, at in ((first, AT), (second, AT + timedelta(days=30))):
+        release(project, settings, version, reason="better", decided_by="gate", at=at)
+    return first, second
+
+
+def named(settings: Settings, project: Project) -> dict[str, str]:
+    return Anchor(settings).aliases(project.name).named()
+
+
+def last(settings: Settings, project: Project) -> Any:
+    return Ledger(Database(settings)).entries(project.name)[-1]
+
+
+def wrong(settings: Settings, project: Project) -> tuple[str, ...]:
+    (checked,) = verify(settings, [project.name])
+    return (*checked.faults, *checked.moved)
+
+
+def raw(settings: Settings, *statements: str) -> None:
+    """What somebody with the file and without scruples does."""
+    with contextlib.closing(sqlite3.connect(settings.home / "fullcircle.db", timeout=30)) as connection:
+        kept = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for statement in ("DROP TRIGGER ledger_no_update", "DROP TRIGGER ledger_no_delete", *statements):
+            connection.execute(statement)
+        for (trigger,) in kept:
+            connection.execute(trigger)
+        connection.commit()
+
+
+def test_an_alias_moved_in_mlflow_is_reported_and_nothing_is_released_over_it(
+    settings: Settings, project: Project, make: Make, two: object, mlflow: MlflowClient
+) -> None:
+    assert wrong(settings, project) == ()
+    third = make()
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
+    what = f"alias champion of {project.name} names version 1, the ledger says version 2"
+    assert wrong(settings, project) == (what,)
+    for change in (
+        lambda: release(project, settings, third, reason="r", decided_by="d", at=AT),
+        lambda: rollback(project, settings, reason="r", decided_by="d"),
+        lambda: nominate(project, settings, third, reason="r", decided_by="d", at=AT),
+        lambda: refuse_moved(project, settings),
+    ):
+        with pytest.raises(FullcircleError, match=r"moved behind the platform's back, so nothing is changed.*heal"):
+            change()
+    assert named(settings, project) == {"champion": "1", "previous": "1"}
+    assert last(settings, project).version == "2"
+
+
+def test_a_moved_alias_is_healed_and_the_ledger_says_by_whom_and_from_what(
+    settings: Settings, project: Project, two: object, mlflow: MlflowClient
+) -> None:
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
+    mlflow.delete_registered_model_alias(project.name, "previous")
+    assert len(heal(project, settings, why="a mistake in the UI", by="ada")) == 2
+    assert named(settings, project) == {"champion": "2", "previous": "1"}
+    entry = last(settings, project)
+    assert (entry.action, entry.version, entry.previous, entry.who) == (Action.HEAL, "2", "1", "ada")
+    assert wrong(settings, project) == ()
+    assert heal(project, settings, why="again", by="ada") == ()
+    assert last(settings, project) == entry
+    assert who(project, settings, datetime.now(UTC))["by"] == "gate", "healed, version 2 serves by its own release"
+
+
+def test_a_moved_alias_can_be_accepted_as_it_is(
+    settings: Settings, project: Project, two: tuple[ModelVersion, ModelVersion], mlflow: MlflowClient
+) -> None:
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
+    accept(project, settings, why="moved by hand in the outage", by="ada")
+    assert named(settings, project) == {"champion": "1", "previous": "1"}
+    assert wrong(settings, project) == ()
+    found = who(project, settings, datetime.now(UTC))
+    assert (found["version"], found["by"], found["action"], found["why"]) == (
+        *("1", "ada", "accept", "moved by hand in the outage"),
+    )
+    assert found["model_digest"] == two[0].digest
+    assert accept(project, settings, why="again", by="ada") == ()
+
+
+def test_a_first_champion_that_was_set_by_hand_has_to_be_accepted(
+    settings: Settings, project: Project, make: Make, mlflow: MlflowClient
+) -> None:
+    make(), make()
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
+    assert wrong(settings, project) == (
+        f"alias champion of {project.name} names version 1, the ledger says no version",
+    )
+    accept(project, settings, why="it served before", by="ada")
+    assert wrong(settings, project) == ()
+    assert who(project, settings, datetime.now(UTC))["version"] == "1"
+
+
+def test_a_removed_newest_entry_is_found_by_what_the_registry_knows(
+    settings: Settings, project: Project, make: Make, two: object, mlflow: MlflowClient
+) -> None:
+    raw(settings, f"DELETE FROM ledger WHERE project = '{project.name}' AND seq = 2")
+    missing = "entry 2 is missing at the end: the registry knows of entry 2"
+    assert missing in wrong(settings, project)
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
+    mlflow.delete_registered_model_alias(project.name, "previous")
+    assert wrong(settings, project) == (missing,), "moving the aliases along does not hide it"
+    release(project, settings, make(), reason="r", decided_by="d", at=AT)
+    assert any("entry 2: it is not the entry that the registry knows of" in each for each in wrong(settings, project))
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
+    with pytest.raises(FullcircleError, match=r"does not hold \(entry 2: it is not the entry"):
+        heal(project, settings, why="w", by="ada")
+    accept(project, settings, why="the database came back from Monday's backup", by="ada")
+    assert wrong(settings, project) == ()
+
+
+def test_an_edited_entry_is_found_and_cannot_be_accepted_away(
+    settings: Settings, project: Project, two: object
+) -> None:
+    raw(settings, f"UPDATE ledger SET who = 'somebody else' WHERE project = '{project.name}' AND seq = 1")
+    edited = "entry 1: it was edited: its hash is not that of its content"
+    assert wrong(settings, project) == (edited,)
+    with pytest.raises(FullcircleError, match="does not hold, so it cannot say who served: entry 1: it was edited"):
+        who(project, settings, AT)
+    assert accept(project, settings, why="w", by="ada") == ()
+    assert wrong(settings, project) == (edited,)
+    rollback(project, settings, reason="traffic comes first", decided_by="on-call")
+    assert named(settings, project)["champion"] == "1"
+
+
+def test_a_heal_to_a_graph_that_does_not_load_changes_nothing(
+    settings: Settings, project: Project, two: tuple[ModelVersion, ModelVersion], mlflow: MlflowClient
+) -> None:
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
+    mlflow.set_model_version_tag(project.name, "2", "fullcircle.digest", "0" * 64)
+    with pytest.raises(ModelUnavailable, match="not 000000000000 as recorded"):
+        heal(project, settings, why="w", by="ada")
+    assert named(settings, project)["champion"] == "1"
+    assert last(settings, project).action is Action.PROMOTE
+
+
+def human(project: Project, *routes: str) -> Project:
+    return replace(project, approval="human", routes=routes)
+
+
+def propose(project: Project, settings: Settings, version: ModelVersion) -> None:
+    nominate(project, settings, version, reason="weekly", decided_by="schedule", at=AT + timedelta(days=60))
+
+
+def test_a_challenger_that_waits_pages_once_with_the_link_to_review_it(
+    settings: Settings, project: Project, make: Make, two: object, receiver: WebhookReceiver
+) -> None:
+    asked, third = human(project, receiver.url), make()
+    propose(asked, settings, third)
+    propose(asked, settings, third)
+    assert named(settings, project) == {"champion": "2", "previous": "1", "challenger": "3"}
+    (page,) = receiver.pages
+    assert page["title"] == f"[{project.name}] info: {project.name}: version 3 waits for approval"
+    for words in (
+        f"http://127.0.0.1:5000/#/models/{project.name}/versions/3",
+        f"fullcircle approve {project.name} 3 --why TEXT",
+        f"fullcircle reject {project.name} 3 --why TEXT",
+    ):
+        assert words in page["message"]
+    Dispatcher(Database(settings), asked, settings).report([], at=AT + timedelta(days=90))
+    assert len(receiver.pages) == 1, "a window in which nothing is wrong does not end the wait"
+    approve(asked, settings, "3", why="the slices are fine", who="ada")
+    assert named(settings, project) == {"champion": "3", "previous": "2"}
+    assert [each["title"] for each in receiver.pages[1:]] == [
+        f"[{project.name}] resolved: {project.name}: version 3 waits for approval"
+    ]
+    found = who(project, settings, datetime.now(UTC))
+    assert (found["version"], found["by"], found["why"], found["action"], found["verdict"]) == (
+        *("3", "ada", "the slices are fine", "approve", "promote"),
+    )
+    assert found["data_digest"] == "data-3"
+    assert wrong(settings, project) == ()
+
+
+def test_a_newer_challenger_replaces_the_one_that_waits(
+    settings: Settings, project: Project, make: Make, two: object, receiver: WebhookReceiver
+) -> None:
+    asked = human(project, receiver.url)
+    for version in (make(), make()):
+        propose(asked, settings, version)
+    assert [each["title"].split(": ")[0].split("] ")[1] for each in receiver.pages] == ["info", "info", "resolved"]
+    (waits,) = Incidents(Database(settings)).open(project.name)
+    assert waits.incident.title.endswith("version 4 waits for approval")
+    with pytest.raises(UsageError, match=r"version 3 of .* does not wait for approval: version 4 does"):
+        approve(asked, settings, "3", why="w", who="ada")
+    assert named(settings, project)["champion"] == "2"
+
+
+def test_a_rejected_challenger_is_no_challenger_any_more(
+    settings: Settings, project: Project, make: Make, two: object
+) -> None:
+    asked = human(project)
+    propose(asked, settings, make())
+    reject(asked, settings, "challenger", why="worse for the small carriers", who="ada")
+    assert named(settings, project) == {"champion": "2", "previous": "1"}
+    assert (last(settings, project).action, last(settings, project).version) == (Action.REJECT, "3")
+    assert Incidents(Database(settings)).open(project.name) == []
+    for again in (approve, reject):
+        with pytest.raises(UsageError, match=r"version 3 of .* does not wait for approval: none does"):
+            again(asked, settings, "3", why="w", who="ada")
+    assert wrong(settings, project) == ()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_nomination_that_was_cut_short_is_finished_and_pages_once(
+    settings: Settings, project: Project, make: Make, two: object, receiver: WebhookReceiver, moved: bool
+) -> None:
+    asked, third = human(project, receiver.url), make()
+    begin(settings, project, third, Action.NOMINATE)
+    if moved:
+        Registry(settings).set_alias(project.name, CHALLENGER, "3")
+    assert wrong(settings, project) == ()
+    assert recover(asked, settings) == ("finished the nomination of version 3 that was cut short",)
+    propose(asked, settings, third)
+    assert named(settings, project)[CHALLENGER] == "3"
+    assert [entry.version for entry in Ledger(Database(settings)).entries(project.name)] == ["1", "2", "3"]
+    assert len(receiver.pages) == 1
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_rejection_that_was_cut_short_is_finished(
+    settings: Settings, project: Project, make: Make, two: object, moved: bool
+) -> None:
+    propose(project, settings, third := make())
+    begin(settings, project, third, Action.REJECT)
+    if moved:
+        Registry(settings).drop_alias(project.name, CHALLENGER)
+    recover(project, settings)
+    assert named(settings, project) == {"champion": "2", "previous": "1"}
+    assert [entry.action for entry in Ledger(Database(settings)).entries(project.name)][2:] == ["nominate", "reject"]
+    assert wrong(settings, project) == ()
+
+
+def test_an_approval_that_was_cut_short_is_finished_as_an_approval(
+    settings: Settings, project: Project, make: Make, two: object
+) -> None:
+    propose(project, settings, third := make())
+    begin(settings, project, third, Action.APPROVE)
+    Registry(settings).set_alias(project.name, "previous", "2")
+    recover(project, settings)
+    assert named(settings, project) == {"champion": "3", "previous": "2"}
+    assert (last(settings, project).action, last(settings, project).seq) == (Action.APPROVE, 4)
+    assert wrong(settings, project) == ()
+
+
+def begin(settings: Settings, project: Project, version: ModelVersion, action: Action) -> None:
+    """The first phase of a change, after which its process was killed."""
+    intent = Release(
+        project=project.name,
+        version=version.version,
+        previous="2",
+        at=AT,
+        reason="r",
+        decided_by="d",
+        action=action.value,
+    )
+    Releases(Database(settings)).begin(intent)
+
+
+def test_a_challenger_that_the_gate_refused_does_not_wait_and_pages_nobody(
+    settings: Settings, project: Project, make: Make, two: object, receiver: WebhookReceiver
+) -> None:
+    asked = human(project, receiver.url)
+    propose(asked, settings, make(verdict="inconclusive"))
+    assert named(settings, project)[CHALLENGER] == "3"
+    assert receiver.pages == []
+    assert (last(settings, project).verdict, last(settings, project).aliases) == (
+        "inconclusive",
+        Aliases(champion="2", challenger="3", previous="1"),
+    )
+
+
+def test_who_approves_is_the_gate_or_a_human_and_a_replay_has_nobody_to_ask(
+    settings: Settings, project: Project
+) -> None:
+    with pytest.raises(ProjectInvalid, match="approval must be one of gate, human, got 'boss'"):
+        replace(project, approval="boss")
+    with pytest.raises(UsageError, match="has approval='human', and there is nobody to ask in a replay"):
+        replay(human(project), settings)
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(
+    settings: Settings,
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """The command line in this process, in a folder with the project."""
+    (tmp_path / project.name).mkdir()
+    (tmp_path / project.name / "project.py").write_text(
+        "from fullcircle.core.project import Binary, Number, Project\n"
+        f"project = Project(name={project.name!r}, owner='o', columns=(Number('x'),), row_id='id', time='hour',\n"
+        "                  target=Binary('y', positive='yes'), torch=lambda inputs, params: None)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FULLCIRCLE_HOME", str(settings.home))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def once(*words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["fullcircle", *words])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Said(code, *capsys.readouterr())
+
+    return once
+
+
+def test_who_answers_from_the_command_line(run: Run, project: Project, two: tuple[ModelVersion, ModelVersion]) -> None:
+    done = run("who", project.name, "--at", "2013-04-15T12:00", "--json")
+    assert json.loads(done.out) == {
+        "project": project.name,
+        "at": "2013-04-15T12:00:00+00:00",
+        "version": "1",
+        "model_digest": two[0].digest,
+        "data_digest": "data-1",
+        "since": "2013-04-01T00:00:00+00:00",
+        "by": "gate",
+        "why": "better",
+        "action": "promote",
+        "verdict": "promote",
+        "entry": 1,
+    }
+    shown = run("who", project.name)
+    assert (shown.code, "version 2" in shown.out, two[1].digest in shown.out) == (0, True, True)
+    before = run("who", project.name, "--at", "2013-03-31")
+    assert before.code == 1
+    assert "had no champion at 2013-03-31 00:00 UTC by its ledger: its first entry is of 2013-04-01" in before.err
+    assert run("who", project.name, "--at", "noon").code == 2
+
+
+def test_a_version_is_promoted_and_the_ledger_verified_and_shown(
+    run: Run, project: Project, two: object, mlflow: MlflowClient
+) -> None:
+    done = run("promote", project.name, "1", "--why", "complaints", "--json")
+    assert (done.code, json.loads(done.out)["version"], json.loads(done.out)["previous"]) == (0, "1", "2")
+    good = run("ledger", "verify", project.name)
+    assert (good.code, good.out) == (0, f"{project.name}: 3 entries, and the aliases are as they say\n")
+    table = run("ledger", "show", project.name)
+    assert (table.code, table.out.count("promote"), "complaints" in table.out) == (0, 6, True)
+    entries = json.loads(run("ledger", "show", project.name, "--json").out)
+    assert [(each["seq"], each["version"]) for each in entries] == [(1, "1"), (2, "2"), (3, "1")]
+    mlflow.set_registered_model_alias(project.name, CHAMPION, "2")
+    bad = run("ledger", "verify", "--json")
+    assert bad.code == 1
+    assert {each["project"]: each["holds"] for each in json.loads(bad.out)}[project.name] is False
+    assert run("ledger", "heal", project.name, "--why", "w").out.endswith("the ledger says version 1: put back\n")
+    assert "nothing to accept" in run("ledger", "accept", project.name, "--why", "w").out
+    assert run("ledger", "verify", project.name).code == 0
+
+
+def test_a_challenger_is_approved_and_another_rejected_from_the_command_line(
+    run: Run, settings: Settings, project: Project, make: Make, two: object
+) -> None:
+    propose(project, settings, make())
+    done = run("approve", project.name, "3", "--why", "fine")
+    assert (done.code, done.out) == (
+        0,
+        f"{project.name}: version 3 is approved and the champion, version 2 the previous one\n",
+    )
+    propose(project, settings, make())
+    refused = run("reject", project.name, "4", "--why", "not fine")
+    assert (refused.code, refused.out) == (0, f"{project.name}: version 4 is rejected, version 3 stays the champion\n")
+
+
+@pytest.mark.parametrize("command", ["promote", "approve", "reject"])
+def test_an_unknown_version_or_project_is_one_line_with_the_nearest_and_exit_code_2(
+    run: Run, project: Project, two: object, command: str
+) -> None:
+    number = run(command, project.name, "7", "--why", "w")
+    assert number.code == 2
+    assert f"{project.name} has no version '7'\n  -> the nearest are 2, 1\n" in number.err
+    alias = run(command, project.name, "champoin", "--why", "w")
+    assert (alias.code, "did you mean champion?" in alias.err) == (2, True)
+    other = run(command, project.name[:-1], "1", "--why", "w")
+    assert (other.code, f"did you mean {project.name}?" in other.err) == (2, True)
+    for silent in (" ", "two\nlines", "no text: \udcff"):
+        said = run(command, project.name, "1", "--why", silent)
+        assert (said.code, "a reason is needed" in said.err) == (2, True)
+    assert run(command, project.name, "1").code == 2
+
+
+def test_an_unknown_project_has_no_ledger(run: Run, project: Project) -> None:
+    for words in (("who",), ("ledger", "verify"), ("ledger", "show"), ("ledger", "heal", "--why", "w")):
+        done = run(*words, project.name[:-1])
+        assert (done.code, f"did you mean {project.name}?" in done.err) == (2, True)
+    empty = run("who", project.name)
+    assert (empty.code, "it has no entry" in empty.err) == (1, True)
