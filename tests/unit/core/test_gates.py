@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fullcircle.core.errors import ProjectInvalid
-from fullcircle.core.project import AtLeast, Better, Binary, Evidence, Number, Project
+from fullcircle.core.project import Agrees, AtLeast, Better, Binary, Evidence, Number, Project
 
 
 def project(**given: Any) -> Project:
@@ -48,6 +48,12 @@ def test_evidence_that_cannot_be_is_refused_by_its_field(field: str, value: obje
 def test_a_smallest_change_that_cannot_be_is_refused(change: float) -> None:
     with pytest.raises(ProjectInvalid, match="min_absolute_change of a Better gate must be 0 or a positive number"):
         project(gates=(Better("roc_auc", min_absolute_change=change),))
+
+
+@pytest.mark.parametrize("gate", [Agrees(share=1.5), Agrees(share=-0.1), Agrees(margin=0.0), Agrees(margin=1.0)])
+def test_an_agreement_that_cannot_be_is_refused(gate: Agrees) -> None:
+    with pytest.raises(ProjectInvalid, match="an Agrees gate must have a share from 0 to 1"):
+        project(gates=(gate,))
 
 
 def test_a_metric_that_nobody_knows_is_refused() -> None:

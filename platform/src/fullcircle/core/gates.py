@@ -48,7 +48,19 @@ class Slice:
     drop: float
 
 
-Gate = AtLeast | NotWorse | Better | Slice
+@dataclass(frozen=True)
+class Agrees:
+    """On the last window's logged rows at most `share` of the answers may differ by more than `margin`.
+
+    The two sides are the challenger's and the champion's probabilities. Without such a gate they are compared all the
+    same, and shown, but nothing is stopped by it: a better model has to answer otherwise somewhere.
+    """
+
+    share: float = 0.25
+    margin: float = 0.1
+
+
+Gate = AtLeast | NotWorse | Better | Slice | Agrees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +93,10 @@ class Budgets:
 
 def check_gate(gate: Gate, refuse: Callable[[str, str, object], None]) -> None:
     """Call `refuse(field, what it must, what it got)` for what does not fit."""
+    if isinstance(gate, Agrees):
+        if not (0.0 <= gate.share <= 1.0 and 0.0 < gate.margin < 1.0):
+            refuse("an Agrees gate", "have a share from 0 to 1 and a margin between 0 and 1", gate)
+        return
     if gate.metric not in METRICS:
         refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)
     if isinstance(gate, Better) and not 0.0 <= gate.min_absolute_change < math.inf:

@@ -20,6 +20,7 @@ from fullcircle.core.columns import Image as Image
 from fullcircle.core.columns import Number as Number
 from fullcircle.core.errors import ProjectInvalid
 from fullcircle.core.gates import METRICS as METRICS
+from fullcircle.core.gates import Agrees as Agrees
 from fullcircle.core.gates import AtLeast as AtLeast
 from fullcircle.core.gates import Better as Better
 from fullcircle.core.gates import Budgets as Budgets

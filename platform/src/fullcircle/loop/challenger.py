@@ -20,10 +20,13 @@ from fullcircle.loop.looks import take_look
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
+    from fullcircle.core.disagreement import Disagreement
     from fullcircle.evaluation.spending import Look
 
 CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
 """Artifacts: of a retrain's run, framework -> run id and seconds of training; of a candidate's run, its graph."""
+REPLAYED = "gate/replay.json"
+"""Artifact of a challenger's run: where it disagrees with the champion on the last window's logged rows."""
 REFERENCE_ROWS = 10_000
 REFERENCE_VALUES = 50_000_000
 """Most numbers in the reference where a row is an image: 200 MB. A thousand rows are kept in any case."""
@@ -38,6 +41,8 @@ class Challenger:
     trained: Trained
     candidate: Candidate
     verdict: Verdict
+    disagreement: Disagreement | None = None
+    """With the champion, on rows that production saw."""
 
 
 def export_candidates(
@@ -112,6 +117,8 @@ def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Cha
             plot(evaluations, Path(folder) / name)
             run.file(Path(folder) / name, "plots")
     run.json(dataclasses.asdict(challenger.verdict), "gate/verdict.json")
+    if challenger.disagreement is not None:
+        run.json(dataclasses.asdict(challenger.disagreement), REPLAYED)
     run.metrics({"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms})
 
 
@@ -190,7 +197,7 @@ def register(
     data, split = learned_from
     run = Tracker(settings).append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)
-    card = model_card(project, ref, data, split, evaluations, verdict, candidate)
+    card = model_card(project, ref, data, split, evaluations, verdict, candidate, challenger.disagreement)
     run.text(card, "model_card.md")
     run.note(_first_of_all(verdict) + card)  # a reviewer's first question is the verdict; the UI folds the rest
     run.tags(

@@ -18,6 +18,7 @@ from fullcircle.loop.challenger import explain, export_candidates, keep_verdict,
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
 from fullcircle.loop.release import recover, release
+from fullcircle.loop.shadow import replay_window
 from fullcircle.loop.steps import Step, plain
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _judged(
     """From trained candidates to a registered challenger with its verdict, which is not released yet."""
     step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
     challenger = step("judge", nominate, project, settings, trained, champion, prepared, parent.id, at)
+    challenger = step("replay the last window", replay_window, project, settings, challenger, champion, at)
     step("keep the verdict", keep_verdict, settings, trained, challenger)
     step("explain", explain, project, settings, challenger, prepared)
     compared = _evaluations(trained, champion, prepared, project)
