@@ -221,7 +221,7 @@ def _takeover(gate: Better, case: _Case) -> _Word:
     name = "better than champion" if gate.metric == "roc_auc" else f"{gate.metric} better than champion"
     said = (
         f"{TITLE[gate.metric]} is better than {case.version}'s by {gain.value:+.4f} "
-        f"[{gain.low:+.4f}, {gain.high:+.4f}], p = {test.p_value:.2g}"
+        f"[{gain.low:+.4f}, {gain.high:+.4f}], {_p(test)}"
     )
     spare = min(int(case.labels.sum()), int((case.labels == 0).sum()))
     if gain.low == gain.high and gain.value <= test.border:
@@ -239,6 +239,10 @@ def _takeover(gate: Better, case: _Case) -> _Word:
         return _Word(name, Outcome.PROMOTE, f"{said} {asked}: better{more}")
     needed_rows, why = _rows_to_prove(test, slack, case)
     return _Word(name, Outcome.INCONCLUSIVE, f"{said} {asked}: {why}", test.shortfall, needed_rows)
+
+
+def _p(test: Superiority) -> str:
+    return f"p = {test.p_value:.2g}" if test.p_value >= 1e-9 else "p < 1e-09"
 
 
 def _rows_to_prove(test: Superiority, slack: float, case: _Case) -> tuple[int | None, str]:
