@@ -15,6 +15,7 @@ from fullcircle.core.project import (
     Binary,
     Budgets,
     Category,
+    Evidence,
     NotWorse,
     Number,
     Policy,
@@ -109,6 +110,7 @@ project = Project(
     ),
     split=SplitRule(validation=timedelta(days=14), test=timedelta(days=14)),
     gates=(AtLeast("roc_auc", 0.60), NotWorse("log_loss", margin=0.01), Slice("origin", "roc_auc", drop=0.05)),
+    evidence=Evidence(looks=12),  # six by the policy, and as many by hand
     slices=("origin", "carrier"),
     budgets=Budgets(p99_ms=10, size_mb=5, parity=1e-4),
     watch=Watch(every=timedelta(days=1), window=timedelta(days=28), drifted_share=0.4),

@@ -127,6 +127,43 @@ def test_delong_and_the_bootstrap_agree() -> None:
     assert standard_error(by_delong) == pytest.approx(standard_error(by_bootstrap), rel=0.08)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 6)), min_size=4, max_size=60))
+def test_delong_by_midranks_equals_the_structural_components_of_the_paper(rows: list[tuple[bool, int, int]]) -> None:
+    labels = np.array([label for label, _, _ in rows])
+    a, b = (np.array([row[column] for row in rows], dtype=float) for column in (1, 2))
+    if min(labels.sum(), (~labels).sum()) < 2:
+        return
+
+    def components(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # The kernel psi of every pair of a positive and a negative row, as DeLong et al. define it.
+        hits, misses = scores[labels][:, None], scores[~labels][None, :]
+        psi = (hits > misses) + 0.5 * (hits == misses)
+        return psi.mean(axis=1), psi.mean(axis=0)
+
+    (a10, a01), (b10, b01) = components(a), components(b)
+    s10, s01 = np.cov(a10, b10), np.cov(a01, b01)
+    covariance = s10 / labels.sum() + s01 / (~labels).sum()
+    contrast = np.array([1.0, -1.0])
+    error = float(np.sqrt(max(contrast @ covariance @ contrast, 0.0)))
+    value, half = a10.mean() - b10.mean(), 1.959964 * error
+
+    got = delong(labels, a, b)
+    assert got.value == pytest.approx(value, abs=1e-12)
+    assert got.low == pytest.approx(max(value - half, -1.0), abs=1e-6)
+    assert got.high == pytest.approx(min(value + half, 1.0), abs=1e-6)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.02, 0.3), st.sampled_from([1, 2, 15]))
+def test_delong_of_a_difference_agrees_with_the_bootstrap(seed: int, noise: float, decimals: int) -> None:
+    labels, p = sample(1500, seed)
+    other = np.clip(p + np.random.default_rng(seed + 1).normal(0, noise, 1500), 0.01, 0.99)
+    p, other = np.round(p, decimals), np.round(other, decimals)
+    resampled = paired_bootstrap(labels, p, other, roc_auc, seed=seed, resamples=1500)
+    assert standard_error(delong(labels, p, other)) == pytest.approx(standard_error(resampled), rel=0.15)
+
+
 def test_delong_with_one_row_of_a_class_claims_nothing() -> None:
     interval = delong(np.array([1, 0, 0]), np.array([0.9, 0.1, 0.2]))
     assert (interval.low, interval.high) == (0.0, 1.0)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fullcircle.core.dataset import DataVersion, LeakageReport, Span, Split
+from fullcircle.core.disagreement import Disagreement, GroupDisagreement, RowDisagreement
 from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, RunRef, SliceScore, Verdict
 from fullcircle.core.project import Binary, Category, Image, Number, Project
 from fullcircle.tracking.card import SHOWN_SLICES, model_card
@@ -50,6 +51,33 @@ def evaluation(framework: str, auc: float, slices: int = 0) -> Evaluation:
     )
     metrics = {"roc_auc": interval(auc), "log_loss": interval(0.5)}
     return Evaluation(framework=framework, rows=40, positives=10, metrics=metrics, slices=scores, reliability=())
+
+
+def test_a_card_shows_where_it_disagrees_with_the_champion_and_on_which_rows() -> None:
+    found = Disagreement(
+        start=DATA.start,
+        end=DATA.end,
+        rows=500,
+        answered=480,
+        unanswered=2,
+        margin=0.1,
+        share=0.124,
+        mean=0.01,
+        mean_absolute=0.05,
+        groups=(GroupDisagreement(column="carrier", group="AA", rows=90, mean=-0.2, mean_absolute=0.21),),
+        largest=(RowDisagreement(prediction_id="p", row_id="AA|1", champion=0.1, challenger=0.9, label=None),),
+    )
+    card = model_card(PROJECT, REF, DATA, SPLIT, {}, None, None, found)
+    for words in (
+        "## Where it disagrees with the champion",
+        "On 500 of the rows that production answered from 2013-01-01 to 2013-03-31",
+        "0.050 on average, and 12.4% of them by more than 0.1",
+        "To **2** of them it has no finite answer.",
+        "| carrier = AA | 90 | -0.200 | 0.210 |",
+        r"| `AA\|1` | 0.100 | 0.900 | unknown |",
+    ):
+        assert words in card
+    assert "disagrees" not in model_card(PROJECT, REF, DATA, SPLIT, {}, None, None)
 
 
 def test_a_card_says_what_for_from_what_how_good_against_whom_and_who_owns_it() -> None:

@@ -169,11 +169,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """One gate's word, with the numbers that it rests on."""
+    """One gate's word, with the numbers that it rests on.
+
+    Attributes:
+        missed_by: by how much it was missed, in the gate's own unit; None where it passed or no number says it.
+        rows_needed: where it doubts: about how many labelled rows would decide; None: no number of rows would.
+    """
 
     gate: str
     passed: bool
     detail: str
+    missed_by: float | None = None
+    rows_needed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +188,10 @@ class Verdict:
     """Whether the challenger may take over, and why.
 
     Attributes:
-        against: metric -> challenger minus champion on the same rows (paired bootstrap), when there is a champion.
-        rows_needed: for INCONCLUSIVE, about how many labelled rows would decide.
+        against: metric -> challenger minus champion on the same rows, when there is a champion (DeLong's interval for
+            ROC AUC, else the paired bootstrap's).
+        rows_needed: for INCONCLUSIVE, about how many labelled rows would decide; None: no number of rows would.
+        level: one-sided level at which the challenger had to be better; None without a champion.
     """
 
     outcome: Outcome
@@ -192,6 +201,7 @@ class Verdict:
     champion_version: str | None
     rows: int
     rows_needed: int | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

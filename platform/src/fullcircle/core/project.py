@@ -19,9 +19,16 @@ from fullcircle.core.columns import Column as Column
 from fullcircle.core.columns import Image as Image
 from fullcircle.core.columns import Number as Number
 from fullcircle.core.errors import ProjectInvalid
-
-METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
-"""Metrics that gates may name. Only `roc_auc` is better when greater."""
+from fullcircle.core.gates import METRICS as METRICS
+from fullcircle.core.gates import Agrees as Agrees
+from fullcircle.core.gates import AtLeast as AtLeast
+from fullcircle.core.gates import Better as Better
+from fullcircle.core.gates import Budgets as Budgets
+from fullcircle.core.gates import Evidence as Evidence
+from fullcircle.core.gates import Gate as Gate
+from fullcircle.core.gates import NotWorse as NotWorse
+from fullcircle.core.gates import Slice as Slice
+from fullcircle.core.gates import check_evidence, check_gate
 
 APPROVALS = ("gate", "human")
 """Who may release a challenger that passed the gate."""
@@ -45,44 +52,6 @@ class Binary:
 
     name: str
     positive: str
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """The challenger's metric itself must reach `threshold` (be at most it, where smaller is better)."""
-
-    metric: str
-    threshold: float
-
-
-@dataclass(frozen=True)
-class NotWorse:
-    """Non-inferiority to the champion on the same rows: worse by `margin` at most, at the interval's bad end."""
-
-    metric: str
-    margin: float
-
-
-@dataclass(frozen=True)
-class Slice:
-    """In no group of `column` may `metric` fall more than `drop` below the champion's, at the interval's good end."""
-
-    column: str
-    metric: str
-    drop: float
-
-
-Gate = AtLeast | NotWorse | Slice
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budgets:
-    """What the exported graph may cost: 99th percentile of one-row latency, and size on disk."""
-
-    p99_ms: float = 10.0
-    size_mb: float = 20.0
-    parity: float = 1e-4
-    """Largest absolute difference between the graph's and the native model's probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +208,9 @@ class Project:
     compute: Compute = Compute()
     split: SplitRule = SplitRule()
     gates: tuple[Gate, ...] = (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01))
+    evidence: Evidence = field(default_factory=Evidence)
     slices: tuple[str, ...] = ()
-    budgets: Budgets = Budgets()
+    budgets: Budgets = field(default_factory=Budgets)
     watch: Watch = Watch()
     policy: Policy = Policy()
     approval: Literal["gate", "human"] = "gate"
@@ -283,8 +253,8 @@ def _check(project: Project) -> None:
         refuse("approval", f"be one of {', '.join(APPROVALS)}", project.approval)
     _check_columns(project, refuse)
     for gate in project.gates:
-        if gate.metric not in METRICS:
-            refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)
+        check_gate(gate, refuse)
+    check_evidence(project.evidence, refuse)
     groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
     sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
     if unknown := sorted(set(sliced) - groupable):

@@ -96,8 +96,10 @@ def paired_bootstrap(
 def delong(labels: Numbers, a: Numbers, b: Numbers | None = None) -> Interval:
     """ROC AUC of `a`, or that of `a` minus that of `b`, with a 95% normal interval.
 
-    Source: DeLong, DeLong & Clarke-Pearson 1988, by midranks as in Sun & Xu 2014. With a single row in a class the
-    variance is unknown, so the interval is as wide as it can be.
+    Source: DeLong, DeLong & Clarke-Pearson 1988, "Comparing the areas under two or more correlated receiver operating
+    characteristic curves: a nonparametric approach", Biometrics 44:837-845; computed by midranks, O(n log n), as in
+    Sun & Xu 2014, "Fast implementation of DeLong's algorithm", IEEE Signal Processing Letters 21:1389-1393. With a
+    single row in a class the variance is unknown, so the interval is as wide as it can be.
     """
     positive = np.asarray(labels) == 1
     count, others = int(positive.sum()), int((~positive).sum())

@@ -1,7 +1,7 @@
 """The gate: whether a challenger may take over. Pure: values in, a `Verdict` with its reasons out.
 
 One gate's word is promote, reject or inconclusive. One rejection rejects; else one doubt leaves it open; only
-agreement promotes. See docs/adr/0050-three-verdicts.md for the rules and why they are so.
+agreement promotes. See docs/adr/0050-three-verdicts.md for the rules, and 0054 for the evidence that "better" takes.
 """
 
 from __future__ import annotations
@@ -9,26 +9,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, Verdict
-from fullcircle.core.project import AtLeast, NotWorse, Project, Slice
-from fullcircle.core.statistics import Z95, paired_bootstrap, roc_auc, standard_error
+from fullcircle.core.project import AtLeast, Better, NotWorse, Project, Slice
+from fullcircle.core.statistics import delong, paired_bootstrap, roc_auc
 from fullcircle.evaluation.evaluate import checked_labels, in_unit_interval
 from fullcircle.evaluation.holm import fallen_slices
 from fullcircle.evaluation.metrics import METRIC, TITLE
+from fullcircle.evaluation.spending import Look, next_look
+from fullcircle.evaluation.superiority import Superiority, rows_to_decide, superiority
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 TAKEOVER_SLACK = 0.005
-"""ROC AUC that counts as nothing: a takeover's paired interval may reach this far below zero, and a challenger is
-rejected as worse only when all of its interval is below that."""
-MOST_ROWS = 10_000_000
-"""`rows_needed` beyond this says no more than "never in practice"."""
+"""ROC AUC that counts as nothing: a challenger is rejected as no better only when all of its 95% interval is this far
+below what was asked."""
+MIN_OF_A_CLASS = 20
+"""Below this many rows of either class the normal limit of the ROC AUC's difference proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class _Word:
     gate: str
     outcome: Outcome
     detail: str
+    missed_by: float | None = None
     rows_needed: int | None = None
 
 
@@ -49,6 +53,7 @@ class _Case:
     challenger: NDArray[np.float32]
     champion: NDArray[np.float32] | None
     version: str
+    look: Look
     against: dict[str, Interval]
 
 
@@ -62,6 +67,7 @@ def judge(
     champion_version: str | None,
     evaluation: Evaluation,
     candidate: Candidate | None,
+    look: Look | None = None,
     seed: int = 0,
 ) -> Verdict:
     """Whether the challenger may take over from the champion (or be the first).
@@ -72,6 +78,7 @@ def judge(
             baseline None: the challenger is the baseline itself.
         evaluation: the challenger's, on these rows.
         candidate: its exported graph; None leaves out parity, size and latency.
+        look: the part of the error budget that may be spent; None: that of the project's first look.
 
     Raises:
         ValueError: when baseline or champion do not fit the rows. A challenger's NaN is a rejection, not an error.
@@ -79,68 +86,82 @@ def judge(
     labels = checked_labels(project, frame, challenger if baseline is None else baseline)
     if challenger.shape != labels.shape or not in_unit_interval(challenger):
         word = _Word("finite", Outcome.REJECT, "the challenger gives answers that are no probabilities")
-        return _verdict([word], {}, champion_version, len(labels))
+        return _verdict([word], {}, champion_version, len(labels), None)
+    look = look or next_look(project.evidence, (), datetime.min.replace(tzinfo=UTC))
+    version = f"version {champion_version}" if champion_version else "the champion"
     against: dict[str, Interval] = {}
     if champion is not None:
         checked_labels(project, frame, champion)
-        against = {
-            name: paired_bootstrap(labels, challenger, champion, metric, seed=seed)
-            for name, (metric, _) in METRIC.items()
-        }
-    version = f"version {champion_version}" if champion_version else "the champion"
-    case = _Case(project, frame, labels, challenger, champion, version, against)
+        against = _differences(labels, challenger, champion, seed)
+    case = _Case(project, frame, labels, challenger, champion, version, look, against)
     words = [
-        *_beats_baseline(labels, challenger, baseline, seed),
+        *_beats_baseline(labels, challenger, baseline),
         *_project_gates(case, evaluation),
         *_slice_gates(case, seed),
-        *_takeover(case),
+        *_takeovers(case),
         *(_budgets(project, candidate) if candidate else ()),
     ]
-    return _verdict(words, against, champion_version, len(labels))
+    return _verdict(words, against, champion_version, len(labels), look.test_level if against else None)
 
 
-def rows_to_decide(difference: Interval, border: float, rows: int) -> int | None:
-    """About how many rows put `border` outside the interval; None when no number of rows would.
+def _differences(
+    labels: NDArray[np.int8], challenger: NDArray[np.float32], champion: NDArray[np.float32], seed: int
+) -> dict[str, Interval]:
+    """Metric -> challenger minus champion on the same rows: DeLong's interval for ROC AUC, else the bootstrap's."""
+    return {
+        name: delong(labels, challenger, champion)
+        if metric is roc_auc
+        else paired_bootstrap(labels, challenger, champion, metric, seed=seed)
+        for name, (metric, _) in METRIC.items()
+    }
 
-    The half width shrinks with the square root of the rows (normal approximation).
-    """
-    gap, half = abs(difference.value - border), Z95 * standard_error(difference)
-    if half == 0.0:
-        return None
-    return min(MOST_ROWS, max(rows + 1, math.ceil(rows * (half / gap) ** 2))) if gap > 0 else MOST_ROWS
 
-
-def _verdict(words: list[_Word], against: dict[str, Interval], version: str | None, rows: int) -> Verdict:
+def _verdict(
+    words: list[_Word], against: dict[str, Interval], version: str | None, rows: int, level: float | None
+) -> Verdict:
     said = {word.outcome for word in words}
     outcome = next((o for o in (Outcome.REJECT, Outcome.INCONCLUSIVE) if o in said), Outcome.PROMOTE)
     deciding = [word for word in words if word.outcome is outcome]
-    needed = [word.rows_needed for word in deciding if word.rows_needed is not None]
+    needed = [word.rows_needed for word in deciding]
+    # One doubt that no number of rows would settle leaves the whole verdict open.
+    known = [number for number in needed if number is not None]
+    settled = outcome is Outcome.INCONCLUSIVE and len(known) == len(needed)
     return Verdict(
         outcome=outcome,
         reasons=tuple(word.detail for word in deciding),
-        gates=tuple(GateResult(gate=w.gate, passed=w.outcome is Outcome.PROMOTE, detail=w.detail) for w in words),
+        gates=tuple(
+            GateResult(
+                gate=w.gate,
+                passed=w.outcome is Outcome.PROMOTE,
+                detail=w.detail,
+                missed_by=w.missed_by,
+                rows_needed=w.rows_needed,
+            )
+            for w in words
+        ),
         against=against,
         champion_version=version,
         rows=rows,
-        rows_needed=max(needed) if needed and outcome is Outcome.INCONCLUSIVE else None,
+        rows_needed=max(known) if settled else None,
+        level=level,
     )
 
 
 def _beats_baseline(
-    labels: NDArray[np.int8], challenger: NDArray[np.float32], baseline: NDArray[np.float32] | None, seed: int
+    labels: NDArray[np.int8], challenger: NDArray[np.float32], baseline: NDArray[np.float32] | None
 ) -> Iterator[_Word]:
     if baseline is None:
         return
-    difference = paired_bootstrap(labels, challenger, baseline, roc_auc, seed=seed)
+    difference = delong(labels, challenger, baseline)
     gate, number = "beats baseline", f"by {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
     said = f"ROC AUC differs from the logistic baseline's {number}"
     if difference.value > 0:
         yield _Word(gate, Outcome.PROMOTE, f"{said}: better")
     elif difference.high <= 0:
-        yield _Word(gate, Outcome.REJECT, f"{said}: no better")
+        yield _Word(gate, Outcome.REJECT, f"{said}: no better", -difference.value)
     else:
         needed = rows_to_decide(difference, 0.0, len(labels))
-        yield _Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", needed)
+        yield _Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", -difference.value, needed)
 
 
 def _project_gates(case: _Case, evaluation: Evaluation) -> Iterator[_Word]:
@@ -156,7 +177,8 @@ def _at_least(gate: AtLeast, evaluation: Evaluation) -> _Word:
     passed = value.value >= gate.threshold if greater else value.value <= gate.threshold
     border = f"{'at least' if greater else 'at most'} {gate.threshold:g}"
     detail = f"{TITLE[gate.metric]} is {value}, which is {'' if passed else 'not '}{border}"
-    return _Word(f"{gate.metric} {border}", Outcome.PROMOTE if passed else Outcome.REJECT, detail)
+    name, off = f"{gate.metric} {border}", abs(value.value - gate.threshold)
+    return _Word(name, Outcome.PROMOTE, detail) if passed else _Word(name, Outcome.REJECT, detail, off)
 
 
 def _not_worse(gate: NotWorse, case: _Case) -> _Word:
@@ -167,37 +189,79 @@ def _not_worse(gate: NotWorse, case: _Case) -> _Word:
     said = f"{title} is worse than {case.version}'s by {worse.value:+.4f} [{worse.low:+.4f}, {worse.high:+.4f}]"
     if worse.high <= gate.margin:
         return _Word(name, Outcome.PROMOTE, f"{said}: within the margin of {gate.margin:g} even at its bad end")
+    off = worse.high - gate.margin
     if worse.low > gate.margin:
-        return _Word(name, Outcome.REJECT, f"{said}: beyond the margin of {gate.margin:g} even at its good end")
-    needed = rows_to_decide(worse, gate.margin, len(case.labels))
-    return _Word(name, Outcome.INCONCLUSIVE, f"{said}: the margin of {gate.margin:g} lies inside", needed)
+        return _Word(name, Outcome.REJECT, f"{said}: beyond the margin of {gate.margin:g} even at its good end", off)
+    needed = rows_to_decide(worse, gate.margin, len(case.labels), power=case.project.evidence.power)
+    return _Word(name, Outcome.INCONCLUSIVE, f"{said}: the margin of {gate.margin:g} lies inside", off, needed)
 
 
 def _worse(difference: Interval, greater_is_better: bool) -> Interval:
-    if not greater_is_better:
-        return difference
+    return _negated(difference) if greater_is_better else difference
+
+
+def _negated(difference: Interval) -> Interval:
     return Interval(value=-difference.value, low=-difference.high, high=-difference.low)
 
 
-def _takeover(case: _Case) -> Iterator[_Word]:
-    """Taking over costs something, so a tie keeps the champion: the point estimate must be better."""
+def _takeovers(case: _Case) -> Iterator[_Word]:
+    """Taking over costs something, so it takes evidence: a tie keeps the champion."""
     if case.champion is None:
         return
-    gain = case.against["roc_auc"]
-    gate, said = (
-        "better than champion",
-        (f"ROC AUC differs from {case.version}'s by {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"),
+    named = [gate for gate in case.project.gates if isinstance(gate, Better)]
+    for gate in named or [Better("roc_auc")]:
+        yield _takeover(gate, case)
+
+
+def _takeover(gate: Better, case: _Case) -> _Word:
+    gain = case.against[gate.metric] if METRIC[gate.metric][1] else _negated(case.against[gate.metric])
+    test = superiority(gain, gate.min_absolute_change, case.look.test_level)
+    slack = TAKEOVER_SLACK if gate.metric == "roc_auc" else 0.0
+    more = f" by more than {gate.min_absolute_change:g}" if gate.min_absolute_change else ""
+    name = "better than champion" if gate.metric == "roc_auc" else f"{gate.metric} better than champion"
+    said = (
+        f"{TITLE[gate.metric]} is better than {case.version}'s by {gain.value:+.4f} "
+        f"[{gain.low:+.4f}, {gain.high:+.4f}], {_p(test)}"
     )
-    if gain.value > 0 and gain.low > -TAKEOVER_SLACK:
-        yield _Word(gate, Outcome.PROMOTE, f"{said}: better, and at worst within {TAKEOVER_SLACK:g}")
-    elif gain.high < -TAKEOVER_SLACK:
-        yield _Word(gate, Outcome.REJECT, f"{said}: worse by more than {TAKEOVER_SLACK:g}")
-    elif gain.low == gain.high:
-        yield _Word(gate, Outcome.INCONCLUSIVE, f"{said}: it answers alike, so the champion stays")
-    else:
-        border = 0.0 if -TAKEOVER_SLACK <= gain.value <= 0 else -TAKEOVER_SLACK
-        needed = rows_to_decide(gain, border, len(case.labels))
-        yield _Word(gate, Outcome.INCONCLUSIVE, f"{said}: not enough to take over", needed)
+    spare = min(int(case.labels.sum()), int((case.labels == 0).sum()))
+    if gain.low == gain.high and gain.value <= test.border:
+        return _Word(name, Outcome.INCONCLUSIVE, f"{said}: it answers alike, so the champion stays", 0.0)
+    if gain.high < test.border - slack:
+        return _Word(name, Outcome.REJECT, f"{said}: not better{more} even at its good end", test.border - gain.value)
+    if case.look.level == 0.0:
+        return _Word(name, Outcome.INCONCLUSIVE, f"{said}: {_spent(case.look)}")
+    if spare < MIN_OF_A_CLASS:
+        needed = math.ceil(len(case.labels) * MIN_OF_A_CLASS / max(spare, 1))
+        few = f"{said}: only {spare} rows of one class, which prove nothing"
+        return _Word(name, Outcome.INCONCLUSIVE, few, None, needed)
+    asked = f"(asked for: {test.level:.2g}, look {case.look.number} of {case.look.looks})"
+    if test.proven:
+        return _Word(name, Outcome.PROMOTE, f"{said} {asked}: better{more}")
+    needed_rows, why = _rows_to_prove(test, slack, case)
+    return _Word(name, Outcome.INCONCLUSIVE, f"{said} {asked}: {why}", test.shortfall, needed_rows)
+
+
+def _p(test: Superiority) -> str:
+    return f"p = {test.p_value:.2g}" if test.p_value >= 1e-9 else "p < 1e-09"
+
+
+def _rows_to_prove(test: Superiority, slack: float, case: _Case) -> tuple[int | None, str]:
+    """Rows that would decide, and what the data say as they are."""
+    rows, power = len(case.labels), case.project.evidence.power
+    if test.gain.value > test.border:
+        short = f"not proven, {test.shortfall:.4f} short"
+        return rows_to_decide(test.gain, test.border, rows, level=test.level, power=power), short
+    if test.gain.value < test.border - slack:
+        return rows_to_decide(test.gain, test.border - slack, rows, power=power), "more likely not better"
+    worth = Interval(value=test.border + slack, low=test.gain.low, high=test.gain.high)
+    needed = rows_to_decide(worth, test.border, rows, level=test.level, power=power) if slack else None
+    shown = f"; a gain of {slack:g} would show on about {needed:,} rows" if needed else ""
+    return needed, f"a tie, so the champion stays{shown}"
+
+
+def _spent(look: Look) -> str:
+    since = f" until {look.free_at:%Y-%m-%d}" if look.free_at else ""
+    return f"the error budget of {look.alpha:g} for {look.looks} looks is spent{since}"
 
 
 def _slice_gates(case: _Case, seed: int) -> Iterator[_Word]:
@@ -213,7 +277,8 @@ def _slice_gates(case: _Case, seed: int) -> Iterator[_Word]:
         limit = f"{TITLE[gate.metric]} more than {gate.drop:g} below {case.version}'s"
         if fallen:
             worst = "; ".join(f"{group} by {fall}" for group, fall in fallen)
-            yield _Word(_slice_name(gate), Outcome.REJECT, f"{gate.column}: {limit} in {worst}")
+            off = max(fall.value for _, fall in fallen) - gate.drop
+            yield _Word(_slice_name(gate), Outcome.REJECT, f"{gate.column}: {limit} in {worst}", off)
         else:
             yield _Word(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: in none of {looked_at} groups is {limit}")
 
@@ -232,4 +297,5 @@ def _budgets(project: Project, candidate: Candidate) -> Iterator[_Word]:
         # Written so that a NaN fails.
         outcome = Outcome.PROMOTE if value <= limit else Outcome.REJECT
         sign = "within" if outcome is Outcome.PROMOTE else "over"
-        yield _Word(gate, outcome, f"{gate} of the graph is {value:.3g}{unit}, {sign} the budget of {limit:g}{unit}")
+        detail = f"{gate} of the graph is {value:.3g}{unit}, {sign} the budget of {limit:g}{unit}"
+        yield _Word(gate, outcome, detail, value - limit if value > limit else None)

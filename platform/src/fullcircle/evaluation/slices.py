@@ -28,7 +28,7 @@ def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str
     A number with more than 20 values is cut into its quarters.
     """
     labels = frame[project.target.name].to_numpy() == 1
-    names = _names(project, frame, column)
+    names = group_names(project, frame, column)
     found, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
     kept: list[tuple[str, NDArray[np.bool_]]] = []
     for index in np.argsort(-counts, kind="stable")[:MAX_GROUPS]:
@@ -38,7 +38,8 @@ def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str
     return kept
 
 
-def _names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[np.str_]:
+def group_names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[np.str_]:
+    """The group of each row, (rows,): the category or number itself, the quarter of a number with many values."""
     import pandas as pd
 
     values = frame[column]

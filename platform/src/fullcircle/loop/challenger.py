@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,12 +16,17 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
 from fullcircle.loop.launching import forget
+from fullcircle.loop.looks import take_look
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
+    from fullcircle.core.disagreement import Disagreement
+    from fullcircle.evaluation.spending import Look
 
 CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
 """Artifacts: of a retrain's run, framework -> run id and seconds of training; of a candidate's run, its graph."""
+REPLAYED = "gate/replay.json"
+"""Artifact of a challenger's run: where it disagrees with the champion on the last window's logged rows."""
 REFERENCE_ROWS = 10_000
 REFERENCE_VALUES = 50_000_000
 """Most numbers in the reference where a row is an image: 200 MB. A thousand rows are kept in any case."""
@@ -35,6 +41,8 @@ class Challenger:
     trained: Trained
     candidate: Candidate
     verdict: Verdict
+    disagreement: Disagreement | None = None
+    """With the champion, on rows that production saw."""
 
 
 def export_candidates(
@@ -66,17 +74,24 @@ def nominate(
     trained: Sequence[Trained],
     champion: Champion | None,
     prepared: Prepared,
+    parent: str,
+    at: datetime,
 ) -> Challenger:
     """The best network by its validation rows, judged on the test rows; or the baseline in its place.
 
     "Start with the simplest viable model": a network that does no better than the logistic baseline on the test rows
     must not keep an old champion in office that the baseline would beat, so the baseline is then judged instead.
+
+    Args:
+        parent: the retrain's run, which takes one look at a challenger when there is a champion.
+        at: the moment of that look, in the time of the data.
     """
+    look = take_look(project, settings, parent, at) if champion is not None else None
     winner, baseline = best(trained), next(one for one in trained if one.framework == "baseline")
-    found = _judged(project, settings, winner, baseline, champion, prepared)
+    found = _judged(project, settings, winner, baseline, champion, prepared, look)
     auc = winner.evaluation.metrics["roc_auc"].value
     if found.verdict.outcome is not Outcome.PROMOTE and baseline.evaluation.metrics["roc_auc"].value >= auc:
-        instead = _judged(project, settings, baseline, None, champion, prepared)
+        instead = _judged(project, settings, baseline, None, champion, prepared, look)
         if instead.verdict.outcome is Outcome.PROMOTE:
             why = f"{winner.framework} does no better than the logistic baseline, which was judged in its place"
             found = dataclasses.replace(
@@ -102,6 +117,8 @@ def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Cha
             plot(evaluations, Path(folder) / name)
             run.file(Path(folder) / name, "plots")
     run.json(dataclasses.asdict(challenger.verdict), "gate/verdict.json")
+    if challenger.disagreement is not None:
+        run.json(dataclasses.asdict(challenger.disagreement), REPLAYED)
     run.metrics({"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms})
 
 
@@ -122,6 +139,7 @@ def _judged(
     baseline: Trained | None,
     champion: Champion | None,
     prepared: Prepared,
+    look: Look | None,
 ) -> Challenger:
     from fullcircle.evaluation.gate import judge
     from fullcircle.export.candidate import measure
@@ -137,6 +155,7 @@ def _judged(
         champion_version=champion.version.version if champion else None,
         evaluation=one.evaluation,
         candidate=candidate,
+        look=look,
     )
     return Challenger(trained=one, candidate=candidate, verdict=verdict)
 
@@ -178,7 +197,7 @@ def register(
     data, split = learned_from
     run = Tracker(settings).append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)
-    card = model_card(project, ref, data, split, evaluations, verdict, candidate)
+    card = model_card(project, ref, data, split, evaluations, verdict, candidate, challenger.disagreement)
     run.text(card, "model_card.md")
     run.note(_first_of_all(verdict) + card)  # a reviewer's first question is the verdict; the UI folds the rest
     run.tags(

@@ -19,6 +19,7 @@ from fullcircle.loop.challenger import explain, export_candidates, keep_verdict,
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
 from fullcircle.loop.release import recover, refuse_moved, release
+from fullcircle.loop.shadow import replay_window
 from fullcircle.loop.steps import Step, plain
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def retrain(
             step(f"train {framework}", train, project, settings, framework, *shared)
             for framework in ("baseline", *project.frameworks)
         ]
-        result = _judged(project, settings, parent, trained, champion, prepared, (data, split), step)
+        result = _judged(project, settings, parent, trained, champion, prepared, (data, split), at, step)
         promoted = step(
             "release", _release, project, settings, result.version, result.verdict, champion, reason, decided_by, at
         )
@@ -113,11 +114,13 @@ def _judged(
     champion: Champion | None,
     prepared: Prepared,
     learned_from: tuple[DataVersion, Split],
+    at: datetime,
     step: Step,
 ) -> RetrainResult:
     """From trained candidates to a registered challenger with its verdict, which is not released yet."""
     step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
-    challenger = step("judge", nominate, project, settings, trained, champion, prepared)
+    challenger = step("judge", nominate, project, settings, trained, champion, prepared, parent.id, at)
+    challenger = step("replay the last window", replay_window, project, settings, challenger, champion, at)
     step("keep the verdict", keep_verdict, settings, trained, challenger)
     step("explain", explain, project, settings, challenger, prepared)
     compared = _evaluations(trained, champion, prepared, project)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from fullcircle.core.dataset import DataVersion, Span, Split
+from fullcircle.core.disagreement import Disagreement
 from fullcircle.core.models import Candidate, Evaluation, RunRef, SliceScore, Verdict
 from fullcircle.core.project import METRICS, Category, Image, Number, Project
 
@@ -22,18 +23,21 @@ def model_card(
     evaluations: Mapping[str, Evaluation],
     verdict: Verdict | None,
     candidate: Candidate | None,
+    disagreement: Disagreement | None = None,
 ) -> str:
     """The card of one candidate.
 
     Args:
         evaluations: who -> how it does on the test rows. The candidate is found under its framework's name;
             `baseline`, `champion` and the other candidates are shown beside it.
+        disagreement: with the champion, on rows that production saw.
     """
     sections = (
         _purpose(project, ref),
         _verdict(verdict),
         _metrics(evaluations, verdict),
         _slices(evaluations.get(ref.framework)),
+        _disagreement(disagreement),
         _data(project, data, split),
         _cost(candidate, project),
         _limits(project, data),
@@ -105,6 +109,29 @@ def _slices(evaluation: Evaluation | None) -> Iterator[str]:
 def _slice(score: SliceScore) -> tuple[str, ...]:
     difference = str(score.difference) if score.difference is not None else ""
     return f"{score.column} = {score.group or '(missing)'}", str(score.rows), str(score.roc_auc), difference
+
+
+def _disagreement(found: Disagreement | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield "## Where it disagrees with the champion"
+    yield ""
+    span = f"{found.start:%Y-%m-%d} to {found.end:%Y-%m-%d}"
+    yield f"On {found.rows} of the rows that production answered from {span} its answers differ from the champion's by"
+    yield f"{found.mean_absolute:.3f} on average, and {found.share:.1%} of them by more than {found.margin:g}."
+    if found.unanswered:
+        yield f"To **{found.unanswered}** of them it has no finite answer."
+    yield ""
+    groups = [
+        (f"{g.column} = {g.group or '(missing)'}", str(g.rows), f"{g.mean:+.3f}", f"{g.mean_absolute:.3f}")
+        for g in found.groups
+    ]
+    yield from _table(("slice", "rows", "mean difference", "mean absolute difference"), groups) if groups else ()
+    rows = [
+        (f"`{r.row_id}`", f"{r.champion:.3f}", f"{r.challenger:.3f}", "unknown" if r.label is None else str(r.label))
+        for r in found.largest
+    ]
+    yield from _table(("row", "champion", "challenger", "outcome"), rows) if rows else ()
 
 
 def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:

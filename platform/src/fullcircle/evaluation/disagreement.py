@@ -1,0 +1,131 @@
+"""Champion and challenger on the same production rows: how far apart, where most, and whether a project minds. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fullcircle.core.disagreement import Disagreement, GroupDisagreement, RowDisagreement
+from fullcircle.core.models import GateResult, Outcome, Verdict
+from fullcircle.core.project import Agrees, Image, Project
+from fullcircle.evaluation.slices import group_names, sliced_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MIN_ROWS, MOST_GROUPS, MOST_ROWS = 30, 12, 10
+GATE = "agrees with champion"
+
+
+def disagreement(
+    project: Project,
+    frame: pd.DataFrame,
+    *,
+    champion: NDArray[np.float32],
+    challenger: NDArray[np.float32],
+    answered: int,
+    start: datetime,
+    end: datetime,
+) -> Disagreement:
+    """Compare two models' probabilities (rows,) on logged rows.
+
+    Args:
+        frame: prediction_id, row_id, label (NaN while unknown) and the project's inputs; at least one row.
+        answered: of the rows, those that this champion answered in production.
+
+    Raises:
+        ValueError: no rows, or shapes differ.
+    """
+    if not len(frame) or champion.shape != (len(frame),) or challenger.shape != (len(frame),):
+        raise ValueError(f"{len(frame)} rows do not fit answers of shape {champion.shape} and {challenger.shape}")
+    margin = next((gate.margin for gate in project.gates if isinstance(gate, Agrees)), Agrees().margin)
+    difference = challenger.astype(np.float64) - champion.astype(np.float64)
+    finite = np.isfinite(difference)
+    known = difference[finite]
+    return Disagreement(
+        start=start,
+        end=end,
+        rows=len(frame),
+        answered=answered,
+        unanswered=int((~np.isfinite(challenger)).sum()),
+        margin=margin,
+        share=float(np.mean(~finite | (np.abs(difference) > margin))),
+        mean=float(known.mean()) if len(known) else 0.0,
+        mean_absolute=float(np.abs(known).mean()) if len(known) else 0.0,
+        groups=_groups(project, frame, difference, finite),
+        largest=_largest(frame, champion, challenger, np.where(finite, np.abs(difference), -1.0)),
+    )
+
+
+def with_agreement(verdict: Verdict, project: Project, found: Disagreement | None) -> Verdict:
+    """The verdict with the word of the project's `Agrees` gates, where it has some; else the verdict as it is.
+
+    Without a champion there is nothing to agree with; without logged rows nobody knows, which is a doubt.
+    """
+    for gate in (gate for gate in project.gates if isinstance(gate, Agrees)):
+        if verdict.champion_version is not None:
+            verdict = _with(verdict, gate, found)
+    return verdict
+
+
+def _with(verdict: Verdict, gate: Agrees, found: Disagreement | None) -> Verdict:
+    if found is None:
+        outcome, off = Outcome.INCONCLUSIVE, None
+        detail = "no row of the last window is logged on which the challenger could be held against the champion"
+    else:
+        outcome = Outcome.PROMOTE if found.share <= gate.share else Outcome.REJECT
+        off = found.share - gate.share if outcome is Outcome.REJECT else None
+        detail = (
+            f"{found.share:.1%} of {found.rows:,} logged answers differ by more than {found.margin:g} from the "
+            f"champion's, {'within' if off is None else 'over'} the {gate.share:.1%} that are let pass"
+        )
+    result = GateResult(gate=GATE, passed=outcome is Outcome.PROMOTE, detail=detail, missed_by=off)
+    gates = (*verdict.gates, result)
+    order = (Outcome.REJECT, Outcome.INCONCLUSIVE, Outcome.PROMOTE)
+    if order.index(outcome) > order.index(verdict.outcome):
+        return dataclasses.replace(verdict, gates=gates)
+    before = verdict.reasons if outcome is verdict.outcome else ()
+    return dataclasses.replace(verdict, outcome=outcome, reasons=(*before, detail), gates=gates, rows_needed=None)
+
+
+def _groups(
+    project: Project, frame: pd.DataFrame, difference: NDArray[np.float64], finite: NDArray[np.bool_]
+) -> tuple[GroupDisagreement, ...]:
+    columns = sliced_columns(project) or tuple(c.name for c in project.inputs if not isinstance(c, Image))
+    found = []
+    for column in columns:
+        names = group_names(project, frame, column)
+        for name in np.unique(names[finite]):
+            inside = difference[finite & (names == name)]
+            if len(inside) >= MIN_ROWS:
+                found.append(
+                    GroupDisagreement(
+                        column=column,
+                        group=str(name),
+                        rows=len(inside),
+                        mean=float(inside.mean()),
+                        mean_absolute=float(np.abs(inside).mean()),
+                    )
+                )
+    return tuple(sorted(found, key=lambda each: -each.mean_absolute)[:MOST_GROUPS])
+
+
+def _largest(
+    frame: pd.DataFrame, champion: NDArray[np.float32], challenger: NDArray[np.float32], size: NDArray[np.float64]
+) -> tuple[RowDisagreement, ...]:
+    first = [index for index in np.argsort(-size, kind="stable")[:MOST_ROWS] if size[index] > 0]
+    labels = frame["label"].to_numpy(dtype=np.float64)
+    return tuple(
+        RowDisagreement(
+            prediction_id=str(frame["prediction_id"].iloc[index]),
+            row_id=str(frame["row_id"].iloc[index]),
+            champion=float(champion[index]),
+            challenger=float(challenger[index]),
+            label=int(labels[index]) if np.isfinite(labels[index]) else None,
+        )
+        for index in first
+    )

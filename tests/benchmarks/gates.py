@@ -1,0 +1,134 @@
+"""Does the gate tell luck from progress? Seeded simulations in which the truth is known.
+
+    python tests/benchmarks/gates.py [--trials 1000] [--years 1000]
+
+Scores are binormal: of a positive row N(d, 1), of a negative row N(0, 1), so that the true ROC AUC is Phi(d / sqrt 2);
+the champion's and a challenger's scores of one row are correlated, as those of models of one problem are. Every
+comparison runs `core.statistics.delong` and `evaluation.superiority`, as the gate does. A look holds two candidates
+against the champion, the network and the baseline, as a retrain may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from statistics import NormalDist
+
+import numpy as np
+
+from fullcircle.core.project import Evidence
+from fullcircle.core.statistics import delong
+from fullcircle.evaluation.spending import Spent, next_look
+from fullcircle.evaluation.superiority import Superiority, superiority
+
+AUC, POSITIVE, CORRELATION = 0.70, 0.25, 0.9
+ROWS, POWER_ROWS, WEEKS = 1000, 12_000, 52
+GAINS = (0.0, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02)
+BUDGETS = (1, 12, 52)
+START = datetime(2013, 1, 1, tzinfo=UTC)
+_NORMAL = NormalDist()
+
+
+def compared(rng: np.random.Generator, rows: int, gains: tuple[float, ...], level: float) -> list[Superiority]:
+    """The tests of challengers whose true ROC AUC is the champion's plus `gains`, all on the same rows."""
+    labels = (rng.random(rows) < POSITIVE).astype(np.int8)
+    common = rng.normal(size=rows)
+
+    def scores(auc: float) -> np.ndarray:
+        own = rng.normal(size=rows)
+        noise = math.sqrt(CORRELATION) * common + math.sqrt(1 - CORRELATION) * own
+        return noise + labels * math.sqrt(2) * _NORMAL.inv_cdf(auc)
+
+    champion = scores(AUC)
+    return [superiority(delong(labels, scores(AUC + gain), champion), 0.0, level) for gain in gains]
+
+
+def looks(rng: np.random.Generator, evidence: Evidence, count: int) -> Iterator[list[Superiority]]:
+    """A year of weekly retrains whose challengers are no better than the champion."""
+    taken: list[Spent] = []
+    for week in range(count):
+        at = START + timedelta(weeks=week)
+        look = next_look(evidence, taken, at)
+        taken.append(Spent(at=at, level=look.level))
+        yield compared(rng, ROWS, (0.0, 0.0), look.test_level)
+
+
+def false_promotions(sequences: int, evidence: Evidence, count: int, seed: int) -> dict[str, int]:
+    """In how many sequences of `count` looks at equally good models each rule promotes once or more."""
+    rng, found = np.random.default_rng(seed), dict.fromkeys(("gate", "p below 0.05", "ROC AUC higher"), 0)
+    for _ in range(sequences):
+        tests = [test for look in looks(rng, evidence, count) for test in look]
+        found["gate"] += any(test.proven for test in tests)
+        found["p below 0.05"] += any(test.p_value < 0.05 for test in tests)
+        found["ROC AUC higher"] += any(test.gain.value > 0 for test in tests)
+    return found
+
+
+def power(trials: int, gain: float, seed: int, rows: int = POWER_ROWS) -> dict[str, float]:
+    """Share of challengers that are better by `gain` which each rule promotes."""
+    rng = np.random.default_rng(seed)
+    tests = [test for _ in range(trials) for test in compared(rng, rows, (gain,), 0.01)]
+    levels = {count: next_look(Evidence(looks=count), (), START).test_level for count in BUDGETS}
+    shares = {f"{count} a year": share([test.p_value <= level for test in tests]) for count, level in levels.items()}
+    return shares | {"ROC AUC higher": share([test.gain.value > 0 for test in tests])}
+
+
+def share(hits: list[bool]) -> float:
+    """Share of True."""
+    return sum(hits) / len(hits)
+
+
+def wilson(hits: int, trials: int) -> tuple[float, float]:
+    """95% interval of a share. Source: Wilson 1927."""
+    z, p = _NORMAL.inv_cdf(0.975), hits / trials
+    middle, half = p + z * z / (2 * trials), z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return (middle - half) / scale, (middle + half) / scale
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a Markdown table."""
+    for cells in (head, ("---",) * len(head), *rows):
+        print(f"| {' | '.join(cells)} |")
+    print()
+
+
+def shown(hits: int, trials: int) -> str:
+    """`3.9% [2.8%, 5.3%]`."""
+    low, high = wilson(hits, trials)
+    return f"{hits / trials:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def main() -> int:
+    """Print the tables; 1 when the gate promotes more often by luck than it says, beyond what chance explains."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000, help="single looks at equally good models")
+    parser.add_argument("--years", type=int, default=1000, help="years of 52 looks at equally good models")
+    asked = parser.parse_args()
+    single = false_promotions(asked.trials, Evidence(looks=1), 1, seed=1)
+    year = false_promotions(asked.years, Evidence(looks=WEEKS), WEEKS, seed=2)
+    print(f"# Gates\n\nROC AUC {AUC}, {POSITIVE:.0%} positive, scores correlated {CORRELATION}, 95% intervals.\n")
+    print(f"Equally good models, {ROWS:,} rows a look: at least one false promotion\n")
+    table(
+        ("rule", f"one look, {asked.trials:,} times", f"{WEEKS} weekly looks, {asked.years:,} years"),
+        [(rule, shown(single[rule], asked.trials), shown(year[rule], asked.years)) for rule in single],
+    )
+    print(f"Truly better models, {POWER_ROWS:,} rows: share promoted, by how many looks share the 5%\n")
+    curve = {gain: power(max(asked.trials // 4, 20), gain, seed=3) for gain in GAINS}
+    table(
+        ("true gain", *curve[0.0]),
+        [(f"{gain:+.4f}", *(f"{value:.0%}" for value in curve[gain].values())) for gain in GAINS],
+    )
+    held = all(
+        wilson(hits, trials)[0] <= 0.05
+        for hits, trials in ((single["gate"], asked.trials), (year["gate"], asked.years))
+    )
+    print("The gate holds its 5%." if held else "THE GATE DOES NOT HOLD ITS 5%.")
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

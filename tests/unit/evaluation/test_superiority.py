@@ -1,0 +1,69 @@
+"""What proves a gain, and how many rows it takes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullcircle.core.models import Interval
+from fullcircle.core.statistics import Z95
+from fullcircle.evaluation.superiority import MOST_ROWS, rows_to_decide, superiority
+
+
+def around(value: float, error: float) -> Interval:
+    return Interval(value=value, low=value - Z95 * error, high=value + Z95 * error)
+
+
+def test_the_p_value_is_that_of_the_normal_distribution() -> None:
+    test = superiority(around(0.0196, 0.01), 0.0, 0.025)
+    assert test.p_value == pytest.approx(0.025, abs=1e-4)
+    assert superiority(around(0.0196, 0.01), 0.0196, 0.025).p_value == pytest.approx(0.5)
+
+
+@given(st.floats(-0.1, 0.1), st.floats(1e-4, 0.05), st.floats(0, 0.02), st.floats(1e-4, 0.4))
+def test_what_is_missing_for_a_proof_is_just_enough(value: float, error: float, border: float, level: float) -> None:
+    test = superiority(around(value, error), border, level)
+    assert test.proven == (test.shortfall == 0.0) or math.isclose(test.p_value, level, rel_tol=1e-6)
+    assert superiority(around(value + test.shortfall + 1e-9, error), border, level).proven
+    if test.shortfall > 1e-6:
+        assert not superiority(around(value + 0.99 * test.shortfall, error), border, level).proven
+
+
+def test_at_level_zero_nothing_is_proven() -> None:
+    test = superiority(around(0.5, 0.001), 0.0, 0.0)
+    assert not test.proven
+    assert test.shortfall == math.inf
+
+
+def test_a_model_that_answers_alike_has_proven_nothing() -> None:
+    assert not superiority(around(0.0, 0.0), 0.0, 0.025).proven
+
+
+@pytest.mark.parametrize("level", [-0.1, 0.5, float("nan")])
+def test_a_level_that_is_none_is_refused(level: float) -> None:
+    with pytest.raises(ValueError, match=r"level must be at least 0 and below 0\.5"):
+        superiority(around(0.1, 0.01), 0.0, level)
+
+
+def test_rows_to_decide_are_those_of_the_textbook() -> None:
+    # Lachin's formula by hand: ((1.95996 + 0.84162) * 0.0051022 / 0.005) ** 2 * 1000
+    difference = Interval(value=0.001, low=-0.009, high=0.011)
+    assert rows_to_decide(difference, 0.006, 1000) == pytest.approx(8173, abs=2)
+    assert rows_to_decide(difference, 0.001, 1000) == MOST_ROWS
+    assert rows_to_decide(Interval(value=0.0, low=0.0, high=0.0), 0.0, 1000) is None
+    assert rows_to_decide(difference, 0.006, 1000, level=0.0) is None
+
+
+@pytest.mark.parametrize(("level", "power"), [(0.025, 0.8), (0.0005, 0.8), (0.004, 0.95)])
+def test_the_rows_that_are_asked_for_prove_the_gain_as_often_as_promised(level: float, power: float) -> None:
+    gain, rows = around(0.004, 0.004), 5000
+    needed = rows_to_decide(gain, 0.0, rows, level=level, power=power)
+    assert needed is not None
+    error = 0.004 * math.sqrt(rows / needed)
+    drawn = np.random.default_rng(0).normal(0.004, error, 4000)
+    proven = np.mean([superiority(around(float(value), error), 0.0, level).proven for value in drawn])
+    assert proven == pytest.approx(power, abs=0.02)
