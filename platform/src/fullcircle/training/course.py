@@ -144,24 +144,20 @@ class Course:
     def _epoch(self, feeder: Feeder) -> None:
         standing, number = self.standing, len(self.standing.history) + 1
         order = self._order(number)
-        ahead: Future[Fed] | None = None
-        while (steps := self._next(order)) > 0:
-            fed = ahead.result() if ahead else feeder.gather(order, standing.position, steps, standing.step + 1)
-            ahead = self._ahead(feeder, order, fed[0].steps)
+        ahead = self._ahead(feeder, order, standing.position, standing.step)
+        while ahead is not None:
+            fed = ahead.result()
+            steps = fed[0].steps
+            ahead = self._ahead(feeder, order, standing.position + steps, standing.step + steps)
             if not self._chunk(fed, number):
                 break
             self._profile()
         self._close_epoch(number, order)
 
-    def _next(self, order: NDArray[np.int64]) -> int:
-        """How many steps the next chunk has: none at the end of the epoch."""
-        return self._pace.steps(len(order), self.standing.position, self.standing.step)
-
-    def _ahead(self, feeder: Feeder, order: NDArray[np.int64], steps: int) -> Future[Fed] | None:
-        position, first = self.standing.position + steps, self.standing.step + steps
-        following = self._pace.steps(len(order), position, first)
-        self._pace.promised = following
-        return feeder.ahead(order, position, following, first + 1) if following else None
+    def _ahead(self, feeder: Feeder, order: NDArray[np.int64], position: int, done: int) -> Future[Fed] | None:
+        """Begin to gather the chunk at this position, behind `done` steps; None at the end of the epoch."""
+        steps = self._pace.steps(len(order), position, done)
+        return feeder.ahead(order, position, steps, done + 1) if steps else None
 
     def _chunk(self, fed: Fed, epoch: int) -> bool:
         """Learn one chunk and act on what all ranks know then. False when the time budget is spent."""
@@ -278,7 +274,7 @@ class Course:
         epoch, position, at = len(standing.history) + 1, standing.position, standing.step
         order = self._order(epoch)
         while True:
-            steps = min(self._pace.steps(len(order), position, at, alone=True), step - 1 - at)
+            steps = min(self._pace.steps(len(order), position, at), step - 1 - at)
             if (steps == 0 and at < step - 1) or position == steps_of(len(order), self._setup.training.batch_size):
                 epoch, position = epoch + 1, 0
                 order = self._order(epoch)

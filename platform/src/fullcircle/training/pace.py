@@ -13,20 +13,16 @@ MOST_ROWS = 262_144
 
 
 class Pace:
-    """The size of the next chunk. `promised` is a size that was already handed to the feeder."""
+    """The size of the next chunk."""
 
     def __init__(self, compute: Compute, batch_size: int) -> None:
-        self.promised: int | None = None
         self._compute = compute
         self._batch_size = batch_size
         self._size = 1
 
-    def steps(self, rows: int, position: int, step: int, *, alone: bool = False) -> int:
+    def steps(self, rows: int, position: int, step: int) -> int:
         """Steps of the chunk at this position of an epoch of so many rows: batches of equal size only, none past the
-        next checkpoint, 0 at the end of the epoch. `alone`: without regard to what was promised."""
-        if self.promised is not None and not alone:
-            promised, self.promised = self.promised, None
-            return promised
+        next checkpoint, 0 at the end of the epoch."""
         full, last = divmod(rows, self._batch_size)
         if position >= full:
             return 1 if last and position == full else 0
