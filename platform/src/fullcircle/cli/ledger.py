@@ -8,6 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from fullcircle.core.models import Release
+    from fullcircle.core.project import Project
+    from fullcircle.core.settings import Settings
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 WHY = click.option("--why", required=True, metavar="TEXT", help="The reason, kept in the ledger.")
@@ -23,15 +25,10 @@ WHY = click.option("--why", required=True, metavar="TEXT", help="The reason, kep
 @JSON
 def promote(project: str, version: str, why: str, as_json: bool) -> None:
     """Make any registered VERSION the champion, whatever the gate said of it, after loading it successfully."""
-    import getpass
-
-    from fullcircle.core.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop import approval
 
-    settings = Settings.from_env()
-    settings.check_writable()
-    made = approval.promote(load_project(project), settings, version, why=why, who=getpass.getuser())
+    found, settings, user = _decider(project)
+    made = approval.promote(found, settings, version, why=why, who=user)
     _say(made, f"version {made.version} is the champion{_instead(made)}", as_json)
 
 
@@ -45,15 +42,10 @@ def promote(project: str, version: str, why: str, as_json: bool) -> None:
 @JSON
 def approve(project: str, version: str, why: str, as_json: bool) -> None:
     """Release the challenger VERSION, which passed its gate and waits for a human (approval="human")."""
-    import getpass
-
-    from fullcircle.core.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop import approval
 
-    settings = Settings.from_env()
-    settings.check_writable()
-    made = approval.approve(load_project(project), settings, version, why=why, who=getpass.getuser())
+    found, settings, user = _decider(project)
+    made = approval.approve(found, settings, version, why=why, who=user)
     _say(made, f"version {made.version} is approved and the champion{_instead(made)}", as_json)
 
 
@@ -67,15 +59,10 @@ def approve(project: str, version: str, why: str, as_json: bool) -> None:
 @JSON
 def reject(project: str, version: str, why: str, as_json: bool) -> None:
     """Refuse the challenger VERSION, which waits for a human. The champion stays as it is."""
-    import getpass
-
-    from fullcircle.core.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop import approval
 
-    settings = Settings.from_env()
-    settings.check_writable()
-    made = approval.reject(load_project(project), settings, version, why=why, who=getpass.getuser())
+    found, settings, user = _decider(project)
+    made = approval.reject(found, settings, version, why=why, who=user)
     stays = f"version {made.previous} stays the champion" if made.previous else "there is no champion"
     _say(made, f"version {made.version} is rejected, {stays}", as_json)
 
@@ -214,6 +201,18 @@ def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
 
 def _instead(made: Release) -> str:
     return f", version {made.previous} the previous one" if made.previous else ""
+
+
+def _decider(name: str) -> tuple[Project, Settings, str]:
+    """The project, settings whose home can be written, and who decides."""
+    import getpass
+
+    from fullcircle.core.loading import load_project
+    from fullcircle.core.settings import Settings
+
+    settings = Settings.from_env()
+    settings.check_writable()
+    return load_project(name), settings, getpass.getuser()
 
 
 def _say(made: Release, words: str, as_json: bool) -> None:
