@@ -28,6 +28,7 @@ COMMANDS = (
     "rollback",
     "incidents",
     "status",
+    "sync",
     "schedule",
 )
 

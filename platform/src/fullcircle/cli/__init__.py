@@ -27,6 +27,7 @@ SECTIONS = {
     "rollback": "fullcircle.cli.operate",
     "incidents": "fullcircle.cli.operate",
     "status": "fullcircle.cli.operate",
+    "sync": "fullcircle.cli.operate",
     "schedule": "fullcircle.cli.operate",
 }
 
@@ -67,9 +68,8 @@ def main() -> None:
     """Run the command line; one clear line for an error, never a traceback for what a user can mend."""
     quiet_dependencies()
     try:
-        fullcircle.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # click gives the code of an Exit back as the value, where it does not end the program itself.
+        sys.exit(fullcircle.main(standalone_mode=False))
     except click.Abort:
         sys.exit(_say("stopped", "what was finished is kept; the same command goes on from there", 130))
     except KeyboardInterrupt:
