@@ -51,6 +51,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # it starts in half the time
                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
             )
         until(self.answers)
@@ -144,7 +145,7 @@ with run:
             run.metrics({"epoch_loss": 1 / step}, step)
             (folder / "part").write_text(json.dumps({"run": run.id, "step": step}))
             os.replace(folder / "part", state)
-        time.sleep(0.002)
+        time.sleep(0.01)
 """
 
 
