@@ -116,6 +116,10 @@ class Told:
         done = (first + len(losses) - 1) / self._steps_per_epoch
         self._view.moved(self._job.framework, done, self._job.training.epochs, rate)
 
+    def rank(self, rank: int, values: Mapping[str, float], at_s: float) -> None:
+        """What a process takes of its machine; the step is the seconds since the run began."""
+        self._run.points({f"rank/{rank}/{name}": value for name, value in values.items()}, self._run.age_s(at_s))
+
     def again(self, journal: Path) -> None:
         """Hear of the newest step in a journal that an earlier launch left: it may have been killed between the
         checkpoint behind that step, which is not done again, and the moment in which the run had it."""
@@ -145,13 +149,15 @@ class Told:
 @contextlib.contextmanager
 def _listening(run: Run, job: TrainJob, rows: int) -> Iterator[Told]:
     from fullcircle.training.sampler import steps_of
+    from fullcircle.training.telling import ranks
     from fullcircle.training.telling.tensorboard import Mirror
 
     mirror = Mirror(job.folder / TENSORBOARD) if job.tensorboard else None
     told = Told(run, job, mirror, max(1, steps_of(rows, job.training.batch_size)))
     told.again(job.folder / "rank-0.jsonl")
     try:
-        yield told
+        with ranks.told(job.folder, told.rank):
+            yield told
     finally:
         told.close()
 

@@ -154,6 +154,10 @@ class Run:
             self.points(waits[1], waits[0])
         return waits
 
+    def age_s(self, at_s: float) -> int:
+        """Whole seconds from the run's beginning until `at_s` (seconds since the epoch)."""
+        return max(0, int(at_s - self._begun_ms / 1000))
+
     def knows(self, key: str, step: int) -> bool:
         """Whether the run had this point before it was resumed."""
         return (key, step) in self._known
