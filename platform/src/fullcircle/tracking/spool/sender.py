@@ -14,7 +14,7 @@ LOOK_EVERY_S = 0.2
 """The file is looked at this often when there was nothing to send."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 """After a failure it is tried again, each time after twice as long."""
-SHARE = 0.01
+SHARE = 0.015
 """Of one core: what the sender takes while a training runs. Threads of one Python process share one interpreter."""
 LONGEST_REST_S = 5.0
 PATIENCE_S = 5.0
@@ -90,7 +90,7 @@ class Sender:
 
     def _run(self) -> None:
         while not self._ended:
-            began = time.thread_time()
+            began, at = time.thread_time(), time.monotonic()
             with self._changed:
                 before, sealed = self._asked, self._sealed
             try:
@@ -105,8 +105,8 @@ class Sender:
                     self._changed.notify_all()
                     self._changed.wait_for(self._is_asked, LOOK_EVERY_S)
                 elif not self._hurried:
-                    took = time.thread_time() - began
-                    self._changed.wait_for(self._is_asked, min(took / SHARE, LONGEST_REST_S))
+                    rest_s = (time.thread_time() - began) / SHARE - (time.monotonic() - at)
+                    self._changed.wait_for(self._is_asked, min(max(rest_s, 0.0), LONGEST_REST_S))
 
     def _step(self, sealed: bool) -> bool:
         if self._courier is None:
