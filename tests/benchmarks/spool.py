@@ -100,6 +100,7 @@ def overhead(tracker: Tracker, project: Project, step: Step, rounds: int, steps:
                 untracked.append(seconds(step, steps, None))
                 continue
             with tracker.start(project, name="loop", kind="benchmark") as run:
+                run.flush()  # what a run does once, at its beginning, is not what a step costs
                 tracked.append(seconds(step, steps, run.points))
     ratio = statistics.median(untracked) / statistics.median(tracked)
     return {
@@ -136,7 +137,22 @@ def server(folder: Path, port: int) -> Service:
     """One MLflow server on SQLite."""
     own = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "server")})
     Tracker(own).prepare()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # As a rule it has a machine of its own; here it must not take the training's core.
+    command = [
+        "nice",
+        "-n",
+        "19",
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     return Service(
         name="MLflow",
         command=[
