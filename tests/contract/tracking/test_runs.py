@@ -127,7 +127,7 @@ def test_appending_leaves_the_status_alone(
 def test_a_changed_parameter_is_refused_in_one_line(tracker: Tracker, project: Project) -> None:
     with tracker.start(project, name="p", kind="candidate") as run:
         run.params({"epochs": 3})
-        with pytest.raises(UsageError, match=f"MLflow refused logging parameters of run {run.id}"):
+        with pytest.raises(UsageError, match=f"parameter .epochs. of run {run.id} is .3. and cannot become .4."):
             run.params({"epochs": 4})
 
 

@@ -319,6 +319,9 @@ def test_two_processes_have_one_run(project: Project, settings: Settings, client
     assert len(Tracker(settings).states(project, "train")) == before + 1
     found = client.get_run(result.run_id)
     assert (result.world_size, found.data.tags["fullcircle.world_size"]) == (2, "2")
+    assert {key for key in found.data.metrics if key.startswith("rank/")} == {
+        f"rank/{rank}/{name}" for rank in (0, 1) for name in ("cpu_percent", "peak_memory_mb")
+    }
     assert set(points(client, result.run_id).values()) == {1}
     assert result.utilisation is not None
     assert result.utilisation.ranks == 2

@@ -33,6 +33,7 @@ COMMANDS = (
     "ledger",
     "incidents",
     "status",
+    "sync",
     "schedule",
 )
 

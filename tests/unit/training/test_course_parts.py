@@ -17,6 +17,7 @@ from fullcircle.training.jobs import Seconds
 from fullcircle.training.journal import Journal, Silent, entries, follow
 from fullcircle.training.pace import MOST_STEPS, Pace
 from fullcircle.training.sampler import row_order, share, steps_of
+from fullcircle.training.telling import ranks
 
 
 @given(rows=st.integers(2, 200), batch=st.integers(2, 50), size=st.integers(1, 5), epoch=st.integers(1, 9))
@@ -136,7 +137,7 @@ def test_a_torn_last_line_is_left_out_and_the_journal_goes_on_after_it(tmp_path:
 def test_a_loss_comes_back_to_the_last_bit(losses: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"
     write_steps(Journal(path), 1, losses)
-    (entry,) = entries(path)
+    (entry,) = (entry for entry in entries(path) if entry["kind"] == "steps")
     assert json.dumps(entry["losses"]) == json.dumps(losses)
 
 
@@ -148,3 +149,12 @@ def test_an_error_of_the_listener_reaches_whoever_follows(tmp_path: Path) -> Non
     path = tmp_path / "rank-0.jsonl"
     with pytest.raises(OSError, match="the tracker is away"), follow(path, Broken()):
         Journal(path).note("hello")
+
+
+def test_what_each_rank_takes_is_told_with_its_rank_and_its_time(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        write_steps(Journal(tmp_path / f"rank-{rank}.jsonl"), 1, [0.5])
+    heard: list[tuple[int, list[str]]] = []
+    with ranks.told(tmp_path, lambda rank, values, at_s: heard.append((rank, sorted(values)))):
+        pass
+    assert heard == [(rank, ["cpu_percent", "peak_memory_mb"]) for rank in (0, 1)]

@@ -32,6 +32,7 @@ SECTIONS = {
     "ledger": "fullcircle.cli.ledger",
     "incidents": "fullcircle.cli.operate",
     "status": "fullcircle.cli.operate",
+    "sync": "fullcircle.cli.operate",
     "schedule": "fullcircle.cli.operate",
 }
 

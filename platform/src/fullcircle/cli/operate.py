@@ -1,4 +1,4 @@
-"""Commands for whoever operates a project: serve, ui, watch, rollback, incidents, status, schedule."""
+"""Commands for whoever operates a project: serve, ui, watch, rollback, incidents, status, sync, schedule."""
 
 from __future__ import annotations
 
@@ -124,18 +124,51 @@ def incidents(project: str, as_json: bool) -> None:
 @click.argument("project")
 @JSON
 def status(project: str, as_json: bool) -> None:
-    """Who serves since when and why, what came before, and what is open."""
-    from fullcircle.cli.tables import print_overview
+    """Who serves since when and why, what came before, what is open, and what the tracker does not have yet."""
+    from fullcircle.cli.tables import print_overview, print_unsent
     from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.core.errors import TrackerAway
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.overview import overview
+    from fullcircle.loop.overview import overview, waiting
 
-    found = overview(load_project(project), Settings.from_env())
+    loaded, settings = load_project(project), Settings.from_env()
+    unsent = waiting(settings)
+    try:
+        found = overview(loaded, settings)
+    except TrackerAway:  # just then it is asked what waits for the tracker
+        if as_json:
+            print_json({"project": loaded.name, "unsent": unsent})
+        else:
+            print_unsent(consoles(False)[0], unsent)
+        raise
     if as_json:
-        print_json(found)
+        print_json({**found, "unsent": unsent})
     else:
         print_overview(consoles(False)[0], found)
+        print_unsent(consoles(False)[0], unsent)
+
+
+@click.command(short_help="Send what runs told while the tracker was away.", epilog="Example: fullcircle sync --json")
+@JSON
+def sync(as_json: bool) -> None:
+    """Send what is left in the spool: points, parameters, artifacts and ends of runs that the tracker does not have.
+
+    Exit code 1 when something of it could not be sent; a run that is being written is sent by its own process.
+    """
+    from fullcircle.cli.tables import print_unsent
+    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.overview import sent
+
+    left = sent(Settings.from_env())
+    if as_json:
+        print_json({"unsent": left})
+    elif left:
+        print_unsent(consoles(False)[0], left)
+    else:
+        click.echo("the tracker has all that runs of this home told")
+    raise click.exceptions.Exit(1 if any(not row["writing"] for row in left) else 0)
 
 
 @click.command(short_help="Weekly retrains, daily watches (Prefect).", epilog="Example: fullcircle schedule flights")

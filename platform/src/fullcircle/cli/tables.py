@@ -125,5 +125,19 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
         console.print(incidents_table(found["open_incidents"]))
 
 
+def print_unsent(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What runs told and the tracker does not have; nothing when it has all."""
+    if not rows:
+        return
+    table = Table("unsent run", "points", "artifacts", "other", "since", "why", box=SIMPLE_HEAD)
+    for row in rows:
+        why = "; ".join([*filter(None, [row["why"]]), *(f"damaged, kept aside: {path}" for path in row["damaged"])])
+        if not why:
+            why = "its process is at work" if row["writing"] else "'fullcircle sync' sends it"
+        counts = (f"{row[name]:,}" for name in ("points", "artifacts", "entries"))
+        table.add_row(row["run"][:12], *counts, f"{row['since']:%Y-%m-%d %H:%M}", why)
+    console.print(table)
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

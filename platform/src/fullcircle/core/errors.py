@@ -12,6 +12,8 @@ FullcircleError                exit code 1
 |-- Preempted                  exit code 75: training was told to stop, wrote a checkpoint, and can be resumed
 |-- ExportFailed               the one graph could not be built, or differs from the native model
 |-- TrackingUnavailable        MLflow's store or the registry does not answer
+|   `-- TrackerAway            a tracking server is away for now: what a run tells waits in its spool
+|-- SpoolTooNew                a newer version wrote this spool; nothing of it is changed
 |-- ModelUnavailable           no such version or alias, or its graph does not load or match its digest
 |-- BadRequest                 a prediction request that names no answer: which field and why
 `-- ServiceUnavailable         a local server (Prefect, MLflow UI, inference) did not come up
@@ -103,6 +105,14 @@ class ExportFailed(FullcircleError):
 
 class TrackingUnavailable(FullcircleError):
     """MLflow's store or registry does not answer."""
+
+
+class TrackerAway(TrackingUnavailable):
+    """A tracking server does not answer now, but may later: what a run tells waits in its spool until it does."""
+
+
+class SpoolTooNew(FullcircleError):
+    """A newer version of the platform wrote a spool: it is neither read nor changed."""
 
 
 class ModelUnavailable(FullcircleError):

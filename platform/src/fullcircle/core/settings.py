@@ -25,6 +25,7 @@ QUIET: Mapping[str, str] = {
     "KERAS_BACKEND": "tensorflow",
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it would stand before the JSON of a command
     "MPLBACKEND": "Agg",
 }
 

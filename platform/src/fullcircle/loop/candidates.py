@@ -114,7 +114,7 @@ def train(
     known = earlier.get(framework)
     if known is not None and known.finished:
         progress.current().note(f"{framework} was trained before the retrain was stopped")
-        done = relaunched(_job(project, settings, framework, prepared, learned_from, known.run_id))
+        done = relaunched(_job(project, settings, framework, prepared, learned_from, known.key))
         return evaluated(project, framework, known.run_id, done.fitted, prepared, champion)
     tracker, tags = Tracker(settings), {"fullcircle.framework": framework}
     with (
@@ -125,7 +125,7 @@ def train(
         if known is None:
             run.data(*learned_from)
         run.params(parameters(project, framework, prepared))
-        job = _job(project, settings, framework, prepared, learned_from, run.id)
+        job = _job(project, settings, framework, prepared, learned_from, run.key)
         fitted = launched(project, settings, run, job, rows=len(prepared.frames.train)).outcome.fitted
         trained = evaluated(project, framework, run.id, fitted, prepared, champion)
         run.evaluation(trained.evaluation, "test")

@@ -1,7 +1,7 @@
 """One training in one MLflow run: launched where it was asked for, listened to, and what it told kept with the run.
 
 Whatever its number of processes, and however often it was stopped and gone on with, a training has one run. Its
-processes write files; this process alone talks to MLflow.
+processes write files; this process alone tells the run, whose spool is taken to MLflow beside the training.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ def job_folder(settings: Settings, run_id: str) -> Path:
 def forget(settings: Settings, run_id: str) -> None:
     """Remove the folder of a job that is done: what is worth keeping is with its run."""
     shutil.rmtree(settings.home / "jobs" / run_id, ignore_errors=True)
+
+
+def tell_unsent(run: Run) -> None:
+    """Note what of a run that ended waits for the tracker."""
+    if run.unsent is not None:
+        progress.current().note(f"{run.unsent}; it is safe in {run.unsent.folder}, and 'fullcircle sync' sends it")
 
 
 def launched(
@@ -110,6 +116,21 @@ class Told:
         done = (first + len(losses) - 1) / self._steps_per_epoch
         self._view.moved(self._job.framework, done, self._job.training.epochs, rate)
 
+    def rank(self, rank: int, values: Mapping[str, float], at_s: float) -> None:
+        """What a process takes of its machine; the step is the seconds since the run began."""
+        self._run.points({f"rank/{rank}/{name}": value for name, value in values.items()}, self._run.age_s(at_s))
+
+    def again(self, journal: Path) -> None:
+        """Hear of the newest step in a journal that an earlier launch left: it may have been killed between the
+        checkpoint behind that step, which is not done again, and the moment in which the run had it."""
+        from fullcircle.training.journal import entries
+
+        newest = None
+        for entry in entries(journal):
+            newest = entry if entry["kind"] == "steps" else newest
+        if newest is not None:
+            self.steps(newest["first"], newest["losses"], newest["norms"], newest["rate"])
+
     def note(self, text: str) -> None:
         """A sentence for people."""
         self._view.note(text)
@@ -128,12 +149,15 @@ class Told:
 @contextlib.contextmanager
 def _listening(run: Run, job: TrainJob, rows: int) -> Iterator[Told]:
     from fullcircle.training.sampler import steps_of
+    from fullcircle.training.telling import ranks
     from fullcircle.training.telling.tensorboard import Mirror
 
     mirror = Mirror(job.folder / TENSORBOARD) if job.tensorboard else None
     told = Told(run, job, mirror, max(1, steps_of(rows, job.training.batch_size)))
+    told.again(job.folder / "rank-0.jsonl")
     try:
-        yield told
+        with ranks.told(job.folder, told.rank):
+            yield told
     finally:
         told.close()
 

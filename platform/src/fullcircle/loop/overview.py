@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
@@ -11,6 +13,7 @@ from fullcircle.loop.release import completed
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
+    from fullcircle.tracking.spool.folder import Unsent
 
 
 def overview(project: Project, settings: Settings) -> dict[str, Any]:
@@ -53,6 +56,24 @@ def all_incidents(project: Project, settings: Settings) -> list[dict[str, Any]]:
     ]
     newest_first = sorted(rows, key=lambda row: row["since"], reverse=True)
     return sorted(newest_first, key=lambda row: row["resolved"] is not None)
+
+
+def waiting(settings: Settings) -> list[dict[str, Any]]:
+    """What runs of this home told and the tracker does not have, the oldest first. Does not ask the tracker."""
+    from fullcircle.tracking.syncing import unsent
+
+    return [_unsent(each) for each in unsent(settings)]
+
+
+def sent(settings: Settings) -> list[dict[str, Any]]:
+    """Send what waits; returns what is left all the same, as `waiting`."""
+    from fullcircle.tracking.syncing import sync
+
+    return [_unsent(each) for each in sync(settings)]
+
+
+def _unsent(each: Unsent) -> dict[str, Any]:
+    return {**dataclasses.asdict(each), "since": datetime.fromtimestamp(each.since, UTC)}
 
 
 def _version(version: ModelVersion) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Prepared, evaluated, parameters, prepare
 from fullcircle.loop.interrupted import resumable
-from fullcircle.loop.launching import Launched, forget, job_folder, launched
+from fullcircle.loop.launching import Launched, forget, job_folder, launched, tell_unsent
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     with Tracker(settings).start(project, name=f"{KIND} {wish.framework}", kind=KIND, tags=tags) as run:
         run.data(data, split)
         run.json({**dataclasses.asdict(wish), "until": until, **written(project)}, JOB)
-        return _trained(project, settings, run, dataclasses.replace(wish, until=until), data, frames)
+        result = _trained(project, settings, run, dataclasses.replace(wish, until=until), data, frames)
+    tell_unsent(run)
+    return result
 
 
 def resume(
@@ -127,6 +129,7 @@ def resume(
     from fullcircle.tracking.runs import Tracker
 
     tracker = Tracker(settings)
+    tracker.catch_up()  # what it told last may not have been sent
     state = tracker.state(reference)
     kept = _kept(tracker, project, state, framework)
     project = recalled(project, kept["training"], kept["compute"])
@@ -139,14 +142,16 @@ def resume(
         tensorboard=kept["tensorboard"],
     )
     _require(project, wish.framework, wish.tensorboard)
-    _require_checkpoint(project, settings, state.run_id)
+    _require_checkpoint(project, settings, state.key)
     version = tracker.data_version(state.run_id)
     with tracker.resume(state.run_id) as run:
         progress.current().note(f"going on with run {run.id[:12]}")
         assert wish.until is not None, "it was written down"
-        there = _with_data(project, settings, version, wish.until, run.id)
+        there = _with_data(project, settings, version, wish.until, run.key)
         data, _, frames = _rows(there, settings, wish.until)
-        return _trained(project, settings, run, wish, data, frames, again=True)
+        result = _trained(project, settings, run, wish, data, frames, again=True)
+    tell_unsent(run)
+    return result
 
 
 def _trained(
@@ -160,19 +165,19 @@ def _trained(
     again: bool = False,
 ) -> TrainResult:
     """The part that a new run and a resumed one share, within the run."""
-    prepared = prepare(project, frames, job_folder(settings, run.id))
+    prepared = prepare(project, frames, job_folder(settings, run.key))
     progress.current().stage(f"train {wish.framework}", f"run {run.id}")
     if not again:
         run.params(parameters(project, wish.framework, prepared))
     with _goes_on(f"fullcircle train {project.folder.name} --resume {run.id}"):
         done = launched(
-            project, settings, run, _job(project, settings, wish, data, prepared, run.id), rows=len(frames.train)
+            project, settings, run, _job(project, settings, wish, data, prepared, run.key), rows=len(frames.train)
         )
     judged = evaluated(project, wish.framework, run.id, done.outcome.fitted, prepared, None)
     run.evaluation(judged.evaluation, "test")
     result = _result(project, settings, wish, run.id, data, judged.evaluation, done)
     run.note(_note(result))
-    forget(settings, run.id)
+    forget(settings, run.key)
     return result
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.errors import FullcircleError, TrackingUnavailable, UsageError
+from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.store.locks import exclusive
 
@@ -35,6 +35,7 @@ def connect(settings: Settings) -> MlflowClient:
     """
     # MLflow would repeat a refused connection for minutes; a user wants to read why after seconds.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     with translated(settings, "connecting"):
         from mlflow import MlflowClient
 
@@ -64,8 +65,9 @@ def translated(settings: Settings, doing: str) -> Iterator[None]:
     """Turn whatever MLflow raises while `doing` into one line of ours.
 
     Raises:
-        UsageError: when MLflow says that what we asked for is wrong.
+        UsageError: when MLflow says that what we asked for is wrong, or asks for credentials.
         HomeUnwritable: when the disk is full or read-only.
+        TrackerAway: when a server does not answer, or says that it cannot at this moment.
         TrackingUnavailable: for all the rest.
     """
     try:
@@ -77,10 +79,12 @@ def translated(settings: Settings, doing: str) -> Iterator[None]:
             raise home_unwritable(settings.home, error) from error
         if isinstance(error, FileNotFoundError):  # the caller named a file that is not there
             raise
-        raise _unavailable(settings, doing, error) from error
+        raise (_of_server if is_server(settings) else _unavailable)(settings, doing, error) from error
     except Exception as error:
         if not _from_a_tool(error):
             raise
+        if is_server(settings):
+            raise _of_server(settings, doing, error) from error
         if any(sign in str(error) for sign in _DISK):
             raise home_unwritable(settings.home, OSError(_first_line(error))) from error
         if getattr(error, "error_code", "") in _CALLERS_FAULT:
@@ -128,10 +132,33 @@ def _from_a_tool(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in {"mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "alembic"}
 
 
+def is_server(settings: Settings) -> bool:
+    """Whether the tracking store is a server, which may be away; else it is a database that we open ourselves."""
+    return settings.tracking_uri.startswith(("http://", "https://"))
+
+
+def address(settings: Settings) -> str:
+    """The tracking store's address without the credentials that may be in it."""
+    return _CREDENTIALS.sub("://", settings.tracking_uri)
+
+
+def _of_server(settings: Settings, doing: str, error: Exception) -> FullcircleError:
+    """What a server's answer, or its silence, means. A disk that is full is its own, not ours."""
+    status = int(getattr(error, "get_http_status_code", lambda: 503)())
+    if status in (401, 403):
+        return UsageError(
+            f"MLflow at {address(settings)} refused {doing}: it asks for other credentials (HTTP {status})",
+            hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        )
+    if getattr(error, "error_code", "") in _CALLERS_FAULT:
+        return UsageError(f"MLflow refused {doing}: {_first_line(error)}")
+    found = _unavailable(settings, doing, error)
+    return TrackerAway(found.what, hint=found.hint) if status in (408, 429) or status >= 500 else found
+
+
 def _unavailable(settings: Settings, doing: str, error: Exception) -> TrackingUnavailable:
-    hint = "is the server of MLFLOW_TRACKING_URI up?" if settings.tracking_uri.startswith("http") else ""
-    where = _CREDENTIALS.sub("://", settings.tracking_uri)
-    return TrackingUnavailable(f"MLflow at {where} failed while {doing}: {_first_line(error)}", hint=hint)
+    hint = "is the server of MLFLOW_TRACKING_URI up?" if is_server(settings) else ""
+    return TrackingUnavailable(f"MLflow at {address(settings)} failed while {doing}: {_first_line(error)}", hint=hint)
 
 
 def _first_line(error: Exception) -> str:

@@ -3,57 +3,83 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.provenance import host
-
-if TYPE_CHECKING:
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from fullcircle.tracking.spool.delivery import MlflowDoor
+from fullcircle.tracking.spool.folder import About
+from fullcircle.tracking.spool.spool import Spool
 
 SAMPLE_EVERY_S = 5.0
 """How often the machine's load is sampled."""
 
 
+class _Gauge(Protocol):
+    def collect_metrics(self) -> None: ...
+    def aggregate_metrics(self) -> dict[str, float]: ...
+    def clear_metrics(self) -> None: ...
+
+
 class Load:
-    """Samples this machine's load into a run from `start` to `stop`, as `system/<node>/cpu_utilization_percentage`
-    and so on. A run that is gone on with goes on with the steps of its samples, too."""
+    """Samples this machine's load from `start` to `stop`, as `system/<node>/cpu_utilization_percentage` and so on.
 
-    def __init__(self, run_id: str, settings: Settings, node: str | None = None) -> None:
-        self._run_id = run_id
-        self._settings = settings
-        self._node = node or node_name()
-        self._monitor: SystemMetricsMonitor | None = None
+    Args:
+        tell: takes metrics and their step.
+        begun_s: when the run began, in seconds since the epoch. A sample's step is the seconds since then, so that a
+            run that is gone on with, on whatever machine, has no step twice.
+        after: the last step of samples that the run has already.
+    """
 
-    def start(self, *, again: bool = False) -> None:
-        """Begin to sample in a thread; `again`: after the last sample that the run has."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    def __init__(
+        self,
+        tell: Callable[[Mapping[str, float], int], None],
+        begun_s: float,
+        node: str | None = None,
+        *,
+        after: int = -1,
+    ) -> None:
+        self._tell = tell
+        self._begun_s = begun_s
+        self._prefix = f"system/{node or node_name()}/"
+        self._gauges: list[_Gauge] = []
+        self._step = after
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
-        logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
-        self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-            self._run_id,
-            sampling_interval=SAMPLE_EVERY_S,
-            resume_logging=again,
-            node_id=self._node,
-            tracking_uri=self._settings.tracking_uri,
-        )
-        self._monitor.start()  # type: ignore[no-untyped-call]
+    def start(self) -> None:
+        """Begin to sample in a thread."""
+        self._thread.start()
 
     def stop(self) -> None:
         """Stop, with one last sample. Safe to call twice; never raises: the load is never worth a run."""
-        monitor, self._monitor = self._monitor, None
-        if monitor is None:
+        if self._ended.is_set():
             return
+        self._ended.set()
         with contextlib.suppress(Exception):
-            monitor.finish()  # type: ignore[no-untyped-call]
+            self._thread.join()
             # A run shorter than the sampling interval would show nothing.
-            monitor.collect_metrics()  # type: ignore[no-untyped-call]
-            latest = monitor.aggregate_metrics()  # type: ignore[no-untyped-call]
-            monitor.publish_metrics(latest)  # type: ignore[no-untyped-call]
-            monitor.mlflow_logger.flush()  # type: ignore[no-untyped-call]
+            self._sample()
+
+    def _run(self) -> None:
+        with contextlib.suppress(Exception):
+            self._gauges = _gauges()
+            while not self._ended.wait(SAMPLE_EVERY_S):
+                self._sample()
+
+    def _sample(self) -> None:
+        values: dict[str, float] = {}
+        for gauge in self._gauges:
+            gauge.collect_metrics()
+            values |= gauge.aggregate_metrics()
+            gauge.clear_metrics()
+        self._step = max(self._step + 1, int(time.time() - self._begun_s))
+        self._tell({self._prefix + key: float(value) for key, value in values.items()}, self._step)
 
 
 @contextlib.contextmanager
@@ -65,22 +91,48 @@ def watch(run_id: str, settings: Settings, node: str | None = None) -> Iterator[
     Raises:
         TrackingUnavailable: MLflow does not answer from here.
     """
-    from fullcircle.tracking.client import connect, translated
+    from fullcircle.tracking.client import address, connect, translated
 
     client = connect(settings)
     with translated(settings, f"reading run {run_id}"):
-        tags = client.get_run(run_id).data.tags
-    if node is None and tags.get("fullcircle.host") == host():
+        run = client.get_run(run_id)
+    if node is None and run.data.tags.get("fullcircle.host") == host():
         yield
         return
-    load = Load(run_id, settings, node)
-    load.start(again=True)
+    now_ms = time.time_ns() // 1_000_000
+    about = About(tracker=address(settings), run_id=run_id, key=run_id, begin=None, made_ms=now_ms)
+    spool = Spool(settings, uuid.uuid4().hex, about, lambda: MlflowDoor(settings, client))
+    spool.start()
+    begun_s = (run.info.start_time or now_ms) / 1000
+    load = Load(spool.points, begun_s, node, after=last_sample({m.key: m.step for m in run.data._metric_objs}))
+    load.start()
     try:
         yield
     finally:
         load.stop()
+        spool.close()
+
+
+def last_sample(steps: Mapping[str, int]) -> int:
+    """The last step of a machine's load in a run, whose metrics have these last steps; -1 when there is none."""
+    return max([-1, *(step for key, step in steps.items() if key.startswith("system/"))])
 
 
 def node_name() -> str:
     """This machine's name in the characters that MLflow takes for a metric's."""
     return re.sub(r"[^\w.-]", "-", host()) or "node"
+
+
+def _gauges() -> list[_Gauge]:
+    """MLflow's own measures without its logger, which sends past the spool and gives up when the server is away."""
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    kinds: list[Callable[[], _Gauge]] = [CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor]
+    found = []
+    for kind in kinds:
+        with contextlib.suppress(Exception):  # no GPU of NVIDIA's, or not its library
+            found.append(kind())
+    return found

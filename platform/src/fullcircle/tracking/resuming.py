@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +12,13 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import UsageError
 from fullcircle.core.models import RunRef
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.client import translated
+from fullcircle.tracking.client import address, translated
+from fullcircle.tracking.machine import last_sample
 from fullcircle.tracking.provenance import host, process_mark
 from fullcircle.tracking.run import FAILURE, PAUSED, PREEMPTED, STEP_METRICS, Run
+from fullcircle.tracking.spool.delivery import BEGAN_AS
+from fullcircle.tracking.spool.folder import About
+from fullcircle.tracking.syncing import opened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,6 +43,12 @@ class RunState:
     status: str
     started_s: float
     tags: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """What the run was called by the process that began it: its id, or, if the tracking server was away then, the
+        name of its spool. Its files on this machine are kept under it."""
+        return self.tags.get(BEGAN_AS, self.run_id)
 
     @property
     def preempted(self) -> bool:
@@ -103,18 +114,23 @@ def reopen(client: MlflowClient, settings: Settings, found: MlflowRun) -> Run:
         for key, value in {**process_tags(), "fullcircle.resumes": str(times)}.items():
             client.set_tag(run_id, key, value)
         client.update_run(run_id, status="RUNNING")
+    now_ms = time.time_ns() // 1_000_000
+    about = About(tracker=address(settings), run_id=run_id, key=run_id, begin=None, made_ms=now_ms)
     run = Run(
         client,
         settings,
         run_id,
         found.info.experiment_id,
-        ends=True,
+        spool=opened(settings, about, uuid.uuid4().hex, client),
         ref=ref(found),
+        begun_ms=found.info.start_time or now_ms,
         known=known,
         last_step=last_step,
+        params=dict(found.data.params),
+        key=state(found).key,
     )
     try:
-        run.watch_machine(again=True)
+        run.watch_machine(after=last_sample({m.key: m.step for m in found.data._metric_objs}))
     except BaseException as error:
         run.__exit__(type(error), error, None)
         raise

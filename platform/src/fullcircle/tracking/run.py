@@ -5,27 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import posixpath
+import re
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion, Split
-from fullcircle.core.errors import Preempted
+from fullcircle.core.errors import Preempted, TrackingUnavailable, UsageError
 from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
 from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
-from fullcircle.tracking.client import translated
+from fullcircle.tracking.client import address
 from fullcircle.tracking.lineage import data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
+from fullcircle.tracking.spool.delivery import MlflowDoor
+from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
+from fullcircle.tracking.spool.folder import About, Unsent
+from fullcircle.tracking.spool.spool import Spool
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
-
-FLUSH_EVERY_S = 1.0
-"""Metrics of epochs and steps wait at most this long: one request a second, and a kill -9 loses one second of them."""
 
 STEP_POINT_EVERY_S = 1.0
 """Of the steps, one point a second is kept: a training may do thousands."""
@@ -35,6 +38,9 @@ PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
 PAUSED = "SCHEDULED"
 """Status of a preempted run: MLflow's UI shows it in blue, as something still to come, not in red."""
 
+_NAME = re.compile(r"(?!\.\.?(/|$))[\w .:-][\w ./:-]{0,249}")
+"""As `mlflow.utils.validation` has it, without a slash in front."""
+
 NOTE_CHARACTERS = 7900
 """MLflow refuses tag values over 8,000 characters."""
 
@@ -42,37 +48,53 @@ NOTE_CHARACTERS = 7900
 class Run:
     """A run that can be written to. Leaving it as a context manager ends it: FINISHED, FAILED with the reason in
     the tag `fullcircle.failure`, KILLED on Ctrl-C, or SCHEDULED with the step in `fullcircle.preempted` when it was
-    told to stop and can be resumed. A run from `Tracker.append` keeps its status.
+    told to stop and can be resumed.
+
+    All that is told goes to the run's spool, a file on this machine, and from there to MLflow: a tracker that is away
+    neither stops nor slows whoever tells. At the end MLflow has it, or `unsent` says what it does not have.
+
+    A run from `Tracker.append` keeps its status, and each call returns when MLflow has what was told.
 
     Args:
+        spool: None: of an appended run, which opens one for each call.
+        begun_ms: when the run began, in milliseconds since the epoch.
         known: (metric, step) that the run has already, from before it was resumed: they are not logged again.
         last_step: the last step that its step metrics have.
+        params: that the run has already.
+        key: what its files on this machine are kept under, if that is not its id: see `RunState.key`.
 
-    Every method raises TrackingUnavailable when the store does not answer. Not for two threads at once.
+    Methods that write raise HomeUnwritable when the spool cannot be written; those of an appended run also
+    TrackingUnavailable, when what they told waits in the spool. Metrics may be told from several threads.
     """
 
     def __init__(
         self,
-        client: MlflowClient,
+        client: MlflowClient | None,
         settings: Settings,
         run_id: str,
         experiment_id: str,
         *,
-        ends: bool,
+        spool: Spool | None,
         ref: RunRef,
+        begun_ms: int,
         known: frozenset[tuple[str, int]] = frozenset(),
         last_step: int = 0,
+        params: Mapping[str, str] | None = None,
+        key: str = "",
     ) -> None:
         self.id = run_id
+        self.key = key or run_id
         self.experiment_id = experiment_id
+        self.unsent: Unsent | None = None
         self._client = client
         self._settings = settings
-        self._ends = ends
+        self._spool = spool
         self._ref = ref
-        self._waiting: list[Metric] = []
-        self._sent_at = time.monotonic()
+        self._begun_ms = begun_ms
         self._known = known
         self._last_step = last_step
+        self._params = dict(params or {})
+        self._names: set[str] = set()
         self._step_at = -math.inf
         self._step_waits: tuple[int, dict[str, float]] | None = None
         self._load: Load | None = None
@@ -85,24 +107,27 @@ class Run:
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters; nested mappings get dotted names. A parameter never changes: UsageError if it would."""
-        from mlflow.entities import Param
-
-        pairs = [Param(key, text) for key, text in flat_params(values)]
-        with translated(self._settings, f"logging parameters of run {self.id}"):
-            for start in range(0, len(pairs), 100):  # MLflow's limit for one request
-                self._client.log_batch(self.id, params=pairs[start : start + 100])
+        found = dict(flat_params(values))
+        for key, text in found.items():
+            if self._params.get(key, text) != text:
+                raise UsageError(
+                    f"parameter {key!r} of run {self.id} is {self._params[key]!r} and cannot become {text!r}",
+                    hint="a parameter never changes; start another run",
+                )
+        self._require_names(found)
+        self._params |= found
+        with self._writing() as spool:
+            spool.entry(Params(found))
 
     def epoch(self, epoch: EpochMetrics) -> None:
-        """Log an epoch's metrics with the epoch as step. Buffered; sent about once a second and at the end."""
+        """Log an epoch's metrics with the epoch as step."""
         values = {
             "train_loss": epoch.train_loss,
             "validation_loss": epoch.validation_loss,
             "validation_auc": epoch.validation_auc,
             "epoch_seconds": epoch.seconds,
         }
-        self._wait(values, epoch.epoch)
-        if time.monotonic() - self._sent_at >= FLUSH_EVERY_S:
-            self.flush()
+        self.metrics(values, epoch.epoch)
 
     def steps(
         self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float
@@ -117,34 +142,46 @@ class Run:
             self._step_waits = (number, values)
             return None
         self._step_at, self._step_waits = time.monotonic(), None
-        self._wait(values, number)
-        if time.monotonic() - self._sent_at >= FLUSH_EVERY_S:
-            self.flush()
+        self._last_step = number
+        self.points(values, number)
         return number, values
 
     def last_of_steps(self) -> tuple[int, Mapping[str, float]] | None:
         """The newest step becomes a point, if it is none yet: a training that ends shows its last step."""
         waits, self._step_waits = self._step_waits, None
         if waits is not None:
-            self._wait(waits[1], waits[0])
+            self._last_step = waits[0]
+            self.points(waits[1], waits[0])
         return waits
+
+    def age_s(self, at_s: float) -> int:
+        """Whole seconds from the run's beginning until `at_s` (seconds since the epoch)."""
+        return max(0, int(at_s - self._begun_ms / 1000))
 
     def knows(self, key: str, step: int) -> bool:
         """Whether the run had this point before it was resumed."""
         return (key, step) in self._known
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics now, together with the epochs that wait."""
-        self._wait(values, step)
-        self.flush()
+    def points(self, values: Mapping[str, float], step: int) -> None:
+        """Log metrics of a step, for loops that do so thousands of times: costs a copy and an append to a list. They
+        are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take."""
+        new = {key: float(each) for key, each in values.items() if (key, step) not in self._known}
+        if not new.keys() <= self._names:
+            self._require_names(new)
+        with self._writing() as spool:
+            spool.points(new, step)
 
-    def flush(self) -> None:
-        """Send the metrics that wait. Safe to repeat after a failure: the same points are never counted twice."""
-        with translated(self._settings, f"logging metrics of run {self.id}"):
-            while self._waiting:
-                self._client.log_batch(self.id, metrics=self._waiting[:1000])
-                del self._waiting[:1000]
-        self._sent_at = time.monotonic()
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""
+        new = {key: float(each) for key, each in values.items() if (key, step) not in self._known}
+        self._require_names(new)
+        with self._writing() as spool:
+            spool.points(new, step)
+            spool.flush()
+
+    def flush(self, patience_s: float = 5.0) -> bool:
+        """Wait until MLflow has all that was told; False when nothing could be sent for `patience_s`."""
+        return self._spool is None or self._spool.drain(patience_s)
 
     def evaluation(self, evaluation: Evaluation, prefix: str) -> None:
         """Log `<prefix>_roc_auc`, `..._low`, `..._high` and so on, and all of it as evaluation/<prefix>.json."""
@@ -153,12 +190,8 @@ class Run:
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags; a value that MLflow would refuse for its length is cut."""
-        from mlflow.entities import RunTag
-
-        pairs = [RunTag(key, _cut(str(value))) for key, value in values.items()]
-        with translated(self._settings, f"tagging run {self.id}"):
-            for start in range(0, len(pairs), 100):
-                self._client.log_batch(self.id, tags=pairs[start : start + 100])
+        with self._writing() as spool:
+            spool.entry(Tags({key: _cut(str(value)) for key, value in values.items()}))
 
     def note(self, markdown: str) -> None:
         """Set the description that the MLflow UI shows on top of the run."""
@@ -166,66 +199,57 @@ class Run:
 
     def text(self, text: str, artifact_path: str) -> None:
         """Keep a text as artifact, at this path within the run."""
-        with translated(self._settings, f"keeping {artifact_path} with run {self.id}"):
-            self._client.log_text(self.id, text, artifact_path)
+        with self._writing() as spool:
+            spool.text(text, artifact_path)
 
     def json(self, value: object, artifact_path: str) -> None:
         """Keep a value (dataclasses, datetimes, numpy and all) as a JSON artifact."""
         self.text(to_json(value), artifact_path)
 
     def file(self, path: Path, folder: str = "") -> None:
-        """Keep a file as artifact, in this folder within the run."""
-        with translated(self._settings, f"keeping {path.name} with run {self.id}"):
-            self._client.log_artifact(self.id, str(path), folder or None)
+        """Keep a file, as it is now, as artifact in this folder within the run."""
+        with self._writing() as spool:
+            spool.file(path, folder)
 
     def folder(self, path: Path, folder: str) -> None:
-        """Keep all files of a folder as artifacts, in this folder within the run."""
-        with translated(self._settings, f"keeping {path.name} with run {self.id}"):
-            self._client.log_artifacts(self.id, str(path), folder)
+        """Keep all files of a folder, as they are now, as artifacts in this folder within the run."""
+        with self._writing() as spool:
+            for each in sorted(each for each in path.rglob("*") if each.is_file()):
+                spool.file(each, "/".join((folder, *each.relative_to(path).parts[:-1])))
 
     def data(self, version: DataVersion, split: Split | None = None) -> None:
         """Say what data this run used: an MLflow dataset input, tags, and artifacts from which it can be restored
         (data/<project>.dvc, data/version.json, data/split.json)."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
         remote = self._settings.dvc_remote
-        dataset = Dataset(
+        used = Inputs(
             name=version.project,
             digest=version.digest,  # `<md5>.dir` is 36 characters, exactly MLflow's limit
             source_type="s3" if remote.startswith("s3://") else "local",
             source=json.dumps({"uri": remote}),
             profile=json.dumps({"num_rows": version.rows, "size_bytes": version.size_bytes}),
+            context="training",
         )
-        with translated(self._settings, f"logging the data of run {self.id}"):
-            context = InputTag("mlflow.data.context", "training")
-            self._client.log_inputs(self.id, [DatasetInput(dataset, [context])])
+        with self._writing() as spool:
+            spool.entry(used)
         self.text(version.pointer, f"data/{version.project}.dvc")
         self.json(version, "data/version.json")
         if split is not None:
             self.json(split, "data/split.json")
         self.tags(data_tags(version, split))
 
-    def watch_machine(self, *, again: bool = False) -> None:
-        """Start to log this machine's load every few seconds, under `system/<its name>/`."""
-        self._load = Load(self.id, self._settings)
-        self._load.start(again=again)
+    def watch_machine(self, *, after: int = -1) -> None:
+        """Start to log this machine's load every few seconds, under `system/<its name>/`; `after` the last sample."""
+        self._load = Load(self.points, self._begun_ms / 1000, after=after)
+        self._load.start()
 
     def end(self, status: str = "FINISHED", reason: str = "") -> None:
-        """End the run as FINISHED, FAILED or KILLED, with all that waited. Nothing for an appended run but a flush."""
-        self._settle()
-        if reason:
-            self.tags({FAILURE: reason})
-        if self._ends:
-            with translated(self._settings, f"ending run {self.id}"):
-                self._client.set_terminated(self.id, status)
+        """End the run as FINISHED, FAILED or KILLED, behind all that was told: MLflow hears of the end when it has all
+        of it. When it is away, that waits in the spool, and `unsent` says what. Nothing for an appended run."""
+        self._settle({FAILURE: reason} if reason else {}, status)
 
     def pause(self, step: int) -> None:
         """Leave the run as preempted after this step: it is to be resumed, and no failure."""
-        self._settle()
-        self.tags({PREEMPTED: f"step {step}"})
-        if self._ends:
-            with translated(self._settings, f"pausing run {self.id}"):
-                self._client.update_run(self.id, status=PAUSED)
+        self._settle({PREEMPTED: f"step {step}"}, PAUSED)
 
     def __enter__(self) -> Run:
         return self
@@ -243,23 +267,55 @@ class Run:
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         # What went wrong matters more than that it could not be written down.
         with contextlib.suppress(Exception):
-            self.end(status, reason=f"{type(error).__name__}: {error}".strip(": ") if self._ends else "")
+            self.end(status, reason=f"{type(error).__name__}: {error}".strip(": "))
 
-    def _settle(self) -> None:
+    def _settle(self, tags: Mapping[str, str], status: str) -> None:
+        if self._spool is None:
+            return
         if self._load is not None:
             self._load.stop()
         self.last_of_steps()
-        self.flush()
+        if tags:
+            self.tags(tags)
+        self._spool.entry(Status(status, time.time_ns() // 1_000_000))
+        self.unsent = self._spool.close()
+        self._spool = None  # whatever is told from now on is appended
 
-    def _wait(self, values: Mapping[str, float], step: int) -> None:
-        self._waiting += _metrics({key: each for key, each in values.items() if not self.knows(key, step)}, step)
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Spool]:
+        """The run's spool; of an appended run one of its own, whose content MLflow has when the block ends."""
+        if self._spool is not None:
+            yield self._spool
+            return
+        about = About(
+            tracker=address(self._settings),
+            run_id=self.id,
+            key=self.id,
+            begin=None,
+            made_ms=time.time_ns() // 1_000_000,
+        )
+        spool = Spool(self._settings, uuid.uuid4().hex, about, lambda: MlflowDoor(self._settings, self._client))
+        spool.start()
+        try:
+            yield spool
+        finally:
+            left = spool.close()
+        if left is not None:
+            if isinstance(spool.error, UsageError):  # refused: nothing to be sent later
+                spool.folder.remove()
+                raise spool.error
+            raise TrackingUnavailable(f"{left}", hint="it is safe in the spool; 'fullcircle sync' sends it")
 
-
-def _metrics(values: Mapping[str, float], step: int) -> Sequence[Metric]:
-    from mlflow.entities import Metric
-
-    now_ms = int(time.time() * 1000)
-    return [Metric(key, float(value), now_ms, step) for key, value in values.items()]
+    def _require_names(self, values: Mapping[str, object]) -> None:
+        """Refuse now what MLflow would refuse later, when nobody is there to hear it."""
+        new = values.keys() - self._names
+        for name in new:
+            if not _NAME.fullmatch(name) or posixpath.normpath(name) != name:
+                raise UsageError(
+                    f"MLflow does not take {name!r} as a name",
+                    hint="letters, digits, '_', '-', '.', ':', '/' and spaces, at most 250, and no path like 'a/../b'",
+                )
+        self._names |= new
 
 
 def _cut(text: str) -> str:

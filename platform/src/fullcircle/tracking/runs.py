@@ -5,26 +5,31 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion
-from fullcircle.core.errors import DataUnavailable, TrackingUnavailable, UsageError
+from fullcircle.core.errors import DataUnavailable, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.models import RunRef
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking import resuming
-from fullcircle.tracking.client import artifact_root, connect, translated
+from fullcircle.tracking.client import address, connect, translated
+from fullcircle.tracking.experiments import experiment_id, experiment_tags
 from fullcircle.tracking.lineage import data_version
 from fullcircle.tracking.provenance import Provenance, program, provenance, user
 from fullcircle.tracking.resuming import RunState, is_gone, process_tags, ref, state
 from fullcircle.tracking.run import Run
+from fullcircle.tracking.spool.delivery import BEGAN_AS, SPOOL, MlflowDoor
+from fullcircle.tracking.spool.folder import About, Begin
+from fullcircle.tracking.syncing import opened, sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
     from mlflow.entities import Run as MlflowRun
 
 __all__ = ["Run", "RunState", "Tracker"]
@@ -33,7 +38,7 @@ __all__ = ["Run", "RunState", "Tracker"]
 class Tracker:
     """Runs of all projects on the settings' MLflow. Nothing is read or written before the first call.
 
-    Every method raises TrackingUnavailable when the store does not answer.
+    Every method but `start` raises TrackingUnavailable when the store does not answer.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -62,9 +67,15 @@ class Tracker:
             name: run name, as the UI shows it.
             kind: `retrain` for a parent run, `candidate` for one framework's model, or another word of the caller.
             parent: run id of the parent run, under which the UI groups this one.
+
+        While a tracking server is away, the run begins in its spool, under an id of its own, and gets its MLflow run,
+        with the time of its beginning, when the server answers.
+
+        Raises:
+            UsageError: the server asks for credentials.
+            TrackingUnavailable: the store cannot be used, and waiting would not help.
         """
-        origin = provenance(project.folder)
-        experiment = self.experiment_id(project)
+        origin, now_ms, spool_id = provenance(project.folder), time.time_ns() // 1_000_000, uuid.uuid4().hex
         all_tags = _origin_tags(origin) | {
             "fullcircle.project": project.name,
             "fullcircle.kind": kind,
@@ -72,12 +83,28 @@ class Tracker:
             **({"mlflow.parentRunId": parent} if parent else {}),
             **(tags or {}),
         }
-        with translated(self._settings, f"starting run {name!r} of {project.name}"):
-            made = self._client.create_run(experiment, tags=all_tags, run_name=name)
+        begin = Begin(
+            experiment=project.name,
+            experiment_tags=experiment_tags(project),
+            name=name,
+            tags=all_tags,
+            started_ms=now_ms,
+        )
+        run_id, experiment = self._begun(begin, spool_id)
+        key = run_id or spool_id
+        about = About(tracker=address(self._settings), run_id=run_id, key=key, begin=begin, made_ms=now_ms)
         run = Run(
-            self._client, self._settings, made.info.run_id, experiment, ends=True, ref=_ref(made.info.run_id, origin)
+            self._client if run_id else None,
+            self._settings,
+            key,
+            experiment,
+            spool=opened(self._settings, about, spool_id, self._client if run_id else None),
+            ref=_ref(key, origin),
+            begun_ms=now_ms,
         )
         try:
+            if run_id is None:
+                run.tags({BEGAN_AS: key})
             run.text(origin.requirements, "environment/requirements.txt")
             if origin.diff:
                 run.text(origin.diff, "code/uncommitted.diff")
@@ -87,11 +114,27 @@ class Tracker:
             raise
         return run
 
+    def _begun(self, begin: Begin, spool_id: str) -> tuple[str | None, str]:
+        """(run id, experiment id) of a run that is begun now; (None, "") while the server is away."""
+        try:
+            run_id = MlflowDoor(self._settings, self._client).begin(begin, spool_id)
+            return run_id, str(self._get(run_id).info.experiment_id)
+        except TrackerAway:
+            return None, ""
+
     def append(self, run_id: str) -> Run:
         """A run to add artifacts, tags and metrics to, whatever its status, which stays as it is."""
         found = self._get(self.find(run_id))
-        run_id, experiment = found.info.run_id, found.info.experiment_id
-        return Run(self._client, self._settings, run_id, experiment, ends=False, ref=ref(found))
+        return Run(
+            self._client,
+            self._settings,
+            found.info.run_id,
+            found.info.experiment_id,
+            spool=None,
+            ref=ref(found),
+            begun_ms=found.info.start_time or 0,
+            params=dict(found.data.params),
+        )
 
     def resume(self, run_id: str) -> Run:
         """Open a run again that stopped before its end; use it as a context manager. It keeps its id and its points:
@@ -101,6 +144,8 @@ class Tracker:
             UsageError: no such run, one that is finished, or one whose process is still at work.
         """
         found = self._get(self.find(run_id))
+        self.catch_up(found.info.run_id)  # else what it told before would be sent behind what it tells now
+        found = self._get(found.info.run_id)
         resuming.refuse_unless_stopped(found)
         return resuming.reopen(self._client, self._settings, found)
 
@@ -124,16 +169,17 @@ class Tracker:
 
     def experiment_id(self, project: Project) -> str:
         """The id of the project's experiment, which is made if it is missing. Safe in two processes at once."""
-        with translated(self._settings, f"looking for the experiment of {project.name}"):
-            found = self._client.get_experiment_by_name(project.name)
-            if found is None:
-                found = self._make_experiment(project)
-        if found.lifecycle_stage == "deleted":
-            raise TrackingUnavailable(
-                f"the MLflow experiment {project.name!r} was deleted",
-                hint=f"'mlflow experiments restore --experiment-id {found.experiment_id}' brings it back",
-            )
-        return str(found.experiment_id)
+        return experiment_id(self._client, self._settings, project.name, experiment_tags(project))
+
+    def catch_up(self, run_id: str | None = None) -> None:
+        """Send what stopped processes left in the spool of this home: of one run, or of all.
+
+        Raises:
+            TrackingUnavailable: not all of that run could be sent. Of all runs, what cannot be sent is left.
+        """
+        left = sync(self._settings, run_id=run_id)
+        if run_id is not None and (stuck := [each for each in left if each.why]):
+            raise TrackingUnavailable(f"{stuck[0]}", hint="'fullcircle sync' says what stands in the way")
 
     def find(self, reference: str) -> str:
         """The run id behind an id, a unique beginning of an id, or a run name.
@@ -141,8 +187,11 @@ class Tracker:
         Raises:
             UsageError: with the nearest ids and names when there is none, or with the ids when there are several.
         """
-        if re.fullmatch(r"[0-9a-f]{32}", reference) and self._exists(reference):
-            return reference
+        if re.fullmatch(r"[0-9a-f]{32}", reference):
+            if self._exists(reference):
+                return reference
+            if begun := list(self._search(f"tags.`{SPOOL}` = '{reference}'", limit=1)):
+                return str(begun[0].info.run_id)  # it began while the server was away, and was called so
         matches: list[MlflowRun] = []
         if re.fullmatch(r"[0-9a-f]{4,31}", reference):
             matches = list(self._search(f"attributes.run_id LIKE '{reference}%'"))
@@ -196,31 +245,12 @@ class Tracker:
         A process is told from a later one with the same id by its start time and the machine's boot. A run that was
         ended so may still be resumed, as a preempted one, which is not touched.
         """
+        self.catch_up()
         running = "attributes.status = 'RUNNING'"
         gone = [run for run in self._search(running, [self.experiment_id(project)]) if is_gone(run.data.tags)]
         for run in gone:
             self.give_up(run.info.run_id, "its process ended without ending the run")
         return len(gone)
-
-    def _make_experiment(self, project: Project) -> Experiment:
-        from mlflow.exceptions import MlflowException
-
-        root = artifact_root(self._settings)
-        about = f"{project.purpose}\n\nOwner: {project.owner}".strip()
-        # The kind: without it the UI opens an experiment as if it were of language models.
-        kind = "custom_model_development"
-        tags = {"fullcircle.project": project.name, "mlflow.note.content": about, "mlflow.experimentKind": kind}
-        try:
-            made = self._client.create_experiment(
-                project.name, artifact_location=(root / project.name).as_uri() if root else None, tags=tags
-            )
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
-                raise
-            found = self._client.get_experiment_by_name(project.name)
-            assert found is not None, "it exists already"
-            return found
-        return self._client.get_experiment(made)
 
     def _get(self, run_id: str) -> MlflowRun:
         with translated(self._settings, f"reading run {run_id}"):

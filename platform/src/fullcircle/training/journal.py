@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
+import resource
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,8 @@ from fullcircle.core.settings import home_unwritable
 from fullcircle.training.jobs import Seconds
 
 FOLLOW_EVERY_S = 0.1
+LOAD_EVERY_S = 5.0
+"""How often a rank notes what it takes of its machine; the first time with its first steps."""
 
 
 class Listener(Protocol):
@@ -60,6 +65,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_torn_line(path)
         self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._load_at, self._load_due, self._cpu_s = time.time(), 0.0, _cpu_s()
 
     def write(self, kind: str, **values: Any) -> None:
         """Append one entry; it is in the file (not on the disk) when this returns. Raises HomeUnwritable."""
@@ -93,6 +99,8 @@ class Journal:
             rate=rate,
             seconds=dataclasses.asdict(seconds),
         )
+        if time.monotonic() >= self._load_due:
+            self._load()
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """An epoch was done."""
@@ -101,6 +109,15 @@ class Journal:
     def note(self, text: str) -> None:
         """A sentence for people."""
         self.write("note", text=text)
+
+    def _load(self) -> None:
+        now, cpu_s = time.time(), _cpu_s()
+        values = {
+            "cpu_percent": 100 * (cpu_s - self._cpu_s) / max(now - self._load_at, 1e-3),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        self._load_at, self._cpu_s, self._load_due = now, cpu_s, time.monotonic() + LOAD_EVERY_S
+        self.write("load", at=now, values=values)
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
@@ -196,6 +213,11 @@ def _parsed(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return entry if isinstance(entry, dict) and "kind" in entry else None
+
+
+def _cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system
 
 
 def _end_torn_line(path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Takes what a spool folder holds to the tracker, in order, and remembers how far. Knows no tracker: a Door is one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from fullcircle.core.errors import DataUnavailable
+from fullcircle.tracking.spool import artifacts
+from fullcircle.tracking.spool.entries import Artifact, Entry, Inputs, Params, Point, Points, Status, Tags, decode
+from fullcircle.tracking.spool.folder import Begin, Folder
+from fullcircle.tracking.spool.frames import End, read
+from fullcircle.tracking.spool.writer import BATCH
+
+
+class Door(Protocol):
+    """The tracker as the spool needs it. Every method is safe to repeat: what is there already is not doubled.
+
+    All raise TrackerAway when the tracker does not answer, and another FullcircleError when it refuses.
+    """
+
+    def begin(self, begin: Begin, key: str) -> str:
+        """The id of the run that was begun for this spool, found again or made now."""
+        ...
+
+    def points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Log at most 1,000 points, each with the time and step that it has."""
+        ...
+
+    def say(self, run_id: str, entry: Params | Tags | Inputs) -> None:
+        """Log parameters, tags or a dataset."""
+        ...
+
+    def keep(self, run_id: str, path: Path, artifact: Artifact) -> None:
+        """Upload a file into its folder of the run, and look that it is there with its size."""
+        ...
+
+    def has(self, run_id: str, artifact: Artifact) -> bool:
+        """Whether the run has this artifact with this size."""
+        ...
+
+    def end(self, run_id: str, status: Status) -> None:
+        """Set the run's status."""
+        ...
+
+
+class Courier:
+    """Sends one folder, a step at a time. Not for two threads at once; whoever sends holds the folder.
+
+    Args:
+        sealed: nobody writes to the folder any more: bytes at its end that are no frame are damage, not a frame that
+            is being written.
+    """
+
+    def __init__(self, folder: Folder, door: Door, *, sealed: bool = False) -> None:
+        self.sealed = sealed
+        self._folder = folder
+        self._door = door
+        self._at: dict[Path, int] = {}
+
+    def step(self) -> bool:
+        """Send the next request's worth; False when there is nothing to send now.
+
+        A request that may or may not have arrived is repeated as it was.
+
+        Raises:
+            TrackerAway, UsageError and others: as the Door; nothing of this step is counted as sent.
+            SpoolTooNew: nothing was changed.
+            OSError: the spool itself cannot be read or written.
+        """
+        run_id = self._run_id()
+        for file in self._folder.files():
+            batch, entry, offset = self._next(file)
+            if batch:
+                self._door.points(run_id, batch)
+            elif entry is not None:
+                self._send(run_id, entry)
+            elif offset == self._cursor(file):
+                continue
+            self._advance(file, offset)
+            if isinstance(entry, Artifact) and not batch:
+                with contextlib.suppress(OSError):
+                    artifacts.forget(self._folder.path, entry)
+            return True
+        return False
+
+    def _run_id(self) -> str:
+        about = self._folder.about()
+        if about.run_id is not None:
+            return about.run_id
+        assert about.begin is not None, "a run that is not begun says how it is"
+        run_id = self._door.begin(about.begin, self._folder.id)
+        self._folder.keep(msgspec.structs.replace(about, run_id=run_id))
+        return run_id
+
+    def _next(self, file: Path) -> tuple[list[Point], Entry | None, int]:
+        """The points up to the next other entry, or that entry; and the offset behind them."""
+        found = read(file, self._cursor(file), limit=BATCH * 40)
+        if found.end is not End.WHOLE and not found.payloads and self.sealed:
+            self._folder.set_aside(file, found.offset)
+        points: list[Point] = []
+        behind = self._cursor(file)
+        for payload, offset in found.payloads:
+            entry = decode(payload)
+            if not isinstance(entry, Points):
+                return (points, None, behind) if points else ([], entry, offset)
+            if len(points) + len(entry.points) > BATCH:
+                break
+            points, behind = points + entry.points, offset
+        return points, None, behind
+
+    def _send(self, run_id: str, entry: Entry) -> None:
+        match entry:
+            case Params() | Tags() | Inputs():
+                self._door.say(run_id, entry)
+            case Artifact():
+                self._keep(run_id, entry)
+            case Status():
+                self._door.end(run_id, entry)
+            case Points():
+                raise AssertionError("points are sent in batches")
+
+    def _keep(self, run_id: str, artifact: Artifact) -> None:
+        try:
+            path = artifacts.verified(self._folder.path, artifact)
+        except DataUnavailable:
+            if not self._door.has(run_id, artifact):  # sent before, and the cursor was lost
+                raise
+        else:
+            self._door.keep(run_id, path, artifact)
+
+    def _cursor(self, file: Path) -> int:
+        if file not in self._at:
+            self._at[file] = self._folder.cursor(file)
+        return self._at[file]
+
+    def _advance(self, file: Path, offset: int) -> None:
+        self._folder.advance(file, offset)
+        self._at[file] = offset

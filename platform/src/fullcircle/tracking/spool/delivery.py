@@ -1,0 +1,148 @@
+"""The spool's door to MLflow: every request may be repeated without doubling anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fullcircle.core.errors import TrackingUnavailable
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import connect, is_server, translated
+from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
+from fullcircle.tracking.spool.folder import Begin
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SPOOL = "fullcircle.spool"
+"""Tag of a run: the spool folder with which it began. By it a run is found whose making was not answered."""
+BEGAN_AS = "fullcircle.began_as"
+"""Tag of a run that began while the server was away: what it was called then. Its files are kept under that name."""
+_LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
+REQUEST_TIMEOUT_S = 30.0
+
+
+class MlflowDoor:
+    """A `spool.courier.Door` to the settings' MLflow.
+
+    Args:
+        client: None: one is connected now. Raises as `tracking.client.connect`.
+    """
+
+    def __init__(self, settings: Settings, client: MlflowClient | None = None) -> None:
+        self._settings = settings
+        self._client = client or connect(settings)
+
+    def begin(self, begin: Begin, key: str) -> str:
+        """The run that was begun for this spool, found by its tag or made now."""
+        with translated(self._settings, f"starting run {begin.name!r} of {begin.experiment}"):
+            experiment = self._experiment(begin)
+            where = f"tags.`{SPOOL}` = '{key}'"
+            # Asked only where the answer to an earlier request may have been lost: it costs 10 ms.
+            found = self._client.search_runs([experiment], where, max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+            tags = {**begin.tags, SPOOL: key}
+            made = self._client.create_run(experiment, begin.started_ms, tags=tags, run_name=begin.name)
+            return str(made.info.run_id)
+
+    def points(self, run_id: str, points: Sequence[Point]) -> None:
+        """Log at most 1,000 points in one request."""
+        with translated(self._settings, f"logging metrics of run {run_id}"):
+            if is_server(self._settings):
+                self._post(run_id, points)
+                return
+            from mlflow.entities import Metric
+
+            self._client.log_batch(run_id, metrics=[Metric(*point) for point in points])
+
+    def say(self, run_id: str, entry: Params | Tags | Inputs) -> None:
+        """Log parameters, tags or a dataset."""
+        from mlflow.entities import Param, RunTag
+
+        match entry:
+            case Params():
+                params = [Param(key, value) for key, value in entry.values.items()]
+                with translated(self._settings, f"logging parameters of run {run_id}"):
+                    for start in range(0, len(params), 100):  # MLflow's limit for one request
+                        self._client.log_batch(run_id, params=params[start : start + 100])
+            case Tags():
+                tags = [RunTag(key, value) for key, value in entry.values.items()]
+                with translated(self._settings, f"tagging run {run_id}"):
+                    for start in range(0, len(tags), 100):
+                        self._client.log_batch(run_id, tags=tags[start : start + 100])
+            case Inputs():
+                self._inputs(run_id, entry)
+
+    def keep(self, run_id: str, path: Path, artifact: Artifact) -> None:
+        """Upload a file and look at its size there. Raises TrackingUnavailable when it is not there in full."""
+        with translated(self._settings, f"keeping {path.name} with run {run_id}"):
+            self._client.log_artifact(run_id, str(path), artifact.folder or None)
+        if not self.has(run_id, artifact):
+            raise TrackingUnavailable(
+                f"{path.name} was uploaded for run {run_id} and is not there with its {artifact.size} bytes"
+            )
+
+    def has(self, run_id: str, artifact: Artifact) -> bool:
+        """Whether the run has this artifact with this size; stores that do not tell sizes are believed."""
+        name = Path(artifact.file).name
+        wanted = f"{artifact.folder}/{name}" if artifact.folder else name
+        with translated(self._settings, f"looking for {wanted} of run {run_id}"):
+            found = self._client.list_artifacts(run_id, artifact.folder or None)
+        return any(each.path == wanted and each.file_size in (None, artifact.size) for each in found)
+
+    def end(self, run_id: str, status: Status) -> None:
+        """Set the run's status; one that may be resumed gets no time of its end."""
+        with translated(self._settings, f"ending run {run_id}"):
+            if status.status in ("RUNNING", "SCHEDULED"):
+                self._client.update_run(run_id, status=status.status)
+            else:
+                self._client.set_terminated(run_id, status.status, status.at_ms)
+
+    def _experiment(self, begin: Begin) -> str:
+        from fullcircle.tracking.experiments import experiment_id
+
+        return experiment_id(self._client, self._settings, begin.experiment, begin.experiment_tags)
+
+    def _inputs(self, run_id: str, entry: Inputs) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(entry.name, entry.digest, entry.source_type, entry.source, profile=entry.profile)
+        with translated(self._settings, f"logging the data of run {run_id}"):
+            context = InputTag("mlflow.data.context", entry.context)
+            self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+
+    def _post(self, run_id: str, points: Sequence[Point]) -> None:
+        """The request of `log_batch` without its thousand protobuf messages, which take 20 times as long to make:
+        it is made in the process that trains."""
+        from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+        body = {
+            "run_id": run_id,
+            "metrics": [
+                {"key": key, "value": _number(value), "timestamp": at_ms, "step": step}
+                for key, value, at_ms, step in points
+            ],
+        }
+        answer = http_request(  # type: ignore[no-untyped-call]
+            self._client._tracking_client.store.get_host_creds(),
+            _LOG_BATCH,
+            "POST",
+            max_retries=0,  # the spool tries again, with a pause that the training does not pay for
+            timeout=REQUEST_TIMEOUT_S,
+            raise_on_status=False,
+            data=msgspec.json.encode(body),
+            extra_headers={"Content-Type": "application/json"},
+        )
+        verify_rest_response(answer, _LOG_BATCH)
+
+
+def _number(value: float) -> float | str:
+    """As protobuf's JSON has it: numbers that are none are words."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

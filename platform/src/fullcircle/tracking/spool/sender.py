@@ -1,0 +1,136 @@
+"""The thread that sends while a run is written: it never blocks the training, and never raises into it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from fullcircle.core.errors import FullcircleError, UsageError
+from fullcircle.tracking.spool.courier import Courier, Door
+from fullcircle.tracking.spool.folder import Folder
+
+LOOK_EVERY_S = 0.2
+"""The file is looked at this often when there was nothing to send."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+"""After a failure it is tried again, each time after twice as long."""
+SHARE = 0.015
+"""Of one core: what the sender takes while a training runs. Threads of one Python process share one interpreter."""
+LONGEST_REST_S = 5.0
+PATIENCE_S = 5.0
+"""`drain` gives up when nothing could be sent for so long."""
+
+
+class Sender:
+    """Sends a folder that its process holds, from `start` to `close`.
+
+    Args:
+        open_door: connects to the tracker; called in the thread, again after it failed.
+    """
+
+    def __init__(self, folder: Folder, open_door: Callable[[], Door]) -> None:
+        self._folder = folder
+        self._open_door = open_door
+        self._courier: Courier | None = None
+        self._changed = threading.Condition()
+        self._ended = self._hurried = False
+        self._rounds = 0
+        self._asked = 0
+        self._sealed = False
+        self._failing_since: float | None = None
+        self._error: Exception | None = None
+        self._wait_s = FIRST_WAIT_S
+        self._thread = threading.Thread(target=self._run, name="spool-send", daemon=True)
+
+    @property
+    def error(self) -> Exception | None:
+        """What stands in the way at this moment; None when nothing is known to."""
+        return self._error
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def drain(self, patience_s: float = PATIENCE_S, *, sealed: bool = False) -> bool:
+        """Send at full speed, and wait until all that is in the folder by now was sent.
+
+        Args:
+            patience_s: give up when sending has failed for so long. A request that is under way is waited for.
+            sealed: nobody writes to the folder any more.
+
+        Returns:
+            Whether all was sent; if not, `error` says why.
+        """
+        with self._changed:
+            self._hurried, self._sealed = True, self._sealed or sealed
+            asked = self._asked = self._rounds + 1  # a round that begins from now on
+            self._failing_since = None
+            self._changed.notify_all()
+            try:
+                while not self._ended and self._rounds < asked:
+                    if self._hopeless(patience_s):
+                        return False
+                    self._changed.wait(0.05)
+            finally:
+                self._hurried = False
+            return self._rounds >= asked and self._error is None
+
+    def close(self) -> None:
+        """End the thread after the request that is under way, for which it waits a little."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._thread.join(timeout=1.0)
+
+    def _hopeless(self, patience_s: float) -> bool:
+        if self._failing_since is None:
+            return False
+        # What the tracker refuses, it refuses again.
+        return isinstance(self._error, UsageError) or time.monotonic() - self._failing_since >= patience_s
+
+    def _run(self) -> None:
+        while not self._ended:
+            began, at = time.thread_time(), time.monotonic()
+            with self._changed:
+                before, sealed = self._asked, self._sealed
+            try:
+                sent = self._step(sealed)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the training goes on and `status` shows it
+                self._failed(error)
+                continue
+            self._went_well()
+            with self._changed:
+                if not sent:
+                    self._rounds = max(self._rounds, before)
+                    self._changed.notify_all()
+                    self._changed.wait_for(self._is_asked, LOOK_EVERY_S)
+                elif not self._hurried:
+                    rest_s = (time.thread_time() - began) / SHARE - (time.monotonic() - at)
+                    self._changed.wait_for(self._is_asked, min(max(rest_s, 0.0), LONGEST_REST_S))
+
+    def _step(self, sealed: bool) -> bool:
+        if self._courier is None:
+            self._courier = Courier(self._folder, self._open_door())
+        self._courier.sealed = sealed
+        return self._courier.step()
+
+    def _is_asked(self) -> bool:
+        return self._ended or self._asked > self._rounds
+
+    def _failed(self, error: Exception) -> None:
+        what = error.what if isinstance(error, FullcircleError) else f"{type(error).__name__}: {error}"
+        self._folder.trouble(what)
+        with self._changed:
+            self._error = error
+            self._failing_since = self._failing_since or time.monotonic()
+            self._changed.notify_all()
+            hurried = self._hurried
+            wait_s = FIRST_WAIT_S if hurried else self._wait_s
+            self._changed.wait_for(lambda: self._ended or self._hurried != hurried, wait_s)
+            self._wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _went_well(self) -> None:
+        if self._error is not None:
+            self._folder.trouble("")
+        with self._changed:
+            self._error, self._failing_since, self._wait_s = None, None, FIRST_WAIT_S

@@ -1,0 +1,93 @@
+"""A run's spool while the run is open: what is told goes to its file, a sender takes it to the tracker."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fullcircle.core.errors import FullcircleError
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.spool import artifacts
+from fullcircle.tracking.spool.courier import Door
+from fullcircle.tracking.spool.entries import Entry
+from fullcircle.tracking.spool.folder import MAIN, About, Folder, Unsent, made
+from fullcircle.tracking.spool.sender import PATIENCE_S, Sender
+from fullcircle.tracking.spool.writer import Writer
+
+
+class Spool:
+    """An open spool of one run. Writing raises HomeUnwritable and nothing else; the tracker is never waited for.
+
+    Args:
+        name: of its folder.
+        about: which run it is, or how it is to be begun.
+        open_door: connects to the tracker; called in the sender's thread.
+    """
+
+    def __init__(self, settings: Settings, name: str, about: About, open_door: Callable[[], Door]) -> None:
+        self._held = contextlib.ExitStack()
+        self.folder: Folder = self._held.enter_context(made(settings, name, about))
+        try:
+            self._writer = Writer(self.folder.path / f"{MAIN}.spool")
+        except BaseException:
+            self._held.close()
+            raise
+        self._sender = Sender(self.folder, open_door)
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._sender.start()
+
+    def points(self, values: Mapping[str, float], step: int) -> None:
+        """Append points of now; costs an append to a list."""
+        self._writer.points(values, step)
+
+    def flush(self) -> None:
+        """All that was told is in the file when this returns: a kill -9 does not lose it."""
+        self._writer.flush()
+
+    def entry(self, entry: Entry) -> None:
+        """Append an entry behind all that was told; it is in the file when this returns."""
+        self._writer.entry(entry)
+
+    def text(self, text: str, artifact_path: str) -> None:
+        """Keep a text as artifact at this path."""
+        self.entry(artifacts.spooled_text(self.folder.path, text, artifact_path))
+
+    def file(self, path: Path, folder: str) -> None:
+        """Keep a copy of the file as artifact in this folder. Raises FileNotFoundError."""
+        self.entry(artifacts.spooled(self.folder.path, path, folder))
+
+    def drain(self, patience_s: float = PATIENCE_S) -> bool:
+        """Wait until all that was told was sent; False when nothing could be sent for `patience_s`."""
+        self._writer.flush()
+        return self._sender.drain(patience_s)
+
+    def close(self, patience_s: float = PATIENCE_S) -> Unsent | None:
+        """Send all, give up after `patience_s` without success, and let go of the folder.
+
+        Returns:
+            None when the tracker has all of it and the folder was removed; else what is left for `sync`.
+        """
+        if self._closed:
+            return None
+        self._closed = True
+        try:
+            self._writer.close()
+            done = self._sender.drain(patience_s, sealed=True)
+            self._sender.close()
+            if done and not self.folder.damaged():
+                self.folder.remove()
+                return None
+        finally:
+            self._sender.close()
+            self._held.close()
+        return self.folder.unsent()
+
+    @property
+    def error(self) -> FullcircleError | None:
+        """What stands between the spool and the tracker at this moment."""
+        error = self._sender.error
+        return error if isinstance(error, FullcircleError) or error is None else FullcircleError(str(error))

@@ -1,0 +1,129 @@
+"""The writing end of a spool file: the caller appends to a list, a thread writes what waits five times a second."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from fullcircle.core.settings import home_unwritable
+from fullcircle.tracking.spool.entries import Entry, Point, Points, encode
+from fullcircle.tracking.spool.frames import frame, head
+
+FLUSH_EVERY_S = 0.2
+"""Points wait in memory at most about this long; a kill -9 of the process loses no others."""
+FLUSH_AT = 1024
+"""Waiting calls of `points` at which the caller itself writes: about 64 kB of a few metrics each."""
+SYNC_EVERY_S = 2.0
+"""The file is forced to the disk this often, and at its end: a power cut loses no more."""
+BATCH = 1000
+"""MLflow's limit of points for one request, and so for one frame."""
+
+
+class Writer:
+    """Appends entries to a new spool file, in the order of the calls. Safe for several threads.
+
+    Raises:
+        FileExistsError: there is such a file; one file has one writer.
+        HomeUnwritable: the file cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: deque[tuple[Mapping[str, float], int, int]] = deque()
+        self._writing = threading.RLock()
+        self._unwritten = b""
+        self._ended = threading.Event()
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise home_unwritable(path.parent, error) from error
+        self._size = 0
+        self._write(head())
+        self._thread = threading.Thread(target=self._flushing, name="spool-flush", daemon=True)
+        self._thread.start()
+
+    def points(self, values: Mapping[str, float], step: int) -> None:
+        """Append points of now. Costs an append to a list; they are in the file about 0.2 s later.
+
+        Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
+        """
+        self._waiting.append((values, time.time_ns() // 1_000_000, step))
+        if len(self._waiting) >= FLUSH_AT:
+            self.flush()
+
+    def entry(self, entry: Entry) -> None:
+        """Write an entry behind all that waits; it is in the file when this returns. Raises HomeUnwritable."""
+        with self._writing:
+            self.flush()
+            self._write(frame(encode(entry)))
+
+    def flush(self) -> None:
+        """Write what waits into the file. Raises HomeUnwritable; what could not be written still waits."""
+        with self._writing:
+            if data := self._unwritten + self._frames():
+                self._write(data)
+
+    def close(self) -> None:
+        """Write what waits, force it to the disk and close the file. Safe to call twice. Raises HomeUnwritable."""
+        self._ended.set()
+        with self._writing:
+            if self._file < 0:
+                return
+            try:
+                self.flush()
+                with contextlib.suppress(OSError):
+                    os.fsync(self._file)
+            finally:
+                os.close(self._file)
+                self._file = -1
+
+    def _frames(self) -> bytes:
+        points: list[Point] = []
+        while self._waiting:
+            values, now_ms, step = self._waiting.popleft()
+            points += [(key, float(value), now_ms, step) for key, value in values.items()]
+        batches = (points[start : start + BATCH] for start in range(0, len(points), BATCH))
+        return b"".join(frame(encode(Points(batch))) for batch in batches)
+
+    def _write(self, data: bytes) -> None:
+        self._unwritten = data
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            # A frame that is there by half would hide all that is written behind it.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+                os.lseek(self._file, self._size, os.SEEK_SET)
+            raise home_unwritable(self.path.parent, error) from error
+        self._size += len(data)
+        self._unwritten = b""
+
+    def _flushing(self) -> None:
+        synced = time.monotonic()
+        while not self._ended.wait(FLUSH_EVERY_S):
+            # What cannot be written waits on; the caller hears of it when it writes itself.
+            with contextlib.suppress(Exception):
+                self.flush()
+            if time.monotonic() - synced > SYNC_EVERY_S:
+                self._sync()
+                synced = time.monotonic()
+
+    def _sync(self) -> None:
+        with self._writing:
+            if self._file < 0:
+                return
+            handle = os.dup(self._file)
+        try:
+            with contextlib.suppress(OSError):
+                os.fsync(handle)  # outside the lock: a slow disk must not hold the training
+        finally:
+            os.close(handle)

@@ -1,0 +1,107 @@
+"""What is in the spool of a home and not with the tracker: counted, and sent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import FullcircleError, SpoolTooNew, TrackerAway, TrackingUnavailable
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import address
+from fullcircle.tracking.spool.courier import Courier
+from fullcircle.tracking.spool.delivery import MlflowDoor
+from fullcircle.tracking.spool.folder import About, Folder, Unsent, folders
+from fullcircle.tracking.spool.spool import Spool
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def opened(settings: Settings, about: About, name: str, client: MlflowClient | None) -> Spool:
+    """An open spool that sends to the settings' MLflow. Raises HomeUnwritable."""
+    spool = Spool(settings, name, about, lambda: MlflowDoor(settings, client))
+    spool.start()
+    return spool
+
+
+def unsent(settings: Settings) -> tuple[Unsent, ...]:
+    """What the tracker does not have, the oldest first. Does not ask the tracker."""
+    return tuple(each for folder in folders(settings) if not (each := _looked_at(folder)).nothing)
+
+
+def sync(settings: Settings, run_id: str | None = None) -> tuple[Unsent, ...]:
+    """Send what is left in the spool by processes that ended; of one run, or of all.
+
+    Returns:
+        What is left all the same, each with why; of a run that a process writes, that process sends it.
+    """
+    door: MlflowDoor | None = None
+    away: TrackerAway | None = None
+    left = []
+    for folder in _of(settings, run_id):
+        try:
+            if away is not None:  # asked once: it takes seconds to hear nothing
+                raise away
+            door = door or MlflowDoor(settings)
+            found = _sent(settings, folder, door)
+        except FullcircleError as error:
+            away = error if isinstance(error, TrackerAway) else None
+            if not isinstance(error, SpoolTooNew):
+                folder.trouble(error.what)
+            found = dataclasses.replace(_looked_at(folder), why=error.what)
+        if found is not None:
+            left.append(found)
+    return tuple(left)
+
+
+def _of(settings: Settings, run_id: str | None) -> Iterator[Folder]:
+    for folder in folders(settings):
+        if run_id is None:
+            yield folder
+            continue
+        try:
+            about = folder.about()
+        except FullcircleError:
+            continue
+        if run_id in (about.run_id, about.key, folder.id):
+            yield folder
+
+
+def _sent(settings: Settings, folder: Folder, door: MlflowDoor) -> Unsent | None:
+    """Send one folder; None when nothing is left of it, and it was removed."""
+    about = folder.about()
+    with folder.held() as ours:
+        if not ours:
+            return None if not folder.path.exists() else _looked_at(folder)
+        if about.tracker != address(settings):
+            raise TrackingUnavailable(f"run {about.key} is of the tracker {about.tracker}, not {address(settings)}")
+        courier = Courier(folder, door, sealed=True)
+        try:
+            while courier.step():
+                pass
+        except OSError as error:
+            raise TrackingUnavailable(f"the spool of run {about.key} cannot be read: {error}") from error
+        folder.trouble("")
+        if not folder.damaged():
+            folder.remove()
+            return None
+    return _looked_at(folder)
+
+
+def _looked_at(folder: Folder) -> Unsent:
+    try:
+        return folder.unsent()
+    except FullcircleError as error:
+        return Unsent(
+            run=folder.id,
+            folder=str(folder.path),
+            begun=False,
+            points=0,
+            artifacts=0,
+            entries=0,
+            since=0.0,
+            why=error.what,
+            damaged=(),
+            writing=False,
+        )

@@ -1,0 +1,362 @@
+"""Runs whose tracker goes away: a real MLflow server on SQLite, killed, restarted, full, and never there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import mlflow
+import pytest
+
+from fullcircle.core.errors import UsageError
+from fullcircle.core.models import EpochMetrics
+from fullcircle.core.processes import free_port
+from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.runs import Run, Tracker
+from fullcircle.tracking.syncing import sync, unsent
+
+pytestmark = pytest.mark.slow
+
+
+class Server:
+    """An MLflow server that can be killed with -9 and started again on the same port, database and files."""
+
+    def __init__(self, folder: Path) -> None:
+        own = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "server")})
+        Tracker(own).prepare()
+        self.database = own.home / "mlflow.db"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.command += ["--workers", "1", "--backend-store-uri", own.tracking_uri]
+        self.command += ["--artifacts-destination", str(folder / "artifacts")]
+        self.log = folder / "mlflow.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, largest_file: int = resource.RLIM_INFINITY) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # it starts in half the time
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
+            )
+        until(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)  # its workers, too
+            self.process.wait()
+            self.process = None
+
+
+def until(true: Callable[[], bool], alive: subprocess.Popen[str] | None = None) -> None:
+    """Poll until it is so, while the process is alive."""
+    ends = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < ends, "it never came to be"
+        assert alive is None or alive.poll() is None, alive.communicate()[1][-3000:]
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("mlflow"))
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def up(server: Server) -> Server:
+    """The server, which answers."""
+    if server.process is None:
+        server.start()
+    return server
+
+
+@pytest.fixture
+def settings(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home"), "MLFLOW_TRACKING_URI": server.url})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(
+        name="spooled",
+        owner="o",
+        columns=(Number("x"),),
+        target=Binary("y", positive="p"),
+        time="t",
+        row_id="i",
+        torch=lambda inputs, params: None,
+        folder=tmp_path,
+    )
+
+
+def points(settings: Settings, run_id: str) -> dict[str, Counter[int]]:
+    """Metric -> how often each step is there."""
+    client = mlflow.MlflowClient(settings.tracking_uri)
+    keys = client.get_run(run_id).data.metrics
+    return {key: Counter(point.step for point in client.get_metric_history(run_id, key)) for key in keys}
+
+
+def epoch(number: int) -> EpochMetrics:
+    return EpochMetrics(epoch=number, train_loss=1 / number, validation_loss=2.0, validation_auc=0.6, seconds=0.1)
+
+
+TRAINER = """
+import json, os, sys, time
+from pathlib import Path
+from fullcircle.core.project import *
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.runs import Tracker
+folder = Path(sys.argv[1])
+project = Project(name="spooled", owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
+                  time="t", row_id="i", torch=print, folder=folder)
+tracker, state = Tracker(Settings.from_env()), folder / "checkpoint.json"
+kept = json.loads(state.read_text()) if state.exists() else None
+run = tracker.resume(kept["run"]) if kept else tracker.start(project, name="killed", kind="train")
+step = kept["step"] if kept else 0
+with run:
+    while not (folder / "enough").exists() or step % 10:
+        step += 1
+        run.points({f"metric_{n}": step / (n + 1) for n in range(5)}, step)
+        if step % 10 == 0:  # as our trainings do: told, flushed, and then the checkpoint
+            run.metrics({"epoch_loss": 1 / step}, step)
+            (folder / "part").write_text(json.dumps({"run": run.id, "step": step}))
+            os.replace(folder / "part", state)
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.timeout(900)
+def test_twenty_kills_of_trainer_server_and_both_lose_and_double_no_point(
+    up: Server, settings: Settings, tmp_path: Path
+) -> None:
+    env = {
+        **os.environ,
+        "FULLCIRCLE_HOME": str(settings.home),
+        "MLFLOW_TRACKING_URI": up.url,
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
+    state, chance = tmp_path / "checkpoint.json", random.Random(20)
+
+    def step() -> int:
+        return int(json.loads(state.read_text())["step"]) if state.exists() else 0
+
+    def trainer() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", TRAINER, str(tmp_path)]
+        return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+
+    at_work = trainer()
+    for _ in range(20):
+        goal = step() + chance.randint(10, 150)
+        until(lambda goal=goal: step() >= goal, at_work)
+        time.sleep(chance.random() * 0.3)  # in the middle of whatever it is doing
+        victim = chance.choice(("trainer", "server", "both"))
+        if victim != "trainer":
+            up.kill()
+        if victim != "server":
+            at_work.kill()
+            at_work.communicate()
+        if victim == "server":
+            goal = step() + chance.randint(10, 50)
+            until(lambda goal=goal: step() >= goal, at_work)  # it goes on without a tracker
+        if victim != "trainer":
+            up.start()
+        if victim != "server":
+            at_work = trainer()
+    goal = step() + 10
+    until(lambda: step() >= goal, at_work)
+    (tmp_path / "enough").touch()
+    _, said = at_work.communicate(timeout=120)
+    assert at_work.returncode == 0, said
+    assert sync(settings) == ()
+    run_id, last = json.loads(state.read_text())["run"], step()
+    found = points(settings, run_id)
+    everything = Counter(dict.fromkeys(range(1, last + 1), 1))
+    assert [found[f"metric_{n}"] for n in range(5)] == [everything] * 5
+    assert found["epoch_loss"] == Counter(dict.fromkeys(range(10, last + 1, 10), 1))
+    assert all(times == 1 for counts in found.values() for times in counts.values())
+    assert mlflow.MlflowClient(up.url).get_run(run_id).info.status == "FINISHED"
+    assert list((settings.home / "spool").iterdir()) == []
+
+
+def test_a_run_that_begins_and_ends_while_the_tracker_is_away_is_there_after_sync_with_its_own_times(
+    server: Server, settings: Settings, project: Project, tmp_path: Path
+) -> None:
+    server.kill()
+    (tmp_path / "report.txt").write_text("fine")
+    with Tracker(settings).start(project, name="offline", kind="train") as run:
+        run.params({"epochs": 3})
+        run.epoch(epoch(1))
+        run.points({"nan": float("nan"), "huge": float("inf")}, 7)
+        run.file(tmp_path / "report.txt", "reports")
+        (tmp_path / "report.txt").write_text("changed later")
+    assert run.unsent is not None
+    assert (run.unsent.begun, run.unsent.writing) == (False, False)
+    assert run.unsent.artifacts >= 2
+    (waits,) = unsent(settings)
+    assert "failed while connecting" in waits.why
+    away = sync(settings)
+    assert [each.run for each in away] == [run.id]
+    ended_ms = time.time() * 1000
+    server.start()
+    assert sync(settings) == ()
+    assert unsent(settings) == ()
+    client, tracker = mlflow.MlflowClient(server.url), Tracker(settings)
+    run_id = tracker.find(run.id)
+    found = client.get_run(run_id)
+    assert (found.info.status, found.data.params) == ("FINISHED", {"epochs": "3"})
+    assert max(found.info.start_time, found.info.end_time) <= ended_ms
+    assert client.get_metric_history(run_id, "train_loss")[0].timestamp <= ended_ms
+    assert tracker.download(run_id, "reports/report.txt").read_text() == "fine"
+    assert tracker.state(run.id).key == run.id
+    assert points(settings, run_id)["nan"] == Counter({7: 1})
+
+
+def test_a_run_that_begins_while_the_tracker_is_away_gets_its_mlflow_run_when_it_answers(
+    server: Server, settings: Settings, project: Project
+) -> None:
+    server.kill()
+    with Tracker(settings).start(project, name="early", kind="train") as run:
+        run.epoch(epoch(1))
+        server.start()
+        assert run.flush(patience_s=60)
+        run_id = Tracker(settings).find(run.id)
+        assert mlflow.MlflowClient(server.url).get_run(run_id).info.status == "RUNNING"
+        run.epoch(epoch(2))
+    assert run.unsent is None
+    assert points(settings, run_id)["train_loss"] == Counter({1: 1, 2: 1})
+
+
+def test_a_run_is_not_marked_as_finished_before_all_of_its_artifacts_are_there(
+    up: Server, settings: Settings, project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.bin").write_bytes(os.urandom(300_000))
+    run = Tracker(settings).start(project, name="artifacts", kind="train")
+    assert run.flush()
+    up.kill()
+    run.file(tmp_path / "weights.bin", "weights")
+    run.end()
+    assert run.unsent is not None
+    assert run.unsent.artifacts == 1
+    (copy,) = (settings.home / "spool").glob("*/artifacts/*/weights.bin")
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    up.start()
+    (left,) = sync(settings)
+    assert "does not match its SHA-256" in left.why
+    client = mlflow.MlflowClient(up.url)
+    assert client.get_run(run.id).info.status == "RUNNING"
+    copy.write_bytes(whole)
+    assert sync(settings) == ()
+    assert client.get_run(run.id).info.status == "FINISHED"
+    assert Tracker(settings).download(run.id, "weights/weights.bin").read_bytes() == whole
+
+
+def test_a_tracker_whose_disk_is_full_gets_every_point_once_when_it_has_room_again(
+    up: Server, settings: Settings, project: Project
+) -> None:
+    up.kill()
+    up.start(largest_file=up.database.stat().st_size + 100_000)
+    with Tracker(settings).start(project, name="full", kind="train") as run:
+        for step in range(1, 4001):
+            run.points({"loss": 1 / step}, step)
+        assert not run.flush(patience_s=1)
+        up.kill()
+        up.start()
+    assert run.unsent is None or sync(settings) == ()
+    assert points(settings, run.id)["loss"] == Counter(dict.fromkeys(range(1, 4001), 1))
+
+
+def test_damage_in_the_spool_is_kept_aside_and_named_and_what_is_before_it_is_sent(
+    server: Server, settings: Settings, project: Project
+) -> None:
+    server.kill()
+    run = Tracker(settings).start(project, name="damaged", kind="train")
+    run.metrics({"loss": 1.0}, 1)
+    run.metrics({"loss": 0.5}, 2)
+    run.end()
+    (file,) = (settings.home / "spool").glob("*/main.spool")
+    data = file.read_bytes()
+    at = data.rindex(b"loss")
+    file.write_bytes(data[:at] + b"lass" + data[at + 4 :])
+    server.start()
+    (left,) = sync(settings)
+    (kept,) = left.damaged
+    assert f"{left}" == f"run {left.run}: nothing but its beginning not sent; damaged and kept aside: {kept}"
+    assert b"lass" in Path(kept).read_bytes()
+    assert points(settings, left.run)["loss"] == Counter({1: 1})
+    assert unsent(settings) == (left,)
+
+
+def test_a_tracker_that_goes_away_for_a_moment_is_not_seen_by_who_appends_or_named_with_where_it_waits(
+    up: Server, settings: Settings, project: Project
+) -> None:
+    with Tracker(settings).start(project, name="appended", kind="train") as run:
+        pass
+    appended = Tracker(settings).append(run.id)
+    appended.metrics({"later": 1.0})
+    assert points(settings, run.id)["later"] == Counter({0: 1})
+    with pytest.raises(UsageError, match="MLflow does not take 'a%b' as a name"):
+        appended.metrics({"a%b": 1.0})
+    assert isinstance(appended, Run)
+    assert unsent(settings) == ()
+
+
+def test_sync_and_status_say_what_waits_and_exit_with_one_until_it_is_sent(
+    server: Server, settings: Settings, project: Project, tmp_path: Path
+) -> None:
+    server.kill()
+    with Tracker(settings).start(project, name="waits", kind="train") as run:
+        run.epoch(epoch(1))
+    env = {**os.environ, "FULLCIRCLE_HOME": str(settings.home), "MLFLOW_TRACKING_URI": server.url}
+
+    def fullcircle(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fullcircle.cli", *words]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+
+    away = fullcircle("sync", "--json")
+    assert away.returncode == 1, away.stderr
+    (row,) = json.loads(away.stdout)["unsent"]
+    assert (row["run"], row["begun"], row["points"] >= 4) == (run.id, False, True)
+    assert "failed while connecting" in row["why"]
+    server.start()
+    done = fullcircle("sync")
+    assert (done.returncode, done.stdout) == (0, "the tracker has all that runs of this home told\n"), done.stderr
+
+
+def test_a_spool_of_a_newer_version_is_refused_and_not_changed(
+    up: Server, settings: Settings, project: Project
+) -> None:
+    up.kill()
+    with Tracker(settings).start(project, name="newer", kind="train"):
+        pass
+    (about,) = (settings.home / "spool").glob("*/run.json")
+    about.write_text(about.read_text().replace('"format": 1', '"format": 2'))
+    before = {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()}
+    up.start()
+    (left,) = sync(settings)
+    assert "has format 2 and this version reads up to 1; nothing of it was changed" in left.why
+    assert {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()} == before

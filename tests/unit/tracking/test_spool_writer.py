@@ -1,0 +1,130 @@
+"""The writing end of a spool file."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fullcircle.tracking.spool.entries import Points, Tags, decode
+from fullcircle.tracking.spool.frames import End, read
+from fullcircle.tracking.spool.writer import BATCH, Writer
+
+
+def entries(path: Path) -> list[object]:
+    return [decode(payload) for payload, _ in read(path).payloads]
+
+
+def told(path: Path) -> list[tuple[str, float, int]]:
+    points = [point for entry in entries(path) if isinstance(entry, Points) for point in entry.points]
+    return [(key, value, step) for key, value, _, step in points]
+
+
+def test_points_and_entries_stand_in_the_file_in_the_order_of_the_calls(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "main.spool")
+    writer.points({"loss": 0.5, "norm": 2.0}, 1)
+    writer.entry(Tags({"a": "b"}))
+    writer.points({"loss": 0.25}, 2)
+    writer.close()
+    kinds = [type(entry).__name__ for entry in entries(writer.path)]
+    assert kinds == ["Points", "Tags", "Points"]
+    assert told(writer.path) == [("loss", 0.5, 1), ("norm", 2.0, 1), ("loss", 0.25, 2)]
+
+
+def test_no_frame_holds_more_points_than_one_request_may(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "main.spool")
+    for step in range(3 * BATCH):
+        writer.points({"loss": float(step)}, step)
+    writer.close()
+    sizes = [len(entry.points) for entry in entries(writer.path) if isinstance(entry, Points)]
+    assert (max(sizes) <= BATCH, sum(sizes)) == (True, 3 * BATCH)
+
+
+def test_threads_that_tell_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "main.spool")
+
+    def tell(name: str) -> None:
+        for step in range(5000):
+            writer.points({name: 1.0}, step)
+
+    threads = [threading.Thread(target=tell, args=(f"m{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    seen = Counter((key, step) for key, _, step in told(writer.path))
+    assert seen == Counter({(f"m{number}", step): 1 for number in range(4) for step in range(5000)})
+
+
+def test_a_file_has_one_writer(tmp_path: Path) -> None:
+    Writer(tmp_path / "main.spool").close()
+    with pytest.raises(FileExistsError):
+        Writer(tmp_path / "main.spool")
+
+
+def test_what_was_flushed_survives_kill_minus_nine(tmp_path: Path) -> None:
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from fullcircle.tracking.spool.writer import Writer
+        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        for step in range(1000):
+            writer.points({{"loss": 1.0 / (step + 1)}}, step)
+        writer.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [step for _, _, step in told(tmp_path / "main.spool")] == list(range(1000))
+
+
+def test_points_of_a_killed_process_that_never_flushed_are_there_but_for_a_moment(tmp_path: Path) -> None:
+    program = f"""
+        import os, signal, sys, time
+        from pathlib import Path
+        from fullcircle.tracking.spool.writer import Writer
+        path = Path({str(tmp_path)!r}) / "main.spool"
+        writer = Writer(path)
+        writer.points({{"loss": 1.0}}, 1)
+        while path.stat().st_size < 20:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert told(tmp_path / "main.spool") == [("loss", 1.0, 1)]
+
+
+def test_a_full_disk_leaves_whole_frames_and_loses_no_point_when_there_is_room_again(tmp_path: Path) -> None:
+    program = f"""
+        import resource, sys
+        from pathlib import Path
+        from fullcircle.core.errors import HomeUnwritable
+        from fullcircle.tracking.spool.writer import Writer
+        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        refused = 0
+        for step in range(100):
+            writer.points({{"loss": float(step)}}, step)
+            try:
+                writer.flush()
+            except HomeUnwritable:
+                refused += 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        writer.close()
+        print(refused)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+    assert read(tmp_path / "main.spool").end is End.WHOLE
+    assert [step for _, _, step in told(tmp_path / "main.spool")] == list(range(100))
