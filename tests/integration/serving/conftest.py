@@ -77,7 +77,19 @@ def answers() -> Callable[..., np.ndarray]:
     return _answers
 
 
-def write_graph(path: Path, weight: float) -> None:
+@pytest.fixture(scope="module")
+def graph_file(tmp_path_factory) -> Callable[[float], Path]:
+    """`graph_file(weight)`: the graph of that weight as a file that no registry knows."""
+
+    def make(weight: float) -> Path:
+        path = tmp_path_factory.mktemp("graph") / "model.onnx"
+        _write_graph(path, weight)
+        return path
+
+    return make
+
+
+def _write_graph(path: Path, weight: float) -> None:
     """sigmoid(weight * (distance / 1000 + wind or 0 + (carrier == "UA") - 2)) as a graph of raw columns."""
     constants = {"thousandth": 0.001, "zero": 0.0, "two": -2.0, "weight": weight}
     steps = [
@@ -116,7 +128,7 @@ def release(project, settings, tmp_path_factory) -> Callable[[float], ModelVersi
 
     def make(weight: float) -> ModelVersion:
         path = folder / f"{weight}.onnx"
-        write_graph(path, weight)
+        _write_graph(path, weight)
         with Tracker(settings).start(project, name=f"weight {weight}", kind="candidate") as run:
             made = registry.register(
                 project,

@@ -231,6 +231,8 @@ def test_many_slices_without_a_fall_are_not_rejected_by_chance(
         ("parity", float("nan"), "parity"),
         ("size_mb", 99.0, "size"),
         ("p99_ms", 50.0, "p99 latency"),
+        ("served_p99_ms", 50.0, "p99 latency"),
+        ("served_p99_ms", float("nan"), "p99 latency"),
     ],
 )
 def test_a_graph_over_budget_is_rejected(
@@ -240,6 +242,15 @@ def test_a_graph_over_budget_is_rejected(
     got = verdict(project, frame, truth, None, candidate=dataclasses.replace(candidate, **{field: value}))
     assert got.outcome is Outcome.REJECT
     assert [name for name, passed in gates(got).items() if not passed] == [gate]
+
+
+def test_the_latency_budget_bounds_what_the_server_takes_wherever_that_was_measured(
+    project: Project, make_rows: Rows, candidate: Candidate
+) -> None:
+    frame, truth = make_rows()
+    measured = dataclasses.replace(candidate, p99_ms=50.0, served_p99_ms=1.25)
+    (told,) = [each for each in verdict(project, frame, truth, None, candidate=measured).gates if "p99" in each.gate]
+    assert (told.passed, told.detail) == (True, "p99 latency in the server is 1.25 ms, within the budget of 10 ms")
 
 
 def test_a_challenger_that_answers_nan_is_rejected(project: Project, make_rows: Rows) -> None:

@@ -116,6 +116,22 @@ def test_a_card_says_what_for_from_what_how_good_against_whom_and_who_owns_it() 
     assert f"{20 - SHOWN_SLICES} more slices" in card
 
 
+def test_a_card_says_what_a_row_costs_in_the_server_and_what_of_it_the_graph_costs() -> None:
+    candidate = Candidate(
+        framework="torch",
+        graph=Path("g"),
+        digest="9" * 64,
+        parity=2e-7,
+        size_mb=0.2,
+        p99_ms=0.05,
+        served_p99_ms=1.2345,
+    )
+    card = model_card(PROJECT, REF, DATA, SPLIT, {}, None, candidate)
+    assert (
+        "- one row: 1.23 ms at the 99th percentile over HTTP, logged (budget 10 ms); 0.05 ms of it in the graph" in card
+    )
+
+
 def test_a_card_of_a_first_model_needs_neither_verdict_nor_candidate() -> None:
     card = model_card(PROJECT, REF, DATA, SPLIT, {}, None, None)
     assert "Verdict" not in card

@@ -83,12 +83,17 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Budgets:
-    """What the exported graph may cost: 99th percentile of one-row latency, and size on disk."""
+    """What the exported graph may cost.
+
+    Attributes:
+        p99_ms: 99th percentile of answering one raw row over HTTP in the server, one caller at a time.
+        size_mb: size of the file.
+        parity: largest absolute difference between the graph's and the native model's probability.
+    """
 
     p99_ms: float = 10.0
     size_mb: float = 20.0
     parity: float = 1e-4
-    """Largest absolute difference between the graph's and the native model's probability."""
 
 
 def check_gate(gate: Gate, refuse: Callable[[str, str, object], None]) -> None:

@@ -212,6 +212,9 @@ class Candidate:
         graph: path of the ONNX file: raw columns in, `probability` out.
         digest: SHA-256 of that file.
         parity: largest absolute difference to the native model on the test rows.
+        p99_ms: 99th percentile of answering one raw row, by the graph alone, tensors in hand.
+        served_p99_ms: the same over HTTP in the real server, logged before it is answered: what the budget bounds.
+            None where it was not measured.
     """
 
     framework: str
@@ -220,6 +223,7 @@ class Candidate:
     parity: float
     size_mb: float
     p99_ms: float
+    served_p99_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -288,14 +288,15 @@ def _slice_name(gate: Slice) -> str:
 
 
 def _budgets(project: Project, candidate: Candidate) -> Iterator[_Word]:
-    budgets = project.budgets
-    for gate, value, limit, unit in (
-        ("parity", candidate.parity, budgets.parity, ""),
-        ("size", candidate.size_mb, budgets.size_mb, " MB"),
-        ("p99 latency", candidate.p99_ms, budgets.p99_ms, " ms"),
+    budgets, served = project.budgets, candidate.served_p99_ms
+    latency, where = (candidate.p99_ms, "of the graph") if served is None else (served, "in the server")
+    for gate, what, value, limit, unit in (
+        ("parity", "parity of the graph", candidate.parity, budgets.parity, ""),
+        ("size", "size of the graph", candidate.size_mb, budgets.size_mb, " MB"),
+        ("p99 latency", f"p99 latency {where}", latency, budgets.p99_ms, " ms"),
     ):
         # Written so that a NaN fails.
         outcome = Outcome.PROMOTE if value <= limit else Outcome.REJECT
         sign = "within" if outcome is Outcome.PROMOTE else "over"
-        detail = f"{gate} of the graph is {value:.3g}{unit}, {sign} the budget of {limit:g}{unit}"
+        detail = f"{what} is {value:.3g}{unit}, {sign} the budget of {limit:g}{unit}"
         yield _Word(gate, outcome, detail, value - limit if value > limit else None)

@@ -98,7 +98,8 @@ def nominate(
                 instead, verdict=dataclasses.replace(instead.verdict, reasons=(why, *instead.verdict.reasons))
             )
     candidate, verdict = found.candidate, found.verdict
-    detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, p99 {candidate.p99_ms:.3f} ms"
+    latency = f"p99 {candidate.p99_ms:.3f} ms, {candidate.served_p99_ms:.2f} ms in the server"
+    detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, {latency}"
     progress.current().stage("measure the graph", f"{found.trained.framework}: {detail}")
     progress.current().stage("judge", f"{verdict.outcome}: {verdict.reasons[0]}")
     return found
@@ -119,7 +120,10 @@ def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Cha
     run.json(dataclasses.asdict(challenger.verdict), "gate/verdict.json")
     if challenger.disagreement is not None:
         run.json(dataclasses.asdict(challenger.disagreement), REPLAYED)
-    run.metrics({"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms})
+    figures = {"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms}
+    if candidate.served_p99_ms is not None:
+        figures["served_p99_ms"] = candidate.served_p99_ms
+    run.metrics(figures)
 
 
 def tidy(settings: Settings, trained: Sequence[Trained], parent: str) -> None:
@@ -143,9 +147,12 @@ def _judged(
 ) -> Challenger:
     from fullcircle.evaluation.gate import judge
     from fullcircle.export.candidate import measure
+    from fullcircle.serving.rehearsal import served_p99_ms
 
     test, path = prepared.frames.test, _graph_path(settings, one)
     candidate = measure(project, path, prepared.preprocessor, one.fitted, test, reference=one.probability)
+    served = served_p99_ms(project, settings, path, candidate.digest, test)
+    candidate = dataclasses.replace(candidate, served_p99_ms=served)
     verdict = judge(
         project,
         test,

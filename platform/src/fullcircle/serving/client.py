@@ -124,26 +124,13 @@ class Client:
         self.close()
 
     def _ask(self, frame: pd.DataFrame) -> dict[str, list[Any]]:
-        answer = self._post(f"{self._model}/infer", {"inputs": self._tensors(frame)})
+        answer = self._post(f"{self._model}/infer", {"inputs": tensors_of(frame, self.project)})
         outputs = {output["name"]: output["data"] for output in answer["outputs"]}
         return {
             "prediction_id": outputs["prediction_id"],
             "model_version": [answer["model_version"]] * len(frame),
             "probability": outputs["probability"],
         }
-
-    def _tensors(self, frame: pd.DataFrame) -> list[dict[str, object]]:
-        shape, project = [len(frame), 1], self.project
-        if missing := [column.name for column in project.inputs if column.name not in frame]:
-            raise BadRequest(f"column {missing[0]!r} is missing from the frame", field=missing[0])
-        tensors = [_tensor(frame, column) for column in project.inputs]
-        if project.row_id in frame:
-            ids = frame[project.row_id].astype(str).tolist()
-            tensors.append({"name": project.row_id, "shape": shape, "datatype": "BYTES", "data": ids})
-        if project.time in frame:
-            times = _iso(frame[project.time])
-            tensors.append({"name": project.time, "shape": shape, "datatype": "BYTES", "data": times})
-        return tensors
 
     def _post(self, path: str, content: object) -> dict[str, Any]:
         body = msgspec.json.encode(content)
@@ -170,6 +157,24 @@ class Client:
                     ) from error
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
+
+
+def tensors_of(frame: pd.DataFrame, project: Project) -> list[dict[str, object]]:
+    """The input tensors of a request for these raw rows; row ids and times too, where they are there.
+
+    Raises BadRequest, naming a column that is missing.
+    """
+    shape = [len(frame), 1]
+    if missing := [column.name for column in project.inputs if column.name not in frame]:
+        raise BadRequest(f"column {missing[0]!r} is missing from the frame", field=missing[0])
+    tensors = [_tensor(frame, column) for column in project.inputs]
+    if project.row_id in frame:
+        ids = frame[project.row_id].astype(str).tolist()
+        tensors.append({"name": project.row_id, "shape": shape, "datatype": "BYTES", "data": ids})
+    if project.time in frame:
+        times = _iso(frame[project.time])
+        tensors.append({"name": project.time, "shape": shape, "datatype": "BYTES", "data": times})
+    return tensors
 
 
 def _tensor(frame: pd.DataFrame, column: Column) -> dict[str, object]:

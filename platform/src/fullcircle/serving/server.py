@@ -19,16 +19,27 @@ from fullcircle.core.errors import FullcircleError, ServiceUnavailable
 from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings, quiet_dependencies
+from fullcircle.serving.rehearsal import OneGraph
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+
+    from fullcircle.serving.champion import ChampionFollower
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 logger = logging.getLogger(__name__)
 
 
 def serve(
-    project_name: str, settings: Settings, *, host: str, port: int, root: Path | None = None, poll_s: float = 2.0
+    project_name: str,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    root: Path | None = None,
+    poll_s: float = 2.0,
+    rehearsed: OneGraph | None = None,
+    log_folder: Path | None = None,
 ) -> None:
     """Serve the champion and follow its alias, until stopped. One process; several may share one prediction log.
 
@@ -39,6 +50,8 @@ def serve(
         port: 0 takes a free one, and says which.
         root: where projects are looked for; the working folder by default.
         poll_s: how often the champion alias is looked at.
+        rehearsed: answer with this graph, and not with the champion; see `rehearsal`.
+        log_folder: of the prediction log, instead of the project's own.
 
     Raises:
         ProjectNotFound: no such project.
@@ -47,10 +60,14 @@ def serve(
     """
     import uvicorn
 
+    from fullcircle.serving.champion import ChampionFollower
+
     project = load_project(project_name, root)
     _speak_up()
     with _listening(host, port) as listening:
-        app = _application(project, settings, host, listening.getsockname()[1], poll_s)
+        follower = ChampionFollower(settings, project, poll_s, registry=rehearsed)
+        folder = log_folder or settings.folder("predictions", project.name)
+        app = _application(project, follower, folder, host, listening.getsockname()[1])
         config = uvicorn.Config(
             app,
             access_log=False,
@@ -70,27 +87,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--poll-s", type=float, default=2.0)
+    parser.add_argument("--graph", type=Path, help="rehearse this file instead of following the champion")
+    parser.add_argument("--digest", default="", help="SHA-256 that it must have")
+    parser.add_argument("--log", type=Path, help="folder of the prediction log, instead of the project's")
     given = parser.parse_args(arguments)
     quiet_dependencies()
     try:
         settings = Settings.from_env()
         port = settings.serve_port if given.port is None else given.port
-        serve(given.project, settings, host=given.host or settings.host, port=port, poll_s=given.poll_s)
+        serve(
+            given.project,
+            settings,
+            host=given.host or settings.host,
+            port=port,
+            poll_s=given.poll_s,
+            rehearsed=OneGraph(given.graph, given.digest) if given.graph else None,
+            log_folder=given.log,
+        )
     except FullcircleError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
 
 
-def _application(project: Project, settings: Settings, host: str, port: int, poll_s: float) -> Starlette:
+def _application(project: Project, follower: ChampionFollower, folder: Path, host: str, port: int) -> Starlette:
     from fullcircle.predictions.labels import LabelLog
     from fullcircle.predictions.log import PredictionLog
     from fullcircle.serving.app import create_app
-    from fullcircle.serving.champion import ChampionFollower
 
-    folder = settings.folder("predictions", project.name)
     log = PredictionLog(folder, project.inputs)
-    follower = ChampionFollower(settings, project, poll_s)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
