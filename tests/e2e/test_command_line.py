@@ -107,9 +107,10 @@ def test_a_rolled_back_champion_serves_again_and_a_first_one_cannot_be_rolled_ba
     result = json.loads(again.stdout)
     assert result["version"]["version"] == "2"
     if result["promoted"]:
-        back = fullcircle(workplace, "rollback", "tickets", "--reason", "a test")
+        back = fullcircle(workplace, "rollback", "tickets", "--reason", "a test", "--json")
         assert back.returncode == 0, back.stderr
-        assert "version 1 serves again" in back.stdout
+        made = json.loads(back.stdout)
+        assert (made["action"], made["version"], made["previous"]) == ("rollback", "1", "2")
     status = json.loads(fullcircle(workplace, "status", "tickets", "--json").stdout)
     assert status["aliases"]["champion"]["version"] == "1"
 

@@ -23,7 +23,7 @@ from fullcircle.core.ledger import Action, Aliases
 from fullcircle.core.models import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.approval import approve, nominate, reject
+from fullcircle.loop.approval import approve, nominate, promote, reject
 from fullcircle.loop.ledger import accept, heal, verify, who
 from fullcircle.loop.release import recover, refuse_moved, release, rollback
 from fullcircle.loop.replay import replay
@@ -244,6 +244,20 @@ def test_a_newer_challenger_replaces_the_one_that_waits(
     with pytest.raises(UsageError, match=r"version 3 of .* does not wait for approval: version 4 does"):
         approve(asked, settings, "3", why="w", who="ada")
     assert named(settings, project)["champion"] == "2"
+
+
+def test_a_challenger_is_not_approved_against_another_champion_than_the_one_it_was_judged_against(
+    settings: Settings, project: Project, make: Make, two: object
+) -> None:
+    asked = human(project)
+    propose(asked, settings, make())
+    rollback(project, settings, reason="complaints", decided_by="on-call")
+    with pytest.raises(UsageError, match=r"version 3 of .* was judged against version 2, and now version 1 serves"):
+        approve(asked, settings, "3", why="read the card", who="ada")
+    assert named(settings, project)["champion"] == "1"
+    promote(asked, settings, "3", why="it is still the better one", who="ada")
+    assert named(settings, project) == {"champion": "3", "previous": "1"}
+    assert wrong(settings, project) == ()
 
 
 def test_a_rejected_challenger_is_no_challenger_any_more(

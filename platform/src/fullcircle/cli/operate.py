@@ -85,10 +85,12 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
 )
 @click.argument("project")
 @click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the release.")
-def rollback(project: str, reason: str) -> None:
+@JSON
+def rollback(project: str, reason: str, as_json: bool) -> None:
     """Give the traffic back to the previous champion, after loading it successfully."""
     import getpass
 
+    from fullcircle.cli.terminal import print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.release import rollback as roll_back
@@ -96,7 +98,10 @@ def rollback(project: str, reason: str) -> None:
     settings = Settings.from_env()
     settings.check_writable()
     made = roll_back(load_project(project), settings, reason=reason, decided_by=getpass.getuser())
-    click.echo(f"{made.project}: version {made.version} serves again, version {made.previous} is the previous one")
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{made.project}: version {made.version} serves again, version {made.previous} is the previous one")
 
 
 @click.command(

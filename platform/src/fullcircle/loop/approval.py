@@ -13,6 +13,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
+    from fullcircle.core.ledger import Entry
     from fullcircle.loop.handover import Handover
 
 
@@ -63,7 +64,12 @@ def promote(project: Project, settings: Settings, ref: str, *, why: str, who: st
 
 
 def approve(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
-    """Release the challenger that waits for a human. Raises as `promote` does, and UsageError when another waits."""
+    """Release the challenger that waits for a human.
+
+    Raises:
+        UsageError: when it does not wait, or its gate compared it with a champion that serves no more.
+        Others: as `promote`.
+    """
     return _release(project, settings, ref, Action.APPROVE, why=why, who=who)
 
 
@@ -124,15 +130,29 @@ def _release(project: Project, settings: Settings, ref: str, action: Action, *, 
         version = known_version(desk, ref)
         reason_given(why)
         if action is Action.APPROVE:
-            _refuse_unless_waiting(desk, version)
+            _refuse_old_evidence(desk, _refuse_unless_waiting(desk, version))
         return desk.release(version, action=action, reason=why, decided_by=who, at=datetime.now(UTC))
 
 
-def _refuse_unless_waiting(desk: Handover, version: ModelVersion) -> None:
+def _refuse_unless_waiting(desk: Handover, version: ModelVersion) -> Entry:
     name, waits = desk.project.name, waiting(desk.ledger.entries(desk.project.name))
     if waits is None or waits.version != version.version:
         other = f"version {waits.version} does" if waits else "none does"
         raise UsageError(
             f"version {version.version} of {name} does not wait for approval: {other}",
             hint=f"'fullcircle promote {name} {version.version} --why TEXT' releases any version",
+        )
+    return waits
+
+
+def _refuse_old_evidence(desk: Handover, nominated: Entry) -> None:
+    """Raise UsageError when another champion serves than the one that the challenger was proven better than."""
+    champion = desk.anchor.aliases(desk.project.name).champion
+    if champion != nominated.previous:
+        name, version = desk.project.name, nominated.version
+        against = f"version {nominated.previous}" if nominated.previous else "no champion"
+        serves = f"version {champion} serves" if champion else "none serves"
+        raise UsageError(
+            f"version {version} of {name} was judged against {against}, and now {serves}",
+            hint=f"'fullcircle run {name}' judges anew, 'fullcircle promote {name} {version} --why TEXT' does not ask",
         )
