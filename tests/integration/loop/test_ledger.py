@@ -246,6 +246,19 @@ def test_a_newer_challenger_replaces_the_one_that_waits(
     assert named(settings, project)["champion"] == "2"
 
 
+def test_a_version_that_takes_over_ends_the_wait_of_those_made_before_it_and_of_no_others(
+    settings: Settings, project: Project, make: Make, two: object, receiver: WebhookReceiver
+) -> None:
+    asked, older, newer = human(project, receiver.url), make(), make()
+    propose(asked, settings, newer)
+    promote(asked, settings, older.version, why="a storm is coming", who="ada")
+    assert named(settings, project) == {"champion": "3", "previous": "2", "challenger": "4"}
+    promote(asked, settings, make().version, why="better still", who="ada")
+    assert named(settings, project) == {"champion": "5", "previous": "3"}
+    assert receiver.pages[-1]["title"].endswith("resolved: " + f"{project.name}: version 4 waits for approval")
+    assert wrong(settings, project) == ()
+
+
 def test_a_challenger_is_not_approved_against_another_champion_than_the_one_it_was_judged_against(
     settings: Settings, project: Project, make: Make, two: object
 ) -> None:

@@ -6,11 +6,14 @@ import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fullcircle.core.dataset import DataVersion, LeakageReport, Span, Split
 from fullcircle.core.disagreement import Disagreement, GroupDisagreement, RowDisagreement
 from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, RunRef, SliceScore, Verdict
 from fullcircle.core.project import Binary, Category, Image, Number, Project
-from fullcircle.tracking.card import SHOWN_SLICES, model_card
+from fullcircle.tracking.card import SHOWN_SLICES, model_card, shortened
 
 PROJECT = Project(
     name="flights",
@@ -136,6 +139,28 @@ def test_a_card_of_a_first_model_needs_neither_verdict_nor_candidate() -> None:
     card = model_card(PROJECT, REF, DATA, SPLIT, {}, None, None)
     assert "Verdict" not in card
     assert "## Data" in card
+
+
+def test_a_card_that_is_too_long_keeps_whole_sections_and_names_the_others() -> None:
+    sections = [f"## {name}\n\n{'text ' * 60}\n\n" for name in ("Purpose", "Verdict", "Slices", "Limits")]
+    card = "# flights\n\n" + "".join(sections)
+    short = shortened(card, 800)
+    assert len(short) <= 800
+    assert short == (
+        "# flights\n\n" + "".join(sections[:2]) + "\nMore in the artifact `model_card.md` of the run: Slices, Limits.\n"
+    )
+    assert shortened(card, len(card)) == card
+
+
+@given(
+    st.lists(st.text("ab |`\n", max_size=300), max_size=8),
+    st.integers(min_value=500, max_value=1500),
+)
+def test_a_shortened_card_fits_and_has_no_line_that_the_card_has_not(sections: list[str], characters: int) -> None:
+    card = "# flights\n" + "".join(f"## {number}\n{text}\n" for number, text in enumerate(sections))
+    short = shortened(card, characters)
+    assert len(short) <= characters
+    assert set(short.splitlines()) - set(card.splitlines()) <= {short.splitlines()[-1]} | {""}
 
 
 def test_every_table_has_as_many_cells_in_each_line() -> None:

@@ -103,9 +103,14 @@ def after(aliases: Aliases, change: Release) -> Aliases:
             return aliases
     return Aliases(
         champion=change.version,
-        challenger=None if aliases.challenger == change.version else aliases.challenger,
+        challenger=aliases.challenger if _is_newer(aliases.challenger, change.version) else None,
         previous=aliases.previous if change.previous is None else change.previous,
     )
+
+
+def _is_newer(challenger: str | None, version: str) -> bool:
+    """Whether the challenger stays one: a version that was made after it, and took over, has answered for it."""
+    return challenger is not None and int(challenger) > int(version)
 
 
 def current(entries: Sequence[Entry]) -> Aliases:

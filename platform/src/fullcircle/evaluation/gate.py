@@ -185,8 +185,10 @@ def _not_worse(gate: NotWorse, case: _Case) -> _Word:
     name, title = f"{gate.metric} not worse by {gate.margin:g}", TITLE[gate.metric]
     if case.champion is None:
         return _Word(name, Outcome.PROMOTE, f"{title}: there is no champion to be worse than")
-    worse = _worse(case.against[gate.metric], METRIC[gate.metric][1])
-    said = f"{title} is worse than {case.version}'s by {worse.value:+.4f} [{worse.low:+.4f}, {worse.high:+.4f}]"
+    found, greater = case.against[gate.metric], METRIC[gate.metric][1]
+    worse, better = _worse(found, greater), "more" if greater else "less"
+    numbers = f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] ({better} is better)"
+    said = f"{title} differs from {case.version}'s by {numbers}"
     if worse.high <= gate.margin:
         return _Word(name, Outcome.PROMOTE, f"{said}: within the margin of {gate.margin:g} even at its bad end")
     off = worse.high - gate.margin

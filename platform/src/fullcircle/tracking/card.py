@@ -5,6 +5,7 @@ Sections follow Mitchell et al. 2019, "Model Cards for Model Reporting".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from fullcircle.core.dataset import DataVersion, Span, Split
@@ -36,14 +37,42 @@ def model_card(
         _purpose(project, ref),
         _verdict(verdict),
         _metrics(evaluations, verdict),
-        _slices(evaluations.get(ref.framework)),
-        _disagreement(disagreement),
         _data(project, data, split),
         _cost(candidate, project),
         _limits(project, data),
         _origin(ref, project),
+        _slices(evaluations.get(ref.framework)),  # the longest come last: see `shortened`
+        _disagreement(disagreement),
     )
     return "\n".join(line for section in sections for line in section).strip() + "\n"
+
+
+def shortened(card: str, characters: int) -> str:
+    """The card's first sections, as many as fit, and the names of those that were left out.
+
+    Args:
+        characters: most that the result may have; at least a few hundred, so that the names fit.
+    """
+    if len(card) <= characters:
+        return card
+    first, *sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
+    kept, left = [first], sections
+    while left and len("".join([*kept, left[0], _more(left[1:])])) <= characters:
+        kept, left = [*kept, left[0]], left[1:]
+    text = "".join(kept)
+    return (text if len(text + _more(left)) <= characters else _lines(text, characters - len(_more(left)))) + _more(
+        left
+    )
+
+
+def _lines(text: str, characters: int) -> str:
+    """The whole lines at its beginning that fit."""
+    return text[: max(0, text.rfind("\n", 0, max(0, characters)) + 1)]
+
+
+def _more(sections: Sequence[str]) -> str:
+    names = ", ".join(section[3:].partition("\n")[0] for section in sections)
+    return f"\nMore in the artifact `model_card.md` of the run{f': {names}' if names else ''}.\n"
 
 
 def _purpose(project: Project, ref: RunRef) -> Iterator[str]:
@@ -67,8 +96,10 @@ def _verdict(verdict: Verdict | None) -> Iterator[str]:
     if verdict.rows_needed is not None:
         yield f"About {verdict.rows_needed} labelled rows would decide."
     yield ""
-    yield from (f"- {reason}" for reason in verdict.reasons)
-    yield ""
+    told = {gate.detail for gate in verdict.gates}
+    if not told.issuperset(verdict.reasons):
+        yield from (f"- {reason}" for reason in verdict.reasons)
+        yield ""
     if verdict.gates:
         yield from _table(
             ("gate", "passed", "detail"), [(g.gate, "yes" if g.passed else "**no**", g.detail) for g in verdict.gates]

@@ -23,6 +23,7 @@ from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.store.locks import exclusive
+from fullcircle.tracking.card import shortened
 from fullcircle.tracking.client import DISK_ERRORS, connect, translated
 from fullcircle.tracking.run import FAILURE, PREEMPTED, Run
 from fullcircle.tracking.signature import input_example, signature
@@ -88,7 +89,7 @@ class Registry:
                     source=self._client.get_logged_model(model_id).artifact_location,
                     run_id=run.id,
                     model_id=model_id,
-                    description=_fit(card),
+                    description=shortened(card, _DESCRIPTION_CHARACTERS),
                     tags={DIGEST: digest, "fullcircle.project": project.name, **tags},
                 )
         return self.version(project.name, str(made.version))
@@ -141,7 +142,7 @@ class Registry:
     def describe(self, name: str, version: str, markdown: str) -> None:
         """Set the description that the MLflow UI shows for a version; cut to the registry's 5,000 characters."""
         with translated(self._settings, f"describing version {version} of {name}"):
-            self._client.update_model_version(name, version, description=_fit(markdown))
+            self._client.update_model_version(name, version, description=shortened(markdown, _DESCRIPTION_CHARACTERS))
 
     def graph(self, version: ModelVersion) -> Path:
         """The version's ONNX file, fetched once and kept under home. Raises ModelUnavailable on a wrong digest."""
@@ -295,8 +296,3 @@ def _value(version: MlflowVersion, aliases: tuple[str, ...] | None = None) -> Mo
         created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
         tags=dict(version.tags),
     )
-
-
-def _fit(markdown: str) -> str:
-    more = "\n\n… the whole card is the artifact model_card.md of the run."
-    return markdown if len(markdown) <= _DESCRIPTION_CHARACTERS else markdown[: _DESCRIPTION_CHARACTERS - 60] + more
