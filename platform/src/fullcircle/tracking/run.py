@@ -172,9 +172,13 @@ class Run:
     def points(self, values: Mapping[str, float], step: int) -> None:
         """Log metrics of a step, for loops that do so thousands of times: costs a copy and an append to a list. They
         are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take."""
-        if new := self._new(values, step):
-            with self._writing() as spool:
-                spool.points(new, step)
+        if not (new := self._new(values, step)):
+            return
+        if self._spool is not None:
+            self._spool.points(new, step)
+            return
+        with self._writing() as spool:
+            spool.points(new, step)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""

@@ -306,7 +306,7 @@ def _counted(entries: Iterator[Entry]) -> dict[str, int]:
     counts = {"points": 0, "artifacts": 0, "entries": 0}
     for entry in entries:
         if isinstance(entry, Points):
-            counts["points"] += len(entry.points)
+            counts["points"] += len(entry)
         else:
             counts["artifacts" if isinstance(entry, Artifact) else "entries"] += 1
     return counts
