@@ -16,13 +16,21 @@ import mlflow
 import pandas as pd
 import pytest
 
-from fullcircle.core.errors import FullcircleError, ModelUnavailable, Preempted, TrainingFailed, UsageError
+from fullcircle.core.errors import (
+    FullcircleError,
+    ModelUnavailable,
+    Preempted,
+    TrackingUnavailable,
+    TrainingFailed,
+    UsageError,
+)
 from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.machine import node_name, watch
 from fullcircle.tracking.registry import Registry, digest_of
 from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.syncing import settle
 
 
 @pytest.fixture
@@ -185,3 +193,71 @@ def test_another_node_of_a_run_logs_its_load_under_its_own_name(
     loads = {key for key in client.get_run(run.id).data.metrics if key.endswith("/cpu_utilization_percentage")}
     assert loads == {f"system/{node}/cpu_utilization_percentage" for node in (node_name(), "node-1")}
     assert set(points(client, run.id).values()) == {1}
+
+
+def test_what_a_run_has_is_not_told_again_by_whoever_opens_it_or_appends_to_it(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient
+) -> None:
+    with contextlib.suppress(Preempted), tracker.start(project, name="torch", kind="train") as run:
+        run.metrics({"best_epoch": 3.0})
+        run.metrics({"best_epoch": 4.0})
+        run.metrics({"trial": 0.5}, 3)
+        for step in range(1, 3000):
+            run.points({"loss": 1 / step}, step)
+        for sample in (7, 7):  # two samples of one second
+            run.points({"rank/0/cpu_percent": 50.0}, sample)
+        raise Preempted("preempted at step 2,999", step=2999)
+    with tracker.resume(run.id) as again:
+        again.metrics({"best_epoch": 5.0})
+        again.metrics({"trial": 0.6}, 2)  # a search's trials end in any order
+        again.metrics({"trial": 0.7}, 3)
+        for step in range(2000, 3010):
+            again.points({"loss": 2.0}, step)
+        again.points({"rank/0/cpu_percent": 60.0}, 7)
+    tracker.append(run.id).metrics({"best_epoch": 6.0, "parity": 0.0})
+    tracker.append(run.id).metrics({"parity": 1.0})
+    found = points(client, run.id)
+    assert set(found.values()) == {1}
+    assert {("loss", step) for step in range(1, 3010)} | {("trial", 2), ("trial", 3)} <= set(found)
+    metrics = client.get_run(run.id).data.metrics
+    assert (metrics["best_epoch"], metrics["trial"], metrics["parity"]) == (3.0, 0.5, 0.0)
+    assert metrics["rank/0/cpu_percent"] == 50.0
+
+
+def test_a_run_is_not_opened_again_while_somebody_else_holds_what_it_told(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, settings: Settings
+) -> None:
+    program = f"""
+        import os, signal, sys
+        from pathlib import Path
+        from fullcircle.core.project import *
+        from fullcircle.core.settings import Settings
+        from fullcircle.tracking.runs import Tracker
+        project = Project(name={project.name!r}, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
+                          time="t", row_id="i", torch=print, folder=Path({str(project.folder)!r}))
+        settings = Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})
+        run = Tracker(settings).start(project, name="k", kind="c")
+        if os.fork() == 0:  # a child without an exec, which holds all that its parent held, and outlives it
+            os.close(1)
+            sys.stdin.read()
+            os._exit(0)
+        run._spool._sender.close()  # so that something is left
+        run.metrics({{"before": 1.0}})
+        print(run.id, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert killed.stdin is not None
+        run_id = killed.stdout.read().strip()
+        killed.wait()
+        with pytest.raises(TrackingUnavailable, match=f"run {run_id}: .* not sent: another process holds .*spool"):
+            settle(settings, run_id, patience_s=0.5)
+        assert client.get_run(run_id).info.status == "RUNNING"
+        killed.stdin.close()  # the child ends
+    with tracker.resume(run_id) as run:
+        run.metrics({"before": 2.0, "after": 2.0})
+    found = client.get_run(run_id)
+    assert (found.data.metrics["before"], found.data.metrics["after"]) == (1.0, 2.0)
+    assert set(points(client, run_id).values()) == {1}

@@ -20,7 +20,7 @@ import pytest
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.models import EpochMetrics
-from fullcircle.core.processes import free_port
+from fullcircle.core.processes import free_port, process_exists
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.runs import Run, Tracker
@@ -28,33 +28,53 @@ from fullcircle.tracking.syncing import sync, unsent
 
 pytestmark = pytest.mark.slow
 
+FULL = 50_000
+"""Bytes: where no file may get longer, the disk is full for SQLite, which writes a thousand points to its log first."""
+
+
+class Nursery:
+    """A process that forks servers or trainers; see nursery.py."""
+
+    def __init__(self, kind: str) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("nursery.py")), kind]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def fork(self, **arguments: object) -> int:
+        """The id of a new process."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(arguments) + "\n")
+        self.process.stdin.flush()
+        while (said := self.process.stdout.readline().strip()) == "ready":
+            pass
+        return int(said)
+
+
+def kill(pid: int) -> None:
+    """kill -9, and wait until the kernel has taken away all that the process held."""
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not process_exists(pid))
+
 
 class Server:
     """An MLflow server that can be killed with -9 and started again on the same port, database and files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nursery: Nursery) -> None:
         own = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "server")})
         Tracker(own).prepare()
-        self.database = own.home / "mlflow.db"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        self.command += ["--workers", "1", "--backend-store-uri", own.tracking_uri]
-        self.command += ["--artifacts-destination", str(folder / "artifacts")]
-        self.log = folder / "mlflow.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.nursery, self.pid = nursery, 0
+        self.arguments = {
+            "database": own.tracking_uri,
+            "artifacts": str(folder / "artifacts"),
+            "port": self.port,
+            "log": str(folder / "mlflow.log"),
+        }
 
     def start(self, largest_file: int = resource.RLIM_INFINITY) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # it starts in half the time
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
-            )
-        until(self.answers)
+        self.pid = self.nursery.fork(**self.arguments, largest_file=largest_file)
+        until(self.answers, self.pid)
 
     def answers(self) -> bool:
         try:
@@ -63,24 +83,31 @@ class Server:
             return False
 
     def kill(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)  # its workers, too
-            self.process.wait()
-            self.process = None
+        if self.pid:
+            kill(self.pid)
+            self.pid = 0
 
 
-def until(true: Callable[[], bool], alive: subprocess.Popen[str] | None = None) -> None:
+def until(true: Callable[[], bool], alive: int | None = None) -> None:
     """Poll until it is so, while the process is alive."""
     ends = time.monotonic() + 120
     while not true():
         assert time.monotonic() < ends, "it never came to be"
-        assert alive is None or alive.poll() is None, alive.communicate()[1][-3000:]
-        time.sleep(0.02)
+        assert alive is None or process_exists(alive), "the process ended; its log is in the folder"
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("mlflow"))
+def nurseries() -> Iterator[dict[str, Nursery]]:
+    made = {kind: Nursery(kind) for kind in ("server", "trainer")}
+    yield made
+    for each in made.values():
+        each.process.communicate()  # its stdin ends
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, nurseries: dict[str, Nursery]) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("mlflow"), nurseries["server"])
     yield made
     made.kill()
 
@@ -88,7 +115,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def up(server: Server) -> Server:
     """The server, which answers."""
-    if server.process is None:
+    if not server.pid:
         server.start()
     return server
 
@@ -124,73 +151,51 @@ def epoch(number: int) -> EpochMetrics:
     return EpochMetrics(epoch=number, train_loss=1 / number, validation_loss=2.0, validation_auc=0.6, seconds=0.1)
 
 
-TRAINER = """
-import json, os, sys, time
-from pathlib import Path
-from fullcircle.core.project import *
-from fullcircle.core.settings import Settings
-from fullcircle.tracking.runs import Tracker
-folder = Path(sys.argv[1])
-project = Project(name="spooled", owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
-                  time="t", row_id="i", torch=print, folder=folder)
-tracker, state = Tracker(Settings.from_env()), folder / "checkpoint.json"
-kept = json.loads(state.read_text()) if state.exists() else None
-run = tracker.resume(kept["run"]) if kept else tracker.start(project, name="killed", kind="train")
-step = kept["step"] if kept else 0
-with run:
-    while not (folder / "enough").exists() or step % 10:
-        step += 1
-        run.points({f"metric_{n}": step / (n + 1) for n in range(5)}, step)
-        if step % 10 == 0:  # as our trainings do: told, flushed, and then the checkpoint
-            run.metrics({"epoch_loss": 1 / step}, step)
-            (folder / "part").write_text(json.dumps({"run": run.id, "step": step}))
-            os.replace(folder / "part", state)
-        time.sleep(0.01)
-"""
-
-
 @pytest.mark.timeout(900)
-def test_twenty_kills_of_trainer_server_and_both_lose_and_double_no_point(
-    up: Server, settings: Settings, tmp_path: Path
+def test_twenty_kills_of_trainer_server_and_both_and_full_disks_lose_and_double_no_point(
+    up: Server, settings: Settings, tmp_path: Path, nurseries: dict[str, Nursery]
 ) -> None:
-    env = {
-        **os.environ,
-        "FULLCIRCLE_HOME": str(settings.home),
-        "MLFLOW_TRACKING_URI": up.url,
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    }
+    env = {"FULLCIRCLE_HOME": str(settings.home), "MLFLOW_TRACKING_URI": up.url}
     state, chance = tmp_path / "checkpoint.json", random.Random(20)
 
     def step() -> int:
         return int(json.loads(state.read_text())["step"]) if state.exists() else 0
 
-    def trainer() -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", TRAINER, str(tmp_path)]
-        return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    def trained(steps: int) -> None:
+        goal = step() + steps
+        until(lambda: step() >= goal, at_work)
+
+    def trainer() -> int:
+        return nurseries["trainer"].fork(folder=str(tmp_path), env=env, log=str(tmp_path / "trainer.log"))
+
+    def disk_is_full() -> bool:
+        whys = [path.read_text() for path in (settings.home / "spool").glob("*/trouble.json")]
+        return any("disk I/O" in why or "disk is full" in why for why in whys)
 
     at_work = trainer()
     for _ in range(20):
-        goal = step() + chance.randint(10, 150)
-        until(lambda goal=goal: step() >= goal, at_work)
+        trained(chance.randint(10, 100))
         time.sleep(chance.random() * 0.3)  # in the middle of whatever it is doing
-        victim = chance.choice(("trainer", "server", "both"))
+        victim = chance.choice(("trainer", "server", "both", "disk"))
         if victim != "trainer":
             up.kill()
-        if victim != "server":
-            at_work.kill()
-            at_work.communicate()
+        if victim in ("trainer", "both"):
+            kill(at_work)
         if victim == "server":
-            goal = step() + chance.randint(10, 50)
-            until(lambda goal=goal: step() >= goal, at_work)  # it goes on without a tracker
+            trained(chance.randint(10, 50))  # it goes on without a tracker
+        if victim == "disk":
+            up.start(largest_file=FULL)
+            until(disk_is_full, at_work)
+            trained(10)
+            up.kill()
         if victim != "trainer":
             up.start()
-        if victim != "server":
+        if victim in ("trainer", "both"):
             at_work = trainer()
-    goal = step() + 10
-    until(lambda: step() >= goal, at_work)
+    trained(10)
     (tmp_path / "enough").touch()
-    _, said = at_work.communicate(timeout=120)
-    assert at_work.returncode == 0, said
+    until(lambda: not process_exists(at_work))
+    assert (tmp_path / "done").exists(), (tmp_path / "trainer.log").read_text()
     assert sync(settings) == ()
     run_id, last = json.loads(state.read_text())["run"], step()
     found = points(settings, run_id)
@@ -278,12 +283,13 @@ def test_a_run_is_not_marked_as_finished_before_all_of_its_artifacts_are_there(
 def test_a_tracker_whose_disk_is_full_gets_every_point_once_when_it_has_room_again(
     up: Server, settings: Settings, project: Project
 ) -> None:
-    up.kill()
-    up.start(largest_file=up.database.stat().st_size + 100_000)
     with Tracker(settings).start(project, name="full", kind="train") as run:
+        assert run.flush(patience_s=60)
+        up.kill()
+        up.start(largest_file=FULL)
         for step in range(1, 4001):
             run.points({"loss": 1 / step}, step)
-        assert not run.flush(patience_s=1)
+        until(lambda: any("disk" in waits.why for waits in unsent(settings)))
         up.kill()
         up.start()
     assert run.unsent is None or sync(settings) == ()

@@ -85,12 +85,18 @@ def test_an_absurd_length_is_refused_by_the_writer_and_not_read_into_memory(file
 
 
 @given(
-    values=st.lists(
-        st.tuples(st.text(max_size=20), st.floats(allow_nan=False), st.integers(0, 2**43), st.integers(0, 2**53))
+    rows=st.lists(
+        st.tuples(
+            st.dictionaries(st.text(max_size=20), st.floats(allow_nan=False)),
+            st.integers(0, 2**43),
+            st.integers(0, 2**53),
+        )
     )
 )
-def test_points_come_back_to_the_last_bit(values: list[tuple[str, float, int, int]]) -> None:
-    assert decode(encode(Points(values))) == Points(values)
+def test_points_come_back_to_the_last_bit(rows: list[tuple[dict[str, float], int, int]]) -> None:
+    points = decode(encode(Points(rows)))
+    assert points == Points(rows)
+    assert len(points.points()) == len(points) == sum(len(values) for values, _, _ in rows)
 
 
 def test_an_entry_that_this_version_does_not_know_is_refused() -> None:

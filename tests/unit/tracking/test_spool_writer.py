@@ -22,7 +22,7 @@ def entries(path: Path) -> list[object]:
 
 
 def told(path: Path) -> list[tuple[str, float, int]]:
-    points = [point for entry in entries(path) if isinstance(entry, Points) for point in entry.points]
+    points = [point for entry in entries(path) if isinstance(entry, Points) for point in entry.points()]
     return [(key, value, step) for key, value, _, step in points]
 
 
@@ -41,9 +41,11 @@ def test_no_frame_holds_more_points_than_one_request_may(tmp_path: Path) -> None
     writer = Writer(tmp_path / "main.spool")
     for step in range(3 * BATCH):
         writer.points({"loss": float(step)}, step)
+    writer.points({f"m{number}": 1.0 for number in range(2 * BATCH + 1)}, 1)
+    writer.points({f"m{number}": 1.0 for number in range(7)}, 2)
     writer.close()
-    sizes = [len(entry.points) for entry in entries(writer.path) if isinstance(entry, Points)]
-    assert (max(sizes) <= BATCH, sum(sizes)) == (True, 3 * BATCH)
+    sizes = [len(entry) for entry in entries(writer.path) if isinstance(entry, Points)]
+    assert (max(sizes) <= BATCH, sum(sizes)) == (True, 5 * BATCH + 8)
 
 
 def test_threads_that_tell_at_once_lose_and_double_nothing(tmp_path: Path) -> None:

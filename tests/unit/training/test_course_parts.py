@@ -158,3 +158,13 @@ def test_what_each_rank_takes_is_told_with_its_rank_and_its_time(tmp_path: Path)
     with ranks.told(tmp_path, lambda rank, values, at_s: heard.append((rank, sorted(values)))):
         pass
     assert heard == [(rank, ["cpu_percent", "peak_memory_mb"]) for rank in (0, 1)]
+
+
+def test_a_line_that_a_kill_tore_does_not_end_the_telling_of_what_the_ranks_take(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.jsonl"
+    path.write_text('{"kind": "load", "at": 17.0, "val')
+    write_steps(Journal(path), 1, [0.5])
+    heard: list[int] = []
+    with ranks.told(tmp_path, lambda rank, values, at_s: heard.append(rank)):
+        pass
+    assert heard == [0]

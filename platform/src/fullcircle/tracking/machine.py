@@ -38,7 +38,7 @@ class Load:
 
     def __init__(
         self,
-        tell: Callable[[Mapping[str, float], int], None],
+        tell: Callable[[dict[str, float], int], None],
         begun_s: float,
         node: str | None = None,
         *,

@@ -15,7 +15,8 @@ from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, translated
 from fullcircle.tracking.machine import last_sample
 from fullcircle.tracking.provenance import host, process_mark
-from fullcircle.tracking.run import FAILURE, PAUSED, PREEMPTED, STEP_METRICS, Run
+from fullcircle.tracking.repeats import Repeats
+from fullcircle.tracking.run import FAILURE, PAUSED, PREEMPTED, Run
 from fullcircle.tracking.spool.delivery import BEGAN_AS
 from fullcircle.tracking.spool.folder import About
 from fullcircle.tracking.syncing import opened
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 QUIET_S = 120.0
 """A running run of another machine that logged nothing for so long has no process any more: the load of a machine is
 logged every few seconds."""
+
+FEW = 1000
+"""A metric whose last step is below this is read in full when its run is opened again: an epoch's, or a trial's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,7 @@ def reopen(client: MlflowClient, settings: Settings, found: MlflowRun) -> Run:
     """The run as RUNNING again, written by this process, its failure forgotten, its points known."""
     run_id, tags = found.info.run_id, found.data.tags
     with translated(settings, f"resuming run {run_id}"):
-        known, last_step = _points(client, found)
+        had = _had(client, found)
         for name in (PREEMPTED, FAILURE):
             if name in tags:
                 client.delete_tag(run_id, name)
@@ -124,13 +128,12 @@ def reopen(client: MlflowClient, settings: Settings, found: MlflowRun) -> Run:
         spool=opened(settings, about, uuid.uuid4().hex, client),
         ref=ref(found),
         begun_ms=found.info.start_time or now_ms,
-        known=known,
-        last_step=last_step,
+        had=lambda: had,
         params=dict(found.data.params),
         key=state(found).key,
     )
     try:
-        run.watch_machine(after=last_sample({m.key: m.step for m in found.data._metric_objs}))
+        run.watch_machine(after=last_sample(last_steps(found)))
     except BaseException as error:
         run.__exit__(type(error), error, None)
         raise
@@ -159,16 +162,18 @@ def ref(run: MlflowRun) -> RunRef:
     )
 
 
-def _points(client: MlflowClient, run: MlflowRun) -> tuple[frozenset[tuple[str, int]], int]:
-    """((metric, step) of all but the step metrics, the last step of those). A day of steps is not read again."""
-    known: set[tuple[str, int]] = set()
-    last_step = 0
-    for metric in run.data._metric_objs:
-        if metric.key in STEP_METRICS:
-            last_step = max(last_step, metric.step)
-        elif not metric.key.startswith("system/"):
-            known |= {(metric.key, point.step) for point in client.get_metric_history(run.info.run_id, metric.key)}
-    return frozenset(known), last_step
+def last_steps(run: MlflowRun) -> dict[str, int]:
+    """The last step of each metric of a run."""
+    return {metric.key: metric.step for metric in run.data._metric_objs}
+
+
+def _had(client: MlflowClient, run: MlflowRun) -> Repeats:
+    """The points of the run, of which there may be a month's: where they are few and need not ascend, each of them."""
+    last = last_steps(run)
+    few = [key for key, step in last.items() if 0 < step < FEW and not key.startswith(("system/", "rank/"))]
+    return Repeats(
+        last, {key: {point.step for point in client.get_metric_history(run.info.run_id, key)} for key in few}
+    )
 
 
 def _last_sign_s(run: MlflowRun) -> float:

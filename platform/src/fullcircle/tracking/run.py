@@ -9,7 +9,8 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
 from fullcircle.tracking.lineage import data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
+from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.folder import About, Unsent
@@ -58,10 +60,12 @@ class Run:
     Args:
         spool: None: of an appended run, which opens one for each call.
         begun_ms: when the run began, in milliseconds since the epoch.
-        known: (metric, step) that the run has already, from before it was resumed: they are not logged again.
-        last_step: the last step that its step metrics have.
+        had: reads, when a metric is told, which points the run has from before it was opened.
         params: that the run has already.
         key: what its files on this machine are kept under, if that is not its id: see `RunState.key`.
+
+    The run holds each (metric, step) once: of a point that is told again, the first one stays. A metric's steps need
+    not ascend, as long as they are among the newest: see `tracking.repeats`.
 
     Methods that write raise HomeUnwritable when the spool cannot be written; those of an appended run also
     TrackingUnavailable, when what they told waits in the spool. Metrics may be told from several threads.
@@ -77,8 +81,7 @@ class Run:
         spool: Spool | None,
         ref: RunRef,
         begun_ms: int,
-        known: frozenset[tuple[str, int]] = frozenset(),
-        last_step: int = 0,
+        had: Callable[[], Repeats] = Repeats,
         params: Mapping[str, str] | None = None,
         key: str = "",
     ) -> None:
@@ -91,13 +94,17 @@ class Run:
         self._spool = spool
         self._ref = ref
         self._begun_ms = begun_ms
-        self._known = known
-        self._last_step = last_step
+        self._had = had
+        self._last_step = 0 if spool is None else self._repeats.last(STEP_METRICS)
         self._params = dict(params or {})
         self._names: set[str] = set()
         self._step_at = -math.inf
         self._step_waits: tuple[int, dict[str, float]] | None = None
         self._load: Load | None = None
+
+    @cached_property
+    def _repeats(self) -> Repeats:
+        return self._had()
 
     def ref(self, framework: str, seed: int) -> RunRef:
         """The value that names this run elsewhere."""
@@ -159,24 +166,26 @@ class Run:
         return max(0, int(at_s - self._begun_ms / 1000))
 
     def knows(self, key: str, step: int) -> bool:
-        """Whether the run had this point before it was resumed."""
-        return (key, step) in self._known
+        """Whether the run has this point."""
+        return self._repeats.has(key, step)
 
     def points(self, values: Mapping[str, float], step: int) -> None:
         """Log metrics of a step, for loops that do so thousands of times: costs a copy and an append to a list. They
         are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take."""
-        new = {key: float(each) for key, each in values.items() if (key, step) not in self._known}
-        if not new.keys() <= self._names:
-            self._require_names(new)
+        if not (new := self._new(values, step)):
+            return
+        if self._spool is not None:
+            self._spool.points(new, step)
+            return
         with self._writing() as spool:
             spool.points(new, step)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""
-        new = {key: float(each) for key, each in values.items() if (key, step) not in self._known}
-        self._require_names(new)
+        new = self._new(values, step)
         with self._writing() as spool:
-            spool.points(new, step)
+            if new:
+                spool.points(new, step)
             spool.flush()
 
     def flush(self, patience_s: float = 5.0) -> bool:
@@ -305,6 +314,13 @@ class Run:
                 spool.folder.remove()
                 raise spool.error
             raise TrackingUnavailable(f"{left}", hint="it is safe in the spool; 'fullcircle sync' sends it")
+
+    def _new(self, values: Mapping[str, float], step: int) -> dict[str, float]:
+        """What of it the run does not have; it is to be told now. Nothing is remembered of what is refused."""
+        values = {key: float(each) for key, each in values.items()}
+        if not values.keys() <= self._names:
+            self._require_names(values)
+        return self._repeats.new(values, step)
 
     def _require_names(self, values: Mapping[str, object]) -> None:
         """Refuse now what MLflow would refuse later, when nobody is there to hear it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion
-from fullcircle.core.errors import DataUnavailable, TrackerAway, TrackingUnavailable, UsageError
+from fullcircle.core.errors import DataUnavailable, TrackerAway, UsageError
 from fullcircle.core.models import RunRef
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
@@ -22,11 +22,12 @@ from fullcircle.tracking.client import address, connect, translated
 from fullcircle.tracking.experiments import experiment_id, experiment_tags
 from fullcircle.tracking.lineage import data_version
 from fullcircle.tracking.provenance import Provenance, program, provenance, user
-from fullcircle.tracking.resuming import RunState, is_gone, process_tags, ref, state
+from fullcircle.tracking.repeats import Repeats
+from fullcircle.tracking.resuming import RunState, is_gone, last_steps, process_tags, ref, state
 from fullcircle.tracking.run import Run
 from fullcircle.tracking.spool.delivery import BEGAN_AS, SPOOL, MlflowDoor
 from fullcircle.tracking.spool.folder import About, Begin
-from fullcircle.tracking.syncing import opened, sync
+from fullcircle.tracking.syncing import opened, settle, sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -123,7 +124,8 @@ class Tracker:
             return None, ""
 
     def append(self, run_id: str) -> Run:
-        """A run to add artifacts, tags and metrics to, whatever its status, which stays as it is."""
+        """A run to add artifacts, tags and metrics to, whatever its status, which stays as it is. A metric that it has
+        keeps its value: a retrain that was killed tells again what it had told before."""
         found = self._get(self.find(run_id))
         return Run(
             self._client,
@@ -133,6 +135,7 @@ class Tracker:
             spool=None,
             ref=ref(found),
             begun_ms=found.info.start_time or 0,
+            had=lambda: self._had(found.info.run_id),
             params=dict(found.data.params),
         )
 
@@ -142,9 +145,11 @@ class Tracker:
 
         Raises:
             UsageError: no such run, one that is finished, or one whose process is still at work.
+            TrackingUnavailable: what it told before cannot be sent, so nobody knows which points it has.
         """
         found = self._get(self.find(run_id))
-        self.catch_up(found.info.run_id)  # else what it told before would be sent behind what it tells now
+        resuming.refuse_unless_stopped(found)
+        settle(self._settings, found.info.run_id)  # else what it told before would be sent behind what it tells now
         found = self._get(found.info.run_id)
         resuming.refuse_unless_stopped(found)
         return resuming.reopen(self._client, self._settings, found)
@@ -171,15 +176,9 @@ class Tracker:
         """The id of the project's experiment, which is made if it is missing. Safe in two processes at once."""
         return experiment_id(self._client, self._settings, project.name, experiment_tags(project))
 
-    def catch_up(self, run_id: str | None = None) -> None:
-        """Send what stopped processes left in the spool of this home: of one run, or of all.
-
-        Raises:
-            TrackingUnavailable: not all of that run could be sent. Of all runs, what cannot be sent is left.
-        """
-        left = sync(self._settings, run_id=run_id)
-        if run_id is not None and (stuck := [each for each in left if each.why]):
-            raise TrackingUnavailable(f"{stuck[0]}", hint="'fullcircle sync' says what stands in the way")
+    def catch_up(self) -> None:
+        """Send what stopped processes left in the spool of this home. What cannot be sent is left there."""
+        sync(self._settings)
 
     def find(self, reference: str) -> str:
         """The run id behind an id, a unique beginning of an id, or a run name.
@@ -251,6 +250,10 @@ class Tracker:
         for run in gone:
             self.give_up(run.info.run_id, "its process ended without ending the run")
         return len(gone)
+
+    def _had(self, run_id: str) -> Repeats:
+        sync(self._settings, run_id)  # what stopped processes told of the run and MLflow does not have yet
+        return Repeats(last_steps(self._get(run_id)))
 
     def _get(self, run_id: str) -> MlflowRun:
         with translated(self._settings, f"reading run {run_id}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from fullcircle.tracking.spool.spool import Spool
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+PATIENCE_S = 10.0
+LOOK_EVERY_S = 0.1
 
 
 def opened(settings: Settings, about: About, name: str, client: MlflowClient | None) -> Spool:
@@ -53,6 +57,26 @@ def sync(settings: Settings, run_id: str | None = None) -> tuple[Unsent, ...]:
         if found is not None:
             left.append(found)
     return tuple(left)
+
+
+def settle(settings: Settings, run_id: str, patience_s: float = PATIENCE_S) -> None:
+    """Send what stopped processes left of a run, until its tracker has it, whoever sends it.
+
+    Another process may hold a folder with what the run told: one that syncs at this moment, or a child that outlived
+    the process that was killed. What it will send is not with the tracker yet, and would be told a second time.
+
+    Raises:
+        TrackingUnavailable: not all could be sent, or another process still holds what was not sent.
+    """
+    ends = time.monotonic() + patience_s
+    while left := [each for each in sync(settings, run_id) if each.why or each.owed]:
+        if stuck := [each for each in left if each.why and not each.writing]:
+            raise TrackingUnavailable(f"{stuck[0]}", hint="'fullcircle sync' says what stands in the way")
+        if time.monotonic() >= ends:
+            raise TrackingUnavailable(
+                f"{left[0]}: another process holds {left[0].folder}", hint="wait for that process, or end it"
+            )
+        time.sleep(LOOK_EVERY_S)
 
 
 def _of(settings: Settings, run_id: str | None) -> Iterator[Folder]:

@@ -108,9 +108,10 @@ class Courier:
             entry = decode(payload)
             if not isinstance(entry, Points):
                 return (points, None, behind) if points else ([], entry, offset)
-            if len(points) + len(entry.points) > BATCH:
+            if len(points) + len(entry) > BATCH:
                 break
-            points, behind = points + entry.points, offset
+            points += entry.points()
+            behind = offset
         return points, None, behind
 
     def _send(self, run_id: str, entry: Entry) -> None:

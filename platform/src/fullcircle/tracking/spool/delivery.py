@@ -124,7 +124,7 @@ class MlflowDoor:
         body = {
             "run_id": run_id,
             "metrics": [
-                {"key": key, "value": _number(value), "timestamp": at_ms, "step": step}
+                _Metric(key, value if math.isfinite(value) else _word(value), at_ms, step)
                 for key, value, at_ms, step in points
             ],
         }
@@ -141,8 +141,13 @@ class MlflowDoor:
         verify_rest_response(answer, _LOG_BATCH)
 
 
-def _number(value: float) -> float | str:
-    """As protobuf's JSON has it: numbers that are none are words."""
-    if math.isfinite(value):
-        return value
+class _Metric(msgspec.Struct):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+
+
+def _word(value: float) -> str:
+    """As protobuf's JSON has numbers that are none."""
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -11,10 +11,22 @@ Point = tuple[str, float, int, int]
 point with the same time, step and value for the same one, so that sending it again does not double it."""
 
 
+Row = tuple[dict[str, float], int, int]
+"""What one call told: (metrics, milliseconds since the epoch, step). It is written as it came: taking it apart is the
+sender's work, not the training's."""
+
+
 class Points(msgspec.Struct, tag="points", array_like=True, frozen=True):
     """Points of metrics, at most 1,000: what MLflow takes in one request."""
 
-    points: list[Point]
+    rows: list[Row]
+
+    def points(self) -> list[Point]:
+        """Each of them."""
+        return [(key, value, at_ms, step) for values, at_ms, step in self.rows for key, value in values.items()]
+
+    def __len__(self) -> int:
+        return sum(len(values) for values, _, _ in self.rows)
 
 
 class Params(msgspec.Struct, tag="params", array_like=True, frozen=True):

@@ -2,7 +2,8 @@
 
 <home>/spool/<id>/
     run.json            which run of which tracker this is, or how it is to be begun there
-    lock                held by the process that writes; the kernel lets go of it with the process
+    lock                held by the process that writes or sends; the kernel lets go of it with the process (and with
+                        the last child that it forked without an exec)
     main.spool          what the run told, in order; <other>.spool: of further processes of the run
     <name>.cursor       how far <name>.spool was sent
     artifacts/          files that the tracker does not have yet
@@ -95,9 +96,14 @@ class Unsent:
     writing: bool
 
     @property
+    def owed(self) -> bool:
+        """Whether something is to be sent."""
+        return not self.begun or bool(self.points or self.artifacts or self.entries)
+
+    @property
     def nothing(self) -> bool:
         """Whether all was sent and nothing is damaged."""
-        return self.begun and not (self.points or self.artifacts or self.entries or self.damaged)
+        return not (self.owed or self.damaged)
 
     def __str__(self) -> str:
         parts = [f"{count:,} {name}" for count, name in self._counts() if count]
@@ -300,7 +306,7 @@ def _counted(entries: Iterator[Entry]) -> dict[str, int]:
     counts = {"points": 0, "artifacts": 0, "entries": 0}
     for entry in entries:
         if isinstance(entry, Points):
-            counts["points"] += len(entry.points)
+            counts["points"] += len(entry)
         else:
             counts["artifacts" if isinstance(entry, Artifact) else "entries"] += 1
     return counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError
@@ -40,8 +40,8 @@ class Spool:
         """Begin to send."""
         self._sender.start()
 
-    def points(self, values: Mapping[str, float], step: int) -> None:
-        """Append points of now; costs an append to a list."""
+    def points(self, values: dict[str, float], step: int) -> None:
+        """Append points of now, which are kept as they are: costs an append to a list."""
         self._writer.points(values, step)
 
     def flush(self) -> None:

@@ -7,11 +7,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 
 from fullcircle.core.settings import home_unwritable
-from fullcircle.tracking.spool.entries import Entry, Point, Points, encode
+from fullcircle.tracking.spool.entries import Entry, Points, Row, encode
 from fullcircle.tracking.spool.frames import frame, head
 
 FLUSH_EVERY_S = 0.2
@@ -34,7 +33,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._waiting: deque[tuple[Mapping[str, float], int, int]] = deque()
+        self._waiting: deque[Row] = deque()
         self._writing = threading.RLock()
         self._unwritten = b""
         self._ended = threading.Event()
@@ -49,12 +48,21 @@ class Writer:
         self._thread = threading.Thread(target=self._flushing, name="spool-flush", daemon=True)
         self._thread.start()
 
-    def points(self, values: Mapping[str, float], step: int) -> None:
+    def points(self, values: dict[str, float], step: int) -> None:
         """Append points of now. Costs an append to a list; they are in the file about 0.2 s later.
+
+        Args:
+            values: whoever called does not change them any more.
 
         Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
         """
-        self._waiting.append((values, time.time_ns() // 1_000_000, step))
+        now_ms = time.time_ns() // 1_000_000
+        if len(values) <= BATCH:
+            self._waiting.append((values, now_ms, step))
+        else:
+            pairs = list(values.items())
+            parts = (dict(pairs[start : start + BATCH]) for start in range(0, len(pairs), BATCH))
+            self._waiting.extend((part, now_ms, step) for part in parts)
         if len(self._waiting) >= FLUSH_AT:
             self.flush()
 
@@ -85,12 +93,19 @@ class Writer:
                 self._file = -1
 
     def _frames(self) -> bytes:
-        points: list[Point] = []
+        frames: list[bytes] = []
+        rows: list[Row] = []
+        count = 0
         while self._waiting:
-            values, now_ms, step = self._waiting.popleft()
-            points += [(key, float(value), now_ms, step) for key, value in values.items()]
-        batches = (points[start : start + BATCH] for start in range(0, len(points), BATCH))
-        return b"".join(frame(encode(Points(batch))) for batch in batches)
+            row = self._waiting.popleft()
+            count += len(row[0])
+            if count > BATCH:
+                frames.append(frame(encode(Points(rows))))
+                rows, count = [], len(row[0])
+            rows.append(row)
+        if rows:
+            frames.append(frame(encode(Points(rows))))
+        return b"".join(frames)
 
     def _write(self, data: bytes) -> None:
         self._unwritten = data

@@ -1,0 +1,70 @@
+"""Tells a point that is new from one that the run has: each (metric, step) is let through once. Pure.
+
+Why the last steps are enough. A spool file is sent in the order of its writing, so of a metric whose steps ascend the
+tracker has all up to some step. What stopped processes left is sent before a run is opened again; from then on "at or
+before the last step that MLflow has" and "told before" are the same. Steps that do not ascend (trials that end in
+another order than they began in) are told apart one by one, as long as they are among the newest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Mapping
+
+EXACT = 5000
+"""Calls whose steps are kept one by one, at most. Of older ones each metric's last step is kept."""
+_NONE = -(2**63)
+
+
+class Repeats:
+    """What a run has, and what it was told since. Safe for several threads; a month of steps does not make it grow.
+
+    Args:
+        last: the last step of each metric that the run has; all before it count as told.
+        steps: of some of these metrics all steps that the run has, so that those between them are still new.
+    """
+
+    def __init__(
+        self, last: Mapping[str, int] | None = None, steps: Mapping[str, Collection[int]] | None = None
+    ) -> None:
+        exact = steps or {}
+        self._lock = threading.Lock()
+        self._floor = {key: step for key, step in (last or {}).items() if key not in exact}
+        self._highest = max(self._floor.values(), default=_NONE)
+        self._told: dict[int, tuple[str, ...]] = {}  # by step: a loop tells many metrics of each
+        for key, found in exact.items():
+            for step in found:
+                self._told[step] = (*self._told.get(step, ()), key)
+
+    def new(self, values: Mapping[str, float], step: int) -> dict[str, float]:
+        """The values that the run does not have for this step. From now on it has them."""
+        with self._lock:
+            if step > self._highest and step not in self._told:  # as a loop tells: no metric has to be looked up
+                new = dict(values)
+                self._told[step] = tuple(new)
+            elif new := {key: value for key, value in values.items() if not self._has(key, step)}:
+                self._told[step] = (*self._told.get(step, ()), *new)
+            if len(self._told) > EXACT:
+                self._forget()
+        return new
+
+    def has(self, key: str, step: int) -> bool:
+        """Whether the run has this point."""
+        with self._lock:
+            return self._has(key, step)
+
+    def last(self, keys: Iterable[str]) -> int:
+        """The last step of these metrics; 0 when there is none."""
+        with self._lock:
+            wanted = set(keys)
+            floors = (step for key, step in self._floor.items() if key in wanted)
+            return max([0, *floors, *(step for step, told in self._told.items() if not wanted.isdisjoint(told))])
+
+    def _has(self, key: str, step: int) -> bool:
+        return step <= self._floor.get(key, _NONE) or key in self._told.get(step, ())
+
+    def _forget(self) -> None:
+        for step in list(self._told)[: EXACT // 2]:  # in the order of telling
+            for key in self._told.pop(step):
+                self._floor[key] = max(step, self._floor.get(key, _NONE))
+        self._highest = max(self._floor.values(), default=_NONE)
