@@ -90,12 +90,12 @@ def print_study(console: Console, result: TuneResult) -> None:
 
     title = f"{result.study}: the best of {result.ended} trials on the validation rows"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("trial", justify="right")
+    table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("ROC AUC", justify="right")
     table.add_column("epochs", justify="right")
     names = list(result.best[0].parameters) if result.best else []
     for name in names:
-        table.add_column(name.removeprefix("training."), justify="right")
+        table.add_column(name.removeprefix("training."), justify="right", overflow="fold")
     shown = [*result.best]
     if result.present is not None and result.present not in shown:
         shown.append(result.present)

@@ -239,7 +239,7 @@ class _Search:
         """Say what a trial came to, and what the best is."""
         from fullcircle.tuning.study import best
 
-        words = ", ".join(trial.settings)
+        words = ", ".join(word.removeprefix("training.") for word in trial.settings)
         if trial.why:
             came_to = f"failed: {trial.why}"
         elif trial.pruned:

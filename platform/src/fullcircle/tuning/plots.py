@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY, INK, GRID = "#0072B2", "#D55E00", "#9a9a9a", "#333333", "#e3e3e3"
 """Okabe & Ito 2008: told apart by colour-blind readers too."""
+HOLLOW = {"facecolors": "none", "edgecolors": GREY}
 
 
 def pictures(
@@ -78,7 +79,7 @@ def _curves(trials: Sequence[Trial], value: str) -> Figure:
         axes.plot(
             range(1, len(top.curve) + 1), top.curve, ".-", color=ORANGE, lw=2, label=f"the best: trial {top.number}"
         )
-    axes.set(xlabel="epoch", ylabel=value)
+    axes.set(xlabel="epoch", ylabel=value, ylim=_limits(trials))
     _whole(axes)
     _finish(axes, "What a trial was worth after each epoch")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
@@ -111,7 +112,7 @@ def _parallel(done: Sequence[Trial], search: Search, value: str) -> Figure:
     worth = [trial.value or 0.0 for trial in done]
     low, high = min(worth), max(worth)
     span = high - low or 1.0
-    top = {trial.number for trial in sorted(done, key=lambda trial: -(trial.value or 0.0))[: max(1, len(done) // 10)]}
+    top = {trial.number for trial in sorted(done, key=lambda trial: -(trial.value or 0.0))[: math.ceil(len(done) / 10)]}
     for trial in sorted(done, key=lambda trial: trial.value or 0.0):
         heights = [_share(each, trial.parameters[name]) for name, each in search.items()]
         coloured = trial.number in top
@@ -148,14 +149,29 @@ def _importance(importance: Mapping[str, float]) -> Figure:
 
 
 def _scatter(axes: Axes, trials: Sequence[Trial], where: Callable[[Trial], float]) -> None:
-    styles: dict[State, dict[str, Any]] = {
-        State.DONE: {"color": BLUE, "marker": "o"},
-        State.PRUNED: {"facecolors": "none", "edgecolors": GREY, "marker": "o"},
+    """A point a trial; one that is worth far less than any that is done stands at the bottom, as an arrow."""
+    low, high = _limits(trials)
+    axes.set_ylim(low, high)
+    groups: dict[str, tuple[dict[str, Any], list[Trial]]] = {
+        "done": ({"color": BLUE}, [each for each in trials if each.state is State.DONE]),
+        "pruned": (HOLLOW, [each for each in trials if each.pruned and (each.value or 0.0) >= low]),
+        "pruned, far below": (
+            {**HOLLOW, "marker": "v", "clip_on": False},
+            [each for each in trials if each.pruned and (each.value or 0.0) < low],
+        ),
     }
-    for state, style in styles.items():
-        found = [(where(each), each.value) for each in trials if each.state is state and each.value is not None]
+    for label, (style, found) in groups.items():
         if found:
-            axes.scatter([place for place, _ in found], [worth for _, worth in found], s=28, label=state, **style)
+            values = [max(each.value or 0.0, low) for each in found]
+            axes.scatter([where(each) for each in found], values, s=28, label=label, **style)
+
+
+def _limits(trials: Sequence[Trial]) -> tuple[float, float]:
+    """What the axis of values shows: those of the trials that are done. A trial that was pruned early can be worth so
+    little that nobody could tell the others apart beside it."""
+    values = [trial.value for trial in trials if trial.state is State.DONE and trial.value is not None]
+    margin = 0.08 * (max(values) - min(values)) or 0.01
+    return min(values) - margin, max(values) + margin
 
 
 def _place(each: Range, value: Any) -> float:
