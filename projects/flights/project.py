@@ -15,7 +15,9 @@ from fullcircle.core.project import (
     Binary,
     Budgets,
     Category,
+    Choice,
     Evidence,
+    LogUniform,
     NotWorse,
     Number,
     Policy,
@@ -23,6 +25,7 @@ from fullcircle.core.project import (
     Slice,
     SplitRule,
     Training,
+    Uniform,
     Watch,
 )
 
@@ -108,6 +111,12 @@ project = Project(
         seed=13,
         extra={"hidden": (128, 64), "dropout": 0.2},
     ),
+    search={
+        "training.learning_rate": LogUniform(1e-4, 1e-1),
+        "training.batch_size": Choice(256, 512, 1024, 2048),
+        "training.hidden": Choice((64,), (128, 64), (256, 128), (256, 128, 64)),
+        "training.dropout": Uniform(0.0, 0.5),
+    },
     split=SplitRule(validation=timedelta(days=14), test=timedelta(days=14)),
     gates=(AtLeast("roc_auc", 0.60), NotWorse("log_loss", margin=0.01), Slice("origin", "roc_auc", drop=0.05)),
     evidence=Evidence(looks=12),  # six by the policy, and as many by hand

@@ -1,4 +1,4 @@
-"""The ledger on a real PostgreSQL of the test's own, where the programs for one are installed."""
+"""The ledger and studies on a real PostgreSQL of the test's own, where the programs for one are installed."""
 
 from __future__ import annotations
 
@@ -114,3 +114,41 @@ def test_a_release_is_completed_once_on_postgres(settings: Settings) -> None:
         return releases.complete(number), releases.complete(number)
 
     assert called(act) == (True, False)
+
+
+def test_a_study_goes_on_on_postgres_and_two_writers_leave_no_gap_in_its_journal(settings: Settings) -> None:
+    from fullcircle.core.search import Uniform
+    from fullcircle.store.studies import Studies
+    from fullcircle.tuning.study import Study
+
+    def opened() -> Study:
+        return Study(settings, "p/torch", {"training.dropout": Uniform(0, 0.5)}, {"training.dropout": 0.1})
+
+    def act() -> None:
+        first = opened()
+        trial = first.ask()
+        first.report(trial.number, 1, 0.6)
+        first.close()
+        second = opened()
+        assert second.again(1).parameters == trial.parameters == {"training.dropout": 0.1}
+        assert second.done(1, 0.6).curve == (0.6,)
+        second.close()
+
+    called(act)
+    program = (
+        "import asyncio, sys; from sqlalchemy.util import greenlet_spawn;"
+        "from fullcircle.core.settings import Settings; from fullcircle.store.database import Database;"
+        "from fullcircle.store.studies import Studies;"
+        "env = {'FULLCIRCLE_HOME': sys.argv[1], 'FULLCIRCLE_DATABASE_URL': sys.argv[2]};"
+        "work = lambda: [Studies(db).append('s', [f'{sys.argv[3]} {n}', f'{sys.argv[3]} {n}, too'])"
+        " for db in [Database(Settings.from_env(env))] for n in range(15)];"
+        "asyncio.run(greenlet_spawn(work))"
+    )
+    command = [sys.executable, "-c", program, str(settings.home), settings.database_url]
+    started = [subprocess.Popen([*command, who], stderr=subprocess.PIPE) for who in ("a", "b")]
+    assert [each.communicate()[1].decode() for each in started] == ["", ""]
+    entries = called(lambda: Studies(Database(settings)).entries("s"))
+    assert sorted(entries) == sorted(f"{who} {n}{too}" for who in "ab" for n in range(15) for too in ("", ", too"))
+    assert all(
+        entries[at + 1] == f"{entries[at]}, too" for at in range(0, 60, 2)
+    )  # what was told at once stays together

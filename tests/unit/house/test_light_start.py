@@ -12,13 +12,14 @@ import pytest
 HEAVY = {
     *("torch", "tensorflow", "keras", "mlflow", "evidently", "shap", "dvc", "sklearn", "pandas", "scipy", "pandera"),
     *("onnx", "onnxruntime", "skl2onnx", "prefect", "sqlalchemy", "alembic", "apprise", "matplotlib", "pyarrow"),
-    *("starlette", "uvicorn", "msgspec", "httpx", "jinja2", "rich", "numpy"),
+    *("starlette", "uvicorn", "msgspec", "httpx", "jinja2", "rich", "numpy", "optuna"),
 }
 COMMANDS = (
     "demo",
     "new",
     "run",
     "train",
+    "tune",
     "replay",
     "data",
     "serve",

@@ -18,6 +18,7 @@ SECTIONS = {
     "new": "fullcircle.cli.projects",
     "run": "fullcircle.cli.projects",
     "train": "fullcircle.cli.train",
+    "tune": "fullcircle.cli.tune",
     "replay": "fullcircle.cli.projects",
     "data": "fullcircle.cli.data",
     "serve": "fullcircle.cli.operate",

@@ -29,6 +29,11 @@ from fullcircle.core.gates import Gate as Gate
 from fullcircle.core.gates import NotWorse as NotWorse
 from fullcircle.core.gates import Slice as Slice
 from fullcircle.core.gates import check_evidence, check_gate
+from fullcircle.core.search import Choice as Choice
+from fullcircle.core.search import Integer as Integer
+from fullcircle.core.search import LogUniform as LogUniform
+from fullcircle.core.search import Range, check_search
+from fullcircle.core.search import Uniform as Uniform
 
 APPROVALS = ("gate", "human")
 """Who may release a challenger that passed the gate."""
@@ -184,6 +189,7 @@ class Project:
         torch, keras: functions that build the model; at least one is given.
         approval: who releases a challenger that passed the gate: `gate`, at once, or `human`: it waits for
             `fullcircle approve` or `reject`.
+        search: `training.<name>` -> what `fullcircle tune` may try for it; empty: the learning rate and batch size.
         routes: Apprise URLs that get the pages; the scheme `json://host:port/path` posts JSON to a webhook.
         folder: where project.py lies; set by `load_project`.
 
@@ -214,6 +220,7 @@ class Project:
     watch: Watch = Watch()
     policy: Policy = Policy()
     approval: Literal["gate", "human"] = "gate"
+    search: Mapping[str, Range] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
     folder: Path = Path()
 
@@ -255,6 +262,7 @@ def _check(project: Project) -> None:
     for gate in project.gates:
         check_gate(gate, refuse)
     check_evidence(project.evidence, refuse)
+    check_search(project.search, project.training, refuse)
     groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
     sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
     if unknown := sorted(set(sliced) - groupable):

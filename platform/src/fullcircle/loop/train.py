@@ -244,6 +244,8 @@ def _kept(tracker: Tracker, project: Project, state: RunState, framework: str | 
     name, of = f"run {state.run_id}", state.tags.get("fullcircle.project", "?")
     if of != project.name:
         raise UsageError(f"{name} is of project {of!r}, not of {project.name!r}", hint=f"name that one: {of}")
+    if state.tags.get("fullcircle.kind") in ("tune", "trial"):
+        raise UsageError(f"{name} is part of a study", hint=f"'fullcircle tune {project.name}' goes on with it")
     if state.tags.get("fullcircle.kind") != KIND:
         raise UsageError(
             f"{name} is part of a retrain (a {state.tags.get('fullcircle.kind', '?')})",

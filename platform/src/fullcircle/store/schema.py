@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """The revisions of migrations/versions, oldest first; a database that says another one is newer than this code."""
 
 
@@ -167,4 +167,12 @@ outbox = Table(
     Column("error", Text, nullable=False),
     Column("delivered", UtcTime, nullable=True),
     UniqueConstraint("incident", "route", "kind"),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("study", String(190), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("entry", Text, nullable=False),
 )

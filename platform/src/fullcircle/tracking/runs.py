@@ -139,20 +139,29 @@ class Tracker:
             params=dict(found.data.params),
         )
 
-    def resume(self, run_id: str) -> Run:
+    def resume(self, run_id: str, *, finished: bool = False) -> Run:
         """Open a run again that stopped before its end; use it as a context manager. It keeps its id and its points:
         a metric that it has for a step is not logged a second time.
 
+        Args:
+            finished: also one that came to its end, and has more to tell since.
+
         Raises:
-            UsageError: no such run, one that is finished, or one whose process is still at work.
+            UsageError: no such run, one that is finished (unless that is asked for), or one whose process is still at
+                work.
             TrackingUnavailable: what it told before cannot be sent, so nobody knows which points it has.
         """
-        found = self._get(self.find(run_id))
-        resuming.refuse_unless_stopped(found)
-        settle(self._settings, found.info.run_id)  # else what it told before would be sent behind what it tells now
-        found = self._get(found.info.run_id)
-        resuming.refuse_unless_stopped(found)
+        run_id = self.find(run_id)
+        self._refuse_unless_stopped(run_id, finished)
+        settle(self._settings, run_id)  # else what it told before would be sent behind what it tells now
+        found = self._refuse_unless_stopped(run_id, finished)  # what it told may have been its end
         return resuming.reopen(self._client, self._settings, found)
+
+    def _refuse_unless_stopped(self, run_id: str, finished: bool) -> MlflowRun:
+        found = self._get(run_id)
+        if not (finished and found.info.status == "FINISHED"):
+            resuming.refuse_unless_stopped(found)
+        return found
 
     def give_up(self, run_id: str, why: str) -> None:
         """End a stopped run as KILLED, with the reason: nobody will resume it."""

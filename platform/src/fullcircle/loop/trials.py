@@ -1,0 +1,175 @@
+"""The trials of a study as MLflow runs: each one's training, what it told, and how it ended.
+
+A trial ends in the study first and in MLflow then. A kill in between leaves a run that the next start ends as the
+study says; a kill before leaves a trial that goes on in its run from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import FullcircleError, TrainingFailed, UsageError
+from fullcircle.core.models import EpochMetrics, model_params
+from fullcircle.core.overrides import overridden
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.launching import forget, job_folder
+from fullcircle.training.standing import best_epoch
+
+if TYPE_CHECKING:
+    from fullcircle.core.dataset import DataVersion
+    from fullcircle.tracking.runs import Run, RunState
+    from fullcircle.training.jobs import TrainJob
+    from fullcircle.tuning.study import Study, Trial
+
+KIND = "trial"
+NUMBER, STUDY, PRUNED = "fullcircle.trial", "fullcircle.study", "fullcircle.pruned"
+"""Tags of a trial's run; STUDY is its parent's, too."""
+VALUE = "best_validation_auc"
+"""Metric: what a trial is worth. ROC AUC on the validation rows at the epoch with the least validation loss: that of
+the weights that would be kept, and what a retrain chooses among its candidates by."""
+
+
+def worth(history: Mapping[int, EpochMetrics]) -> float:
+    """What a training is worth that did these epochs (number -> metrics)."""
+    return history[best_epoch(list(history.values()))].validation_auc
+
+
+@dataclass
+class _Open:
+    """A trial that is being trained here."""
+
+    trial: Trial
+    run: Run
+    history: dict[int, EpochMetrics]
+
+
+class Trials:
+    """The trials of one study under its parent run. `begin` gives the job of one; every other method hears of it.
+
+    Args:
+        project: with what all trials share already set.
+        parent: the study's own run.
+        arrays: the training and validation rows of all trials.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        settings: Settings,
+        framework: str,
+        study: Study,
+        parent: str,
+        data: DataVersion,
+        arrays: Path,
+    ) -> None:
+        from fullcircle.tracking.runs import Tracker
+
+        self._project, self._settings, self._framework, self._study = project, settings, framework, study
+        self._parent, self._data, self._arrays = parent, data, arrays
+        self._tracker = Tracker(settings)
+        self._open: dict[str, _Open] = {}
+        self._known = self._settled()
+
+    def begin(self, trial: Trial) -> TrainJob:
+        """Open the trial's run, that of an earlier process if it has one, and say what to train."""
+        from fullcircle.training.jobs import job_of
+
+        words = trial.settings
+        project = overridden(self._project, words)
+        known = self._known.pop(trial.number, None)
+        run = self._tracker.resume(known.run_id) if known is not None else self._started(trial, words)
+        self._open[run.key] = _Open(trial, run, {})
+        run.params(model_params(project.training) | {"framework": self._framework})
+        return job_of(
+            project,
+            framework=self._framework,
+            data=self._data.digest,
+            arrays=self._arrays,
+            run_id=run.key,
+            folder=job_folder(self._settings, run.key),
+        )
+
+    def epoch(self, job: TrainJob, metrics: EpochMetrics) -> bool:
+        """An epoch was done, or was found done in a checkpoint. Returns whether to go on."""
+        here = self._open[job.run_id]
+        if metrics.epoch not in here.history:
+            here.run.epoch(metrics)
+        here.history[metrics.epoch] = metrics
+        go_on = self._study.report(here.trial.number, metrics.epoch, worth(here.history))
+        return go_on or metrics.epoch >= job.training.epochs  # after the last one there is nothing to save
+
+    def done(self, job: TrainJob) -> Trial:
+        """The trial came to its end."""
+        here = self._open[job.run_id]
+        return self._ended(job, self._study.done(here.trial.number, worth(here.history)))
+
+    def pruned(self, job: TrainJob) -> Trial:
+        """The trial was ended, as `epoch` said."""
+        return self._ended(job, self._study.pruned(self._open[job.run_id].trial.number))
+
+    def failed(self, job: TrainJob, error: FullcircleError) -> Trial:
+        """The trial came to nothing. Raises the error when it is not the trial's own: a full disk ends the search."""
+        if not isinstance(error, TrainingFailed | UsageError):
+            raise error
+        return self._ended(job, self._study.failed(self._open[job.run_id].trial.number, error.what))
+
+    def pause(self) -> None:
+        """Leave the trials that are being trained as they are: another call goes on with them."""
+        for here in self._open.values():
+            here.run.pause(len(here.history))
+        self._open.clear()
+
+    def abandon(self, error: BaseException) -> None:
+        """The search is stopped by this error: its runs say so, and another call goes on with them."""
+        for here in self._open.values():
+            here.run.__exit__(type(error), error, None)
+        self._open.clear()
+
+    def _started(self, trial: Trial, words: tuple[str, ...]) -> Run:
+        tags = {"fullcircle.framework": self._framework, NUMBER: str(trial.number), STUDY: self._study.name}
+        run = self._tracker.start(
+            self._project, name=f"trial {trial.number}", kind=KIND, parent=self._parent, tags=tags
+        )
+        run.data(self._data)
+        run.note("\n".join(f"- `--set {word}`" for word in words))
+        return run
+
+    def _ended(self, job: TrainJob, trial: Trial) -> Trial:
+        here = self._open.pop(job.run_id)
+        conclude(here.run, trial)
+        forget(self._settings, here.run.key)
+        return trial
+
+    def _settled(self) -> dict[int, RunState]:
+        """End the runs of trials that have ended; returns those of trials that have not: number -> run."""
+        trials = {trial.number: trial for trial in self._study.trials}
+        running: dict[int, RunState] = {}
+        for state in self._tracker.children(self._project, self._parent):
+            trial = trials.get(int(state.tags.get(NUMBER, "0")))
+            if trial is None or state.finished or trial.number in running:
+                continue
+            if trial.running:
+                running[trial.number] = state
+            elif state.status != "FAILED" or not trial.why:
+                conclude(self._tracker.resume(state.run_id), trial)
+                forget(self._settings, state.key)
+        return running
+
+
+def conclude(run: Run, trial: Trial) -> None:
+    """Tell a trial's run what the trial came to, and end it.
+
+    A pruned one is FINISHED, with a tag: it came to the end that was meant for it, and nobody is to go on with it.
+    """
+    if trial.why:
+        run.end("FAILED", reason=trial.why)
+        return
+    if trial.value is not None:
+        run.metrics({VALUE: trial.value})
+    if trial.pruned:
+        run.tags({PRUNED: f"epoch {len(trial.curve)}"})
+    run.end()

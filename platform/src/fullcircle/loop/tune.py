@@ -1,0 +1,377 @@
+"""A search for a model's parameters: trials that learn from the training rows and are judged on the validation rows.
+
+The test rows take no part in it: they are left out before anything is prepared. A study is gone on with under its
+name, whatever stopped it, with the rows, the code and the ranges that it began with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import re
+import shlex
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.errors import Preempted, TrainingFailed, UsageError
+from fullcircle.core.overrides import overridden
+from fullcircle.core.project import Project
+from fullcircle.core.search import Search, search_of, setting
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.candidates import ARRAYS
+from fullcircle.loop.launching import forget, job_folder, tell_unsent
+from fullcircle.loop.study_rows import agreed_rows, refuse_others
+from fullcircle.loop.study_run import tell_study
+from fullcircle.loop.trials import STUDY, Trials
+
+if TYPE_CHECKING:
+    from fullcircle.core.dataset import DataVersion, Split
+    from fullcircle.tracking.runs import Run, RunState
+    from fullcircle.training.pool import Pool
+    from fullcircle.tuning.study import Study, Trial
+
+KIND = "tune"
+HOPELESS = 3
+"""When so many trials ended and all of them failed, the search is at fault."""
+SHOWN = 5
+LISTEN_S = 0.2
+"""How long to wait for a word of a trial before looking at the clock and at whether we are told to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is to be searched.
+
+    Attributes:
+        trials: the study is done when so many have ended, over all calls.
+        workers: processes that train, each one trial at a time.
+        until: learn from rows before this; None: from all whose labels are known by now. Of a study that has begun,
+            what it began with.
+        timeout_s: stop after so long; another call goes on.
+        study: a name beside the project's and the framework's, for a second study of both.
+        space: ranges instead of the project's, see `core.search.search_of`.
+        overrides: parameters that all trials share, see `core.overrides`.
+    """
+
+    framework: str
+    trials: int
+    workers: int = 1
+    until: datetime | None = None
+    timeout_s: float | None = None
+    study: str | None = None
+    space: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneResult:
+    """What a study has come to.
+
+    Attributes:
+        run_id: the study's own run, the parent of the trials'.
+        asked: trials that were wished for; `ended` of them have ended: `done` came to their end, the others were
+            `pruned` or `failed`.
+        best: those that are worth most, the best first.
+        present: the trial with the parameters that the project has now; None when the search does not hold them.
+        importance: parameter -> its share in what makes trials good.
+        command: trains the best, word by word for a shell; empty before there is one.
+    """
+
+    project: str
+    framework: str
+    study: str
+    run_id: str
+    data: str
+    asked: int
+    ended: int
+    done: int
+    pruned: int
+    failed: int
+    best: tuple[Trial, ...]
+    present: Trial | None
+    importance: Mapping[str, float]
+    command: str
+
+
+def tune_each(project: Project, settings: Settings, frameworks: Sequence[str], wish: Wish) -> list[TuneResult]:
+    """One study a framework, one after the other; what cannot be is refused before the first. `wish.timeout_s` is for
+    all of them. Raises as `tune`."""
+    began = time.monotonic()
+    wishes = [dataclasses.replace(wish, framework=framework) for framework in frameworks]
+    for each in wishes:
+        _checked(project, each)
+    results = []
+    for each in wishes:
+        left = None if wish.timeout_s is None else max(0.0, wish.timeout_s - (time.monotonic() - began))
+        results.append(tune(project, settings, dataclasses.replace(each, timeout_s=left)))
+    return results
+
+
+def tune(project: Project, settings: Settings, wish: Wish) -> TuneResult:
+    """Search, or go on with the search of that name.
+
+    Raises:
+        UsageError: an unknown framework, parameter or range; more workers than cores; another process has the study; or
+            its rows, code or ranges are other ones than those that it began with.
+        ContractViolated, LeakageFound: nothing was trained.
+        Preempted: told to stop; the same command goes on.
+        TrainingFailed: the first trials all failed.
+    """
+    from fullcircle.training.worker import told_to_stop
+    from fullcircle.tuning.study import Study
+
+    shared, search, present = _checked(project, wish)
+    name = "/".join((project.name, wish.framework, *([wish.study] if wish.study else [])))
+    with _alone(settings, name), told_to_stop() as told:
+        study = Study(settings, name, search, present)
+        try:
+            return _Search(shared, settings, wish, study, search, present, told.is_set).run()
+        finally:
+            study.close()
+
+
+class _Search:
+    """One call's part of a study."""
+
+    def __init__(
+        self,
+        project: Project,
+        settings: Settings,
+        wish: Wish,
+        study: Study,
+        search: Search,
+        present: Mapping[str, Any],
+        told: Callable[[], bool],
+    ) -> None:
+        from fullcircle.tracking.runs import Tracker
+
+        self._project, self._settings, self._wish = project, settings, wish
+        self._study, self._search, self._present, self._told = study, search, present, told
+        self._tracker = Tracker(settings)
+        self._view = progress.current()
+        self._ends = math.inf if wish.timeout_s is None else time.monotonic() + wish.timeout_s
+
+    def run(self) -> TuneResult:
+        """Search until all trials have ended, the time is over or somebody says stop."""
+        self._tracker.catch_up()  # what it told last may not have been sent
+        refuse_others(self._study, self._project, self._search, self._wish.until)
+        known, terms = self._parent_run(), self._study.terms
+        if known is not None and known.finished and terms is not None and self._ended() >= self._wish.trials:
+            return self._result(known.run_id, str(terms["data"]))  # nothing was left to tell either
+        folder = job_folder(self._settings, f"study-{self._study.name.replace('/', '-')}")
+        data, split = agreed_rows(
+            self._study, self._project, self._settings, self._search, self._wish.until, folder / ARRAYS
+        )
+        with self._run(known, data, split) as run:
+            self._search_in(run, data, folder)
+            tell_study(run, self._study, self._search)
+            if (missing := self._wish.trials - self._ended()) > 0:
+                self._view.note(f"the time is over with {missing} trials to go; the same command goes on")
+                run.pause(self._ended())
+        tell_unsent(run)
+        if self._ended() >= self._wish.trials:
+            forget(self._settings, folder.name)
+        return self._result(run.id, data.digest)
+
+    def _search_in(self, run: Run, data: DataVersion, folder: Path) -> None:
+        from fullcircle.training.places.devices import find
+        from fullcircle.training.pool import Pool
+
+        wish = self._wish
+        shared = (run.id, data, folder / ARRAYS)
+        here = Trials(self._project, self._settings, wish.framework, self._study, *shared)
+        left = deque(trial.number for trial in self._study.trials if trial.running)
+        size = max(1, min(wish.workers, wish.trials - self._ended()))
+        threads = max(1, find().cores // wish.workers)
+        try:
+            with Pool(size, folder, threads, self._view.note) as pool:
+                self._work(pool, here, left)
+        except BaseException as error:
+            here.abandon(error)
+            if isinstance(error, Exception):  # whoever presses Ctrl-C waits for no pictures
+                with contextlib.suppress(Exception):  # and why it ends matters more than they do
+                    tell_study(run, self._study, self._search)
+            raise
+        here.pause()
+
+    def _work(self, pool: Pool, here: Trials, left: deque[int]) -> None:
+        """Keep the pool busy and hear what it tells."""
+        while time.monotonic() < self._ends:
+            while pool.idle and (trial := self._next(left)) is not None:
+                pool.train(here.begin(trial))
+            if pool.idle == pool.size:
+                return
+            for job, message in pool.told(LISTEN_S):
+                self._hear(pool, here, job, message)
+            if self._told():
+                at = f"{self._ended()} of {self._wish.trials} trials"
+                raise Preempted(f"preempted after {at}, resumable: the same command goes on", step=self._ended())
+
+    def _next(self, left: deque[int]) -> Trial | None:
+        """The next trial to train: one that was stopped, or a new one; None when enough were begun."""
+        if left:
+            return self._study.again(left.popleft())
+        return self._study.ask() if len(self._study.trials) < self._wish.trials else None
+
+    def _hear(self, pool: Pool, here: Trials, job: Any, message: Any) -> None:
+        from fullcircle.training.pool import Done, Epoch, Failed, Stopped
+
+        match message:
+            case Epoch(metrics=metrics):
+                pool.answer(job, here.epoch(job, metrics))
+                return
+            case Done():
+                self._tell(here.done(job))
+            case Stopped():
+                self._tell(here.pruned(job))
+            case Failed(error=error):
+                self._tell(here.failed(job, error))
+                self._refuse_hopeless()
+
+    def _tell(self, trial: Trial) -> None:
+        """Say what a trial came to, and what the best is."""
+        from fullcircle.tuning.study import best
+
+        words = ", ".join(word.removeprefix("training.") for word in trial.settings)
+        if trial.why:
+            came_to = f"failed: {trial.why}"
+        elif trial.pruned:
+            came_to = f"pruned after epoch {len(trial.curve)} at AUC {trial.value:.4f}"
+        else:
+            came_to = f"AUC {trial.value:.4f}"
+        top = next(iter(best(self._study.trials)), None)
+        beside = f"; best so far {top.value:.4f}, trial {top.number}" if top is not None else ""
+        self._view.stage(f"trial {trial.number} of {self._wish.trials}", f"{came_to}{beside} ({words})")
+        self._view.advance(f"tune {self._wish.framework}", min(self._ended(), self._wish.trials), self._wish.trials)
+
+    def _ended(self) -> int:
+        return sum(not trial.running for trial in self._study.trials)
+
+    def _refuse_hopeless(self) -> None:
+        ended = [trial for trial in self._study.trials if not trial.running]
+        if len(ended) >= HOPELESS and all(trial.why for trial in ended):
+            raise TrainingFailed(
+                f"all {len(ended)} trials of study {self._study.name} failed, the last one so: {ended[-1].why}",
+                hint="mend that, or the ranges; --study NAME begins another study",
+            )
+
+    def _parent_run(self) -> RunState | None:
+        """The study's own run, if it has one."""
+        found = (run for run in self._tracker.states(self._project, KIND) if run.tags.get(STUDY) == self._study.name)
+        return next(found, None)
+
+    @contextlib.contextmanager
+    def _run(self, known: RunState | None, data: DataVersion, split: Split | None) -> Iterator[Run]:
+        if known is not None:
+            self._view.note(
+                f"going on with study {self._study.name}, run {known.run_id[:12]}: {self._ended()} trials ended"
+            )
+            with self._tracker.resume(known.run_id, finished=True) as run:
+                yield run
+            return
+        tags = {"fullcircle.framework": self._wish.framework, STUDY: self._study.name}
+        with self._tracker.start(self._project, name=f"tune {self._study.name}", kind=KIND, tags=tags) as run:
+            run.data(data, split)
+            run.params({"search": {name: f"{each}" for name, each in self._search.items()}})
+            yield run
+
+    def _result(self, run_id: str, data: str) -> TuneResult:
+        from fullcircle.tuning.study import State, best
+
+        all_trials = self._study.trials
+        states = Counter(trial.state for trial in all_trials)
+        top = tuple(best(all_trials, SHOWN))
+        first = all_trials[0] if all_trials else None
+        return TuneResult(
+            project=self._project.name,
+            framework=self._wish.framework,
+            study=self._study.name,
+            run_id=run_id,
+            data=data,
+            asked=self._wish.trials,
+            ended=len(all_trials) - states[State.RUNNING],
+            done=states[State.DONE],
+            pruned=states[State.PRUNED],
+            failed=states[State.FAILED],
+            best=top,
+            present=first if first is not None and dict(first.parameters) == dict(self._present) else None,
+            importance=self._study.importance(),
+            command=_command(self._project, self._wish, top[0]) if top else "",
+        )
+
+
+def _checked(project: Project, wish: Wish) -> tuple[Project, Search, dict[str, Any]]:
+    """The project as all trials have it, what is searched, and what the project has for that now. Raises UsageError."""
+    shared = _inline(overridden(project, wish.overrides))
+    _require(shared, wish)
+    search = search_of(shared, wish.space)
+    return shared, search, _present(shared, wish, search)
+
+
+def _inline(project: Project) -> Project:
+    """Each trial in one process, its checkpoints on this machine: the workers are what runs side by side."""
+    compute = dataclasses.replace(project.compute, where="inline", storage=None)
+    return dataclasses.replace(project, compute=compute)
+
+
+def _require(project: Project, wish: Wish) -> None:
+    """Refuse before anything is read or written what could not be searched."""
+    from fullcircle.training.places.devices import find
+
+    if wish.framework not in project.frameworks:
+        raise UsageError(
+            f"project {project.name!r} has no model in {wish.framework!r} to tune",
+            hint=f"it has {', '.join(project.frameworks)}",
+        )
+    if wish.study is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", wish.study):
+        raise UsageError(f"a study's name is lower-case letters, digits, '-' and '_', got {wish.study!r}")
+    if wish.trials < 1 or wish.workers < 1:
+        raise UsageError(f"there must be a trial and a worker, got {wish.trials} and {wish.workers}")
+    if wish.workers > (cores := find().cores):
+        here = "1 core" if cores == 1 else f"{cores} cores"
+        raise UsageError(f"{wish.workers} workers want a core each, and here is {here}", hint=f"use --workers {cores}")
+    fixed = {word.partition("=")[0].strip() for word in wish.overrides}
+    if both := sorted(fixed & search_of(project, wish.space).keys()):
+        raise UsageError(f"{both[0]} is both set and searched", hint="leave one of the two out")
+
+
+def _present(project: Project, wish: Wish, search: Search) -> dict[str, Any]:
+    """What the project has now for what is searched, as plain values. Raises UsageError for a range that has a value
+    which no training would take."""
+    from fullcircle.core.overrides import written
+    from fullcircle.training.parameters import for_framework
+
+    for name, each in search.items():
+        for value in each.extremes:
+            for_framework(overridden(project, [setting(name, value)]).training, wish.framework)
+    now = dataclasses.replace(project, training=for_framework(project.training, wish.framework))
+    plain = written(now)["training"]
+    values = {**plain, **plain["extra"]}
+    return {name: values[name.partition(".")[2]] for name in search}
+
+
+def _command(project: Project, wish: Wish, top: Trial) -> str:
+    words = ["fullcircle", "train", project.name, "--framework", wish.framework]
+    for word in (*wish.overrides, *top.settings):
+        words += ["--set", word]
+    return shlex.join(words)
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings, name: str) -> Iterator[None]:
+    from fullcircle.store.locks import held
+
+    with held(settings.folder("locks") / f"study-{name.replace('/', '-')}.lock") as ours:
+        if not ours:
+            raise UsageError(
+                f"study {name} is being searched by another process",
+                hint="wait for it, or stop it; --workers N trains N trials at a time",
+            )
+        yield

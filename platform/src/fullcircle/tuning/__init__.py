@@ -1,0 +1,1 @@
+"""The search for parameters: studies and their pictures. Optuna lives here alone."""
