@@ -19,6 +19,7 @@ COMMANDS = (
     "new",
     "run",
     "train",
+    "reproduce",
     "replay",
     "data",
     "serve",

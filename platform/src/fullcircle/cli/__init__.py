@@ -18,6 +18,7 @@ SECTIONS = {
     "new": "fullcircle.cli.projects",
     "run": "fullcircle.cli.projects",
     "train": "fullcircle.cli.train",
+    "reproduce": "fullcircle.cli.reproduce",
     "replay": "fullcircle.cli.projects",
     "data": "fullcircle.cli.data",
     "serve": "fullcircle.cli.operate",
