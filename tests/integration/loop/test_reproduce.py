@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from fullcircle.core.reproduction import Agreement, Difference, Kind, Reproducti
 from fullcircle.core.settings import Settings
 from fullcircle.loop.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train
-from fullcircle.tracking.runs import REQUIREMENTS, Tracker
+from fullcircle.tracking.runs import DIFF, NOT_KEPT, REQUIREMENTS, Tracker
 
 
 @dataclass(frozen=True)
@@ -204,16 +205,38 @@ def test_another_version_of_a_package_is_named_as_the_cause(again: Callable[...,
 def test_the_packages_that_a_run_recorded_are_what_it_is_held_against(
     place: Place, again: Callable[..., Reproduction]
 ) -> None:
-    tracker = Tracker(place.settings)
-    run_id = tracker.find("baseline")
-    recorded = tracker.download(run_id, REQUIREMENTS).read_text()
-    tracker.append(run_id).text(recorded.replace(f"numpy=={np.__version__}\n", "numpy==1.0\n"), REQUIREMENTS)
-    try:
+    recorded = Tracker(place.settings).download(Tracker(place.settings).find("baseline"), REQUIREMENTS).read_text()
+    with rewritten(place, REQUIREMENTS, recorded.replace(f"numpy=={np.__version__}\n", "numpy==1.0\n"), recorded):
         result = again("baseline")
-    finally:
-        tracker.append(run_id).text(recorded, REQUIREMENTS)
     assert (result.verdict, result.causes) == ("bitwise", ())
     assert [each.what for each in result.differences] == [f"numpy: 1.0 -> {np.__version__}"]
+
+
+def test_what_is_missing_of_the_code_is_said(place: Place, again: Callable[..., Reproduction]) -> None:
+    diff = Tracker(place.settings).download(Tracker(place.settings).find("baseline"), DIFF).read_text()
+    with (
+        rewritten(place, DIFF, diff.replace("epochs=30", "epochs=31"), diff),
+        rewritten(place, NOT_KEPT, '["tickets/weights.npz", "README.md", "tickets/data/2024-01.parquet"]', "[]"),
+    ):
+        result = again("baseline")
+    assert result.code.endswith("without its uncommitted changes")
+    lost, code, file = result.differences
+    assert lost.what.startswith("the uncommitted changes do not apply (patch failed: tickets/project.py")
+    assert code.what == "the project's .py files are others"
+    assert (file.kind, file.name) == (Kind.FILE, "tickets/weights.npz")
+    nothing_is_left(place)
+
+
+@contextlib.contextmanager
+def rewritten(place: Place, artifact: str, text: str, before: str) -> Iterator[None]:
+    """Within the block the baseline's run has another artifact."""
+    tracker = Tracker(place.settings)
+    run = tracker.append(tracker.find("baseline"))
+    run.text(text, artifact)
+    try:
+        yield
+    finally:
+        run.text(before, artifact)
 
 
 def test_a_project_that_is_not_in_git_is_trained_as_it_lies(place: Place, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class Kind(StrEnum):
     PARAMETER = "parameter"
     DATA = "data"
     CODE = "code"
+    FILE = "file"
     PACKAGE = "package"
     PROCESSES = "processes"
     THREADS = "threads"
@@ -78,6 +79,7 @@ _SUSPICION: Mapping[Kind, float] = {
     Kind.HARDWARE: 50,
     Kind.VARIABLE: 45,
     Kind.PYTHON: 40,
+    Kind.FILE: 30,  # that a file was not kept does not say that it was read
 }
 _ROUNDS = (Kind.PROCESSES, Kind.THREADS, Kind.HARDWARE, Kind.VARIABLE)
 

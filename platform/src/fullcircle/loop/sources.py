@@ -101,9 +101,10 @@ def _places(state: RunState, project: Path | None) -> list[Path]:
     if project is not None:
         return [project.resolve()]
     name = state.tags.get("fullcircle.project", "")
-    recorded = Path(state.tags.get(REPOSITORY, "")) / state.tags.get(FOLDER, "")
-    here = [Path.cwd() / name, Path.cwd() / "projects" / name, recorded]
-    return [folder.resolve() for folder in here if (folder / "project.py").is_file()] or [Path.cwd()]
+    repository = Path(state.tags.get(REPOSITORY, ""))
+    here = [Path.cwd() / name, Path.cwd() / "projects" / name, repository / state.tags.get(FOLDER, "")]
+    lies = [folder.resolve() for folder in here if (folder / "project.py").is_file()]
+    return [*lies, Path.cwd(), *([repository] if repository.is_dir() else [])]
 
 
 def _repository(places: list[Path], commit: str) -> Path | None:
@@ -142,10 +143,10 @@ def _changed(tracker: Tracker, state: RunState, folder: Path) -> tuple[str, tupl
     not_kept = [str(name) for name in json.loads(_text(tracker, state, NOT_KEPT) or "[]")]
     missing = [
         Difference(
-            kind=Kind.CODE, name=name, what=f"{name} was not committed, and its content is not kept with the run"
+            kind=Kind.FILE, name=name, what=f"{name} was not committed, and its content is not kept with the run"
         )
         for name in not_kept
-        if not name.endswith(".parquet")  # rows: they are in the data version
+        if not name.endswith((".parquet", ".md"))  # rows are in the data version, and words are not learned from
     ]
     patch = _text(tracker, state, DIFF)
     if not patch:
