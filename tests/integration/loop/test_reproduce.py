@@ -19,7 +19,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from fullcircle.cli import fullcircle
 from fullcircle.core.errors import UsageError
 from fullcircle.core.loading import load_project
 from fullcircle.core.reproduction import Agreement, Difference, Kind, Reproduction
@@ -239,22 +241,23 @@ def rewritten(place: Place, artifact: str, text: str, before: str) -> Iterator[N
         run.text(before, artifact)
 
 
-def test_a_project_that_is_not_in_git_is_trained_as_it_lies(place: Place, tmp_path: Path) -> None:
+def test_a_project_that_is_not_in_git_is_trained_as_it_lies(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fullcircle.scaffold.new import create
 
     create("loose", tmp_path)
-    apart = dataclasses.replace(place, folder=tmp_path)
-    run_id = train(load_project("loose", tmp_path), place.settings, Wish(framework="baseline")).run_id
-    same = apart.command("reproduce", run_id, "--json")
-    assert same.returncode == 0, same.stderr
+    monkeypatch.chdir(tmp_path)
+    command = CliRunner(env={"FULLCIRCLE_HOME": str(place.home), "COLUMNS": "200"})
+    run_id = train(load_project("loose"), place.settings, Wish(framework="baseline")).run_id
+    same = command.invoke(fullcircle, ["reproduce", run_id, "--json"])
     value = json.loads(same.stdout)
-    assert (value["verdict"], value["run_id"], value["causes"]) == ("bitwise", run_id, [])
+    assert (same.exit_code, value["verdict"], value["run_id"], value["causes"]) == (0, "bitwise", run_id, [])
     assert value["notes"] == ["the project was not in git when the run was made: its folder was used as it is"]
     rewrite(tmp_path / "loose" / "project.py", ("validation=timedelta(days=5)", "validation=timedelta(days=9)"))
-    other = apart.command("reproduce", run_id[:10], "--no-record")
-    assert other.returncode == 1, other.stderr
-    assert "diverged at epoch 1" in other.stdout
-    assert "1. code: the project's .py files are others" in other.stdout
+    other = command.invoke(fullcircle, ["reproduce", run_id[:10], "--no-record"])
+    assert other.exit_code == 1, other.output
+    assert "diverged at epoch 1\nsuspected causes:\n  1. code: the project's .py files are others\n" in other.output
 
 
 def test_a_commit_that_is_not_here_is_said(place: Place, again: Callable[..., Reproduction], tmp_path: Path) -> None:
