@@ -22,9 +22,10 @@ import pytest
 from click.testing import CliRunner
 
 from fullcircle.cli import fullcircle
+from fullcircle.core.comparison import Agreement
 from fullcircle.core.errors import UsageError
 from fullcircle.core.loading import load_project
-from fullcircle.core.reproduction import Agreement, Difference, Kind, Reproduction
+from fullcircle.core.reproduction import Difference, Kind, Reproduction
 from fullcircle.core.settings import Settings
 from fullcircle.loop.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 FORMAT = 1
+
+COMPUTE = ("device", "precision", "strategy", "compile", "accumulate", "threads")
+"""The fields of `core.project.Compute` that may change a result."""
+
+VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    *("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "XLA_FLAGS", "KERAS_BACKEND", "PYTHONHASHSEED"),
+    *("CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
+)
+"""Environment variables that may change a result; they are recorded and set again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +87,16 @@ class Fingerprint:
     variables: Mapping[str, str] = field(default_factory=dict)
     platform: str = ""
     format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A training as it was recorded. `requirements`: package -> version. `code`: SHA-256 of the project's code."""
+
+    fingerprint: Fingerprint
+    losses: NDArray[np.float64]
+    requirements: Mapping[str, str]
+    code: str
 
 
 def fingerprint_of(value: Mapping[str, Any], run_id: str) -> Fingerprint:

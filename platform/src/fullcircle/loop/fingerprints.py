@@ -15,9 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.fingerprint import EpochMark, Fingerprint, Machine
+from fullcircle.core.fingerprint import COMPUTE, VARIABLES, EpochMark, Fingerprint, Machine
 from fullcircle.core.overrides import written
-from fullcircle.core.reproduction import COMPUTE, VARIABLES
 
 if TYPE_CHECKING:
     import numpy as np

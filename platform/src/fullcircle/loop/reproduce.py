@@ -14,35 +14,24 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.core.comparison import Comparison, compare
 from fullcircle.core.errors import DataUnavailable, FullcircleError, TrackingUnavailable, TrainingFailed, UsageError
-from fullcircle.core.fingerprint import Fingerprint, fingerprint_of
+from fullcircle.core.fingerprint import VARIABLES, Fingerprint, Recorded, fingerprint_of
 from fullcircle.core.processes import run_to_end
-from fullcircle.core.reproduction import (
-    VARIABLES,
-    Comparison,
-    Difference,
-    Kind,
-    Recorded,
-    Reproduction,
-    compare,
-    differences,
-    ranked,
-)
+from fullcircle.core.reproduction import Difference, Kind, Reproduction, differences, ranked
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress, rebuild
-from fullcircle.loop.fingerprints import FINGERPRINT, JOB, LOSSES
-from fullcircle.loop.interrupted import UNTIL
-from fullcircle.loop.sources import Source, imported, source, versions
+from fullcircle.loop.originals import Original, original, versions
+from fullcircle.loop.sources import Source, imported, source
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion
-    from fullcircle.tracking.runs import RunState, Tracker
+    from fullcircle.tracking.runs import Tracker
 
 STAGE = "train again"
 
@@ -66,17 +55,6 @@ class Again:
     record: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """All that a run recorded. `recipe` is its `training/job.json`."""
-
-    state: RunState
-    recipe: Mapping[str, Any]
-    until: str
-    data: DataVersion
-    recorded: Recorded
-
-
 def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
     """Train a run again and say how far it went as it did.
 
@@ -93,7 +71,7 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
 
     started, tracker = time.monotonic(), Tracker(settings)
     tracker.catch_up()  # what it told last may not have been sent
-    run = _recorded(tracker, tracker.state(reference))
+    run = original(tracker, tracker.state(reference))
     with (
         _folder(settings, run.state.run_id, keep=again.keep) as folder,
         source(tracker, run.state, folder / "code", project=again.project, keep=again.keep) as code,
@@ -103,7 +81,7 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
         now = _trained(run, code, data, folder, again)
         packages = imported(code.project)
     seen = compare(run.recorded, now)
-    found = [*changed, *_code_lost(code, run.recorded, now), *differences(run.recorded, now, packages)]
+    found = [*changed, *_code_lost(code, run.recorded, now), *differences(run.recorded, now)]
     result = Reproduction(
         run_id=run.state.run_id,
         project=run.state.tags.get("fullcircle.project", ""),
@@ -111,51 +89,12 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
         at=datetime.now(UTC),
         code=code.what,
         comparison=seen,
-        differences=ranked(_unasked(run, found), seen, packages),
+        differences=ranked(_unasked(run, found), seen, run.recorded.fingerprint.framework, packages),
         notes=(*code.notes, *_notes(run, seen)),
         seconds=time.monotonic() - started,
         kept=str(folder) if again.keep else "",
     )
     return _told(tracker, result) if again.record else result
-
-
-def _recorded(tracker: Tracker, state: RunState) -> _Run:
-    """What a run recorded. Raises UsageError naming what is missing."""
-    import numpy as np
-
-    from fullcircle.tracking.runs import REQUIREMENTS
-
-    name, kind = f"run {state.run_id}", state.tags.get("fullcircle.kind", "?")
-    if kind == "retrain":
-        raise UsageError(f"{name} is a retrain of several models", hint="name the run of one of its candidates")
-    if not state.finished:
-        raise UsageError(f"{name} did not come to its end ({state.status})", hint="only a finished training can be")
-    paths = {}
-    for artifact in (JOB, FINGERPRINT, LOSSES, REQUIREMENTS):
-        try:
-            paths[artifact] = tracker.download(state.run_id, artifact)
-        except DataUnavailable as error:
-            raise UsageError(
-                f"{name} ({kind}) cannot be reproduced: it has no {artifact}",
-                hint="a training that this version or a later one does records it",
-            ) from error
-    recipe = json.loads(paths[JOB].read_text())
-    fingerprint = fingerprint_of(json.loads(paths[FINGERPRINT].read_text()), state.run_id)
-    parent = state.tags.get("mlflow.parentRunId")
-    until = recipe.get("until") or (tracker.state(parent).tags.get(UNTIL) if parent else None)
-    if not until:
-        raise UsageError(f"{name} cannot be reproduced: it does not say until when it learned")
-    try:
-        version = tracker.data_version(state.run_id)
-    except DataUnavailable as error:
-        raise UsageError(f"{name} cannot be reproduced: {error.what}") from error
-    recorded = Recorded(
-        fingerprint=fingerprint,
-        losses=np.load(paths[LOSSES], allow_pickle=False),
-        requirements=versions(paths[REQUIREMENTS].read_text()),
-        code=str(recipe.get("code", "")),
-    )
-    return _Run(state=state, recipe=recipe, until=str(until), data=version, recorded=recorded)
 
 
 @contextlib.contextmanager
@@ -169,7 +108,7 @@ def _folder(settings: Settings, run_id: str, *, keep: bool) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _data(settings: Settings, run: _Run, folder: Path, other: Path | None) -> tuple[Path, list[Difference]]:
+def _data(settings: Settings, run: Original, folder: Path, other: Path | None) -> tuple[Path, list[Difference]]:
     """The folder of partitions to learn from, and what of it is not as it was."""
     from fullcircle.data.changes import changes
     from fullcircle.data.versions import Versions
@@ -197,7 +136,7 @@ def _data(settings: Settings, run: _Run, folder: Path, other: Path | None) -> tu
     return other.resolve(), found
 
 
-def _trained(run: _Run, code: Source, data: Path, folder: Path, again: Again) -> Recorded:
+def _trained(run: Original, code: Source, data: Path, folder: Path, again: Again) -> Recorded:
     """The training, done again in a process of its own."""
     import numpy as np
 
@@ -236,7 +175,7 @@ def _place(then: Fingerprint) -> str:
     return f"local:{then.world_size}" if then.world_size > 1 else "inline"
 
 
-def _bounded(run: _Run) -> tuple[str, ...]:
+def _bounded(run: Original) -> tuple[str, ...]:
     """A training that its budget of seconds ended ends after as many epochs again: seconds do not repeat."""
     if run.recipe["compute"].get("budget_s") is None:
         return ()
@@ -254,7 +193,7 @@ def _environment(then: Fingerprint, code: Source, folder: Path) -> dict[str, str
     }
 
 
-def _failed(run: _Run, folder: Path, exit_code: int, log: Path) -> FullcircleError:
+def _failed(run: Original, folder: Path, exit_code: int, log: Path) -> FullcircleError:
     name = f"run {run.state.run_id} could not be trained again"
     if (path := folder / rebuild.ERROR).exists():
         error = json.loads(path.read_text())
@@ -272,7 +211,7 @@ def _code_lost(code: Source, then: Recorded, now: Recorded) -> tuple[Difference,
     return tuple(each for each in code.differences if not each.name.endswith(".py") and each.name not in _WHOLE)
 
 
-def _unasked(run: _Run, found: Iterable[Difference]) -> Iterator[Difference]:
+def _unasked(run: Original, found: Iterable[Difference]) -> Iterator[Difference]:
     """The differences without what the reproduction itself had to set."""
     return (each for each in found if not (_bounded(run) and each.name == "training.epochs"))
 
@@ -280,7 +219,7 @@ def _unasked(run: _Run, found: Iterable[Difference]) -> Iterator[Difference]:
 _WHOLE = ("commit", "uncommitted changes")
 
 
-def _notes(run: _Run, seen: Comparison) -> Iterator[str]:
+def _notes(run: Original, seen: Comparison) -> Iterator[str]:
     then = run.recorded.fingerprint
     if then.place.startswith("ray"):
         yield "it was trained on Ray; here its processes were started on this machine"

@@ -6,7 +6,7 @@ import ast
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,9 +169,3 @@ def _text(tracker: Tracker, state: RunState, artifact: str) -> str:
         return tracker.download(state.run_id, artifact).read_bytes().decode()
     except DataUnavailable:
         return ""
-
-
-def versions(requirements: str) -> Mapping[str, str]:
-    """The versions of packages, by name, of `name==version` lines."""
-    pairs = (line.partition("==") for line in requirements.splitlines() if "==" in line)
-    return {name.strip(): version.strip() for name, _, version in pairs}
