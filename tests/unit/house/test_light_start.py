@@ -20,6 +20,7 @@ COMMANDS = (
     "run",
     "train",
     "tune",
+    "reproduce",
     "replay",
     "data",
     "serve",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fullcircle.core.errors import UsageError
+from fullcircle.tracking.checkout import apply, has_commit, top_of, worktree
 from fullcircle.tracking.provenance import MAX_DIFF_BYTES, installed, process_mark, provenance
 
 
@@ -80,3 +82,84 @@ def test_a_process_is_told_from_a_dead_one() -> None:
     child.wait()
     assert process_mark(child.pid) == ""
     assert process_mark(os.getpid()) == process_mark(os.getpid()) != ""
+
+
+def test_an_untracked_file_comes_back_byte_for_byte(checkout: Path) -> None:
+    contents = {
+        "empty.py": b"",
+        "no_end.py": b"x = 1",
+        "windows.py": b"x = 1\r\ny = 2\r\n",
+        "form_feed.py": b"x = 1\n\x0cy = '\xe2\x80\xa8'\n",
+    }
+    for name, content in contents.items():
+        (checkout / name).write_bytes(content)
+    found = provenance(checkout).diff
+    for name in contents:
+        (checkout / name).unlink()
+    assert apply(checkout, found) == ""
+    assert {name: (checkout / name).read_bytes() for name in contents} == contents
+
+
+def test_a_users_configuration_of_diffs_does_not_change_what_is_kept(checkout: Path) -> None:
+    for name, value in (("diff.noprefix", "true"), ("diff.mnemonicPrefix", "true"), ("diff.relative", "true")):
+        git(checkout, "config", name, value)
+    (checkout / "model.py").write_text("hidden = 128\n")
+    (checkout / "part").mkdir()
+    found = provenance(checkout / "part").diff
+    git(checkout, "checkout", "-q", ".")
+    assert apply(checkout, found) == ""
+    assert (checkout / "model.py").read_text() == "hidden = 128\n"
+
+
+def test_what_is_not_kept_of_the_changes_is_named(checkout: Path) -> None:
+    (checkout / "table.bin").write_bytes(b"\0one")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "second")
+    (checkout / "table.bin").write_bytes(b"\0two")
+    (checkout / "model.py").write_text("hidden = 128\n")
+    (checkout / "notes.txt").write_text("untracked\n")
+    found = provenance(checkout)
+    assert found.not_kept == ("table.bin", "notes.txt")
+    git(checkout, "checkout", "-q", ".")
+    assert apply(checkout, found.diff, without=found.not_kept) == ""
+    assert ((checkout / "model.py").read_text(), (checkout / "table.bin").read_bytes()) == ("hidden = 128\n", b"\0one")
+
+
+def test_the_project_is_found_in_its_checkout_and_the_platform_is_somewhere_else(checkout: Path) -> None:
+    (checkout / "projects" / "p").mkdir(parents=True)
+    found = provenance(checkout / "projects" / "p")
+    assert (found.repository, found.folder, found.platform) == (str(checkout.resolve()), "projects/p", "")
+
+
+def test_a_worktree_has_the_commit_and_goes_without_a_trace(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    commit = git(checkout, "rev-parse", "HEAD")
+    (checkout / "model.py").write_text("hidden = 128\n")
+    hook = checkout / ".git" / "hooks" / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {checkout / 'ran'}\n")
+    hook.chmod(0o755)
+    folder = tmp_path_factory.mktemp("worktrees") / "code"
+    seen = []
+
+    def stopped() -> None:
+        with worktree(checkout, commit, folder):
+            seen.append((folder / "model.py").read_text())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert seen == ["hidden = 64\n"]
+    assert not folder.exists()
+    assert len(git(checkout, "worktree", "list").splitlines()) == 1
+    assert (checkout / "model.py").read_text() == "hidden = 128\n"
+    assert not (checkout / "ran").exists()
+
+
+def test_an_unknown_commit_is_known_to_be_unknown(checkout: Path, tmp_path: Path) -> None:
+    assert top_of(checkout) == checkout.resolve()
+    assert has_commit(checkout, git(checkout, "rev-parse", "HEAD"))
+    assert not has_commit(checkout, "0" * 40)
+    unknown = worktree(checkout, "0" * 40, tmp_path / "code")
+    with pytest.raises(UsageError, match="commit 000000000000 cannot be checked out of"), unknown:
+        pass

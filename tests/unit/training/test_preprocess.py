@@ -49,6 +49,15 @@ def test_features_are_named_after_their_columns(fitted: TabularPreprocessor) -> 
     )
 
 
+def test_what_was_fitted_has_a_digest(fitted: TabularPreprocessor, project: Project, frame: pd.DataFrame) -> None:
+    heavier = frame.assign(weight=frame["weight"] + 1)
+    renamed = frame.assign(maker=frame["maker"].replace("x", "y"))
+    assert fit(project, frame).digest == fitted.digest
+    assert len({fitted.digest, fit(project, heavier).digest, fit(project, renamed).digest}) == 3
+    words = columns_alone(Category("maker"))
+    assert fit(words, frame).digest == fit(words, heavier).digest
+
+
 def test_numbers_are_standardised_and_missing_ones_flagged(fitted: TabularPreprocessor, frame: pd.DataFrame) -> None:
     x = fitted.transform(frame)
     assert x.dtype == np.float32

@@ -50,6 +50,11 @@ def test_each_channel_has_zero_mean_and_unit_variance_over_the_training_rows(pho
     np.testing.assert_allclose(features.std(axis=(0, 1, 2), dtype="float64"), 1, atol=1e-5)
 
 
+def test_what_was_fitted_has_a_digest(photos, frame):
+    assert fit(photos, frame).digest == fit(photos, frame).digest
+    assert fit(photos, frame).digest != fit(photos, frame.iloc[1:]).digest
+
+
 def test_scales_do_not_depend_on_how_many_images_are_summed_up_at_a_time(photos, frame, monkeypatch):
     whole = fit(photos, frame)
     monkeypatch.setattr(preprocess_images, "FIT_ROWS", 7)

@@ -77,6 +77,22 @@ def test_arrays_are_float32_features_and_labels_on_disk(project: Project, frame:
     assert files.store(project, preprocessor, other, tmp_path / "other").digest != found.digest
 
 
+def test_one_changed_value_changes_the_digest_of_its_array_alone(
+    project: Project, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    changed = frame.copy()
+    changed.loc[450, "pressure"] += 1
+    preprocessor, found = fit(project, frame.iloc[:400]), []
+    for name, rows in (("one", frame), ("two", changed)):
+        frames = SplitFrames(train=rows[:400], validation=rows[400:500], test=rows[500:])
+        files.store(project, preprocessor, frames, tmp_path / name)
+        found.append(files.digests(tmp_path / name))
+    one, two = found
+    assert set(one) == {"preprocessing", "x_train", "y_train", "x_validation", "y_validation"}
+    assert {name for name in one if one[name] != two[name]} == {"x_validation"}
+    assert files.digests(tmp_path / "nothing") == {}
+
+
 def test_arrays_that_are_not_there_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataUnavailable, match=r"the arrays in .* cannot be read"):
         files.load(tmp_path)

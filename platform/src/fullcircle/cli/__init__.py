@@ -19,6 +19,7 @@ SECTIONS = {
     "run": "fullcircle.cli.projects",
     "train": "fullcircle.cli.train",
     "tune": "fullcircle.cli.tune",
+    "reproduce": "fullcircle.cli.reproduce",
     "replay": "fullcircle.cli.projects",
     "data": "fullcircle.cli.data",
     "serve": "fullcircle.cli.operate",

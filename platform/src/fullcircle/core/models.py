@@ -76,6 +76,11 @@ class Preprocessor(Protocol):
         """Names of the features, one for each column of `transform`'s result."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was fitted: equal bits in, equal bits out."""
+        ...
+
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Raw rows to float32 (rows, features). Unknown categories and missing numbers are allowed."""
         ...

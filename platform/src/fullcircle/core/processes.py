@@ -84,14 +84,8 @@ class Service:
     def stop(self) -> None:
         """SIGTERM to its group, SIGKILL after 10 s. Safe to call twice."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        for signum, patience_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signum)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience_s)
-                return
+        if process is not None:
+            _end_group(process)
 
     def __enter__(self) -> Service:
         if self._process is None:
@@ -109,6 +103,42 @@ class Service:
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
         last = f": {lines[-1].strip()}" if lines else ""
         return ServiceUnavailable(f"{self.name} {why}{last}", hint=f"its log is {self.log}")
+
+
+def run_to_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path) -> int:
+    """Run a program until it ends by itself, its output into a file; returns its exit code. When we are stopped
+    before (Ctrl-C), it and its children are ended; on Linux also when we are killed.
+
+    Args:
+        command: argument list, never a shell string.
+        env: the whole environment.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches us alone; we end it in order
+            preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+        )
+    try:
+        return process.wait()
+    except BaseException:
+        _end_group(process)
+        raise
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to its group, SIGKILL after 10 s."""
+    for signum, patience_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+            return
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:

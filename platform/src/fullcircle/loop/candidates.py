@@ -12,6 +12,7 @@ from fullcircle.core.models import CHAMPION, Evaluation, Fitted, ModelVersion, P
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.fingerprints import JOB, recipe
 from fullcircle.loop.launching import job_folder, launched, relaunched
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def train(
     ) as run:
         if known is None:
             run.data(*learned_from)
+            run.json({"framework": framework, **recipe(project)}, JOB)
         run.params(parameters(project, framework, prepared))
         job = _job(project, settings, framework, prepared, learned_from, run.key)
         fitted = launched(project, settings, run, job, rows=len(prepared.frames.train)).outcome.fitted

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import Preempted
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.loop.fingerprints import code_files
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import RunState
@@ -56,10 +57,8 @@ def plan_tags(project: Project, until: datetime) -> dict[str, str]:
 def plan(project: Project) -> str:
     """Digest of the project's code and of its parameters of training: a retrain goes on only with the same ones."""
     sha = hashlib.sha256()
-    for path in sorted(project.folder.rglob("*.py")):
-        name = path.relative_to(project.folder)
-        if not any(part.startswith(".") for part in name.parts):  # a .venv is no code of the project
-            sha.update(str(name).encode() + path.read_bytes())
+    for name, path in code_files(project.folder):
+        sha.update(str(name).encode() + path.read_bytes())
     parameters = json.dumps(dataclasses.asdict(project.training), sort_keys=True, default=repr)
     sha.update(_ADDRESS.sub("", parameters).encode())
     return sha.hexdigest()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.models import EpochMetrics
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.fingerprints import keep_fingerprint
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
@@ -83,6 +84,7 @@ def launched(
         _keep_folders(run, job.folder)
     told = _utilisation(outcome.use)
     _keep(run, settings, job, outcome, told, spent)
+    keep_fingerprint(run, job, outcome)
     return Launched(outcome=outcome, utilisation=told, spent=spent)
 
 

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.models import Evaluation
-from fullcircle.core.overrides import overridden, recalled, written
+from fullcircle.core.overrides import overridden, recalled
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Prepared, evaluated, parameters, prepare
+from fullcircle.loop.fingerprints import JOB, recipe
 from fullcircle.loop.interrupted import resumable
 from fullcircle.loop.launching import Launched, forget, job_folder, launched, tell_unsent
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from fullcircle.training.telling.utilisation import Utilisation
 
 KIND = "train"
-JOB = "training/job.json"
-"""Artifact: all that a resume needs beside data and checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     tags = {"fullcircle.framework": wish.framework}
     with Tracker(settings).start(project, name=f"{KIND} {wish.framework}", kind=KIND, tags=tags) as run:
         run.data(data, split)
-        run.json({**dataclasses.asdict(wish), "until": until, **written(project)}, JOB)
+        run.json({**dataclasses.asdict(wish), "until": until, **recipe(project)}, JOB)
         result = _trained(project, settings, run, dataclasses.replace(wish, until=until), data, frames)
     tell_unsent(run)
     return result

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import hashlib
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -18,7 +18,10 @@ from pathlib import Path
 from fullcircle.core.processes import process_exists
 
 MAX_DIFF_BYTES = 2_000_000
+MAX_NOT_KEPT = 100
+CUT = "# ... cut"
 _MAX_UNTRACKED_BYTES = 200_000
+_BINARY = re.compile(r"^Binary files (?:/dev/null|a/(.+?)) and (?:/dev/null|b/(.+)) differ$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +31,22 @@ class Provenance:
     Attributes:
         commit: git commit, or "" outside git (or before the first commit).
         branch: git branch, or "" when detached or outside git.
+        repository: top of the git checkout; "" outside git.
+        folder: the project's folder, relative to `repository`; outside git its absolute path.
+        platform: the folder that this package is imported from, relative to `repository`; "" where it lies elsewhere.
         diff: uncommitted changes as a patch, untracked .py files included; "" when clean.
+        not_kept: files that are part of the uncommitted changes and not of `diff`: binary, too large, not Python.
         requirements: one `name==version` line for each installed distribution, sorted.
         environment: SHA-256 over the Python version and `requirements`.
     """
 
     commit: str
     branch: str
+    repository: str
+    folder: str
+    platform: str
     diff: str
+    not_kept: tuple[str, ...]
     requirements: str
     environment: str
 
@@ -50,10 +61,16 @@ def provenance(folder: Path) -> Provenance:
     requirements, environment = installed()
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     branch = _git(folder, "symbolic-ref", "--short", "--quiet", "HEAD").strip()
+    top = _git(folder, "rev-parse", "--show-toplevel").rstrip("\n") if commit else ""
+    diff, not_kept = _uncommitted(folder, Path(top)) if top else ("", ())
     return Provenance(
         commit=commit,
         branch=branch,
-        diff=_uncommitted(folder, commit),
+        repository=top,
+        folder=_below(folder, top) if top else str(folder.resolve()),
+        platform=_below(Path(__file__).parents[2], top) if top else "",
+        diff=diff,
+        not_kept=not_kept,
         requirements=requirements,
         environment=environment,
     )
@@ -62,7 +79,10 @@ def provenance(folder: Path) -> Provenance:
 @lru_cache(maxsize=1)
 def installed() -> tuple[str, str]:
     """(`name==version` lines, SHA-256 over them and the Python version). Looked up once a process: takes 0.1 s."""
-    found = {(d.metadata["Name"] or "").lower().replace("_", "-"): d.version for d in distributions()}
+    found: dict[str, str] = {}
+    for each in distributions():
+        # Of two of one name the first is what an import finds.
+        found.setdefault((each.metadata["Name"] or "").lower().replace("_", "-"), each.version)
     requirements = "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
     digest = hashlib.sha256(f"python=={platform.python_version()}\n{requirements}".encode()).hexdigest()
     return requirements, digest
@@ -97,30 +117,48 @@ def process_mark(pid: int) -> str:
         return "" if not process_exists(pid) else f"{pid}"
 
 
-def _uncommitted(folder: Path, commit: str) -> str:
-    if not commit:
-        return ""
-    patch = _git(folder, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color")
-    root = Path(_git(folder, "rev-parse", "--show-toplevel").strip() or folder)
+def _below(folder: Path, top: str) -> str:
+    """The folder relative to the checkout's top; "" when it lies elsewhere, "." for the top itself."""
+    folder, root = folder.resolve(), Path(top).resolve()
+    return str(folder.relative_to(root)) if folder.is_relative_to(root) else ""
+
+
+def _uncommitted(folder: Path, root: Path) -> tuple[str, tuple[str, ...]]:
+    """(the changes as a patch, names of changed and of new files that it does not hold)."""
+    # As git itself would write it, whatever the user's own configuration says of diffs.
+    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
+    patch = _git(folder, "diff", "HEAD", *plain)
+    not_kept = [new or old for old, new in _BINARY.findall(patch)]
     untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    # Only .py files: what else lies around untracked may be data or a secret.
-    patch += "".join(_as_new(root, name) for name in sorted(untracked) if name.endswith(".py"))
+    for name in sorted(filter(None, untracked)):
+        # Only .py files: what else lies around untracked may be data or a secret.
+        text = _as_new(root, name) if name.endswith(".py") else ""
+        patch += text
+        if not text:
+            not_kept.append(name)
     if len(patch) > MAX_DIFF_BYTES:
-        return patch[:MAX_DIFF_BYTES] + "\n# ... cut: the uncommitted changes are larger than this\n"
-    return patch
+        patch = patch[:MAX_DIFF_BYTES] + f"\n{CUT}: the uncommitted changes are larger than this\n"
+    return patch, tuple(not_kept[:MAX_NOT_KEPT])
 
 
 def _as_new(root: Path, name: str) -> str:
+    """An untracked file as a patch that makes it, byte for byte; "" for one that is not kept."""
     path = root / name
     try:
         if path.is_symlink() or path.stat().st_size > _MAX_UNTRACKED_BYTES:
-            return f"# untracked, not kept: {name}\n"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            return ""
+        text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
-        return f"# untracked, not readable: {name}\n"
-    return f"diff --git a/{name} b/{name}\nnew file mode 100644\n" + "".join(
-        difflib.unified_diff([], lines, "/dev/null", f"b/{name}")
-    )
+        return ""
+    mode = "100755" if os.access(path, os.X_OK) else "100644"
+    head = f"diff --git a/{name} b/{name}\nnew file mode {mode}\n"
+    if not text:
+        return head + "index 0000000..e69de29\n"
+    lines = text.split("\n")  # a form feed or a lone carriage return ends no line for git
+    ending = "" if lines[-1] == "" else "\n\\ No newline at end of file\n"
+    lines = lines[:-1] if lines[-1] == "" else lines
+    body = "\n".join(f"+{line}" for line in lines) + (ending or "\n")
+    return f"{head}--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,{len(lines)} @@\n{body}"
 
 
 def _git(folder: Path, *words: str) -> str:

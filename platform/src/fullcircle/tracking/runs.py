@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "RunState", "Tracker"]
 
+REQUIREMENTS, DIFF, NOT_KEPT = "environment/requirements.txt", "code/uncommitted.diff", "code/not_kept.json"
+"""Artifacts that say where a run comes from; the last two only where something was not committed."""
+REPOSITORY, FOLDER, PLATFORM = "fullcircle.code.repository", "fullcircle.code.folder", "fullcircle.code.platform"
+"""Tags: top of the git checkout, the project's folder in it, and that of this package; see `Provenance`."""
+
 
 class Tracker:
     """Runs of all projects on the settings' MLflow. Nothing is read or written before the first call.
@@ -106,9 +111,11 @@ class Tracker:
         try:
             if run_id is None:
                 run.tags({BEGAN_AS: key})
-            run.text(origin.requirements, "environment/requirements.txt")
+            run.text(origin.requirements, REQUIREMENTS)
             if origin.diff:
-                run.text(origin.diff, "code/uncommitted.diff")
+                run.text(origin.diff, DIFF)
+            if origin.not_kept:
+                run.json(origin.not_kept, NOT_KEPT)
             run.watch_machine()
         except BaseException as error:
             run.__exit__(type(error), error, None)
@@ -324,6 +331,9 @@ def _origin_tags(origin: Provenance) -> dict[str, str]:
         "mlflow.source.name": program(),
         "mlflow.source.type": "LOCAL",
         "fullcircle.environment": origin.environment,
+        REPOSITORY: origin.repository,
+        FOLDER: origin.folder,
+        PLATFORM: origin.platform,
         **process_tags(),
     }
     if origin.commit:

@@ -43,12 +43,14 @@ def store(project: Project, preprocessor: Preprocessor, frames: SplitFrames, fol
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        sha = hashlib.sha256()
+        sha, digests = hashlib.sha256(), {"preprocessing": preprocessor.digest}
         for name, frame in (("train", frames.train), ("validation", frames.validation)):
-            _write(part / f"x_{name}.npy", _features(preprocessor, frame), len(frame), sha)
-            _write(part / f"y_{name}.npy", iter([labels(project, frame)]), len(frame), sha)
+            rows = _features(preprocessor, frame)
+            digests[f"x_{name}"] = _write(part / f"x_{name}.npy", rows, len(frame), sha)
+            digests[f"y_{name}"] = _write(part / f"y_{name}.npy", iter([labels(project, frame)]), len(frame), sha)
         np.save(part / "ids_train.npy", frames.train[project.row_id].astype(str).to_numpy(dtype=np.str_))
-        (part / ABOUT).write_text(json.dumps({"digest": sha.hexdigest(), "project": project.name}))
+        about = {"digest": sha.hexdigest(), "project": project.name, "digests": digests}
+        (part / ABOUT).write_text(json.dumps(about))
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except OSError as error:
@@ -72,6 +74,15 @@ def load(folder: Path) -> Arrays:
         ) from error
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each of a folder's arrays by its name, and of the fitted `preprocessing`; empty where unknown."""
+    try:
+        found = json.loads((folder / ABOUT).read_text()).get("digests", {})
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()}
+
+
 def digest(arrays: Arrays) -> str:
     """SHA-256 of the rows; read from where they were written when it is known there."""
     if arrays.digest:
@@ -92,17 +103,20 @@ def _features(preprocessor: Preprocessor, frame: pd.DataFrame) -> Iterator[NDArr
         yield preprocessor.transform(frame.iloc[start : start + CHUNK_ROWS])
 
 
-def _write(path: Path, parts: Iterator[NDArray[np.float32]], rows: int, sha: Any) -> None:
+def _write(path: Path, parts: Iterator[NDArray[np.float32]], rows: int, sha: Any) -> str:
+    """Write one array, adding it to `sha`; returns its own SHA-256."""
     made: Any = None
-    start = 0
+    start, own = 0, hashlib.sha256()
     for part in parts:
         if made is None:
             made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, *part.shape[1:]))
         made[start : start + len(part)] = part
         start += len(part)
-        _add(sha, np.ascontiguousarray(part))
+        for each in (sha, own):
+            _add(each, np.ascontiguousarray(part))
     assert made is not None and start == rows, "every row is written once"
     made.flush()
+    return own.hexdigest()
 
 
 def _add(sha: Any, values: NDArray[Any]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +103,7 @@ class TrainOutcome:
         restarts: how often dead or hung processes were replaced.
         use: one entry a process.
         warnings: sentences for people: a damaged checkpoint, a restart, a fallback.
+        weights: SHA-256 of the best epoch's weights: names, order, types, shapes and bytes.
     """
 
     fitted: Fitted
@@ -114,7 +114,7 @@ class TrainOutcome:
     restarts: int = 0
     use: tuple[RankUse, ...] = ()
     warnings: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
 
 
 def job_of(

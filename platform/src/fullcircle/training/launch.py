@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fullcircle.core.errors import TrainingFailed, UsageError
 from fullcircle.core.loading import load_project
@@ -18,6 +21,7 @@ from fullcircle.training.frameworks import BASELINE, framework
 from fullcircle.training.jobs import RankUse, Seconds, TrainJob, TrainOutcome
 from fullcircle.training.journal import Listener, Silent, follow
 from fullcircle.training.learning import require_fit
+from fullcircle.training.ports import Tensors
 from fullcircle.training.standing import best_epoch
 from fullcircle.training.weighting import weights
 
@@ -55,6 +59,15 @@ def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None
         restarts = _run(job, choice, noted)
     worker.raise_what_stopped(job.folder)
     return _outcome(job, choice, restarts, arrays, tuple(noted.notes))
+
+
+def weights_digest(tensors: Tensors) -> str:
+    """SHA-256 of weights: names, order, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name, values in tensors.items():
+        sha.update(f"{name}{values.dtype}{values.shape}".encode())
+        sha.update(np.ascontiguousarray(values).tobytes())
+    return sha.hexdigest()
 
 
 def _run(job: TrainJob, choice: Choice, listener: Listener) -> int:
@@ -121,6 +134,7 @@ def _outcome(job: TrainJob, choice: Choice, restarts: int, arrays: Arrays, notes
         restarts=restarts,
         use=tuple(_uses(job)),
         warnings=notes,
+        weights=weights_digest(best),
     )
 
 
@@ -142,6 +156,7 @@ def _baseline(job: TrainJob, arrays: Arrays, listener: Listener) -> TrainOutcome
         best_epoch=fitted.best_epoch,
         where="inline: the baseline is solved in one process",
         world_size=1,
+        weights=weights_digest({"coefficients": fitted.coefficients}),
     )
 
 

@@ -8,6 +8,7 @@ the graph computes in, so the graph and scikit-learn agree to the last bits.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,16 @@ class TabularPreprocessor:
     def features(self) -> tuple[str, ...]:
         """Names of the features: `distance`, `wind_gust missing`, `carrier=UA`."""
         return self._features
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was fitted: the features (with the categories in their names) and the numbers."""
+        sha = hashlib.sha256("\0".join(self._features).encode())
+        if "numbers" in self._transformer.named_transformers_:
+            imputer, scaler = (step for _, step in self._transformer.named_transformers_["numbers"].steps)
+            for fitted in (imputer.statistics_, scaler.mean_, scaler.scale_):
+                sha.update(np.ascontiguousarray(fitted, dtype=np.float64).tobytes())
+        return sha.hexdigest()
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Raw rows to float32 (rows, features). Raises DataUnavailable when a number is infinite."""

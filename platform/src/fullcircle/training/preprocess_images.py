@@ -6,6 +6,7 @@ operations in the same order, so graph and numpy agree to the last bit.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,13 @@ class ImagePreprocessor:
         """Names of the features, row-major: `pixel[0,0,0]` is the first row, first column, first channel."""
         height, width, channels = self.column.shape
         return tuple(f"pixel[{y},{x},{c}]" for y in range(height) for x in range(width) for c in range(channels))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was fitted: mean and scale of each channel."""
+        return hashlib.sha256(
+            f"{self.column.shape}".encode() + self.mean.tobytes() + self.inverse.tobytes()
+        ).hexdigest()
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Raw rows to float32 (rows, height, width, channels). Raises DataUnavailable where a pixel is not finite."""

@@ -1,0 +1,121 @@
+"""A run's training once more, in a process of its own: `python -m fullcircle.loop.rebuild FOLDER`.
+
+Whoever reproduces a run starts this with the code of that run in front of everything else. It reads FOLDER/request.json
+and leaves result.json and losses.npy there, or error.json. It tells no tracker and writes nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fullcircle.core.errors import FullcircleError, UsageError
+from fullcircle.core.fingerprint import Fingerprint
+from fullcircle.core.loading import load_project
+from fullcircle.core.overrides import overridden, recalled
+from fullcircle.core.project import Project
+from fullcircle.core.settings import quiet_dependencies
+
+REQUEST, RESULT, ERROR, LOSSES, JOB = "request.json", "result.json", "error.json", "losses.npy", "job"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be trained. Another version of the code may read it, so that a field is only ever added.
+
+    Attributes:
+        name, root: of the project, for `core.loading.load_project`.
+        until: ISO 8601; only rows before it are learned from.
+        training, compute: as `core.overrides.written` wrote them when the run began.
+        overrides: on top of these, as words of `--set`.
+        data: the folder of partitions.
+    """
+
+    name: str
+    root: str
+    framework: str
+    until: str
+    training: Mapping[str, Any]
+    compute: Mapping[str, Any]
+    overrides: Sequence[str]
+    data: str
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came out. `requirements`: `name==version` lines. `code`: digest of the project's code."""
+
+    fingerprint: Fingerprint
+    requirements: str
+    code: str
+
+
+def main(folder: Path) -> int:
+    """Do what the folder's request says; returns the exit code."""
+    quiet_dependencies()
+    try:
+        value = json.loads((folder / REQUEST).read_text())
+        if value.get("format") != FORMAT:
+            raise UsageError(f"this code reads requests of format {FORMAT}, got {value.get('format')!r}")
+        rebuild(Request(**value), folder)
+    except FullcircleError as error:
+        text = json.dumps({"error": type(error).__name__, "what": error.what, "hint": error.hint})
+        (folder / ERROR).write_text(text)
+        return error.exit_code
+    return 0
+
+
+def rebuild(request: Request, folder: Path) -> None:
+    """Load, split, preprocess and train as the request says, and leave the result in the folder."""
+    import numpy as np
+
+    from fullcircle.loop.candidates import prepare
+    from fullcircle.loop.fingerprints import code_digest, fingerprint
+    from fullcircle.loop.retrain import split_rows
+    from fullcircle.store.plain import to_json
+    from fullcircle.tracking.provenance import installed
+    from fullcircle.training.jobs import job_of
+    from fullcircle.training.launch import launch
+
+    project, until = _project(request), datetime.fromisoformat(request.until)
+    code = code_digest(project.folder)
+    _, frames = split_rows(project, _rows(project, until), until)
+    prepared = prepare(project, frames, folder)
+    job = job_of(
+        project,
+        framework=request.framework,
+        data="",
+        arrays=prepared.arrays,
+        run_id="reproduction",
+        folder=folder / JOB,
+    )
+    made, losses = fingerprint(job, launch(job))
+    np.save(folder / LOSSES, losses)
+    result = Result(fingerprint=made, requirements=installed()[0], code=code)
+    (folder / RESULT).write_text(to_json(result))
+
+
+def _project(request: Request) -> Project:
+    project = recalled(load_project(request.name, Path(request.root)), request.training, request.compute)
+    project = overridden(project, request.overrides)
+    # Checkpoints go into the job's folder: what the run left elsewhere stays as it is.
+    compute = dataclasses.replace(project.compute, storage=None)
+    return dataclasses.replace(project, data=request.data, compute=compute)
+
+
+def _rows(project: Project, until: datetime) -> Any:
+    from fullcircle.data.partitions import load, partitions
+
+    return load(partitions(project, until), project, until=until)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,171 @@
+"""The code of a run: its commit and its uncommitted changes in a worktree, or, outside git, the project as it lies."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import DataUnavailable, UsageError
+from fullcircle.core.reproduction import Difference, Kind
+from fullcircle.loop.fingerprints import code_files
+
+if TYPE_CHECKING:
+    from fullcircle.tracking.runs import RunState, Tracker
+
+COMMIT = "mlflow.source.git.commit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Code that a run can be trained with again.
+
+    Attributes:
+        project: the project's folder.
+        top: the folder to train from.
+        platform: folder of the package `fullcircle` that the run had, if that came with the same repository.
+        what: where the code came from, for people.
+        differences: what of the run's code is not here.
+        notes: sentences for people.
+    """
+
+    project: Path
+    top: Path
+    platform: Path | None
+    what: str
+    differences: tuple[Difference, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+
+
+@contextlib.contextmanager
+def source(
+    tracker: Tracker, state: RunState, into: Path, *, project: Path | None = None, keep: bool = False
+) -> Iterator[Source]:
+    """The run's code, in a worktree `into` where its commit can be had, which goes at the end unless `keep`.
+
+    Args:
+        project: the project's folder, or one in the same repository; None: as the working folder or the run say.
+
+    Raises:
+        UsageError: neither the commit nor the project's folder is on this machine.
+    """
+    from fullcircle.tracking.checkout import worktree
+    from fullcircle.tracking.runs import FOLDER, PLATFORM
+
+    if project is not None and not project.is_dir():
+        raise UsageError(f"no folder {project}", hint="--project names the folder with project.py")
+    commit, inside = state.tags.get(COMMIT, ""), state.tags.get(FOLDER, "")
+    places = _places(state, project)
+    repository = _repository(places, commit) if commit and inside else None
+    if repository is None:
+        yield _as_it_lies(state, places, commit)
+        return
+    with worktree(repository, commit, into, keep=keep) as folder:
+        what, missing = _changed(tracker, state, folder)
+        within = state.tags.get(PLATFORM, "")
+        yield Source(
+            project=_require_project(folder / inside, state),
+            top=folder,
+            platform=folder / within if within else None,
+            what=f"commit {commit[:12]} of {repository}{what}",
+            differences=missing,
+        )
+
+
+def imported(project: Path) -> tuple[str, ...]:
+    """The installed packages that a project's own code imports, by their names on PyPI; nothing is executed."""
+    from importlib.metadata import packages_distributions
+
+    modules: set[str] = set()
+    for _, path in code_files(project):
+        with contextlib.suppress(SyntaxError, ValueError, OSError):
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.Import):
+                    modules |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    modules.add(node.module.partition(".")[0])
+    names = packages_distributions()
+    found = {name for module in modules - sys.stdlib_module_names for name in names.get(module, [module])}
+    return tuple(sorted(name.lower().replace("_", "-") for name in found))
+
+
+def _places(state: RunState, project: Path | None) -> list[Path]:
+    """Folders on this machine in which the project may lie, the likeliest first."""
+    from fullcircle.tracking.runs import FOLDER, REPOSITORY
+
+    if project is not None:
+        return [project.resolve()]
+    name = state.tags.get("fullcircle.project", "")
+    repository = Path(state.tags.get(REPOSITORY, ""))
+    here = [Path.cwd() / name, Path.cwd() / "projects" / name, repository / state.tags.get(FOLDER, "")]
+    lies = [folder.resolve() for folder in here if (folder / "project.py").is_file()]
+    return [*lies, Path.cwd(), *([repository] if repository.is_dir() else [])]
+
+
+def _repository(places: list[Path], commit: str) -> Path | None:
+    from fullcircle.tracking.checkout import has_commit, top_of
+
+    tops = (top_of(folder) for folder in places)
+    return next((top for top in tops if top is not None and has_commit(top, commit)), None)
+
+
+def _as_it_lies(state: RunState, places: list[Path], commit: str) -> Source:
+    folder = _require_project(places[0], state)
+    if commit:
+        why = f"commit {commit[:12]} is in no repository here"
+        missing = [Difference(kind=Kind.CODE, name="commit", what=f"{why}: the project was used as it is", then=commit)]
+        return Source(project=folder, top=Path.cwd(), platform=None, what=f"{folder} as it is", differences=(*missing,))
+    note = "the project was not in git when the run was made: its folder was used as it is"
+    return Source(project=folder, top=Path.cwd(), platform=None, what=f"{folder} as it is, not in git", notes=(note,))
+
+
+def _require_project(folder: Path, state: RunState) -> Path:
+    if (folder / "project.py").is_file():
+        return folder
+    name = state.tags.get("fullcircle.project", "?")
+    raise UsageError(
+        f"the code of run {state.run_id} is not here: no project.py in {folder}",
+        hint=f"--project PATH names the folder of project {name!r}, or one in its repository",
+    )
+
+
+def _changed(tracker: Tracker, state: RunState, folder: Path) -> tuple[str, tuple[Difference, ...]]:
+    """Apply the uncommitted changes to a worktree. Returns (what was done, what could not be)."""
+    from fullcircle.tracking.checkout import apply
+    from fullcircle.tracking.provenance import CUT
+    from fullcircle.tracking.runs import DIFF, NOT_KEPT
+
+    not_kept = [str(name) for name in json.loads(_text(tracker, state, NOT_KEPT) or "[]")]
+    missing = [
+        Difference(
+            kind=Kind.FILE, name=name, what=f"{name} was not committed, and its content is not kept with the run"
+        )
+        for name in not_kept
+        if not name.endswith((".parquet", ".md"))  # rows are in the data version, and words are not learned from
+    ]
+    patch = _text(tracker, state, DIFF)
+    if not patch:
+        return "", tuple(missing)
+    if f"\n{CUT}" in patch[-200:]:
+        what = "the uncommitted changes are larger than what is kept of them: they were left out"
+        return ", without its uncommitted changes", (*missing, _lost(what))
+    if why := apply(folder, patch, without=not_kept):
+        return ", without its uncommitted changes", (*missing, _lost(f"the uncommitted changes do not apply ({why})"))
+    return " and its uncommitted changes", tuple(missing)
+
+
+def _lost(what: str) -> Difference:
+    return Difference(kind=Kind.CODE, name="uncommitted changes", what=what)
+
+
+def _text(tracker: Tracker, state: RunState, artifact: str) -> str:
+    """An artifact's text, its line endings as they are; "" when the run has none."""
+    try:
+        return tracker.download(state.run_id, artifact).read_bytes().decode()
+    except DataUnavailable:
+        return ""
