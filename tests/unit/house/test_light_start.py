@@ -31,6 +31,8 @@ COMMANDS = (
     "rollback",
     "who",
     "ledger",
+    "trace",
+    "impact",
     "incidents",
     "status",
     "sync",

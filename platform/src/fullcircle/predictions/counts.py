@@ -63,7 +63,8 @@ def _parts(folder: Path) -> Iterator[Answers]:
 def _alone(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """(files whose ids overlap with no other file's in time, the others)."""
     spans = [(segments.span(path) or ("", "~"), path) for path in files]
-    alone, together = [], []
+    alone: list[Path] = []
+    together: list[Path] = []
     for (first, last), path in spans:
         others = (other for other, each in spans if each != path)
         overlaps = any(low <= last and first <= high for low, high in others)
