@@ -33,6 +33,9 @@ IDENTITY = ("prediction_id", "row_id", "event_time", "logged_at", "model_version
 RESERVED = (*IDENTITY, "probability", "label")
 """Names that the log gives to its own columns; a project's columns may not have them."""
 
+ROWS_A_GROUP = 20_000
+"""So many rows are read where one is looked for: each row group has statistics of its own."""
+
 MERGE_FROM_FILES = 32
 MERGE_UP_TO_BYTES = 8 << 20
 SPAN_DIGITS = 12
@@ -103,7 +106,7 @@ def write_whole(rows: pa.Table, path: Path) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with aside.open("wb") as file:
-            pq.write_table(rows, file, compression="zstd")
+            pq.write_table(rows, file, compression="zstd", row_group_size=ROWS_A_GROUP)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -149,13 +152,16 @@ def digits(prediction_id: str) -> str:
     return prediction_id.replace("-", "")[:SPAN_DIGITS]
 
 
-def merge(folder: Path, *, unique_by: str | None = None, from_files: int = MERGE_FROM_FILES) -> int:
+def merge(
+    folder: Path, *, unique_by: str | None = None, sorted_by: str | None = None, from_files: int = MERGE_FROM_FILES
+) -> int:
     """Merge a folder's small Parquet files into one, when there are many; how many were merged.
 
     Readers stay right throughout: the merged file is in place before the small ones go. One process merges at a time.
 
     Args:
         unique_by: a column of which each value is kept once (a row may lie in two files after a crash).
+        sorted_by: a column by which the merged file is sorted: a value is then in one row group or few.
         from_files: do nothing below this many small files.
     """
     import pyarrow as pa
@@ -181,6 +187,8 @@ def merge(folder: Path, *, unique_by: str | None = None, from_files: int = MERGE
         if unique_by is not None:
             _, first = np.unique(rows[unique_by].to_numpy(), return_index=True)
             rows = rows.take(pa.array(np.sort(first)))
+        if sorted_by is not None:
+            rows = rows.sort_by(sorted_by)
         write_whole(rows, folder / _called(_names.take(1)[0], rows))
         for path in batch:
             path.unlink()

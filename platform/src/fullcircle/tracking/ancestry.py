@@ -31,6 +31,7 @@ class RunRecord:
     Attributes:
         deleted: it is in MLflow's trash, from which it can be restored.
         link: its page, relative to the address of the MLflow UI.
+        artifacts: where its artifacts are, as a URI.
     """
 
     run_id: str
@@ -42,6 +43,7 @@ class RunRecord:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     link: str
+    artifacts: str
 
     @property
     def project(self) -> str:
@@ -127,18 +129,21 @@ class Ancestry:
     def text(self, run: RunRecord, artifact_path: str) -> str | None:
         """A text artifact of the run; None when it has none of that name."""
         from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         doing = f"fetching {artifact_path} of run {run.run_id}"
         with (
             translated(self._settings, doing),
             tempfile.TemporaryDirectory(dir=self._settings.folder("tmp")) as aside,
         ):
+            # Not the client's own download, which would ask for the run again, twice.
+            repository = get_artifact_repository(run.artifacts, tracking_uri=self._settings.tracking_uri)
             try:
-                path = self._client.download_artifacts(run.run_id, artifact_path, aside)
+                path = repository.download_artifacts(artifact_path, aside)  # type: ignore[no-untyped-call]
                 return Path(path).read_text(encoding="utf-8", errors="replace")
             except (OSError, MlflowException):
                 folder = artifact_path.rpartition("/")[0]
-                if any(each.path == artifact_path for each in self._client.list_artifacts(run.run_id, folder or None)):
+                if any(each.path == artifact_path for each in repository.list_artifacts(folder or None)):
                     raise
         return None
 
@@ -163,6 +168,7 @@ def _record(run: MlflowRun) -> RunRecord:
         tags=dict(run.data.tags),
         params=dict(run.data.params),
         link=f"#/experiments/{info.experiment_id}/runs/{info.run_id}",
+        artifacts=info.artifact_uri or "",
     )
 
 
