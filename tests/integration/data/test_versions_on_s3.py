@@ -37,10 +37,12 @@ def test_a_version_comes_back_from_s3_alone(project, on_s3, bucket, tmp_path):
 
 def test_an_object_lost_in_s3_is_named_and_mended_by_the_next_commit(project, on_s3, bucket, tmp_path):
     version = Versions(on_s3).commit(project, partitions(project))
-    md5 = version.files[0][1]
+    name, md5 = version.files[0]
+    assert Versions(on_s3).absent(version) == ()
     del bucket[f"data/files/md5/{md5[:2]}/{md5[2:]}"]
     elsewhere = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "b"), "FULLCIRCLE_DVC_REMOTE": on_s3.dvc_remote})
 
+    assert Versions(elsewhere).absent(version) == ((name, md5),)
     with pytest.raises(DataUnavailable, match=f"md5 {md5}"):
         Versions(elsewhere).restore(version, tmp_path / "out")
     Versions(on_s3).commit(project, partitions(project))

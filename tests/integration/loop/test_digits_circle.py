@@ -28,7 +28,8 @@ from fullcircle.data.partitions import load, partitions
 from fullcircle.graph.session import Graph
 from fullcircle.loop.retrain import RetrainResult, retrain
 from fullcircle.loop.watch import WatchResult, watch
-from fullcircle.predictions.reader import find, window
+from fullcircle.predictions.lookup import find
+from fullcircle.predictions.reader import window
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
 from fullcircle.tracking.registry import Registry

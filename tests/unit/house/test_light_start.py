@@ -33,6 +33,8 @@ COMMANDS = (
     "rollback",
     "who",
     "ledger",
+    "trace",
+    "impact",
     "incidents",
     "status",
     "sync",

@@ -105,20 +105,6 @@ def test_many_label_files_become_one_and_say_the_same(log, project, batch, tmp_p
     assert [last, 1 - last] == frame["label"].tolist()
 
 
-def test_one_prediction_is_found_by_its_id_sealed_or_not(log, project, batch, tmp_path):
-    ids = log.append(batch(["a", "b"], probability=0.25))
-    unsealed = reader.find(tmp_path, ids[1])
-    log.seal()
-    LabelLog(tmp_path / "labels").append(["b"], [1])
-    found = reader.find(tmp_path, ids[1])
-    assert unsealed == {**found, "label": None}
-    assert tuple(
-        found[name]
-        for name in ("row_id", "model_version", "model_digest", "distance", "carrier", "probability", "label")
-    ) == ("b", "1", "sha-of-1", 1.0, "UA", 0.25, 1)
-    assert reader.find(tmp_path, "00000000-0000-7000-8000-000000000000") is None
-
-
 def test_rows_logged_before_a_column_was_added_have_it_missing(project, batch, tmp_path):
     with PredictionLog(tmp_path, [Number("distance")], background=False) as old:
         full = batch(["a"])

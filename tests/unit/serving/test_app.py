@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from fullcircle.predictions import reader
+from fullcircle.predictions import lookup, reader
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.serving.app import create_app
 
@@ -65,7 +65,7 @@ def test_invocations_answers_the_same_probability_and_is_logged_too(http, projec
     told = answer.json()
     assert told["predictions"][0]["probability"] == http.post(INFER, json=body(1)).json()["outputs"][0]["data"][0]
     assert (told["model_version"], answer.headers["X-Model-Version"]) == ("1", "1")
-    assert reader.find(log.folder, told["prediction_ids"][0])["row_id"] == "x"
+    assert lookup.find(log.folder, told["prediction_ids"][0])["row_id"] == "x"
 
 
 def test_a_large_request_is_answered_like_a_small_one(http, project, log):

@@ -19,7 +19,7 @@ from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.rows import pixels
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import PredictionLog
-from fullcircle.predictions.reader import find
+from fullcircle.predictions.lookup import find
 from fullcircle.serving.app import create_app
 from fullcircle.serving.champion import ChampionFollower
 from fullcircle.serving.client import Client

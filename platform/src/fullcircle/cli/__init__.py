@@ -32,6 +32,8 @@ SECTIONS = {
     "rollback": "fullcircle.cli.operate",
     "who": "fullcircle.cli.ledger",
     "ledger": "fullcircle.cli.ledger",
+    "trace": "fullcircle.cli.lineage",
+    "impact": "fullcircle.cli.lineage",
     "incidents": "fullcircle.cli.operate",
     "status": "fullcircle.cli.operate",
     "sync": "fullcircle.cli.operate",

@@ -16,6 +16,7 @@ from fullcircle.core.errors import ContractViolated, LeakageFound
 
 if TYPE_CHECKING:
     from fullcircle.core.ledger import Entry
+    from fullcircle.core.lineage import Affected, Impact, Term
     from fullcircle.loop.retrain import RetrainResult
     from fullcircle.orchestration.demo import ReplayOutcome
 
@@ -107,6 +108,39 @@ def ledger_table(entries: Sequence[Entry]) -> Table:
     return table
 
 
+def print_impact(console: Console, found: Impact) -> None:
+    """What came from one thing: the runs, and the model versions with when they served and what they answered."""
+    of = f" in {_count(len(found.data), 'data version')}" if found.kind == "data file" else ""
+    counts = (_count(len(found.runs), "run"), _count(len(found.versions), "model version"))
+    said = Text(f"{found.kind} {found.name}", style="bold") + Text(f"{of}: {', '.join(counts)}, ")
+    console.print(said, end="", soft_wrap=True)
+    console.print(f"{_count(found.releases, 'release')}, {_count(found.predictions, 'prediction')}", highlight=False)
+    if found.runs:
+        runs = Table("run", "name", "for", "status", "data version", box=SIMPLE_HEAD)
+        for run in found.runs:
+            runs.add_row(run.run_id, run.name, run.kind, run.status, run.data_digest[:12])
+        console.print(runs)
+    if found.versions:
+        console.print(_versions_table(found.versions))
+
+
+def _versions_table(versions: Sequence[Affected]) -> Table:
+    table = Table("model version", "champion from .. until (UTC)", box=SIMPLE_HEAD)
+    table.add_column("predictions", justify="right")
+    table.add_column("for events from .. to (UTC)")
+    for each in versions:
+        gone = "" if each.registered else "\n(not in the registry)"
+        spans = [f"{term.since:%Y-%m-%d %H:%M} .. {_until(term)}" for term in each.terms]
+        events = f"{each.first:%Y-%m-%d %H:%M} .. {each.last:%Y-%m-%d %H:%M}" if each.first and each.last else "-"
+        served = "\n".join(spans) or "never released"
+        table.add_row(f"{each.project}/{each.version}{gone}", served, f"{each.predictions:,}", events)
+    return table
+
+
+def _until(term: Term) -> str:
+    return f"{term.until:%Y-%m-%d %H:%M}" if term.until else "now"
+
+
 def print_overview(console: Console, found: Mapping[str, Any]) -> None:
     """Who serves, what was released and decided, and what is open."""
     for alias, version in found["aliases"].items():
@@ -140,4 +174,4 @@ def print_unsent(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

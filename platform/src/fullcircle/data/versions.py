@@ -94,6 +94,17 @@ class Versions:
             shutil.rmtree(partial, ignore_errors=True)
         return tuple(into / name for name, _ in files)
 
+    def absent(self, version: DataVersion) -> tuple[tuple[str, str], ...]:
+        """(path, hash) of what the remote does not have of a version, its list of files as path "". Fetches nothing."""
+        wanted = (("", version.digest), *version.files)
+        remote = self._settings.dvc_remote
+        if "://" not in remote:  # DVC would take a second to look at a folder
+            root = Path(remote).expanduser() / "files" / "md5"
+            return tuple((path, oid) for path, oid in wanted if not (root / oid[:2] / oid[2:]).is_file())
+        with self._repository() as repo:
+            odb = repo.cloud.get_remote_odb(_REMOTE)
+            return tuple((path, oid) for path, oid in wanted if not odb.exists(oid))
+
     @contextlib.contextmanager
     def _repository(self) -> Iterator[Any]:
         """The private repository, ours alone until we leave. DVC's and the system's errors leave as ours."""

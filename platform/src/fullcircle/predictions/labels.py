@@ -52,8 +52,8 @@ class LabelLog:
             }
         )
         try:
-            segments.write_whole(rows, self.folder / f"{_names.take(1)[0]}.parquet")
-            segments.merge(self.folder)
+            segments.write_whole(rows.sort_by("row_id"), self.folder / f"{_names.take(1)[0]}.parquet")
+            segments.merge(self.folder, sorted_by="row_id")
         except OSError as error:
             raise journal.unwritable(self.folder, error) from error
         return len(row_ids)

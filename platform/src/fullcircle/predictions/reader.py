@@ -1,29 +1,23 @@
-"""Reads the prediction log back: windows for monitoring, single predictions for walking an arrow backwards.
-
-Only reads: never seals, locks or recovers, and so may run beside any number of writers. The order matters: first the
-write-ahead files, then the segments. A row that is sealed in between is then seen twice, never not at all, and of
-several rows with one id only one is kept.
-"""
+"""Reads the prediction log back as windows for monitoring. See `files` for how it is read beside writers: of several
+rows with one id only one is kept. See `lookup` for single predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.health import Window
 from fullcircle.core.project import Category, Column, Image, Project
-from fullcircle.predictions import journal, segments
+from fullcircle.predictions import segments
+from fullcircle.predictions.files import sealed, steadily, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "probability")
-_ATTEMPTS = 5
-_T = TypeVar("_T")
 
 
 def window(project: Project, folder: Path, start: datetime, end: datetime) -> tuple[Window, pd.DataFrame]:
@@ -47,7 +41,7 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     def collect() -> list[pa.Table]:
         return [_shaped(part, columns) for part in _parts(folder, start, end, wanted)]
 
-    parts = _steadily(collect)
+    parts = steadily(collect)
     rows = pa.concat_tables(parts) if parts else _shaped(pa.table({}), columns)
     frame: pd.DataFrame = rows.to_pandas()
     del rows, parts
@@ -84,32 +78,7 @@ def logged_row_ids(folder: Path, start: datetime, end: datetime) -> set[str]:
         parts = _parts(folder, start, end, ("row_id", "event_time"))
         return {row_id for part in parts for row_id in part["row_id"].to_pylist()}
 
-    return _steadily(collect)
-
-
-def find(folder: Path, prediction_id: str) -> dict[str, object] | None:
-    """One logged prediction with all its columns and its label (None while unknown); None when it is not there.
-
-    Ids rise with time, so each file's own statistics say whether it can hold this one; few are opened.
-    """
-    import pandas as pd
-    import pyarrow.compute as pc
-
-    def search() -> dict[str, object] | None:
-        tables = _unsealed(folder)
-        paths = (path for day in sorted((folder / "segments").glob("date=*")) for path in segments.files(day))
-        sealed = (_sealed(path, None) for path in paths if _may_hold(path, prediction_id))
-        for rows in (part for source in (tables, sealed) for part in source):
-            found = rows.filter(pc.equal(rows["prediction_id"], prediction_id))
-            if found.num_rows:
-                return dict(found.slice(0, 1).to_pylist()[0])
-        return None
-
-    row = _steadily(search)
-    if row is not None:
-        labels = _labels(folder / "labels", pd.Series([row["row_id"]], dtype=object))
-        row["label"] = next(iter(labels.values()), None)
-    return row
+    return steadily(collect)
 
 
 def _parts(folder: Path, start: datetime, end: datetime, wanted: Sequence[str]) -> Iterator[pa.Table]:
@@ -121,52 +90,16 @@ def _parts(folder: Path, start: datetime, end: datetime, wanted: Sequence[str]) 
     first, last = pa.scalar(start, times), pa.scalar(end, times)
 
     def sources() -> Iterator[pa.Table]:
-        yield from list(_unsealed(folder))  # all of them before any segment: see above
+        yield from [segments.table(*part) for part in unsealed(folder)]  # all of them before any segment
         for day in segments.day_folders(folder / "segments", start, end):
             for path in segments.files(day):
-                yield _sealed(path, wanted)
+                yield sealed(path, wanted)
 
     for rows in sources():
         event_time = rows["event_time"]
         inside = rows.filter(pc.and_(pc.greater_equal(event_time, first), pc.less(event_time, last)))
         if inside.num_rows:
             yield inside.select([name for name in wanted if name in inside.column_names])
-
-
-def _unsealed(folder: Path) -> Iterator[pa.Table]:
-    for path in sorted((folder / "wal").glob(f"*{journal.SUFFIX}")):
-        try:
-            header, records, _ = journal.read(path)
-        except FileNotFoundError:  # sealed since we listed: its rows are in the segments, which come after
-            continue
-        if header is not None and records:
-            yield segments.table(header, records)
-
-
-def _sealed(path: Path, wanted: Sequence[str] | None) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            present = set(file.schema_arrow.names)
-            return file.read(None if wanted is None else [name for name in wanted if name in present])
-    except pa.ArrowException as error:
-        raise DataUnavailable(
-            f"{path} cannot be read ({error})", hint="it is damaged: bring it back or remove it"
-        ) from error
-
-
-def _may_hold(path: Path, prediction_id: str) -> bool:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        index = file.schema_arrow.names.index("prediction_id")
-        for group in range(file.metadata.num_row_groups):
-            statistics = file.metadata.row_group(group).column(index).statistics
-            if statistics is None or not statistics.has_min_max or statistics.min <= prediction_id <= statistics.max:
-                return True
-    return False
 
 
 def _shaped(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
@@ -227,20 +160,10 @@ def _labels(folder: Path, row_ids: pd.Series[str]) -> dict[str, int]:
                 found.append(rows.to_pandas())
         return found
 
-    if not len(wanted) or not (found := _steadily(collect)):
+    if not len(wanted) or not (found := steadily(collect)):
         return {}
     labels = pd.concat(found).sort_values(["arrived", "recorded"], kind="stable").drop_duplicates("row_id", keep="last")
     return dict(zip(labels["row_id"], labels["label"].astype(int), strict=True))
-
-
-def _steadily(read: Callable[[], _T]) -> _T:
-    """Read again when a file went away under our eyes: a merge had put its rows into another one."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return read()
-        except FileNotFoundError:
-            continue
-    return read()
 
 
 def _by_number(version: str) -> tuple[int, str]:

@@ -1,6 +1,8 @@
 """Sealed predictions: immutable Parquet files, one folder for each day of the events.
 
-`segments/date=<YYYY-MM-DD>/<name>.parquet`. A file appears whole (written aside, synced, renamed) and never
+`segments/date=<YYYY-MM-DD>/<name>.<first>-<last>.parquet`, where <first> and <last> are the milliseconds in which the
+least and the largest prediction id in it were made, in hex: whoever looks for one id need not open the others (files
+that an earlier version wrote have no such part). A file appears whole (written aside, synced, renamed) and never
 changes. Small files of a day are merged into one now and then; for a moment a row is then in two files, so whoever
 reads keeps one row for each prediction id.
 """
@@ -11,6 +13,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,9 +33,15 @@ IDENTITY = ("prediction_id", "row_id", "event_time", "logged_at", "model_version
 RESERVED = (*IDENTITY, "probability", "label")
 """Names that the log gives to its own columns; a project's columns may not have them."""
 
+ROWS_A_GROUP = 20_000
+"""So many rows are read where one is looked for: each row group has statistics of its own."""
+
 MERGE_FROM_FILES = 32
 MERGE_UP_TO_BYTES = 8 << 20
+SPAN_DIGITS = 12
+"""As many hexadecimal digits of an id are the millisecond in which it was made."""
 _DAY_US = 86_400_000_000
+_SPAN = re.compile(rf".+\.([0-9a-f]{{{SPAN_DIGITS}}})-([0-9a-f]{{{SPAN_DIGITS}}})\.parquet")
 _names = PredictionIds()
 
 
@@ -71,16 +80,22 @@ def write(rows: pa.Table, segments: Path, name: str) -> list[Path]:
     Raises:
         OSError: disk full or gone; what was written until then is whole and harmless.
     """
+    written = []
+    for day, part in by_day(rows):
+        path = day_folder(segments, day) / _called(name, part)
+        write_whole(part, path)
+        written.append(path)
+    return written
+
+
+def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    """The rows of each day of events, in UTC."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     days = np.floor_divide(rows["event_time"].cast(pa.int64()).to_numpy(), _DAY_US)
-    written = []
     for day in np.unique(days):
-        path = day_folder(segments, date(1970, 1, 1) + timedelta(days=int(day))) / f"{name}.parquet"
-        write_whole(rows.filter(pc.equal(pa.array(days), int(day))), path)
-        written.append(path)
-    return written
+        yield date(1970, 1, 1) + timedelta(days=int(day)), rows.filter(pc.equal(pa.array(days), int(day)))
 
 
 def write_whole(rows: pa.Table, path: Path) -> None:
@@ -91,7 +106,7 @@ def write_whole(rows: pa.Table, path: Path) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with aside.open("wb") as file:
-            pq.write_table(rows, file, compression="zstd")
+            pq.write_table(rows, file, compression="zstd", row_group_size=ROWS_A_GROUP)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -126,13 +141,27 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
 
 
-def merge(folder: Path, *, unique_by: str | None = None, from_files: int = MERGE_FROM_FILES) -> int:
+def span(path: Path) -> tuple[str, str] | None:
+    """When the ids in a segment were made, by its name: the first digits of the least and the largest of them."""
+    found = _SPAN.fullmatch(path.name)
+    return (found[1], found[2]) if found else None
+
+
+def digits(prediction_id: str) -> str:
+    """The digits of an id that say when it was made."""
+    return prediction_id.replace("-", "")[:SPAN_DIGITS]
+
+
+def merge(
+    folder: Path, *, unique_by: str | None = None, sorted_by: str | None = None, from_files: int = MERGE_FROM_FILES
+) -> int:
     """Merge a folder's small Parquet files into one, when there are many; how many were merged.
 
     Readers stay right throughout: the merged file is in place before the small ones go. One process merges at a time.
 
     Args:
         unique_by: a column of which each value is kept once (a row may lie in two files after a crash).
+        sorted_by: a column by which the merged file is sorted: a value is then in one row group or few.
         from_files: do nothing below this many small files.
     """
     import pyarrow as pa
@@ -158,7 +187,9 @@ def merge(folder: Path, *, unique_by: str | None = None, from_files: int = MERGE
         if unique_by is not None:
             _, first = np.unique(rows[unique_by].to_numpy(), return_index=True)
             rows = rows.take(pa.array(np.sort(first)))
-        write_whole(rows, folder / f"{_names.take(1)[0]}.parquet")
+        if sorted_by is not None:
+            rows = rows.sort_by(sorted_by)
+        write_whole(rows, folder / _called(_names.take(1)[0], rows))
         for path in batch:
             path.unlink()
         return len(batch)
@@ -174,6 +205,16 @@ def _alone(lock: Path) -> Iterator[bool]:
         yield False
     finally:
         os.close(file)
+
+
+def _called(name: str, rows: pa.Table) -> str:
+    """The file name for these rows. Labels have no prediction ids, and so no span."""
+    import pyarrow.compute as pc
+
+    if "prediction_id" not in rows.column_names:
+        return f"{name}.parquet"
+    known = pc.min_max(rows["prediction_id"]).as_py()
+    return f"{name}.{digits(known['min'])}-{digits(known['max'])}.parquet"
 
 
 def _joined(parts: Sequence[bytes], dtype: str) -> np.ndarray:

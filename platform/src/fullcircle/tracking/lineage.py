@@ -10,6 +10,9 @@ from fullcircle.core.dataset import DataVersion, Split
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Evaluation
 
+DATA_DIGEST = "fullcircle.data.digest"
+"""Tag of runs and of model versions: the data version that they come from."""
+
 
 def data_version(text: str) -> DataVersion:
     """The data version that `store.plain.to_json` wrote. Raises DataUnavailable when the text is damaged."""
@@ -25,7 +28,7 @@ def data_version(text: str) -> DataVersion:
 def data_tags(version: DataVersion, split: Split | None) -> dict[str, str]:
     """The tags that answer "what data" in a list of runs."""
     tags = {
-        "fullcircle.data.digest": version.digest,
+        DATA_DIGEST: version.digest,
         "fullcircle.data.rows": str(version.rows),
         "fullcircle.data.start": version.start.isoformat(),
         "fullcircle.data.end": version.end.isoformat(),

@@ -88,6 +88,13 @@ def installed() -> tuple[str, str]:
     return requirements, digest
 
 
+def knows_commit(folder: Path, commit: str) -> bool | None:
+    """Whether the git checkout around `folder` has this commit; None when there is no checkout."""
+    if not _git(folder, "rev-parse", "--show-toplevel"):
+        return None
+    return bool(_git(folder, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"))
+
+
 def user() -> str:
     """The user's name; "unknown" where the system has none (a container with a bare uid)."""
     try:

@@ -1,0 +1,95 @@
+"""A trace as a tree on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich.text import Text
+from rich.tree import Tree
+
+from fullcircle.core.lineage import Kind, Link, Trace
+
+_BELOW = {
+    Kind.VERSION: Kind.PREDICTION,
+    Kind.RUN: Kind.VERSION,
+    Kind.CODE: Kind.RUN,
+    Kind.ENVIRONMENT: Kind.RUN,
+    Kind.DATA: Kind.RUN,
+    Kind.VERDICT: Kind.VERSION,
+    Kind.RELEASE: Kind.VERSION,
+}
+
+
+def trace_tree(trace: Trace) -> Tree:
+    """The prediction at the root, and each link below the one that led to it."""
+    nodes: dict[Kind, Tree] = {}
+    for link in trace.links:
+        label = _label(link)
+        above = _BELOW.get(link.kind)
+        nodes[link.kind] = Tree(label, guide_style="dim") if above is None else nodes[above].add(label)
+        for line in (*_details(link), *_missing(link)):
+            nodes[link.kind].add(line)
+    return nodes[Kind.PREDICTION]
+
+
+def _label(link: Link) -> Text:
+    mark = Text("✗ ", style="bold red") if link.missing else Text("✓ ", style="bold green")
+    return mark + Text(f"{link.kind.value:<14}", style="bold") + Text(link.title or "missing")
+
+
+def _missing(link: Link) -> Iterator[Text]:
+    for each in link.missing:
+        yield Text(f"missing: {each.what}\n{each.why}\n-> {each.hint}", style="red")
+
+
+def _details(link: Link) -> Iterator[Text]:
+    if not link.title:
+        return
+    facts = link.facts
+    match link.kind:
+        case Kind.PREDICTION:
+            inputs = facts["inputs"]
+            assert isinstance(inputs, Mapping)
+            moments = f"for {facts['event_time']:%Y-%m-%d %H:%M}, answered {facts['logged_at']:%Y-%m-%d %H:%M:%S} UTC"
+            yield Text(f"row {facts['row_id']} {moments}", style="dim")
+            yield Text(", ".join(f"{name}={_value(value)}" for name, value in inputs.items()), style="dim")
+        case Kind.VERSION | Kind.RUN:
+            yield Text(f"{facts['link']}  (in the MLflow UI)", style="dim")
+        case Kind.CODE if facts["diff_files"]:
+            yield Text(f"changed: {_listed(facts['diff_files'])}", style="dim")
+        case Kind.ENVIRONMENT if facts["differs"]:
+            differs = facts["differs"]
+            assert isinstance(differs, Mapping)
+            pairs = [f"{name} {_or_none(each['then'])} -> {_or_none(each['here'])}" for name, each in differs.items()]
+            yield Text(f"then -> here: {_listed(pairs)}", style="dim")
+        case Kind.DATA if "files" in facts:
+            files = facts["files"]
+            assert isinstance(files, Mapping)
+            yield Text(f"{_listed(list(files))}; DVC remote {facts['remote']}", style="dim")
+        case Kind.VERDICT:
+            reasons = facts["reasons"]
+            assert isinstance(reasons, list)
+            yield from (Text(str(reason), style="dim") for reason in reasons)
+        case Kind.RELEASE:
+            yield Text(f"why: {facts['why']}", style="dim")
+            yield Text(_office(facts), style="dim")
+
+
+def _office(facts: Mapping[str, object]) -> str:
+    if facts["champion_when_answered"]:
+        return "it was the champion when it answered"
+    return f"it answered {facts['seconds_off']:,.1f} s outside of its time as champion"
+
+
+def _listed(words: object, shown: int = 4) -> str:
+    assert isinstance(words, list)
+    more = f" and {len(words) - shown} more" if len(words) > shown else ""
+    return ", ".join(words[:shown]) + more
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _or_none(version: str) -> str:
+    return version or "none"

@@ -1,0 +1,193 @@
+"""The links from a run to what it was made of: code, environment and data, each with what is missing of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullcircle.core.ledger import Entry
+from fullcircle.core.lineage import Kind, Link, Missing
+from fullcircle.core.models import ModelVersion
+from fullcircle.core.settings import Settings
+
+if TYPE_CHECKING:
+    from fullcircle.core.dataset import DataVersion
+    from fullcircle.tracking.ancestry import Ancestry, RunRecord
+
+
+def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
+    """The commit, what was uncommitted, and whether this checkout has it."""
+    from fullcircle.tracking.ancestry import DIFF
+    from fullcircle.tracking.provenance import knows_commit
+
+    if origin is None:
+        return unknown(Kind.CODE, "the code", "nobody can say which code trained it")
+    commit = origin.tags.get("mlflow.source.git.commit", "")
+    dirty = origin.tags.get("mlflow.source.git.dirty") == "true"
+    if not commit:
+        none = Missing(
+            what=f"run {origin.run_id[:12]} was not under git",
+            why="nobody can say which code trained it",
+            hint="put the project under git: the next run keeps its commit and what is uncommitted",
+        )
+        return Link(kind=Kind.CODE, facts={}, missing=(none,))
+    diff = ancestry.text(origin, DIFF) if dirty else None
+    here = knows_commit(checkout, commit)
+    missing = []
+    if here is not True:
+        missing.append(
+            Missing(
+                what=f"commit {commit[:12]} is not in {'this checkout' if here is False else 'a git checkout here'}",
+                why="the code that trained it cannot be read here",
+                hint="run this in the project's checkout, or fetch the branch that has it",
+            )
+        )
+    if dirty and diff is None:
+        missing.append(_no_artifact(origin, DIFF, "the code was changed after its commit, and how is lost"))
+    changed = f" with uncommitted changes ({len(diff.encode()):,} bytes)" if diff else ""
+    return Link(
+        kind=Kind.CODE,
+        title=f"commit {commit[:12]}{changed}",
+        facts={
+            "commit": commit,
+            "branch": origin.tags.get("mlflow.source.git.branch", ""),
+            "dirty": dirty,
+            "diff_bytes": len(diff.encode()) if diff else 0,
+            "diff_files": re.findall(r"^diff --git a/.* b/(.*)$", diff or "", re.MULTILINE),
+            "in_checkout": here is True,
+            "run": origin.run_id,
+        },
+        missing=tuple(missing),
+    )
+
+
+def environment(ancestry: Ancestry, origin: RunRecord | None) -> Link:
+    """The installed packages, and in what they differ from here."""
+    from fullcircle.tracking.ancestry import REQUIREMENTS
+    from fullcircle.tracking.provenance import installed
+
+    digest = origin.tags.get("fullcircle.environment", "") if origin else ""
+    if origin is None or not digest:
+        return unknown(Kind.ENVIRONMENT, "the environment", "it cannot be made again")
+    text = ancestry.text(origin, REQUIREMENTS)
+    here, digest_here = installed()
+    then, now = _packages(text or ""), _packages(here)
+    differs = {
+        name: {"then": then.get(name, ""), "here": now.get(name, "")}
+        for name in sorted({*then, *now})
+        if text is not None and then.get(name) != now.get(name)
+    }
+    if text is None:
+        said = "the same as here" if digest == digest_here else "not the one here"
+    elif differs:
+        said = f"{len(then)} packages, {len(differs)} differ here"
+    else:
+        said = f"{len(then)} packages, as here{'' if digest == digest_here else ', with another Python'}"
+    gone = _no_artifact(
+        origin, REQUIREMENTS, "its packages are known by their digest alone, and cannot be installed again"
+    )
+    return Link(
+        kind=Kind.ENVIRONMENT,
+        title=f"{digest[:12]}, {said}",
+        facts={
+            "digest": digest,
+            "same_as_here": digest == digest_here,
+            "packages": len(then),
+            "differs": differs,
+            "run": origin.run_id,
+        },
+        missing=(gone,) if text is None else (),
+    )
+
+
+def data(
+    settings: Settings,
+    ancestry: Ancestry,
+    origin: RunRecord | None,
+    version: ModelVersion | None,
+    entries: Sequence[Entry],
+    number: str,
+) -> Link:
+    """The data version, and whether the DVC remote still has all of it."""
+    from fullcircle.tracking.ancestry import DATA
+    from fullcircle.tracking.lineage import DATA_DIGEST
+
+    released = next((entry.data_digest for entry in reversed(entries) if entry.version == number), "")
+    digest = (
+        (origin.data_digest if origin else "") or (version.tags.get(DATA_DIGEST, "") if version else "") or released
+    )
+    if not digest:
+        return unknown(Kind.DATA, "the data version", "nobody can say which rows it learned from")
+    kept = _kept_data(ancestry, origin)
+    if kept is None:
+        gone = Missing(
+            what=f"what data version {digest} holds is not kept with any run that is left",
+            why="its files cannot be named, and 'fullcircle data restore' cannot bring them back",
+            hint=f"artifact {DATA} of the run, or of its parent, was deleted: bring it back from a backup",
+        )
+        return Link(kind=Kind.DATA, title=digest, facts={"digest": digest}, missing=(gone,))
+    absent = _absent(settings, kept)
+    span = f"{kept.start:%Y-%m-%d} to {kept.end:%Y-%m-%d}"
+    return Link(
+        kind=Kind.DATA,
+        title=f"{digest}: {kept.rows:,} rows in {len(kept.files)} files, {span}",
+        facts={
+            "digest": digest,
+            "rows": kept.rows,
+            "bytes": kept.size_bytes,
+            "start": kept.start,
+            "end": kept.end,
+            "files": dict(kept.files),
+            "remote": settings.dvc_remote,
+            "comes_back": not absent,
+        },
+        missing=absent,
+    )
+
+
+def unknown(kind: Kind, what: str, why: str) -> Link:
+    """A link of which nothing is left."""
+    gone = Missing(
+        what=f"{what} is not known", why=why, hint="neither its run nor its version is left to say so, or neither does"
+    )
+    return Link(kind=kind, facts={}, missing=(gone,))
+
+
+def _absent(settings: Settings, kept: DataVersion) -> tuple[Missing, ...]:
+    from fullcircle.core.errors import DataUnavailable
+    from fullcircle.data.versions import Versions
+
+    hint = f"is {settings.dvc_remote} the remote that it was pushed to? Else bring it back from a backup"
+    why = "'fullcircle data restore' cannot bring these rows back from the remote"
+    try:
+        absent = Versions(settings).absent(kept)
+    except DataUnavailable as error:
+        return (Missing(what=error.what, why="nobody can say whether the rows can come back", hint=error.hint),)
+    if not absent:
+        return ()
+    named = ", ".join(f"{path or 'its list of files'} ({oid})" for path, oid in absent[:3])
+    more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+    return (Missing(what=f"the DVC remote has not all of {kept.digest}: {named}{more}", why=why, hint=hint),)
+
+
+def _kept_data(ancestry: Ancestry, origin: RunRecord | None) -> DataVersion | None:
+    """The data version that a run or its parent keeps."""
+    if origin is None:
+        return None
+    if (kept := ancestry.data(origin)) is not None:
+        return kept
+    parent = ancestry.run(origin.parent) if origin.parent else None
+    return ancestry.data(parent) if parent else None
+
+
+def _no_artifact(origin: RunRecord, path: str, why: str) -> Missing:
+    return Missing(
+        what=f"run {origin.run_id} has no artifact {path}", why=why, hint="bring the run's artifacts back from a backup"
+    )
+
+
+def _packages(text: str) -> dict[str, str]:
+    """Name -> version of `name==version` lines."""
+    return dict(line.split("==", 1) for line in text.splitlines() if "==" in line)

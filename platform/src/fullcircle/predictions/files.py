@@ -1,0 +1,84 @@
+"""How the log's files are read beside any number of writers: nothing is locked, sealed or recovered.
+
+The order matters: first the write-ahead files, then the segments. A row that is sealed in between is then seen twice,
+never not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from fullcircle.core.errors import DataUnavailable
+from fullcircle.predictions import journal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_ATTEMPTS = 5
+_T = TypeVar("_T")
+
+
+def unsealed(folder: Path) -> Iterator[tuple[journal.Header, list[journal.Record]]]:
+    """What each write-ahead file of the log holds, those without a row left out."""
+    for path in sorted((folder / "wal").glob(f"*{journal.SUFFIX}")):
+        try:
+            header, records, _ = journal.read(path)
+        except FileNotFoundError:  # sealed since we listed: its rows are in the segments, which come after
+            continue
+        if header is not None and records:
+            yield header, records
+
+
+def sealed(path: Path, wanted: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a segment: all columns, or of the wanted ones those that it has.
+
+    Raises:
+        DataUnavailable: it is damaged; names it.
+        FileNotFoundError: it was merged into another one; see `steadily`.
+    """
+    return of_parquet(
+        path,
+        lambda file: file.read(
+            None if wanted is None else [name for name in wanted if name in file.schema_arrow.names]
+        ),
+    )
+
+
+def of_parquet(path: Path, read: Callable[[pq.ParquetFile], _T]) -> _T:
+    """What `read` gets from the open file. Raises as `sealed`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            return read(file)
+    except pa.ArrowException as error:
+        raise DataUnavailable(
+            f"{path} cannot be read ({error})", hint="it is damaged: bring it back or remove it"
+        ) from error
+
+
+def extremes(file: pq.ParquetFile, group: int, column: str) -> tuple[object, object] | None:
+    """(least, largest) value of a column in a row group by the file's own statistics; None where they are missing."""
+    if column not in file.schema_arrow.names:
+        return None
+    # Of an image's list the Parquet columns are more than the names: found by path.
+    described = file.metadata.row_group(group)
+    for index in range(described.num_columns):
+        if described.column(index).path_in_schema == column:
+            found = described.column(index).statistics
+            return (found.min, found.max) if found is not None and found.has_min_max else None
+    return None
+
+
+def steadily(read: Callable[[], _T]) -> _T:
+    """Read again when a file went away under our eyes: a merge had put its rows into another one."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return read()
+        except FileNotFoundError:
+            continue
+    return read()

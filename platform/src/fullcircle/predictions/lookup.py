@@ -1,0 +1,182 @@
+"""Finds one prediction among millions: a segment's name says when its ids were made, so that few files are opened."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fullcircle.predictions import segments
+from fullcircle.predictions.files import extremes, of_parquet, steadily, unsealed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_AFTER_ALL = "~"
+"""Sorts behind every character of an id."""
+
+
+def find(folder: Path, prediction_id: str) -> dict[str, object] | None:
+    """One logged prediction with all its columns and its label (None while unknown); None when it is not there.
+
+    Raises:
+        DataUnavailable: a file that may hold it is damaged; names the file.
+    """
+    row = steadily(lambda: _find(folder, prediction_id))
+    if row is not None:
+        row_id = str(row["row_id"])
+        row["label"] = steadily(lambda: _label(folder / "labels", row_id))
+    return row
+
+
+def beginning_with(folder: Path, beginning: str, limit: int = 5) -> tuple[str, ...]:
+    """The ids that begin so, at most `limit` of them, rising."""
+
+    def search() -> set[str]:
+        found = set(_unsealed_ids(folder))
+        for path in _may_hold(folder, beginning, beginning + _AFTER_ALL):
+            found.update(of_parquet(path, _ids))
+        return {id_ for id_ in found if id_.startswith(beginning)}
+
+    return tuple(sorted(steadily(search))[:limit])
+
+
+def nearest(folder: Path, prediction_id: str, count: int = 3) -> tuple[str, ...]:
+    """The ids that were made next before and after the time in this one; for a text that is no id, some of them."""
+
+    def search() -> set[str]:
+        found, spans = set(_unsealed_ids(folder)), {path: _span(path) for path in _segments(folder)}
+        key = segments.digits(prediction_id)
+        before = [path for path, (_, last) in spans.items() if last < key]
+        after = [path for path, (first, _) in spans.items() if first > key]
+        near = [path for path in spans if path not in {*before, *after}]
+        near += sorted(before, key=lambda path: spans[path][1])[-1:] + sorted(after, key=lambda path: spans[path])[:1]
+        for path in near:
+            found.update(of_parquet(path, _ids))
+        return found
+
+    ids = sorted(steadily(search))
+    at = max(0, bisect.bisect(ids, prediction_id) - (count + 1) // 2)
+    return tuple(ids[at : at + count] if at + count <= len(ids) else ids[-count:])
+
+
+def of_row(folder: Path, row_id: str) -> tuple[str, ...]:
+    """The ids of all predictions that answered this row, rising. Looks into every file that its statistics allow."""
+
+    def search() -> set[str]:
+        found = {
+            id_
+            for _, records in unsealed(folder)
+            for record in records
+            for id_, row in zip(record.prediction_ids, record.row_ids, strict=True)
+            if row == row_id
+        }
+        for path in _segments(folder):
+            found.update(of_parquet(path, lambda file: _ids_of_row(file, row_id)))
+        return found
+
+    return tuple(sorted(steadily(search)))
+
+
+def _find(folder: Path, prediction_id: str) -> dict[str, object] | None:
+    for header, records in unsealed(folder):
+        for record in records:
+            if prediction_id in record.prediction_ids:
+                return _first(segments.table(header, [record]), prediction_id)
+    for path in _may_hold(folder, prediction_id, prediction_id):
+        if (row := of_parquet(path, lambda file: _row_of(file, prediction_id))) is not None:
+            return row
+    return None
+
+
+def _row_of(file: pq.ParquetFile, prediction_id: str) -> dict[str, object] | None:
+    for group in _groups(file, "prediction_id", prediction_id):
+        if _first(file.read_row_group(group, ["prediction_id"]), prediction_id) is not None:
+            return _first(file.read_row_group(group), prediction_id)
+    return None
+
+
+def _first(rows: pa.Table, prediction_id: str) -> dict[str, object] | None:
+    import pyarrow.compute as pc
+
+    at = pc.index(rows["prediction_id"], prediction_id).as_py()
+    return None if at < 0 else dict(rows.slice(at, 1).to_pylist()[0])
+
+
+def _ids(file: pq.ParquetFile) -> list[str]:
+    found: list[str] = file.read(["prediction_id"])["prediction_id"].to_pylist()
+    return found
+
+
+def _ids_of_row(file: pq.ParquetFile, row_id: str) -> list[str]:
+    found: list[str] = []
+    for group in _groups(file, "row_id", row_id):
+        rows = _equal(file.read_row_group(group, ["prediction_id", "row_id"]), row_id)
+        found += rows["prediction_id"].to_pylist()
+    return found
+
+
+def _label(folder: Path, row_id: str) -> int | None:
+    """The last label of a row; of each file only the ids are read, unless the row is there."""
+    found: list[tuple[object, int, int]] = []
+    for path in segments.files(folder):
+        for row in of_parquet(path, lambda file: _labels_in(file, row_id)):
+            found.append((row["arrived"], row["recorded"], row["label"]))
+    return int(max(found)[2]) if found else None
+
+
+def _labels_in(file: pq.ParquetFile, row_id: str) -> list[dict[str, int]]:
+    found: list[dict[str, int]] = []
+    for group in _groups(file, "row_id", row_id):
+        if _equal(file.read_row_group(group, ["row_id"]), row_id).num_rows:
+            found += _equal(file.read_row_group(group), row_id).to_pylist()
+    return found
+
+
+def _equal(rows: pa.Table, row_id: str) -> pa.Table:
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.equal(rows["row_id"], row_id))
+
+
+def _groups(file: pq.ParquetFile, column: str, value: str) -> Iterator[int]:
+    """The row groups that may hold the value by their statistics."""
+    for group in range(file.metadata.num_row_groups):
+        known = extremes(file, group, column)
+        if known is None or str(known[0]) <= value <= str(known[1]):
+            yield group
+
+
+def _may_hold(folder: Path, low: str, high: str) -> Iterator[Path]:
+    """The segments that may hold ids between these two texts."""
+    first, last = (text.replace("-", "")[: segments.SPAN_DIGITS] for text in (low, high))
+    for path in _segments(folder):
+        known = segments.span(path)
+        if known is None or (known[0] <= last and first <= known[1]):
+            yield path
+
+
+def _segments(folder: Path) -> Iterator[Path]:
+    for day in sorted((folder / "segments").glob("date=*")):
+        yield from segments.files(day)
+
+
+def _span(path: Path) -> tuple[str, str]:
+    """The first digits of the least and the largest id; from the file's statistics where its name does not say."""
+    if (known := segments.span(path)) is not None:
+        return known
+
+    def read(file: pq.ParquetFile) -> tuple[str, str]:
+        groups = [extremes(file, group, "prediction_id") for group in range(file.metadata.num_row_groups)]
+        lows, highs = ([str(each[end]) if each else "" for each in groups] for end in (0, 1))
+        return segments.digits(min(lows, default="")), segments.digits(max(highs, default=""))
+
+    return of_parquet(path, read)
+
+
+def _unsealed_ids(folder: Path) -> Iterator[str]:
+    for _, records in unsealed(folder):
+        for record in records:
+            yield from record.prediction_ids

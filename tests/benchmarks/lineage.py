@@ -1,0 +1,197 @@
+"""How long does a trace take with a million logged predictions?
+
+    python tests/benchmarks/lineage.py [--rows 1000000] [--traces 200]
+
+A year of predictions in a home of its own, as a server leaves them: eight segments a day, written by the log's own code
+with the ids of that day, and the last rows still in its write-ahead file; a label for each row; one real registered
+model, whose run, data, verdict and release are walked to. Each trace is of another random prediction, from scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fullcircle.core.errors import UsageError
+from fullcircle.core.models import ModelVersion
+from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.settings import Settings
+from fullcircle.data.partitions import Partition
+from fullcircle.data.versions import Versions
+from fullcircle.loop.impact import impact
+from fullcircle.loop.release import release
+from fullcircle.loop.trace import trace
+from fullcircle.predictions import journal, segments
+from fullcircle.predictions.identity import PredictionIds, microseconds
+from fullcircle.predictions.labels import LabelLog
+from fullcircle.predictions.log import Batch, PredictionLog
+from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.runs import Tracker
+
+DAYS, SEGMENTS_A_DAY, UNSEALED = 365, 8, 10_000
+START = datetime(2013, 1, 1, tzinfo=UTC)
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = Project(
+    name="flights",
+    owner="bench@example.com",
+    columns=(*(Number(f"x{index}") for index in range(12)), *(Category(f"c{index}") for index in range(3))),
+    target=Binary("late", positive="late"),
+    time="time",
+    row_id="id",
+    torch=lambda inputs, params: None,
+    folder=REPOSITORY / "projects" / "flights",
+)
+
+
+class IdsOf(PredictionIds):
+    """Ids as they were made at a moment of the past."""
+
+    def __init__(self, moment: datetime) -> None:
+        super().__init__()
+        self._at = microseconds(moment) // 1000
+
+    def take(self, count: int) -> list[str]:
+        """As the log's own, with that moment in place of the clock's."""
+        made = super().take(count)
+        high = f"{self._at:012x}"
+        return [f"{high[:8]}-{high[8:]}{id_[13:]}" for id_ in made]
+
+
+def registered(settings: Settings, folder: Path) -> ModelVersion:
+    """A version with a run, data in the DVC remote, a verdict, and a release."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = [None, 1]
+    node = helper.make_node("Sigmoid", ["x0"], ["probability"])
+    inputs, outputs = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x0", "probability"))
+    model = helper.make_model(
+        helper.make_graph([node], "bench", [inputs], [outputs]),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    graph, data = folder / "model.onnx", folder / "2012-12.parquet"
+    onnx.save(model, graph)
+    hours = pd.to_datetime(["2012-12-01", "2012-12-02"], utc=True)
+    pd.DataFrame({"x0": [1.0, 2.0], "late": [0, 1], "time": hours, "id": ["a", "b"]}).to_parquet(data)
+    version = Versions(settings).commit(PROJECT, [Partition(month="2012-12", path=data)])
+    with Tracker(settings).start(PROJECT, name="torch", kind="candidate") as run:
+        run.params({"seed": 7})
+        run.data(version)
+        run.json({"outcome": "promote", "reasons": ["better"], "gates": [], "rows": 2}, "gate/verdict.json")
+    example = pd.DataFrame({"x0": np.ones(2, "float32")})
+    tags = {"fullcircle.data.digest": version.digest, "fullcircle.verdict": "promote"}
+    small = Project(**{**vars(PROJECT), "columns": (Number("x0"),)})
+    made = Registry(settings).register(
+        small,
+        Tracker(settings).append(run.id),
+        graph,
+        digest=digest_of(graph),
+        example=example,
+        card="# Card",
+        tags=tags,
+    )
+    release(PROJECT, settings, made, reason="first model", decided_by="bench", at=START)
+    return made
+
+
+def fill(settings: Settings, version: ModelVersion, rows: int) -> list[str]:
+    """Log that many rows over the year, and their labels; all prediction ids."""
+    folder, header = settings.folder("predictions", PROJECT.name), journal.Header.of(PROJECT.inputs)
+    labels, rng = LabelLog(folder / "labels"), np.random.default_rng(7)
+    each, ids = (rows - UNSEALED) // (DAYS * SEGMENTS_A_DAY), []
+    for day in range(DAYS):
+        named: list[str] = []
+        for part in range(SEGMENTS_A_DAY):
+            moment = START + timedelta(days=day, hours=part * 24 / SEGMENTS_A_DAY)
+            batch = IdsOf(moment).take(each)
+            row_ids = [f"{rng.integers(1 << 40):010x}-{day}" for _ in batch]
+            record = journal.Record(
+                model_version=version.version,
+                model_digest=version.digest,
+                logged_at=microseconds(moment),
+                prediction_ids=batch,
+                row_ids=row_ids,
+                event_times=np.full(each, microseconds(moment), "<i8").tobytes(),
+                numbers=rng.normal(size=(12, each)).astype("<f4").tobytes(),
+                categories=[[f"w{word}" for word in rng.integers(16, size=each)] for _ in range(3)],
+                probability=rng.random(each).astype("<f4").tobytes(),
+            )
+            segments.write(segments.table(header, [record]), folder / "segments", PredictionIds().take(1)[0])
+            ids, named = ids + batch[:: max(1, each // 50)], named + row_ids
+        labels.append(named, rng.integers(2, size=len(named)).tolist())
+    log = PredictionLog(folder, PROJECT.inputs, background=False, seal_rows=1 << 30)
+    inputs = {column.name: np.ones(UNSEALED, "float32") for column in PROJECT.inputs if isinstance(column, Number)}
+    inputs |= {f"c{index}": np.full(UNSEALED, "w1", object) for index in range(3)}
+    ids += log.append(
+        Batch(
+            model_version=version.version,
+            digest=version.digest,
+            event_times=[START + timedelta(days=DAYS)] * UNSEALED,
+            row_ids=[""] * UNSEALED,
+            inputs=inputs,
+            probability=np.full(UNSEALED, 0.5, "float32"),
+        )
+    )[:: UNSEALED // 1000]
+    return ids
+
+
+def main() -> None:
+    """Fill, trace, and print the distribution."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--rows", type=int, default=1_000_000)
+    asked.add_argument("--traces", type=int, default=200)
+    wanted = asked.parse_args()
+    with tempfile.TemporaryDirectory() as aside:
+        settings = Settings.from_env({"FULLCIRCLE_HOME": str(Path(aside) / "home")})
+        version = registered(settings, Path(aside))
+        began = time.perf_counter()
+        ids = fill(settings, version, wanted.rows)
+        files = len(list((settings.home / "predictions").glob("*/segments/*/*.parquet")))
+        print(f"{wanted.rows:,} predictions over {DAYS} days in {files:,} segments, made in {_since(began):.0f} s")
+        chosen = np.random.default_rng(1).choice(ids, wanted.traces, replace=False)
+        _report("found", [_timed(settings, str(id_)) for id_ in chosen])
+        _report("not found", [_timed(settings, str(id_)[:-4] + "zzzz") for id_ in chosen[: wanted.traces // 4]])
+        began = time.perf_counter()
+        found = impact(settings, f"{PROJECT.name}/{version.version}")
+        print(f"{'impact':<22} {_since(began):6.2f} s for {found.predictions:,} predictions")
+        environment = {**os.environ, "FULLCIRCLE_HOME": str(settings.home)}
+        command = [sys.executable, "-m", "fullcircle.cli", "trace", str(chosen[0])]
+        took = []
+        for _ in range(5):
+            began = time.perf_counter()
+            subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, check=False)
+            took.append(_since(began))
+        print(f"{'the whole command':<22} {statistics.median(took):6.2f} s (median of {len(took)}; most of it imports)")
+
+
+def _timed(settings: Settings, prediction_id: str) -> float:
+    began = time.perf_counter()
+    try:
+        assert trace(settings, prediction_id, checkout=REPOSITORY).links
+    except UsageError:
+        assert prediction_id.endswith("zzzz")
+    return _since(began)
+
+
+def _since(began: float) -> float:
+    return time.perf_counter() - began
+
+
+def _report(what: str, took: list[float]) -> None:
+    middle, late = np.percentile(took, [50, 95])
+    print(f"{len(took)} traces, {what:<10} p50 {middle:6.3f} s, p95 {late:6.3f} s, max {max(took):6.3f} s")
+
+
+if __name__ == "__main__":
+    main()
