@@ -25,7 +25,7 @@ import pandas as pd
 from fullcircle.core.errors import UsageError
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Category, Number, Project
-from fullcircle.core.settings import Settings
+from fullcircle.core.settings import Settings, quiet_dependencies
 from fullcircle.data.partitions import Partition
 from fullcircle.data.versions import Versions
 from fullcircle.loop.impact import impact
@@ -152,6 +152,7 @@ def main() -> None:
     asked.add_argument("--rows", type=int, default=1_000_000)
     asked.add_argument("--traces", type=int, default=200)
     wanted = asked.parse_args()
+    quiet_dependencies()
     with tempfile.TemporaryDirectory() as aside:
         settings = Settings.from_env({"FULLCIRCLE_HOME": str(Path(aside) / "home")})
         version = registered(settings, Path(aside))

@@ -110,6 +110,29 @@ class TestAReplayOfTheFlights:
         original = repository / ".fullcircle" / "data" / "flights" / restored[0].name
         assert restored[0].read_bytes() == original.read_bytes()
 
+    def test_every_logged_prediction_resolves_to_all_that_it_came_from(
+        self, replayed: dict[str, Any], home: Path, repository: Path
+    ) -> None:
+        import pyarrow.parquet as pq
+
+        from fullcircle.predictions.counts import answers
+
+        log = home / "predictions" / "flights"
+        models = answers(log)
+        assert sum(each.predictions for each in models) == sum(row["rows"] for row in replayed["rows"])
+        # The walk begins with the model that a row names: two ids of each model stand for all that name it.
+        for each in models:
+            ids: list[str] = []
+            for path in sorted(log.glob("segments/*/*.parquet")):
+                rows = pq.ParquetFile(path).read(["prediction_id", "model_version", "model_digest"]).to_pylist()
+                names = (each.model_version, each.model_digest)
+                ids += [r["prediction_id"] for r in rows if (r["model_version"], r["model_digest"]) == names]
+            assert len(ids) == each.predictions
+            for id_ in (ids[0], ids[-1]):
+                traced = json.loads(fullcircle(home, repository, "trace", id_, "--json"))
+                assert traced["whole"], [link["missing"] for link in traced["links"]]
+                assert traced["links"][1]["facts"]["digest"] == each.model_digest
+
     def test_leaves_nothing_running(self, replayed: dict[str, Any], home: Path) -> None:
         mine = []
         for process in Path("/proc").glob("[0-9]*"):

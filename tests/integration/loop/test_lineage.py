@@ -31,7 +31,7 @@ from fullcircle.data.partitions import Partition
 from fullcircle.data.versions import Versions
 from fullcircle.loop.impact import impact
 from fullcircle.loop.links import release as release_link
-from fullcircle.loop.release import release
+from fullcircle.loop.release import recover, release
 from fullcircle.loop.trace import predictions_of_row, trace
 from fullcircle.predictions.log import Batch, PredictionLog
 from fullcircle.store.database import Database
@@ -207,6 +207,18 @@ def test_a_prediction_leads_to_everything_that_it_came_from(
     assert facts[Kind.VERDICT]["reasons"] == ["better"]
     assert (facts[Kind.RELEASE]["by"], facts[Kind.RELEASE]["why"]) == ("the gate", "it is better")
     assert facts[Kind.RELEASE]["champion_when_answered"]
+
+
+def test_the_registry_shows_by_whom_and_why_a_version_was_released(
+    settings: Settings, project: Project, turn: Turn, mlflow: MlflowClient
+) -> None:
+    circle = turn()
+    shown = mlflow.get_model_version(project.name, circle.version.version).tags
+    assert (shown["fullcircle.released_by"], shown["fullcircle.released_why"]) == ("the gate", "it is better")
+    assert shown["fullcircle.released_at"].startswith("2013-03-")
+    mlflow.delete_model_version_tag(project.name, circle.version.version, "fullcircle.released_by")
+    recover(project, settings)  # as after a kill between the ledger's entry and the tags
+    assert mlflow.get_model_version(project.name, circle.version.version).tags == shown
 
 
 def test_a_run_in_the_trash_is_said_to_be_there_and_still_read(

@@ -109,6 +109,7 @@ def train(
         earlier: framework -> run, of a retrain that was stopped: what is finished is not trained again, and what is
             not goes on in its run.
     """
+    from fullcircle.tracking.pages import links
     from fullcircle.tracking.runs import Tracker
 
     progress.current().stage(f"train {framework}")
@@ -126,6 +127,7 @@ def train(
         if known is None:
             run.data(*learned_from)
             run.json({"framework": framework, **recipe(project)}, JOB)
+            run.note(links(run.experiment_id, retrain=parent, data=learned_from[0].digest))
         run.params(parameters(project, framework, prepared))
         job = _job(project, settings, framework, prepared, learned_from, run.key)
         fitted = launched(project, settings, run, job, rows=len(prepared.frames.train)).outcome.fitted

@@ -197,6 +197,7 @@ def register(
 ) -> ModelVersion:
     """Register the graph as a model version with its signature, its model card and its reference rows."""
     from fullcircle.tracking.card import model_card
+    from fullcircle.tracking.pages import links
     from fullcircle.tracking.registry import Registry
     from fullcircle.tracking.runs import Tracker
 
@@ -206,7 +207,6 @@ def register(
     ref = run.ref(winner.framework, project.training.seed)
     card = model_card(project, ref, data, split, evaluations, verdict, candidate, challenger.disagreement)
     run.text(card, "model_card.md")
-    run.note(_first_of_all(verdict) + card)  # a reviewer's first question is the verdict; the UI folds the rest
     run.tags(
         {
             "fullcircle.verdict": str(verdict.outcome),
@@ -216,7 +216,8 @@ def register(
     )
     run.file(_reference(project, winner, candidate, prepared), "reference")
     auc = winner.evaluation.metrics["roc_auc"]
-    version = Registry(settings).register(
+    registry = Registry(settings)
+    version = registry.register(
         project,
         run,
         candidate.graph,
@@ -231,6 +232,13 @@ def register(
             "fullcircle.retrain": parent,
             "fullcircle.reasons": " | ".join(verdict.reasons)[:4900],
         },
+    )
+    of_run = links(run.experiment_id, retrain=parent, version=(version.name, version.version), data=data.digest)
+    run.note(
+        of_run + _first_of_all(verdict) + card
+    )  # a reviewer's first question is the verdict; the UI folds the rest
+    registry.describe(
+        version.name, version.version, links(run.experiment_id, run=run.id, retrain=parent, data=data.digest) + card
     )
     progress.current().stage("register", f"version {version.version}, digest {version.digest[:12]}")
     return version

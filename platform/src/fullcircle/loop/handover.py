@@ -25,6 +25,7 @@ from fullcircle.store.ledger import Ledger
 from fullcircle.store.locks import exclusive
 from fullcircle.store.releases import COMPLETE, Releases
 from fullcircle.tracking.anchor import Anchor
+from fullcircle.tracking.pages import release_tags
 from fullcircle.tracking.registry import Registry
 
 
@@ -66,6 +67,7 @@ class Handover:
                 self._finish(row.id, intent)
                 said.append(f"finished the {_called(intent)} of version {intent.version} that was cut short")
         self._keep_head()
+        self._show_release()
         return tuple(said)
 
     def refuse_moved(self) -> None:
@@ -139,6 +141,7 @@ class Handover:
             if self._releases.complete(intent_id):
                 self._tell(self.ledger.append(intent, aliases=target, **about))
         self._keep_head()
+        self._show_release()
 
     def _undo(self, intent: Release) -> None:
         entries, found = self.ledger.entries(self.project.name), self.anchor.aliases(self.project.name)
@@ -181,6 +184,18 @@ class Handover:
         holds = kept is None or any((each.seq, each.hash) == (kept.seq, kept.hash) for each in entries)
         if newest is not None and newest != kept and holds:
             self.anchor.keep(self.project.name, newest)
+
+    def _show_release(self) -> None:
+        """Let the registry show the newest release, by the ledger, with the version that it released."""
+        made = [entry for entry in self.ledger.entries(self.project.name) if entry.action in RELEASING]
+        if not made:
+            return
+        try:
+            shown = self.registry.version(self.project.name, made[-1].version).tags
+        except ModelUnavailable:  # somebody deleted it
+            return
+        tags = {key: value for key, value in release_tags(made[-1]).items() if shown.get(key) != value}
+        self.registry.tag(self.project.name, made[-1].version, tags)
 
 
 def differences(name: str, entries: Sequence[Entry], found: Aliases) -> tuple[str, ...]:

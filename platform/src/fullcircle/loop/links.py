@@ -11,6 +11,7 @@ from fullcircle.core.ledger import Entry
 from fullcircle.core.lineage import Kind, Link, Missing, Term, terms
 from fullcircle.core.models import ModelVersion
 from fullcircle.loop.ingredients import unknown
+from fullcircle.tracking.pages import version_page
 
 if TYPE_CHECKING:
     from fullcircle.tracking.ancestry import Ancestry, RunRecord
@@ -58,7 +59,7 @@ def model_version(project: str, row: Mapping[str, object], version: ModelVersion
             "same_digest": version.digest == digest,
             "registered": version.created,
             "aliases": list(version.aliases),
-            "link": f"#/models/{version.name}/versions/{version.version}",
+            "link": version_page(version.name, version.version),
         },
         missing=() if version.digest == digest else (other,),
     )

@@ -102,7 +102,7 @@ def retrain(
         )
         tidy(settings, trained, parent.id)
         winner = next(one for one in trained if one.framework == result.winner)
-        _conclude(parent, winner, result.verdict, result.version, promoted)
+        _conclude(parent, winner, result, promoted)
     return dataclasses.replace(result, promoted=promoted)
 
 
@@ -230,7 +230,10 @@ def _release(
     return True
 
 
-def _conclude(parent: Run, winner: Trained, verdict: Verdict, version: ModelVersion, promoted: bool) -> None:
+def _conclude(parent: Run, winner: Trained, result: RetrainResult, promoted: bool) -> None:
+    from fullcircle.tracking.pages import links
+
+    verdict, version = result.verdict, result.version
     parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
     parent.tags(
         {
@@ -241,7 +244,9 @@ def _conclude(parent: Run, winner: Trained, verdict: Verdict, version: ModelVers
         }
     )
     lines = "\n".join(f"- {reason}" for reason in verdict.reasons)
-    parent.note(f"**{verdict.outcome}**: {winner.framework}, version {version.version}\n\n{lines}")
+    named = (version.name, version.version)
+    leads_on = links(parent.experiment_id, winner=winner.run_id, version=named, data=result.data.digest)
+    parent.note(f"{leads_on}**{verdict.outcome}**: {winner.framework}, version {version.version}\n\n{lines}")
 
 
 def _evaluations(

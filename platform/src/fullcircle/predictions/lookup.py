@@ -49,10 +49,10 @@ def nearest(folder: Path, prediction_id: str, count: int = 3) -> tuple[str, ...]
     def search() -> set[str]:
         found, spans = set(_unsealed_ids(folder)), {path: _span(path) for path in _segments(folder)}
         key = segments.digits(prediction_id)
-        before = [path for path, (_, last) in spans.items() if last < key]
-        after = [path for path, (first, _) in spans.items() if first > key]
-        near = [path for path in spans if path not in {*before, *after}]
-        near += sorted(before, key=lambda path: spans[path][1])[-1:] + sorted(after, key=lambda path: spans[path])[:1]
+        near = [path for path, (first, last) in spans.items() if first <= key <= last]
+        before = ((last, path) for path, (_, last) in spans.items() if last < key)
+        after = ((first, path) for path, (first, _) in spans.items() if first > key)
+        near += [each[1] for each in (max(before, default=None), min(after, default=None)) if each]
         for path in near:
             found.update(of_parquet(path, _ids))
         return found

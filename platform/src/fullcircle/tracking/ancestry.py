@@ -15,6 +15,7 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import connect, translated
 from fullcircle.tracking.lineage import DATA_DIGEST, data_version
+from fullcircle.tracking.pages import run_page
 from fullcircle.tracking.registry import DIGEST
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _record(run: MlflowRun) -> RunRecord:
         ended=_moment(info.end_time) if info.end_time else None,
         tags=dict(run.data.tags),
         params=dict(run.data.params),
-        link=f"#/experiments/{info.experiment_id}/runs/{info.run_id}",
+        link=run_page(info.experiment_id, info.run_id),
         artifacts=info.artifact_uri or "",
     )
 

@@ -227,6 +227,7 @@ def _origin(ref: RunRef, project: Project) -> Iterator[str]:
         yield f"- runbook: {project.runbook}"
     yield f"- run: `{ref.run_id}`, seed {ref.seed}"
     yield f"- code: {code}; environment `{ref.environment[:12]}`"
+    yield "- who released it, when and why: the tags `fullcircle.released_...` of the model version; the ledger has all"
     yield f"- the data comes back with `fullcircle data restore {ref.run_id}`"
 
 

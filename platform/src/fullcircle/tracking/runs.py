@@ -21,6 +21,7 @@ from fullcircle.tracking import resuming
 from fullcircle.tracking.client import address, connect, translated
 from fullcircle.tracking.experiments import experiment_id, experiment_tags
 from fullcircle.tracking.lineage import data_version
+from fullcircle.tracking.pages import run_page
 from fullcircle.tracking.provenance import Provenance, program, provenance, user
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.resuming import RunState, is_gone, last_steps, process_tags, ref, state
@@ -237,7 +238,7 @@ class Tracker:
     def link(self, run_id: str) -> str:
         """The run's page, relative to the address of the MLflow UI: `#/experiments/<id>/runs/<id>`."""
         info = self._get(run_id).info
-        return f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        return run_page(info.experiment_id, info.run_id)
 
     def download(self, run_id: str, artifact_path: str) -> Path:
         """An artifact (or folder of artifacts) as local path; do not write to it. Raises DataUnavailable."""

@@ -1,0 +1,62 @@
+"""Pages of the MLflow UI, relative to its address, and the lines of links on top of what it shows. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from fullcircle.core.ledger import Entry
+
+RELEASED_AT, RELEASED_BY, RELEASED_WHY = (f"fullcircle.released_{name}" for name in ("at", "by", "why"))
+"""Tags of a model version: its newest release, as the ledger has it."""
+_WHY_CHARACTERS = 4900  # the registry's column holds 5,000
+
+
+def run_page(experiment_id: str, run_id: str) -> str:
+    """A run's page."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def version_page(name: str, version: str) -> str:
+    """A model version's page."""
+    return f"#/models/{name}/versions/{version}"
+
+
+def links(
+    experiment_id: str,
+    *,
+    data: str,
+    run: str = "",
+    retrain: str = "",
+    winner: str = "",
+    version: tuple[str, str] | None = None,
+) -> str:
+    """A line of Markdown that leads on, to stand above a description; ends with an empty line.
+
+    Args:
+        experiment_id: of the runs; "" while the tracking server is away: they are then named without a link.
+        data: digest of the data version; the UI shows no page for it, the run's dataset has the same digest.
+        run, retrain, winner: run ids.
+        version: (name, version) of the model version.
+    """
+    parts = [f"{what} {_run(experiment_id, id_)}" for what, id_ in _named(run=run, retrain=retrain, winner=winner)]
+    if version is not None:
+        parts.append(f"model version [{version[0]} {version[1]}]({version_page(*version)})")
+    parts.append(f"data `{data}`")
+    return " · ".join(parts) + "\n\n"
+
+
+def release_tags(entry: Entry) -> dict[str, str]:
+    """What the registry shows of a release."""
+    return {
+        RELEASED_AT: entry.at.astimezone(UTC).isoformat(timespec="seconds"),
+        RELEASED_BY: entry.who,
+        RELEASED_WHY: entry.why[:_WHY_CHARACTERS],
+    }
+
+
+def _named(**ids: str) -> list[tuple[str, str]]:
+    return [(what, id_) for what, id_ in ids.items() if id_]
+
+
+def _run(experiment_id: str, run_id: str) -> str:
+    return f"[{run_id[:12]}]({run_page(experiment_id, run_id)})" if experiment_id else f"`{run_id[:12]}`"
