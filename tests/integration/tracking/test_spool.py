@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import http.server
 import json
 import os
 import random
@@ -9,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +27,7 @@ from fullcircle.core.processes import free_port, process_exists
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.runs import Run, Tracker
+from fullcircle.tracking.spool.frames import head
 from fullcircle.tracking.syncing import sync, unsent
 
 pytestmark = pytest.mark.slow
@@ -354,15 +358,49 @@ def test_sync_and_status_say_what_waits_and_exit_with_one_until_it_is_sent(
 
 
 def test_a_spool_of_a_newer_version_is_refused_and_not_changed(
-    up: Server, settings: Settings, project: Project
+    server: Server, settings: Settings, project: Project
 ) -> None:
-    up.kill()
+    server.kill()
     with Tracker(settings).start(project, name="newer", kind="train"):
         pass
     (about,) = (settings.home / "spool").glob("*/run.json")
-    about.write_text(about.read_text().replace('"format": 1', '"format": 2'))
-    before = {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()}
-    up.start()
-    (left,) = sync(settings)
-    assert "has format 2 and this version reads up to 1; nothing of it was changed" in left.why
-    assert {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()} == before
+    file, saying = about.with_name("main.spool"), about.read_text()
+    server.start()
+    for newer in (about, file):
+        if newer is about:
+            about.write_text(saying.replace('"format": 1', '"format": 2'))
+        else:
+            about.write_text(saying)
+            file.write_bytes(head(version=2) + file.read_bytes()[len(head()) :])
+        before = {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()}
+        (left,) = sync(settings)
+        assert f"{newer if newer is file else newer.parent} has format 2 and this version reads up to 1" in left.why
+        assert "nothing of it was changed" in left.why
+        assert {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()} == before
+    with pytest.raises(UsageError, match="no run"):
+        Tracker(settings).find(left.run)
+
+
+class Guarded(http.server.BaseHTTPRequestHandler):
+    """A tracker that lets nobody in."""
+
+    def do_GET(self) -> None:
+        self.send_error(401)
+
+    do_POST = do_GET
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+def test_a_tracker_that_asks_for_credentials_is_told_with_the_variables_at_the_start_of_a_run(
+    settings: Settings, project: Project
+) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as guarded:
+        threading.Thread(target=guarded.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{guarded.server_address[1]}"
+        with pytest.raises(UsageError, match=r"asks for other credentials \(HTTP 401\)") as refused:
+            Tracker(dataclasses.replace(settings, tracking_uri=url)).start(project, name="guarded", kind="train")
+        guarded.shutdown()
+    assert refused.value.hint == "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    assert unsent(settings) == ()

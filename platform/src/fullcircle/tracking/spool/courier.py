@@ -93,6 +93,8 @@ class Courier:
         if about.run_id is not None:
             return about.run_id
         assert about.begin is not None, "a run that is not begun says how it is"
+        for file in self._folder.files():
+            read(file, limit=0)  # SpoolTooNew, before anything is changed
         run_id = self._door.begin(about.begin, self._folder.id)
         self._folder.keep(msgspec.structs.replace(about, run_id=run_id))
         return run_id
