@@ -197,7 +197,7 @@ def _failed(run: Original, folder: Path, exit_code: int, log: Path) -> Fullcircl
     name = f"run {run.state.run_id} could not be trained again"
     if (path := folder / rebuild.ERROR).exists():
         error = json.loads(path.read_text())
-        kind = UsageError if error["error"] == "UsageError" else TrainingFailed
+        kind = UsageError if exit_code == UsageError.exit_code else TrainingFailed
         return kind(f"{name}: {error['what']}", hint=error["hint"])
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     last = lines[-1].strip() if lines else "it said nothing"
