@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fullcircle.tracking.runs import Tracker
 
 STAGE = "train again"
+_WHOLE = ("commit", "uncommitted changes")
+"""Names of the differences that say that code is missing; where the digest of the code is the same, none is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,9 +216,6 @@ def _code_lost(code: Source, then: Recorded, now: Recorded) -> tuple[Difference,
 def _unasked(run: Original, found: Iterable[Difference]) -> Iterator[Difference]:
     """The differences without what the reproduction itself had to set."""
     return (each for each in found if not (_bounded(run) and each.name == "training.epochs"))
-
-
-_WHOLE = ("commit", "uncommitted changes")
 
 
 def _notes(run: Original, seen: Comparison) -> Iterator[str]:
