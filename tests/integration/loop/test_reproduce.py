@@ -264,8 +264,11 @@ def test_a_project_that_is_not_in_git_is_trained_as_it_lies(
 def test_a_commit_that_is_not_here_is_said(place: Place, again: Callable[..., Reproduction], tmp_path: Path) -> None:
     copy = shutil.copytree(place.folder / "tickets", tmp_path / "tickets")
     kept = verdicts(place, Tracker(place.settings).find("baseline"))
-    result = again("baseline", project=copy, record=False)
+    result = again("baseline", project=copy, record=False, keep=True)
     assert verdicts(place, result.run_id) == kept
+    left = Path(result.kept)
+    assert {"data", "result.json", "training.log"} <= {path.name for path in left.iterdir()}
+    shutil.rmtree(left)
     commit = git(place.folder, "rev-parse", "HEAD~1")
     assert result.verdict == "bitwise"  # the baseline calls no model function: what is missing has no effect
     assert [each.what for each in result.differences] == [

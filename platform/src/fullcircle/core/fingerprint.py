@@ -61,7 +61,7 @@ class Fingerprint:
     Attributes:
         weights: SHA-256 of the best epoch's weights: names, order, types, shapes and bytes.
         losses: SHA-256 of all step losses (float64, little-endian, in the order of the steps).
-        steps: how many there were; every: each so-manieth of them is kept as a number, beginning with step 1.
+        steps: how many there were; every: 1 where each one's loss is kept as a number, 2 where each second, and so on.
         arrays: SHA-256 of what was learned from, and `preprocessing`, that of what was fitted to make it.
         training: the parameters of this framework; compute: those that may change a result.
         place: `inline`, `local:2` or `ray`, as it was, not as it was asked for.

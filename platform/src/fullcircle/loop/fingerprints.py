@@ -69,8 +69,8 @@ def keep_fingerprint(run: Run, job: TrainJob, outcome: TrainOutcome) -> None:
 
 
 def fingerprint(job: TrainJob, outcome: TrainOutcome) -> tuple[Fingerprint, NDArray[np.float64]]:
-    """The fingerprint of a training that is done, and the step losses that are kept: float64 (steps,), or every so-
-    manieth of them. Reads the job's journal."""
+    """The fingerprint of a training that is done, from its journal, and the step losses that are kept: float64
+    (steps,), or each second, third, ... of them."""
     import numpy as np
 
     from fullcircle.training.arrays import digests

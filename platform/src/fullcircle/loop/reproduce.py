@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fullcircle.tracking.runs import Tracker
 
 STAGE = "train again"
+_WHOLE = ("commit", "uncommitted changes")
+"""Names of the differences that say that code is missing; where the digest of the code is the same, none is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +199,7 @@ def _failed(run: Original, folder: Path, exit_code: int, log: Path) -> Fullcircl
     name = f"run {run.state.run_id} could not be trained again"
     if (path := folder / rebuild.ERROR).exists():
         error = json.loads(path.read_text())
-        kind = UsageError if error["error"] == "UsageError" else TrainingFailed
+        kind = UsageError if exit_code == UsageError.exit_code else TrainingFailed
         return kind(f"{name}: {error['what']}", hint=error["hint"])
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     last = lines[-1].strip() if lines else "it said nothing"
@@ -214,9 +216,6 @@ def _code_lost(code: Source, then: Recorded, now: Recorded) -> tuple[Difference,
 def _unasked(run: Original, found: Iterable[Difference]) -> Iterator[Difference]:
     """The differences without what the reproduction itself had to set."""
     return (each for each in found if not (_bounded(run) and each.name == "training.epochs"))
-
-
-_WHOLE = ("commit", "uncommitted changes")
 
 
 def _notes(run: Original, seen: Comparison) -> Iterator[str]:
