@@ -29,7 +29,7 @@ from fullcircle.loop.candidates import ARRAYS
 from fullcircle.loop.launching import forget, job_folder, tell_unsent
 from fullcircle.loop.study_rows import agreed_rows, refuse_others
 from fullcircle.loop.study_run import tell_study
-from fullcircle.loop.trials import STUDY, Trials
+from fullcircle.loop.trials import DATA, STUDY, Trials
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
@@ -155,6 +155,7 @@ class _Search:
         self._project, self._settings, self._wish = project, settings, wish
         self._study, self._search, self._present, self._told = study, search, present, told
         self._tracker = Tracker(settings)
+        self._folder = f"study-{study.name.replace('/', '-')}"
         self._view = progress.current()
         self._ends = math.inf if wish.timeout_s is None else time.monotonic() + wish.timeout_s
 
@@ -164,8 +165,9 @@ class _Search:
         refuse_others(self._study, self._project, self._search, self._wish.until)
         known, terms = self._parent_run(), self._study.terms
         if known is not None and known.finished and terms is not None and self._ended() >= self._wish.trials:
+            forget(self._settings, self._folder)
             return self._result(known.run_id, str(terms["data"]))  # nothing was left to tell either
-        folder = job_folder(self._settings, f"study-{self._study.name.replace('/', '-')}")
+        folder = job_folder(self._settings, self._folder)
         data, split = agreed_rows(
             self._study, self._project, self._settings, self._search, self._wish.until, folder / ARRAYS
         )
@@ -177,7 +179,7 @@ class _Search:
                 run.pause(self._ended())
         tell_unsent(run)
         if self._ended() >= self._wish.trials:
-            forget(self._settings, folder.name)
+            forget(self._settings, self._folder)
         return self._result(run.id, data.digest)
 
     def _search_in(self, run: Run, data: DataVersion, folder: Path) -> None:
@@ -269,17 +271,17 @@ class _Search:
 
     @contextlib.contextmanager
     def _run(self, known: RunState | None, data: DataVersion, split: Split | None) -> Iterator[Run]:
+        name, ended = self._study.name, self._ended()
         if known is not None:
-            self._view.note(
-                f"going on with study {self._study.name}, run {known.run_id[:12]}: {self._ended()} trials ended"
-            )
-            with self._tracker.resume(known.run_id, finished=True) as run:
-                yield run
-            return
-        tags = {"fullcircle.framework": self._wish.framework, STUDY: self._study.name}
-        with self._tracker.start(self._project, name=f"tune {self._study.name}", kind=KIND, tags=tags) as run:
-            run.data(data, split)
-            run.params({"search": {name: f"{each}" for name, each in self._search.items()}})
+            self._view.note(f"going on with study {name}, run {known.run_id[:12]}: {ended} trials ended")
+            opened = self._tracker.resume(known.run_id, finished=True)
+        else:
+            tags = {"fullcircle.framework": self._wish.framework, STUDY: name}
+            opened = self._tracker.start(self._project, name=f"tune {name}", kind=KIND, tags=tags)
+        with opened as run:
+            run.params({"search": {key: f"{each}" for key, each in self._search.items()}})
+            if known is None or DATA not in known.tags:  # a kill may have come before it was told
+                run.data(data, split)
             yield run
 
     def _result(self, run_id: str, data: str) -> TuneResult:
