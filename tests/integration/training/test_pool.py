@@ -20,7 +20,7 @@ from fullcircle.training.pool import Done, Epoch, Failed, Message, Pool, Stopped
 from fullcircle.training.preprocess import fit
 
 PROJECT = """
-from datetime import timedelta
+import os
 from fullcircle.core.project import *
 
 
@@ -32,6 +32,8 @@ def build_torch(inputs, params):
 
         def forward(self, rows):
             Tired.calls += 1
+            if Tired.calls > 20 and params["broken"] == "dies":
+                os._exit(3)
             if Tired.calls > 20:
                 raise ValueError("no more of this")
             return rows
@@ -136,3 +138,16 @@ def test_a_job_that_is_not_to_go_on_ends_and_the_process_takes_the_next_one(
         assert failed.error.what == "torch: ValueError: no more of this"
         pool.train(job(project, arrays, tmp_path, "third"))
         assert isinstance(last_of(pool), Done)
+
+
+def test_a_job_whose_process_dies_too_often_fails(project: Project, arrays: Path, tmp_path: Path) -> None:
+    from fullcircle.core.overrides import overridden
+
+    deadly = overridden(project, ['training.broken="dies"', "compute.max_restarts=1"])
+    with Pool(1, tmp_path / "pool", 1, lambda text: None) as pool:
+        pool.train(job(deadly, arrays, tmp_path, "deadly"))
+        failed = last_of(pool)
+        assert pool.idle == 1
+    assert isinstance(failed, Failed) and isinstance(failed.error, TrainingFailed)
+    assert failed.error.what == "the process that trained small (torch) died 2 times (exit code 3)"
+    assert failed.error.hint == f"what it printed is in {tmp_path / 'pool' / 'worker-0.log'}"

@@ -59,8 +59,8 @@ def test_a_study_shows_its_best_the_present_parameters_and_the_command_that_trai
     print_study(console, result)
     text = console.export_text()
     rows = [line.split() for line in text.splitlines()]
-    assert ["4", "0.7500", "2", "0.01", "[128,", "64]"] in rows
-    assert ["1", "(present)", "0.7000", "2", "0.001", "[128,", "64]"] in rows
+    assert ["4", "0.7500", "2", "learning_rate=0.01,", "hidden=[128,", "64]"] in rows
+    assert ["1", "(present)", "0.7000", "2", "learning_rate=0.001,", "hidden=[128,", "64]"] in rows
     assert "5 of 6 done: 3 to the end, 1 pruned, 1 failed\n" in text
     assert "what matters: learning_rate 90%, hidden 10%\n" in text
     assert "next: fullcircle train flights --framework torch --set 'training.hidden=[128, 64]'\n" in text

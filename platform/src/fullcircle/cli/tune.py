@@ -90,21 +90,18 @@ def print_study(console: Console, result: TuneResult) -> None:
 
     title = f"{result.study}: the best of {result.ended} trials on the validation rows"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("ROC AUC", justify="right")
-    table.add_column("epochs", justify="right")
-    names = list(result.best[0].parameters) if result.best else []
-    for name in names:
-        table.add_column(name.removeprefix("training."), justify="right", overflow="fold")
+    for name in ("trial", "ROC AUC", "epochs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
     shown = [*result.best]
     if result.present is not None and result.present not in shown:
         shown.append(result.present)
     for trial in shown:
-        values = (str(trial.parameters[name]) for name in names)
         mark = " (present)" if trial == result.present else ""
         worth = f"{trial.value:.4f}" if trial.value is not None else ""
-        table.add_row(f"{trial.number}{mark}", worth, str(len(trial.curve)), *values)
-    if names:
+        words = ", ".join(word.removeprefix("training.") for word in trial.settings)
+        table.add_row(f"{trial.number}{mark}", worth, f"{len(trial.curve)}", words)
+    if shown:
         console.print(table, highlight=False)
     console.print(_counts(result), highlight=False)
     if result.importance:

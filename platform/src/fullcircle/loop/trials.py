@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 KIND = "trial"
 NUMBER, STUDY, PRUNED = "fullcircle.trial", "fullcircle.study", "fullcircle.pruned"
 """Tags of a trial's run; STUDY is its parent's, too."""
+DATA = "fullcircle.data.digest"
+"""Tag: the last that a run tells of its data."""
 VALUE = "best_validation_auc"
 """Metric: what a trial is worth. ROC AUC on the validation rows at the epoch with the least validation loss: that of
 the weights that would be kept, and what a retrain chooses among its candidates by."""
@@ -78,10 +80,8 @@ class Trials:
         """Open the trial's run, that of an earlier process if it has one, and say what to train."""
         from fullcircle.training.jobs import job_of
 
-        words = trial.settings
-        project = overridden(self._project, words)
-        known = self._known.pop(trial.number, None)
-        run = self._tracker.resume(known.run_id) if known is not None else self._started(trial, words)
+        project = overridden(self._project, trial.settings)
+        run = self._run(trial)
         self._open[run.key] = _Open(trial, run, {})
         run.params(model_params(project.training) | {"framework": self._framework})
         return job_of(
@@ -129,13 +129,17 @@ class Trials:
             here.run.__exit__(type(error), error, None)
         self._open.clear()
 
-    def _started(self, trial: Trial, words: tuple[str, ...]) -> Run:
-        tags = {"fullcircle.framework": self._framework, NUMBER: str(trial.number), STUDY: self._study.name}
-        run = self._tracker.start(
-            self._project, name=f"trial {trial.number}", kind=KIND, parent=self._parent, tags=tags
-        )
-        run.data(self._data)
-        run.note("\n".join(f"- `--set {word}`" for word in words))
+    def _run(self, trial: Trial) -> Run:
+        known = self._known.pop(trial.number, None)
+        if known is not None:
+            run = self._tracker.resume(known.run_id)
+        else:
+            tags = {"fullcircle.framework": self._framework, NUMBER: f"{trial.number}", STUDY: self._study.name}
+            name = f"trial {trial.number}"
+            run = self._tracker.start(self._project, name=name, kind=KIND, parent=self._parent, tags=tags)
+        if known is None or DATA not in known.tags:  # a kill may have come before it was told
+            run.note("\n".join(f"- `--set {word}`" for word in trial.settings))
+            run.data(self._data)
         return run
 
     def _ended(self, job: TrainJob, trial: Trial) -> Trial:
@@ -150,13 +154,15 @@ class Trials:
         running: dict[int, RunState] = {}
         for state in self._tracker.children(self._project, self._parent):
             trial = trials.get(int(state.tags.get(NUMBER, "0")))
-            if trial is None or state.finished or trial.number in running:
+            if trial is None:
                 continue
             if trial.running:
-                running[trial.number] = state
-            elif state.status != "FAILED" or not trial.why:
+                if not state.finished:
+                    running.setdefault(trial.number, state)
+                continue
+            if state.status != ("FAILED" if trial.why else "FINISHED"):
                 conclude(self._tracker.resume(state.run_id), trial)
-                forget(self._settings, state.key)
+            forget(self._settings, state.key)
         return running
 
 

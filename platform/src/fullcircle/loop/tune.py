@@ -9,27 +9,25 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import re
-import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import Preempted, TrainingFailed, UsageError
-from fullcircle.core.overrides import overridden
 from fullcircle.core.project import Project
-from fullcircle.core.search import Search, search_of, setting
+from fullcircle.core.search import Search
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import ARRAYS
 from fullcircle.loop.launching import forget, job_folder, tell_unsent
 from fullcircle.loop.study_rows import agreed_rows, refuse_others
 from fullcircle.loop.study_run import tell_study
-from fullcircle.loop.trials import STUDY, Trials
+from fullcircle.loop.study_wish import Wish as Wish
+from fullcircle.loop.study_wish import checked, command
+from fullcircle.loop.trials import DATA, STUDY, Trials
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
@@ -43,31 +41,6 @@ HOPELESS = 3
 SHOWN = 5
 LISTEN_S = 0.2
 """How long to wait for a word of a trial before looking at the clock and at whether we are told to stop."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is to be searched.
-
-    Attributes:
-        trials: the study is done when so many have ended, over all calls.
-        workers: processes that train, each one trial at a time.
-        until: learn from rows before this; None: from all whose labels are known by now. Of a study that has begun,
-            what it began with.
-        timeout_s: stop after so long; another call goes on.
-        study: a name beside the project's and the framework's, for a second study of both.
-        space: ranges instead of the project's, see `core.search.search_of`.
-        overrides: parameters that all trials share, see `core.overrides`.
-    """
-
-    framework: str
-    trials: int
-    workers: int = 1
-    until: datetime | None = None
-    timeout_s: float | None = None
-    study: str | None = None
-    space: Sequence[str] = ()
-    overrides: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +79,7 @@ def tune_each(project: Project, settings: Settings, frameworks: Sequence[str], w
     began = time.monotonic()
     wishes = [dataclasses.replace(wish, framework=framework) for framework in frameworks]
     for each in wishes:
-        _checked(project, each)
+        checked(project, each)
     results = []
     for each in wishes:
         left = None if wish.timeout_s is None else max(0.0, wish.timeout_s - (time.monotonic() - began))
@@ -127,7 +100,7 @@ def tune(project: Project, settings: Settings, wish: Wish) -> TuneResult:
     from fullcircle.training.worker import told_to_stop
     from fullcircle.tuning.study import Study
 
-    shared, search, present = _checked(project, wish)
+    shared, search, present = checked(project, wish)
     name = "/".join((project.name, wish.framework, *([wish.study] if wish.study else [])))
     with _alone(settings, name), told_to_stop() as told:
         study = Study(settings, name, search, present)
@@ -155,6 +128,7 @@ class _Search:
         self._project, self._settings, self._wish = project, settings, wish
         self._study, self._search, self._present, self._told = study, search, present, told
         self._tracker = Tracker(settings)
+        self._folder = f"study-{study.name.replace('/', '-')}"
         self._view = progress.current()
         self._ends = math.inf if wish.timeout_s is None else time.monotonic() + wish.timeout_s
 
@@ -164,8 +138,9 @@ class _Search:
         refuse_others(self._study, self._project, self._search, self._wish.until)
         known, terms = self._parent_run(), self._study.terms
         if known is not None and known.finished and terms is not None and self._ended() >= self._wish.trials:
+            forget(self._settings, self._folder)
             return self._result(known.run_id, str(terms["data"]))  # nothing was left to tell either
-        folder = job_folder(self._settings, f"study-{self._study.name.replace('/', '-')}")
+        folder = job_folder(self._settings, self._folder)
         data, split = agreed_rows(
             self._study, self._project, self._settings, self._search, self._wish.until, folder / ARRAYS
         )
@@ -177,7 +152,7 @@ class _Search:
                 run.pause(self._ended())
         tell_unsent(run)
         if self._ended() >= self._wish.trials:
-            forget(self._settings, folder.name)
+            forget(self._settings, self._folder)
         return self._result(run.id, data.digest)
 
     def _search_in(self, run: Run, data: DataVersion, folder: Path) -> None:
@@ -269,17 +244,17 @@ class _Search:
 
     @contextlib.contextmanager
     def _run(self, known: RunState | None, data: DataVersion, split: Split | None) -> Iterator[Run]:
+        name, ended = self._study.name, self._ended()
         if known is not None:
-            self._view.note(
-                f"going on with study {self._study.name}, run {known.run_id[:12]}: {self._ended()} trials ended"
-            )
-            with self._tracker.resume(known.run_id, finished=True) as run:
-                yield run
-            return
-        tags = {"fullcircle.framework": self._wish.framework, STUDY: self._study.name}
-        with self._tracker.start(self._project, name=f"tune {self._study.name}", kind=KIND, tags=tags) as run:
-            run.data(data, split)
-            run.params({"search": {name: f"{each}" for name, each in self._search.items()}})
+            self._view.note(f"going on with study {name}, run {known.run_id[:12]}: {ended} trials ended")
+            opened = self._tracker.resume(known.run_id, finished=True)
+        else:
+            tags = {"fullcircle.framework": self._wish.framework, STUDY: name}
+            opened = self._tracker.start(self._project, name=f"tune {name}", kind=KIND, tags=tags)
+        with opened as run:
+            run.params({"search": {key: f"{each}" for key, each in self._search.items()}})
+            if known is None or DATA not in known.tags:  # a kill may have come before it was told
+                run.data(data, split)
             yield run
 
     def _result(self, run_id: str, data: str) -> TuneResult:
@@ -303,65 +278,8 @@ class _Search:
             best=top,
             present=first if first is not None and dict(first.parameters) == dict(self._present) else None,
             importance=self._study.importance(),
-            command=_command(self._project, self._wish, top[0]) if top else "",
+            command=command(self._project, self._wish, top[0]) if top else "",
         )
-
-
-def _checked(project: Project, wish: Wish) -> tuple[Project, Search, dict[str, Any]]:
-    """The project as all trials have it, what is searched, and what the project has for that now. Raises UsageError."""
-    shared = _inline(overridden(project, wish.overrides))
-    _require(shared, wish)
-    search = search_of(shared, wish.space)
-    return shared, search, _present(shared, wish, search)
-
-
-def _inline(project: Project) -> Project:
-    """Each trial in one process, its checkpoints on this machine: the workers are what runs side by side."""
-    compute = dataclasses.replace(project.compute, where="inline", storage=None)
-    return dataclasses.replace(project, compute=compute)
-
-
-def _require(project: Project, wish: Wish) -> None:
-    """Refuse before anything is read or written what could not be searched."""
-    from fullcircle.training.places.devices import find
-
-    if wish.framework not in project.frameworks:
-        raise UsageError(
-            f"project {project.name!r} has no model in {wish.framework!r} to tune",
-            hint=f"it has {', '.join(project.frameworks)}",
-        )
-    if wish.study is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", wish.study):
-        raise UsageError(f"a study's name is lower-case letters, digits, '-' and '_', got {wish.study!r}")
-    if wish.trials < 1 or wish.workers < 1:
-        raise UsageError(f"there must be a trial and a worker, got {wish.trials} and {wish.workers}")
-    if wish.workers > (cores := find().cores):
-        here = "1 core" if cores == 1 else f"{cores} cores"
-        raise UsageError(f"{wish.workers} workers want a core each, and here is {here}", hint=f"use --workers {cores}")
-    fixed = {word.partition("=")[0].strip() for word in wish.overrides}
-    if both := sorted(fixed & search_of(project, wish.space).keys()):
-        raise UsageError(f"{both[0]} is both set and searched", hint="leave one of the two out")
-
-
-def _present(project: Project, wish: Wish, search: Search) -> dict[str, Any]:
-    """What the project has now for what is searched, as plain values. Raises UsageError for a range that has a value
-    which no training would take."""
-    from fullcircle.core.overrides import written
-    from fullcircle.training.parameters import for_framework
-
-    for name, each in search.items():
-        for value in each.extremes:
-            for_framework(overridden(project, [setting(name, value)]).training, wish.framework)
-    now = dataclasses.replace(project, training=for_framework(project.training, wish.framework))
-    plain = written(now)["training"]
-    values = {**plain, **plain["extra"]}
-    return {name: values[name.partition(".")[2]] for name in search}
-
-
-def _command(project: Project, wish: Wish, top: Trial) -> str:
-    words = ["fullcircle", "train", project.name, "--framework", wish.framework]
-    for word in (*wish.overrides, *top.settings):
-        words += ["--set", word]
-    return shlex.join(words)
 
 
 @contextlib.contextmanager

@@ -164,7 +164,7 @@ def _start(seat: _Seat, threads: int) -> None:
     ours, theirs = Pipe()
     env = {**{name: str(threads) for name in THREADS}, **os.environ}
     command = [sys.executable, "-m", "fullcircle.training.pooled", str(theirs.fileno()), str(os.getpid())]
-    with theirs, seat.log.open("wb") as output:
+    with theirs, seat.log.open("ab") as output:
         seat.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
