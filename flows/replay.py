@@ -13,8 +13,8 @@ from prefect import flow
 
 from fullcircle.core.loading import load_project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.replay import ReplayResult
-from fullcircle.loop.replay import replay as circle
+from fullcircle.loop.replaying.replay import ReplayResult
+from fullcircle.loop.replaying.replay import replay as circle
 from fullcircle.orchestration.artifacts import show_replay, tagged
 from fullcircle.orchestration.direct import run_directly
 from fullcircle.orchestration.limits import one_retrain

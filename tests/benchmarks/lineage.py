@@ -28,9 +28,9 @@ from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.settings import Settings, quiet_dependencies
 from fullcircle.data.partitions import Partition
 from fullcircle.data.versions import Versions
-from fullcircle.loop.impact import impact
-from fullcircle.loop.release import release
-from fullcircle.loop.trace import trace
+from fullcircle.loop.champion.release import release
+from fullcircle.loop.lineage.impact import impact
+from fullcircle.loop.lineage.trace import trace
 from fullcircle.predictions import journal, segments
 from fullcircle.predictions.identity import PredictionIds, microseconds
 from fullcircle.predictions.labels import LabelLog

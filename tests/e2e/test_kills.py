@@ -15,8 +15,8 @@ import pytest
 from fullcircle.core.loading import load_project
 from fullcircle.core.models import CHAMPION
 from fullcircle.core.settings import Settings
-from fullcircle.loop.release import completed, loads
-from fullcircle.loop.replay import end_of, start_of
+from fullcircle.loop.champion.release import completed, loads
+from fullcircle.loop.replaying.replay import end_of, start_of
 
 # The replay without an orchestrator: what is killed is the loop itself, as often as time allows.
 REPLAY = """
@@ -24,7 +24,7 @@ import json, sys
 from fullcircle.core.settings import Settings, quiet_dependencies
 quiet_dependencies()
 from fullcircle.core.loading import load_project
-from fullcircle.loop.replay import replay
+from fullcircle.loop.replaying.replay import replay
 result = replay(load_project("tickets"), Settings.from_env())
 print(json.dumps([row["month"] for row in result.rows]))
 """

@@ -23,10 +23,10 @@ from fullcircle.core.ledger import Action, Aliases
 from fullcircle.core.models import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.approval import approve, nominate, promote, reject
-from fullcircle.loop.ledger import accept, heal, verify, who
-from fullcircle.loop.release import recover, refuse_moved, release, rollback
-from fullcircle.loop.replay import replay
+from fullcircle.loop.champion.approval import approve, nominate, promote, reject
+from fullcircle.loop.champion.ledger import accept, heal, verify, who
+from fullcircle.loop.champion.release import recover, refuse_moved, release, rollback
+from fullcircle.loop.replaying.replay import replay
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents
 from fullcircle.store.ledger import Ledger

@@ -29,10 +29,10 @@ from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.data.partitions import Partition
 from fullcircle.data.versions import Versions
-from fullcircle.loop.impact import impact
-from fullcircle.loop.links import release as release_link
-from fullcircle.loop.release import recover, release
-from fullcircle.loop.trace import predictions_of_row, trace
+from fullcircle.loop.champion.release import recover, release
+from fullcircle.loop.lineage.impact import impact
+from fullcircle.loop.lineage.links import release as release_link
+from fullcircle.loop.lineage.trace import predictions_of_row, trace
 from fullcircle.predictions.log import Batch, PredictionLog
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger

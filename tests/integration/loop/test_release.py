@@ -17,9 +17,9 @@ from fullcircle.core.ledger import Action, Head
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.approval import nominate
-from fullcircle.loop.ledger import verify
-from fullcircle.loop.release import completed, recover, release, rollback
+from fullcircle.loop.champion.approval import nominate
+from fullcircle.loop.champion.ledger import verify
+from fullcircle.loop.champion.release import completed, recover, release, rollback
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import Releases
@@ -183,7 +183,7 @@ import os, signal, sys
 from datetime import UTC, datetime
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.release import release
+from fullcircle.loop.champion.release import release
 from fullcircle.tracking.registry import Registry
 
 home, name, number, event, step, times = sys.argv[1:]

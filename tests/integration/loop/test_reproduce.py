@@ -27,7 +27,7 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.loading import load_project
 from fullcircle.core.reproduction import Difference, Kind, Reproduction
 from fullcircle.core.settings import Settings
-from fullcircle.loop.reproduce import Again, reproduce
+from fullcircle.loop.reproduction.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train
 from fullcircle.tracking.runs import DIFF, NOT_KEPT, REQUIREMENTS, Tracker
 

@@ -24,7 +24,7 @@ from fullcircle.core.errors import TrainingFailed, UsageError
 from fullcircle.core.loading import load_project
 from fullcircle.core.project import Choice, LogUniform, Project, Uniform
 from fullcircle.core.settings import Settings
-from fullcircle.loop.tune import TuneResult, Wish, tune
+from fullcircle.loop.tuning.tune import TuneResult, Wish, tune
 from fullcircle.tracking.runs import RunState, Tracker
 from fullcircle.tuning.study import Study, Trial
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from fullcircle.cli.terminal import parse_span
 from fullcircle.cli.tune import print_study
 from fullcircle.core.errors import UsageError
-from fullcircle.loop.tune import TuneResult
+from fullcircle.loop.tuning.tune import TuneResult
 from fullcircle.tuning.study import State, Trial
 
 

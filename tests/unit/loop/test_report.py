@@ -17,9 +17,17 @@ from rich.console import Console
 
 from fullcircle.core.errors import HomeUnwritable
 from fullcircle.core.project import Binary, Category, Number, Project
-from fullcircle.loop import charts
-from fullcircle.loop.report import CandidateScore, ReportExtras, agreement, headline, render, safe_link, write_report
-from fullcircle.loop.table import drifted_text, months_table, serves_now
+from fullcircle.loop.replaying import charts
+from fullcircle.loop.replaying.report import (
+    CandidateScore,
+    ReportExtras,
+    agreement,
+    headline,
+    render,
+    safe_link,
+    write_report,
+)
+from fullcircle.loop.replaying.table import drifted_text, months_table, serves_now
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -25,7 +25,7 @@ WHY = click.option("--why", required=True, metavar="TEXT", help="The reason, kep
 @JSON
 def promote(project: str, version: str, why: str, as_json: bool) -> None:
     """Make any registered VERSION the champion, whatever the gate said of it, after loading it successfully."""
-    from fullcircle.loop import approval
+    from fullcircle.loop.champion import approval
 
     found, settings, user = _decider(project)
     made = approval.promote(found, settings, version, why=why, who=user)
@@ -42,7 +42,7 @@ def promote(project: str, version: str, why: str, as_json: bool) -> None:
 @JSON
 def approve(project: str, version: str, why: str, as_json: bool) -> None:
     """Release the challenger VERSION, which passed its gate and waits for a human (approval="human")."""
-    from fullcircle.loop import approval
+    from fullcircle.loop.champion import approval
 
     found, settings, user = _decider(project)
     made = approval.approve(found, settings, version, why=why, who=user)
@@ -59,7 +59,7 @@ def approve(project: str, version: str, why: str, as_json: bool) -> None:
 @JSON
 def reject(project: str, version: str, why: str, as_json: bool) -> None:
     """Refuse the challenger VERSION, which waits for a human. The champion stays as it is."""
-    from fullcircle.loop import approval
+    from fullcircle.loop.champion import approval
 
     found, settings, user = _decider(project)
     made = approval.reject(found, settings, version, why=why, who=user)
@@ -84,7 +84,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
     from fullcircle.cli.terminal import consoles, parse_time, print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.ledger import who as who_served
+    from fullcircle.loop.champion.ledger import who as who_served
 
     found = who_served(load_project(project), Settings.from_env(), parse_time(at) or datetime.now(UTC))
     if as_json:
@@ -120,7 +120,7 @@ def verify(project: str | None, as_json: bool) -> None:
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.ledger import verify as verify_ledgers
+    from fullcircle.loop.champion.ledger import verify as verify_ledgers
 
     checked = verify_ledgers(Settings.from_env(), [load_project(project).name] if project else None)
     if as_json:
@@ -151,7 +151,7 @@ def show(project: str, as_json: bool) -> None:
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.ledger import show as entries
+    from fullcircle.loop.champion.ledger import show as entries
 
     found = entries(load_project(project), Settings.from_env())
     if as_json:
@@ -184,7 +184,7 @@ def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.loop import ledger as ledgers
+    from fullcircle.loop.champion import ledger as ledgers
 
     settings = Settings.from_env()
     settings.check_writable()

@@ -32,8 +32,8 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.errors import UsageError
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.trace import predictions_of_row
-    from fullcircle.loop.trace import trace as walk
+    from fullcircle.loop.lineage.trace import predictions_of_row
+    from fullcircle.loop.lineage.trace import trace as walk
 
     if (prediction_id is None) == (row is None):
         raise UsageError("name a prediction id or, with --row, a row id", hint="one of the two")
@@ -74,7 +74,7 @@ def impact(what: str, project: str | None, as_json: bool) -> None:
 
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.impact import impact as affected
+    from fullcircle.loop.lineage.impact import impact as affected
 
     found = affected(Settings.from_env(), what, project=project)
     if as_json:

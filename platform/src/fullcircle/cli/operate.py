@@ -93,7 +93,7 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.release import rollback as roll_back
+    from fullcircle.loop.champion.release import rollback as roll_back
 
     settings = Settings.from_env()
     settings.check_writable()

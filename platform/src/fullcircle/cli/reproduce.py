@@ -68,8 +68,8 @@ def reproduce(
     from fullcircle.cli.terminal import consoles, print_json, shown
     from fullcircle.core.comparison import Agreement
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.reproduce import Again
-    from fullcircle.loop.reproduce import reproduce as train_again
+    from fullcircle.loop.reproduction.reproduce import Again
+    from fullcircle.loop.reproduction.reproduce import reproduce as train_again
 
     settings = Settings.from_env()
     settings.check_writable()

@@ -63,7 +63,7 @@ def print_retrain(console: Console, result: RetrainResult) -> None:
 
 def show_replay(console: Console, outcome: ReplayOutcome) -> None:
     """The table of months, the page that on-call got, the report, and the next commands."""
-    from fullcircle.loop.table import months_table
+    from fullcircle.loop.replaying.table import months_table
 
     console.print(months_table(outcome.result.rows, outcome.result.target))
     gain = outcome.result.gain

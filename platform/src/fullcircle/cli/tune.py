@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from fullcircle.loop.tune import TuneResult
+    from fullcircle.loop.tuning.tune import TuneResult
 
 
 @click.command(
@@ -59,7 +59,7 @@ def tune(
     from fullcircle.cli.terminal import consoles, parse_span, parse_time, print_json, shown
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.loop.tune import Wish, tune_each
+    from fullcircle.loop.tuning.tune import Wish, tune_each
 
     settings, loaded = Settings.from_env(), load_project(project)
     frameworks = (framework,) if framework else loaded.frameworks

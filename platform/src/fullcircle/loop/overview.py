@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.release import completed
+from fullcircle.loop.champion.release import completed
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow

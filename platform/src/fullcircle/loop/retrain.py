@@ -13,12 +13,12 @@ from fullcircle.core.models import CHAMPION, Candidate, Evaluation, ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.approval import nominate as nominate_version
 from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
 from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register, tidy
+from fullcircle.loop.champion.approval import nominate as nominate_version
+from fullcircle.loop.champion.release import recover, refuse_moved, release
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
-from fullcircle.loop.release import recover, refuse_moved, release
 from fullcircle.loop.shadow import replay_window
 from fullcircle.loop.steps import Step, plain
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fullcircle.core.settings import Settings
-from fullcircle.loop.replay import ReplayResult
+from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult
 

@@ -19,7 +19,7 @@ from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.replay import ReplayResult, mean_auc
+from fullcircle.loop.replaying.replay import ReplayResult, mean_auc
 
 PROJECT = "flights"
 OURS = (
@@ -160,6 +160,6 @@ def _alone(settings: Settings) -> Iterator[None]:
 def _report(
     project: Project, settings: Settings, result: ReplayResult, pages: list[dict[str, Any]], started: datetime
 ) -> tuple[Path, Mapping[str, Any] | None]:
-    from fullcircle.loop.story import tell
+    from fullcircle.loop.replaying.story import tell
 
     return tell(project, settings, result, pages, started)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fullcircle.loop.report import Curve
+    from fullcircle.loop.replaying.report import Curve
 
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 CIRCLE, FROZEN, DRIFT = "#040404", "#050505", "#060606"

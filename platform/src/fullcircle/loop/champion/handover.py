@@ -19,7 +19,7 @@ from fullcircle.core.ledger import RELEASING, Action, Aliases, Entry, Head, afte
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.review import review
+from fullcircle.loop.champion.review import review
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.locks import exclusive

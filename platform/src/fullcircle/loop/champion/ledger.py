@@ -103,8 +103,8 @@ def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[st
         FullcircleError: when the chain does not hold: what it says is then no reason to move anything.
         ModelUnavailable: when the graph of the champion by the ledger does not load; nothing was changed then.
     """
-    from fullcircle.loop.approval import reason_given
-    from fullcircle.loop.handover import handover, loads
+    from fullcircle.loop.champion.approval import reason_given
+    from fullcircle.loop.champion.handover import handover, loads
     from fullcircle.store.ledger import faults
 
     reason_given(why)
@@ -130,8 +130,8 @@ def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[
 
     Also keeps the ledger's head anew: what is missing at the end is then known to be missing, and why.
     """
-    from fullcircle.loop.approval import reason_given
-    from fullcircle.loop.handover import differences, handover
+    from fullcircle.loop.champion.approval import reason_given
+    from fullcircle.loop.champion.handover import differences, handover
     from fullcircle.store.ledger import faults
 
     reason_given(why)
@@ -162,7 +162,7 @@ def _change(
 
 
 def _check(settings: Settings, name: str) -> Checked:
-    from fullcircle.loop.handover import differences
+    from fullcircle.loop.champion.handover import differences
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger, faults
     from fullcircle.store.releases import Releases

@@ -14,7 +14,7 @@ from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
     from fullcircle.core.ledger import Entry
-    from fullcircle.loop.handover import Handover
+    from fullcircle.loop.champion.handover import Handover
 
 
 def nominate(
@@ -28,7 +28,7 @@ def nominate(
     Raises:
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
-    from fullcircle.loop.handover import handover
+    from fullcircle.loop.champion.handover import handover
 
     with handover(project, settings) as desk:
         desk.settle()
@@ -75,7 +75,7 @@ def approve(project: Project, settings: Settings, ref: str, *, why: str, who: st
 
 def reject(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
     """Close the case of the challenger that waits for a human: it is no challenger any more. Raises as `approve`."""
-    from fullcircle.loop.handover import handover
+    from fullcircle.loop.champion.handover import handover
 
     with handover(project, settings) as desk:
         desk.settle()
@@ -123,7 +123,7 @@ def reason_given(why: str) -> None:
 
 
 def _release(project: Project, settings: Settings, ref: str, action: Action, *, why: str, who: str) -> Release:
-    from fullcircle.loop.handover import handover
+    from fullcircle.loop.champion.handover import handover
 
     with handover(project, settings) as desk:
         desk.settle()

@@ -23,11 +23,11 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import ARRAYS
 from fullcircle.loop.launching import forget, job_folder, tell_unsent
-from fullcircle.loop.study_rows import agreed_rows, refuse_others
-from fullcircle.loop.study_run import tell_study
-from fullcircle.loop.study_wish import Wish as Wish
-from fullcircle.loop.study_wish import checked, command
-from fullcircle.loop.trials import DATA, STUDY, Trials
+from fullcircle.loop.tuning.study_rows import agreed_rows, refuse_others
+from fullcircle.loop.tuning.study_run import tell_study
+from fullcircle.loop.tuning.study_wish import Wish as Wish
+from fullcircle.loop.tuning.study_wish import checked, command
+from fullcircle.loop.tuning.trials import DATA, STUDY, Trials
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split

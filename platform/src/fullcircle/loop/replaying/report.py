@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fullcircle.core.project import Project
-from fullcircle.loop import charts
-from fullcircle.loop.table import decision_text, serves_now
+from fullcircle.loop.replaying import charts
+from fullcircle.loop.replaying.table import decision_text, serves_now
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -98,7 +98,7 @@ def render(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportEx
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("fullcircle.loop", "templates"),
+        loader=PackageLoader("fullcircle.loop.replaying", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

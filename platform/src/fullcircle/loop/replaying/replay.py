@@ -17,8 +17,8 @@ from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.month import month_row
-from fullcircle.loop.release import completed, recover, rollback
+from fullcircle.loop.champion.release import completed, recover, rollback
+from fullcircle.loop.replaying.month import month_row
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.watch import watch
@@ -38,7 +38,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """What a replay came to: one row a month (see `loop.month`), in the order of time."""
+    """What a replay came to: one row a month (see `loop.replaying.month`), in the order of time."""
 
     project: str
     target: str

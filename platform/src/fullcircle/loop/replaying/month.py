@@ -23,7 +23,7 @@ def month_row(
     serving: ModelVersion,
     frozen: ModelVersion,
 ) -> dict[str, Any]:
-    """One month as the table and the report show it (see loop/report.py for the keys)."""
+    """One month as the table and the report show it (see loop/replaying/report.py for the keys)."""
     from fullcircle.graph.session import Graph
     from fullcircle.monitoring.performance import performance
     from fullcircle.tracking.registry import Registry

@@ -1,4 +1,4 @@
-"""Who serves: releases and rollbacks, each one a change of the registry's aliases (see `loop.handover`)."""
+"""Who serves: releases and rollbacks, each one a change of the registry's aliases (see `loop.champion.handover`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def release(
         ModelUnavailable: when the graph does not load or its digest differs; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
-    from fullcircle.loop.handover import handover
+    from fullcircle.loop.champion.handover import handover
 
     with handover(project, settings) as desk:
         desk.settle()
@@ -36,7 +36,7 @@ def rollback(
         ModelUnavailable: when there is no previous champion, or its graph does not load; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
-    from fullcircle.loop.handover import handover
+    from fullcircle.loop.champion.handover import handover
 
     at = at or datetime.now(UTC)
     with handover(project, settings) as desk:
@@ -51,7 +51,7 @@ def rollback(
 
 def recover(project: Project, settings: Settings) -> tuple[str, ...]:
     """Finish or undo what a killed change of an alias left behind. Returns a sentence for each; safe to call twice."""
-    from fullcircle.loop.handover import handover
+    from fullcircle.loop.champion.handover import handover
 
     with handover(project, settings) as desk:
         return desk.settle()
@@ -59,7 +59,7 @@ def recover(project: Project, settings: Settings) -> tuple[str, ...]:
 
 def refuse_moved(project: Project, settings: Settings) -> None:
     """Raise FullcircleError when an alias was moved behind the platform's back: before work that is for nothing."""
-    from fullcircle.loop.handover import handover
+    from fullcircle.loop.champion.handover import handover
 
     with handover(project, settings) as desk:
         desk.refuse_moved()
@@ -76,6 +76,6 @@ def completed(project: Project, settings: Settings) -> list[Release]:
 
 def loads(settings: Settings, version: ModelVersion) -> None:
     """Load the version's graph. Raises ModelUnavailable when it does not load or its digest differs."""
-    from fullcircle.loop import handover
+    from fullcircle.loop.champion import handover
 
     handover.loads(settings, version)

@@ -12,7 +12,7 @@ COLOURS = {"retrain": "bold cyan", "rollback": "bold yellow", "keep": "dim"}
 
 
 def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") -> Table:
-    """One line a month, with the means of both AUC columns at the foot. Keys of a row: see `loop.report`.
+    """One line a month, with the means of both AUC columns at the foot. Keys of a row: see `loop.replaying.report`.
 
     Args:
         target: name of the target column, over the share of its positives.

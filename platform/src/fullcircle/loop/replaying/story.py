@@ -13,8 +13,8 @@ from fullcircle.core.health import Severity
 from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.replay import ReplayResult, end_of, start_of
-from fullcircle.loop.report import CandidateScore, Curve, ReportExtras, write_report
+from fullcircle.loop.replaying.replay import ReplayResult, end_of, start_of
+from fullcircle.loop.replaying.report import CandidateScore, Curve, ReportExtras, write_report
 from fullcircle.loop.watch import run_url
 
 if TYPE_CHECKING:

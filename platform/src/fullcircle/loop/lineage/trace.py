@@ -11,7 +11,7 @@ from fullcircle.core.errors import ModelUnavailable, UsageError
 from fullcircle.core.lineage import Trace
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.settings import Settings
-from fullcircle.loop import ingredients, links
+from fullcircle.loop.lineage import ingredients, links
 
 if TYPE_CHECKING:
     from fullcircle.tracking.registry import Registry

@@ -1,4 +1,4 @@
-"""A run's training once more, in a process of its own: `python -m fullcircle.loop.rebuild FOLDER`.
+"""A run's training once more, in a process of its own: `python -m fullcircle.loop.reproduction.rebuild FOLDER`.
 
 Whoever reproduces a run starts this with the code of that run in front of everything else. It reads FOLDER/request.json
 and leaves result.json and losses.npy there, or error.json. It tells no tracker and writes nowhere else.

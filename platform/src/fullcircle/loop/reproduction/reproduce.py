@@ -26,9 +26,10 @@ from fullcircle.core.fingerprint import VARIABLES, Fingerprint, Recorded, finger
 from fullcircle.core.processes import run_to_end
 from fullcircle.core.reproduction import Difference, Kind, Reproduction, differences, ranked
 from fullcircle.core.settings import Settings
-from fullcircle.loop import progress, rebuild
-from fullcircle.loop.originals import Original, original, versions
-from fullcircle.loop.sources import Source, imported, source
+from fullcircle.loop import progress
+from fullcircle.loop.reproduction import rebuild
+from fullcircle.loop.reproduction.originals import Original, original, versions
+from fullcircle.loop.reproduction.sources import Source, imported, source
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import Tracker
@@ -158,7 +159,7 @@ def _trained(run: Original, code: Source, data: Path, folder: Path, again: Again
     (folder / rebuild.REQUEST).write_text(json.dumps(dataclasses.asdict(request)))
     progress.current().stage(STAGE, f"{then.framework}, {_place(then)}, {then.steps:,} steps")
     log = folder / "training.log"
-    command = (sys.executable, "-m", "fullcircle.loop.rebuild", str(folder))
+    command = (sys.executable, "-m", "fullcircle.loop.reproduction.rebuild", str(folder))
     with follow(folder / rebuild.JOB / "rank-0.jsonl", _Watching(run.recorded)):
         exit_code = run_to_end(command, cwd=code.top, env=_environment(then, code, folder), log=log)
     if not (folder / rebuild.RESULT).exists():

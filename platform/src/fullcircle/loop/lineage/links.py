@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.ledger import Entry
 from fullcircle.core.lineage import Kind, Link, Missing, Term, terms
 from fullcircle.core.models import ModelVersion
-from fullcircle.loop.ingredients import unknown
+from fullcircle.loop.lineage.ingredients import unknown
 from fullcircle.tracking.pages import version_page
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fullcircle.core.search import Search
-from fullcircle.loop.trials import VALUE
+from fullcircle.loop.tuning.trials import VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

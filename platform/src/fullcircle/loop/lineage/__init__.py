@@ -1,0 +1,1 @@
+"""Where a prediction came from, and what came from a data version, a run or a model version."""

@@ -1,0 +1,1 @@
+"""A finished training done again from what its run recorded."""

@@ -1,0 +1,1 @@
+"""A search for parameters: a study and its trials."""
