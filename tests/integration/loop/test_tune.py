@@ -313,7 +313,7 @@ def test_the_rows_of_the_trials_are_prepared_without_the_test_rows_and_a_time_th
     other = home(tmp_path)
     result = tune(project, other, dataclasses.replace(WISH, timeout_s=0.0))
     assert (result.ended, result.best, result.command) == (0, (), "")
-    folder = other.home / "jobs" / "study-tickets-torch" / "arrays"
+    folder = other.home / "jobs" / "study-tickets.torch" / "arrays"
     names = ("arrays.json", "ids_train.npy", "x_train.npy", "x_validation.npy", "y_train.npy", "y_validation.npy")
     assert tuple(sorted(path.name for path in folder.iterdir())) == names
     tracker = Tracker(other)
@@ -391,7 +391,7 @@ def test_a_study_that_another_process_searches_is_refused(project: Project, tmp_
     from fullcircle.store.locks import held
 
     other = home(tmp_path)
-    with held(other.folder("locks") / "study-tickets-torch.lock") as ours:
+    with held(other.folder("locks") / "study-tickets.torch.lock") as ours:
         assert ours
         with pytest.raises(UsageError, match="tickets/torch is being searched by another process"):
             tune(project, other, WISH)

@@ -128,7 +128,8 @@ class _Search:
         self._project, self._settings, self._wish = project, settings, wish
         self._study, self._search, self._present, self._told = study, search, present, told
         self._tracker = Tracker(settings)
-        self._folder = f"study-{study.name.replace('/', '-')}"
+        # A dot is in no name: of two studies none has the other's rows.
+        self._folder = f"study-{study.name.replace('/', '.')}"
         self._view = progress.current()
         self._ends = math.inf if wish.timeout_s is None else time.monotonic() + wish.timeout_s
 
@@ -286,7 +287,7 @@ class _Search:
 def _alone(settings: Settings, name: str) -> Iterator[None]:
     from fullcircle.store.locks import held
 
-    with held(settings.folder("locks") / f"study-{name.replace('/', '-')}.lock") as ours:
+    with held(settings.folder("locks") / f"study-{name.replace('/', '.')}.lock") as ours:
         if not ours:
             raise UsageError(
                 f"study {name} is being searched by another process",
