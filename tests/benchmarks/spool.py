@@ -1,6 +1,6 @@
 """What tracking costs: the training loop beside itself untracked, and points a second through one MLflow server.
 
-    python tests/benchmarks/spool.py [--rounds 7] [--steps 1500] [--points 60000] [--json]
+    python tests/benchmarks/spool.py [--rounds 15] [--steps 1500] [--points 60000] [--json]
 
 The loop: a small network in torch and one in Keras, 20 metrics a step, told to a run whose tracker is a server on
 SQLite on this machine. Tracked and untracked take turns, so that whatever else the machine does meets both; the figure
@@ -159,7 +159,7 @@ def server(folder: Path, port: int) -> Service:
 def main() -> int:
     """Run it all; 1 when a figure is not what we promise."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--points", type=int, default=60_000)
     parser.add_argument("--json", action="store_true")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 
 EXACT = 5000
 """Calls whose steps are kept one by one, at most. Of older ones each metric's last step is kept."""
@@ -32,21 +33,25 @@ class Repeats:
         self._floor = {key: step for key, step in (last or {}).items() if key not in exact}
         self._highest = max(self._floor.values(), default=_NONE)
         self._told: dict[int, tuple[str, ...]] = {}  # by step: a loop tells many metrics of each
+        self._keys: tuple[str, ...] = ()  # of the newest call: a loop tells the same ones, which are kept once
         for key, found in exact.items():
             for step in found:
                 self._told[step] = (*self._told.get(step, ()), key)
 
-    def new(self, values: Mapping[str, float], step: int) -> dict[str, float]:
-        """The values that the run does not have for this step. From now on it has them."""
+    def new(self, values: dict[str, float], step: int) -> dict[str, float]:
+        """The values that the run does not have for this step; `values` itself where these are all. From now on it has
+        them."""
         with self._lock:
             if step > self._highest and step not in self._told:  # as a loop tells: no metric has to be looked up
-                new = dict(values)
-                self._told[step] = tuple(new)
-            elif new := {key: value for key, value in values.items() if not self._has(key, step)}:
-                self._told[step] = (*self._told.get(step, ()), *new)
+                keys = tuple(values)
+                if keys != self._keys:
+                    self._keys = keys
+                self._told[step] = self._keys
+            elif values := {key: value for key, value in values.items() if not self._has(key, step)}:
+                self._told[step] = (*self._told.get(step, ()), *values)
             if len(self._told) > EXACT:
                 self._forget()
-        return new
+        return values
 
     def has(self, key: str, step: int) -> bool:
         """Whether the run has this point."""
@@ -64,7 +69,11 @@ class Repeats:
         return step <= self._floor.get(key, _NONE) or key in self._told.get(step, ())
 
     def _forget(self) -> None:
-        for step in list(self._told)[: EXACT // 2]:  # in the order of telling
-            for key in self._told.pop(step):
+        last: dict[tuple[str, ...], int] = {}
+        for step in list(islice(self._told, EXACT // 2)):  # in the order of telling
+            keys = self._told.pop(step)
+            last[keys] = max(step, last.get(keys, _NONE))
+        for keys, step in last.items():
+            for key in keys:
                 self._floor[key] = max(step, self._floor.get(key, _NONE))
         self._highest = max(self._floor.values(), default=_NONE)

@@ -40,6 +40,7 @@ PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
 PAUSED = "SCHEDULED"
 """Status of a preempted run: MLflow's UI shows it in blue, as something still to come, not in red."""
 
+_FLOAT = {float}
 _NAME = re.compile(r"(?!\.\.?(/|$))[\w .:-][\w ./:-]{0,249}")
 """As `mlflow.utils.validation` has it, without a slash in front."""
 
@@ -317,10 +318,12 @@ class Run:
 
     def _new(self, values: Mapping[str, float], step: int) -> dict[str, float]:
         """What of it the run does not have; it is to be told now. Nothing is remembered of what is refused."""
-        values = {key: float(each) for key, each in values.items()}
-        if not values.keys() <= self._names:
-            self._require_names(values)
-        return self._repeats.new(values, step)
+        own = dict(values)
+        if set(map(type, own.values())) != _FLOAT:
+            own = {key: float(each) for key, each in own.items()}
+        if not self._names.issuperset(own):
+            self._require_names(own)
+        return self._repeats.new(own, step)
 
     def _require_names(self, values: Mapping[str, object]) -> None:
         """Refuse now what MLflow would refuse later, when nobody is there to hear it."""
