@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from fullcircle.predictions import reader
 from fullcircle.predictions.log import PredictionLog
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
+from fullcircle.serving.server import _listening
 from fullcircle.tracking.registry import Registry
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -70,6 +72,13 @@ def test_a_frame_is_answered_logged_and_labelled_over_http(client, project, sett
     assert (merged["carrier"] == merged["carrier_logged"]).all()
     assert (merged["time"] == merged["event_time"]).all()
     assert logged.set_index("row_id").loc[told["row_id"], "prediction_id"].tolist() == told["prediction_id"].tolist()
+
+
+def test_a_connection_sends_each_packet_at_once():
+    with _listening("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_a_row_without_its_column_is_refused_by_name(client, url, make_rows):
