@@ -101,10 +101,15 @@ def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def ledger_table(entries: Sequence[Entry]) -> Table:
     """The ledger's entries, one a line."""
-    table = Table("entry", "at (UTC)", "action", "version", "before", "by", "verdict", "why", "hash", box=SIMPLE_HEAD)
+    table = Table("entry", box=SIMPLE_HEAD)
+    for name in ("at (UTC)", "version", "verdict"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("what, by whom and why", ratio=1)
+    table.add_column("hash", no_wrap=True)
     for each in entries:
-        what = (each.action.value, each.version or "-", each.previous or "-", Text(each.who), each.verdict or "-")
-        table.add_row(str(each.seq), f"{each.at:%Y-%m-%d %H:%M}", *what, Text(each.why), each.hash[:8])
+        version = f"{each.previous or '-'} > {each.version or '-'}"
+        what = Text(f"{each.action.value} by {each.who}: {each.why}")
+        table.add_row(str(each.seq), f"{each.at:%Y-%m-%d %H:%M}", version, each.verdict or "-", what, each.hash[:8])
     return table
 
 
