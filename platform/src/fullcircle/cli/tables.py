@@ -123,7 +123,7 @@ def print_impact(console: Console, found: Impact) -> None:
     if found.runs:
         runs = Table("run", "name", "for", "status", "data version", box=SIMPLE_HEAD)
         for run in found.runs:
-            runs.add_row(run.run_id, run.name, run.kind, run.status, run.data_digest[:12])
+            runs.add_row(run.run_id[:12], run.name, run.kind, run.status, run.data_digest[:12])
         console.print(runs)
     if found.versions:
         console.print(_versions_table(found.versions))
