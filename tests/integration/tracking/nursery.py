@@ -55,7 +55,7 @@ def trainer() -> Callable[..., None]:
         _into(log)
         here, state = Path(folder), Path(folder) / "checkpoint.json"
         project = Project(
-            name="spooled",
+            name="tracked",
             owner="o",
             columns=(Number("x"),),
             target=Binary("y", positive="p"),

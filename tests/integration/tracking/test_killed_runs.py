@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.runs import Tracker
 
@@ -19,20 +19,6 @@ from fullcircle.tracking.runs import Tracker
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(
-        name="killed",
-        owner="o",
-        columns=(Number("x"),),
-        target=Binary("y", positive="p"),
-        time="t",
-        row_id="i",
-        torch=lambda inputs, params: None,
-        folder=tmp_path,
-    )
 
 
 def test_runs_of_a_killed_process_are_ended_and_those_of_a_living_one_are_not(

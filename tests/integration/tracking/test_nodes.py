@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from fullcircle.core.processes import Service, free_port
-from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.machine import node_name
 from fullcircle.tracking.runs import Tracker
@@ -36,20 +36,6 @@ def server(env: dict[str, str], tmp_path: Path) -> Service:
         ],
         ready_url=f"{url}/health",
         log=tmp_path / "mlflow.log",
-    )
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(
-        name="nodes",
-        owner="o",
-        columns=(Number("x"),),
-        target=Binary("y", positive="p"),
-        time="t",
-        row_id="i",
-        torch=lambda inputs, params: None,
-        folder=tmp_path,
     )
 
 

@@ -24,7 +24,7 @@ import pytest
 from fullcircle.core.errors import UsageError
 from fullcircle.core.models import EpochMetrics
 from fullcircle.core.processes import free_port, process_exists
-from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.runs import Run, Tracker
 from fullcircle.tracking.spool.frames import head
@@ -128,20 +128,6 @@ def up(server: Server) -> Server:
 def settings(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home"), "MLFLOW_TRACKING_URI": server.url})
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(
-        name="spooled",
-        owner="o",
-        columns=(Number("x"),),
-        target=Binary("y", positive="p"),
-        time="t",
-        row_id="i",
-        torch=lambda inputs, params: None,
-        folder=tmp_path,
-    )
 
 
 def points(settings: Settings, run_id: str) -> dict[str, Counter[int]]:
