@@ -14,7 +14,7 @@ from fullcircle.loop import fingerprints
 from fullcircle.loop.fingerprints import code_digest, fingerprint
 from fullcircle.training.baseline import BaselineTrainer
 from fullcircle.training.jobs import Seconds, TrainJob, TrainOutcome
-from fullcircle.training.journal import Journal
+from fullcircle.training.journal import Journal, line
 from fullcircle.training.launch import weights_digest
 
 LOSSES = [0.7 + 0.1 / step for step in range(1, 11)]
@@ -67,8 +67,8 @@ def test_of_very_many_steps_some_are_kept_and_the_digest_is_over_all(
     assert (made.steps, made.every, made.losses) == (10, 3, whole.losses)
     assert losses.tolist() == LOSSES[::3]
     lines = (job.folder / "rank-0.jsonl").read_text().splitlines()
-    last = {**json.loads(lines[-2]), "losses": [LOSSES[8], 0.1]}  # step 10 is kept, step 9 is not
-    (job.folder / "rank-0.jsonl").write_text("\n".join([*lines[:-2], json.dumps(last), lines[-1]]))
+    last = {**json.loads(lines[-2].partition("\t")[0]), "losses": [LOSSES[8], 0.1]}  # step 10 is kept, step 9 is not
+    (job.folder / "rank-0.jsonl").write_text("\n".join([*lines[:-2], line(last) + lines[-1]]))
     assert fingerprint(job, outcome)[0].losses != whole.losses
 
 

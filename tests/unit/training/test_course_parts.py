@@ -133,6 +133,36 @@ def test_a_torn_last_line_is_left_out_and_the_journal_goes_on_after_it(tmp_path:
     assert [entry["text"] for entry in entries(path)] == ["one", "two"]
 
 
+@given(at=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_costs_its_line_and_nothing_false_is_read(
+    at: int, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"
+    journal = Journal(path)
+    for first in (1, 2, 3, 4):
+        write_steps(journal, first, [1 / first])
+    journal.close()
+    written = list(entries(path))
+    damaged = bytearray(path.read_bytes())
+    damaged[at % len(damaged)] ^= 1 << bit
+    path.write_bytes(damaged)
+    left = list(entries(path))
+    assert all(entry in written for entry in left)
+    assert len(written) - 2 <= len(left) < len(written)  # two where the end of a line was hit
+
+
+def test_who_follows_hears_which_bytes_were_left_out(tmp_path: Path) -> None:
+    path, heard = tmp_path / "rank-0.jsonl", Heard()
+    with follow(path, heard):
+        journal = Journal(path)
+        journal.note("one")
+        with path.open("a") as file:
+            file.write('{"kind": "note", "text": "two"}\t00000000\n')
+        journal.note("three")
+        journal.close()
+    assert heard.notes == ["one", f"41 bytes at 41 of {path} are torn or damaged and were left out", "three"]
+
+
 @given(losses=st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=5))
 def test_a_loss_comes_back_to_the_last_bit(losses: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"

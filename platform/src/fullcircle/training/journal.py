@@ -1,7 +1,8 @@
-"""Each rank's journal: what it did, a JSON line a chunk, and how the launcher follows it.
+"""Each rank's journal: what it did, a JSON line a chunk with its checksum, and how the launcher follows it.
 
-A restarted rank goes on in the same file and may write a step a second time, with the same numbers; whoever listens
-hears of each step and each epoch once. A torn last line (kill -9) is left out.
+A line is `<JSON> <tab> <CRC-32 of the JSON, 8 hexadecimal digits>`. A restarted rank goes on in the same file and may
+write a step a second time, with the same numbers; whoever listens hears of each step and each epoch once. A line that
+is torn (kill -9) or damaged is left out, and whoever follows is told of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import resource
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +73,7 @@ class Journal:
         """Append one entry; it is in the file (not on the disk) when this returns. Raises HomeUnwritable."""
         entry = {"kind": kind, **values}
         try:
-            self._file.write(json.dumps(entry) + "\n")
+            self._file.write(line(entry))
             self._file.flush()
         except OSError as error:
             raise home_unwritable(self.path.parent, error) from error
@@ -156,9 +158,9 @@ def entries(path: Path) -> Iterator[dict[str, Any]]:
     """The entries of a journal, one after the other; a torn line is left out."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if entry := _parsed(line):
+    with path.open("rb") as lines:
+        for each in lines:
+            if entry := parsed(each):
                 yield entry
 
 
@@ -199,20 +201,34 @@ class _Follower:
             return
         with self._path.open("rb") as file:
             file.seek(self._at)
-            for line in file:
-                if not line.endswith(b"\n"):  # being written
+            for each in file:
+                if not each.endswith(b"\n"):  # being written
                     return
-                self._at += len(line)
-                if entry := _parsed(line.decode("utf-8", errors="replace")):
+                if entry := parsed(each):
                     self._tell.hear(entry)
+                else:
+                    what = f"{len(each)} bytes at {self._at} of {self._path} are torn or damaged and were left out"
+                    self._tell.hear({"kind": "note", "text": what})
+                self._at += len(each)
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
+def line(entry: dict[str, Any]) -> str:
+    """An entry as a line of a journal."""
+    text = json.dumps(entry)
+    return f"{text}\t{_checksum(text.encode())}\n"
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The entry of a line of a journal; None when it is torn or damaged."""
+    text, _, checksum = line.rstrip(b"\n").rpartition(b"\t")
+    if checksum.decode(errors="replace") != _checksum(text):
         return None
-    return entry if isinstance(entry, dict) and "kind" in entry else None
+    entry: dict[str, Any] = json.loads(text)
+    return entry
+
+
+def _checksum(text: bytes) -> str:
+    return f"{zlib.crc32(text):08x}"
 
 
 def _cpu_s() -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+
+from fullcircle.training.journal import parsed
 
 LOOK_EVERY_S = 1.0
 Tell = Callable[[int, Mapping[str, float], float], None]
@@ -46,13 +46,5 @@ def _read(folder: Path, at: dict[Path, int], tell: Tell) -> None:
                 if not line.endswith(b"\n"):  # being written
                     break
                 at[path] = at.get(path, 0) + len(line)
-                if b'"load"' in line[:20] and (entry := _whole(line)):
+                if b'"load"' in line[:20] and (entry := parsed(line)):
                     tell(int(path.stem.removeprefix("rank-")), entry["values"], entry["at"])
-
-
-def _whole(line: bytes) -> dict[str, Any] | None:
-    """None for a line that a kill -9 tore: whoever went on with the journal ended it."""
-    with contextlib.suppress(ValueError):
-        entry: dict[str, Any] = json.loads(line)
-        return entry
-    return None
