@@ -29,7 +29,8 @@ from fullcircle.core.reproduction import Difference, Kind, Reproduction
 from fullcircle.core.settings import Settings
 from fullcircle.loop.reproduction.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train
-from fullcircle.tracking.runs import DIFF, NOT_KEPT, REQUIREMENTS, Tracker
+from fullcircle.tracking.lineage import DIFF, NOT_KEPT, REQUIREMENTS
+from fullcircle.tracking.runs import Tracker
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,13 @@ from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import connect, translated
-from fullcircle.tracking.lineage import DATA_DIGEST, data_version
+from fullcircle.tracking.lineage import DATA, DATA_DIGEST, data_version
 from fullcircle.tracking.pages import run_page
 from fullcircle.tracking.registry import DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
-
-DATA, REQUIREMENTS, DIFF = "data/version.json", "environment/requirements.txt", "code/uncommitted.diff"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,28 +6,28 @@ Nothing of the user's checkout changes: a worktree shares only git's objects wit
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fullcircle.core.errors import UsageError
+from fullcircle.tracking.git import git
 
+LONGEST_S = 300.0
+"""A large repository takes its time to be checked out."""
 _REFUSED = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
 def top_of(folder: Path) -> Path | None:
     """The top of the git checkout around a folder; None outside git."""
-    done = _git(folder, "rev-parse", "--show-toplevel")
-    return Path(done.stdout.rstrip("\n")) if done is not None and done.returncode == 0 else None
+    done = git(folder, "rev-parse", "--show-toplevel")
+    return Path(done.stdout.rstrip("\n")) if done.returncode == 0 else None
 
 
 def has_commit(repository: Path, commit: str) -> bool:
     """Whether the commit is in this repository."""
-    done = _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
-    return done is not None and done.returncode == 0
+    return git(repository, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
 
 
 @contextlib.contextmanager
@@ -40,16 +40,16 @@ def worktree(repository: Path, commit: str, folder: Path, *, keep: bool = False)
     # No hook of the repository runs: a hook is a program, and this is only a look.
     add = ("-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", "--force", str(folder), commit)
     try:
-        done = _git(repository, *add)
-        if done is None or done.returncode != 0:
-            why = done.stderr.strip().splitlines()[-1] if done is not None and done.stderr.strip() else "git failed"
+        done = git(repository, *add, timeout_s=LONGEST_S)
+        if done.returncode != 0:
+            why = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "git failed"
             raise UsageError(f"commit {commit[:12]} cannot be checked out of {repository} ({why})")
         yield folder
     finally:
         if not keep:
-            _git(repository, "worktree", "remove", "--force", str(folder))
+            git(repository, "worktree", "remove", "--force", str(folder), timeout_s=LONGEST_S)
             shutil.rmtree(folder, ignore_errors=True)
-            _git(repository, "worktree", "prune")
+            git(repository, "worktree", "prune", timeout_s=LONGEST_S)
 
 
 def apply(folder: Path, patch: str, without: Sequence[str] = ()) -> str:
@@ -59,29 +59,8 @@ def apply(folder: Path, patch: str, without: Sequence[str] = ()) -> str:
         without: paths of the patch that it does not hold in full (binary files), which are left as they are.
     """
     left = [f"--exclude={name}" for name in without]
-    done = _git(folder, "apply", "--whitespace=nowarn", *left, "-", text=patch)
-    if done is None:
-        return "git does not answer"
+    done = git(folder, "apply", "--whitespace=nowarn", *left, "-", text=patch, timeout_s=LONGEST_S)
     if done.returncode == 0:
         return ""
     found = _REFUSED.search(done.stderr)
     return found.group(1) if found else done.stderr.strip() or "git apply failed"
-
-
-def _git(folder: Path, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str] | None:
-    """What git said; None where there is no git, or it took too long."""
-    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
-    try:
-        done = subprocess.run(
-            command,
-            input=None if text is None else text.encode(),
-            stdin=subprocess.DEVNULL if text is None else None,
-            capture_output=True,
-            timeout=300,
-            check=False,
-            env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    out, err = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
-    return subprocess.CompletedProcess(command, done.returncode, out, err)

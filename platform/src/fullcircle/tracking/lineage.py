@@ -10,6 +10,10 @@ from fullcircle.core.dataset import DataVersion, Split
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Evaluation
 
+DATA = "data/version.json"
+"""Artifact: the data version that a run used."""
+REQUIREMENTS, DIFF, NOT_KEPT = "environment/requirements.txt", "code/uncommitted.diff", "code/not_kept.json"
+"""Artifacts that say where a run comes from; the last two only where something was not committed."""
 DATA_DIGEST = "fullcircle.data.digest"
 """Tag of runs and of model versions: the data version that they come from."""
 

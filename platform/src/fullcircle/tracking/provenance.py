@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from fullcircle.core.processes import process_exists
+from fullcircle.tracking.git import git
 
 MAX_DIFF_BYTES = 2_000_000
 MAX_NOT_KEPT = 100
@@ -88,11 +88,10 @@ def installed() -> tuple[str, str]:
     return requirements, digest
 
 
-def knows_commit(folder: Path, commit: str) -> bool | None:
-    """Whether the git checkout around `folder` has this commit; None when there is no checkout."""
-    if not _git(folder, "rev-parse", "--show-toplevel"):
-        return None
-    return bool(_git(folder, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"))
+def packages(requirements: str) -> dict[str, str]:
+    """Name -> version of `name==version` lines."""
+    pairs = (line.partition("==") for line in requirements.splitlines() if "==" in line)
+    return {name.strip(): version.strip() for name, _, version in pairs}
 
 
 def user() -> str:
@@ -170,17 +169,5 @@ def _as_new(root: Path, name: str) -> str:
 
 def _git(folder: Path, *words: str) -> str:
     """Output of a git command that only reads, or "" when it fails."""
-    # fsmonitor is a hook that a checkout's own configuration could point at any program.
-    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=20,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+    done = git(folder, *words)
+    return done.stdout if done.returncode == 0 else ""

@@ -21,7 +21,7 @@ from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
 from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
-from fullcircle.tracking.lineage import data_tags, flat_params, metrics_of
+from fullcircle.tracking.lineage import DATA, data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.spool.delivery import MlflowDoor
@@ -242,7 +242,7 @@ class Run:
         with self._writing() as spool:
             spool.entry(used)
         self.text(version.pointer, f"data/{version.project}.dvc")
-        self.json(version, "data/version.json")
+        self.json(version, DATA)
         if split is not None:
             self.json(split, "data/split.json")
         self.tags(data_tags(version, split))

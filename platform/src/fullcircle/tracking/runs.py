@@ -20,7 +20,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.tracking import resuming
 from fullcircle.tracking.client import address, connect, translated
 from fullcircle.tracking.experiments import experiment_id, experiment_tags
-from fullcircle.tracking.lineage import data_version
+from fullcircle.tracking.lineage import DATA, DIFF, NOT_KEPT, REQUIREMENTS, data_version
 from fullcircle.tracking.pages import run_page
 from fullcircle.tracking.provenance import Provenance, program, provenance, user
 from fullcircle.tracking.repeats import Repeats
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "RunState", "Tracker"]
 
-REQUIREMENTS, DIFF, NOT_KEPT = "environment/requirements.txt", "code/uncommitted.diff", "code/not_kept.json"
-"""Artifacts that say where a run comes from; the last two only where something was not committed."""
 REPOSITORY, FOLDER, PLATFORM = "fullcircle.code.repository", "fullcircle.code.folder", "fullcircle.code.platform"
 """Tags: top of the git checkout, the project's folder in it, and that of this package; see `Provenance`."""
 
@@ -227,7 +225,7 @@ class Tracker:
             UsageError: when there is no such run, with the nearest ids.
             DataUnavailable: when that run names no data.
         """
-        return data_version(self._artifact_text(self.find(run_id), "data/version.json"))
+        return data_version(self._artifact_text(self.find(run_id), DATA))
 
     def split(self, run_id: str) -> dict[str, object]:
         """The split that a run used: `train`, `validation`, `test` (start, end, rows, positives) and `leakage`."""

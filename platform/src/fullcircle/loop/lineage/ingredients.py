@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
     """The commit, what was uncommitted, and whether this checkout has it."""
-    from fullcircle.tracking.ancestry import DIFF
-    from fullcircle.tracking.provenance import knows_commit
+    from fullcircle.tracking.checkout import has_commit, top_of
+    from fullcircle.tracking.lineage import DIFF
 
     if origin is None:
         return unknown(Kind.CODE, "the code", "nobody can say which code trained it")
@@ -34,7 +34,8 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
         )
         return Link(kind=Kind.CODE, facts={}, missing=(none,))
     diff = ancestry.text(origin, DIFF) if dirty else None
-    here = knows_commit(checkout, commit)
+    top = top_of(checkout)
+    here = has_commit(top, commit) if top is not None else None
     missing = []
     if here is not True:
         missing.append(
@@ -65,15 +66,15 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
 
 def environment(ancestry: Ancestry, origin: RunRecord | None) -> Link:
     """The installed packages, and in what they differ from here."""
-    from fullcircle.tracking.ancestry import REQUIREMENTS
-    from fullcircle.tracking.provenance import installed
+    from fullcircle.tracking.lineage import REQUIREMENTS
+    from fullcircle.tracking.provenance import installed, packages
 
     digest = origin.tags.get("fullcircle.environment", "") if origin else ""
     if origin is None or not digest:
         return unknown(Kind.ENVIRONMENT, "the environment", "it cannot be made again")
     text = ancestry.text(origin, REQUIREMENTS)
     here, digest_here = installed()
-    then, now = _packages(text or ""), _packages(here)
+    then, now = packages(text or ""), packages(here)
     differs = {
         name: {"then": then.get(name, ""), "here": now.get(name, "")}
         for name in sorted({*then, *now})
@@ -111,8 +112,7 @@ def data(
     number: str,
 ) -> Link:
     """The data version, and whether the DVC remote still has all of it."""
-    from fullcircle.tracking.ancestry import DATA
-    from fullcircle.tracking.lineage import DATA_DIGEST
+    from fullcircle.tracking.lineage import DATA, DATA_DIGEST
 
     released = next((entry.data_digest for entry in reversed(entries) if entry.version == number), "")
     digest = (
@@ -186,8 +186,3 @@ def _no_artifact(origin: RunRecord, path: str, why: str) -> Missing:
     return Missing(
         what=f"run {origin.run_id} has no artifact {path}", why=why, hint="bring the run's artifacts back from a backup"
     )
-
-
-def _packages(text: str) -> dict[str, str]:
-    """Name -> version of `name==version` lines."""
-    return dict(line.split("==", 1) for line in text.splitlines() if "==" in line)

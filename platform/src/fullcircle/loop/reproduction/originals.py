@@ -11,6 +11,8 @@ from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.fingerprint import Recorded, fingerprint_of
 from fullcircle.loop.fingerprints import FINGERPRINT, JOB, LOSSES
 from fullcircle.loop.interrupted import UNTIL
+from fullcircle.tracking.lineage import REQUIREMENTS
+from fullcircle.tracking.provenance import packages
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion
@@ -31,8 +33,6 @@ class Original:
 def original(tracker: Tracker, state: RunState) -> Original:
     """What a run recorded. Raises UsageError naming what is missing."""
     import numpy as np
-
-    from fullcircle.tracking.runs import REQUIREMENTS
 
     name, kind = f"run {state.run_id}", state.tags.get("fullcircle.kind", "?")
     if kind == "retrain":
@@ -61,13 +61,7 @@ def original(tracker: Tracker, state: RunState) -> Original:
     recorded = Recorded(
         fingerprint=fingerprint,
         losses=np.load(paths[LOSSES], allow_pickle=False),
-        requirements=versions(paths[REQUIREMENTS].read_text()),
+        requirements=packages(paths[REQUIREMENTS].read_text()),
         code=str(recipe.get("code", "")),
     )
     return Original(state=state, recipe=recipe, until=str(until), data=version, recorded=recorded)
-
-
-def versions(requirements: str) -> Mapping[str, str]:
-    """The versions of packages, by name, of `name==version` lines."""
-    pairs = (line.partition("==") for line in requirements.splitlines() if "==" in line)
-    return {name.strip(): version.strip() for name, _, version in pairs}

@@ -28,8 +28,9 @@ from fullcircle.core.reproduction import Difference, Kind, Reproduction, differe
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.reproduction import rebuild
-from fullcircle.loop.reproduction.originals import Original, original, versions
+from fullcircle.loop.reproduction.originals import Original, original
 from fullcircle.loop.reproduction.sources import Source, imported, source
+from fullcircle.tracking.provenance import packages
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import Tracker
@@ -82,7 +83,7 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
         progress.current().stage("check out the code", code.what)
         data, changed = _data(settings, run, folder, again.data)
         now = _trained(run, code, data, folder, again)
-        packages = imported(code.project)
+        in_use = imported(code.project)
     seen = compare(run.recorded, now)
     found = [*changed, *_code_lost(code, run.recorded, now), *differences(run.recorded, now)]
     result = Reproduction(
@@ -92,7 +93,7 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
         at=datetime.now(UTC),
         code=code.what,
         comparison=seen,
-        differences=ranked(_unasked(run, found), seen, run.recorded.fingerprint.framework, packages),
+        differences=ranked(_unasked(run, found), seen, run.recorded.fingerprint.framework, in_use),
         notes=(*code.notes, *_notes(run, seen)),
         seconds=time.monotonic() - started,
         kept=str(folder) if again.keep else "",
@@ -168,7 +169,7 @@ def _trained(run: Original, code: Source, data: Path, folder: Path, again: Again
     return Recorded(
         fingerprint=fingerprint_of(value["fingerprint"], run.state.run_id),
         losses=np.load(folder / rebuild.LOSSES, allow_pickle=False),
-        requirements=versions(value["requirements"]),
+        requirements=packages(value["requirements"]),
         code=value["code"],
     )
 

@@ -137,8 +137,8 @@ def _require_project(folder: Path, state: RunState) -> Path:
 def _changed(tracker: Tracker, state: RunState, folder: Path) -> tuple[str, tuple[Difference, ...]]:
     """Apply the uncommitted changes to a worktree. Returns (what was done, what could not be)."""
     from fullcircle.tracking.checkout import apply
+    from fullcircle.tracking.lineage import DIFF, NOT_KEPT
     from fullcircle.tracking.provenance import CUT
-    from fullcircle.tracking.runs import DIFF, NOT_KEPT
 
     not_kept = [str(name) for name in json.loads(_text(tracker, state, NOT_KEPT) or "[]")]
     missing = [

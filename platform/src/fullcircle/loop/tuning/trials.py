@@ -17,6 +17,7 @@ from fullcircle.core.overrides import overridden
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.launching import forget, job_folder
+from fullcircle.tracking.lineage import DATA_DIGEST
 from fullcircle.training.standing import best_epoch
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 KIND = "trial"
 NUMBER, STUDY, PRUNED = "fullcircle.trial", "fullcircle.study", "fullcircle.pruned"
 """Tags of a trial's run; STUDY is its parent's, too."""
-DATA = "fullcircle.data.digest"
-"""Tag: the last that a run tells of its data."""
 VALUE = "best_validation_auc"
 """Metric: what a trial is worth. ROC AUC on the validation rows at the epoch with the least validation loss: that of
 the weights that would be kept, and what a retrain chooses among its candidates by."""
@@ -137,7 +136,7 @@ class Trials:
             tags = {"fullcircle.framework": self._framework, NUMBER: f"{trial.number}", STUDY: self._study.name}
             name = f"trial {trial.number}"
             run = self._tracker.start(self._project, name=name, kind=KIND, parent=self._parent, tags=tags)
-        if known is None or DATA not in known.tags:  # a kill may have come before it was told
+        if known is None or DATA_DIGEST not in known.tags:  # the last of its data; a kill may have come before
             run.note("\n".join(f"- `--set {word}`" for word in trial.settings))
             run.data(self._data)
         return run

@@ -27,7 +27,8 @@ from fullcircle.loop.tuning.study_rows import agreed_rows, refuse_others
 from fullcircle.loop.tuning.study_run import tell_study
 from fullcircle.loop.tuning.study_wish import Wish as Wish
 from fullcircle.loop.tuning.study_wish import checked, command
-from fullcircle.loop.tuning.trials import DATA, STUDY, Trials
+from fullcircle.loop.tuning.trials import STUDY, Trials
+from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
@@ -254,7 +255,7 @@ class _Search:
             opened = self._tracker.start(self._project, name=f"tune {name}", kind=KIND, tags=tags)
         with opened as run:
             run.params({"search": {key: f"{each}" for key, each in self._search.items()}})
-            if known is None or DATA not in known.tags:  # a kill may have come before it was told
+            if known is None or DATA_DIGEST not in known.tags:  # a kill may have come before it was told
                 run.data(data, split)
             yield run
 
