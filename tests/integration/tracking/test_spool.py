@@ -230,6 +230,33 @@ def test_a_run_that_begins_and_ends_while_the_tracker_is_away_is_there_after_syn
     assert points(settings, run_id)["nan"] == Counter({7: 1})
 
 
+class Interrupting:
+    """A loss during whose reading Ctrl-C is pressed."""
+
+    def __float__(self) -> float:
+        signal.raise_signal(signal.SIGINT)
+        return 0.25
+
+
+def test_ctrl_c_pressed_again_while_the_end_is_written_loses_neither_the_end_nor_what_was_told(
+    up: Server, settings: Settings, project: Project
+) -> None:
+    def pressed_twice() -> None:
+        with Tracker(settings).start(project, name="impatient", kind="train") as run:
+            runs.append(run)
+            run.steps(1, [0.5], [1.0], 100.0)
+            run.steps(2, [Interrupting()], [1.0], 100.0)  # the newest step becomes a point when the run ends
+            raise KeyboardInterrupt
+
+    runs: list[Run] = []
+    with pytest.raises(KeyboardInterrupt):
+        pressed_twice()
+    assert sync(settings) == ()
+    found = mlflow.MlflowClient(up.url).get_run(runs[0].id)
+    assert (found.info.status, found.data.tags["fullcircle.failure"]) == ("KILLED", "KeyboardInterrupt")
+    assert points(settings, runs[0].id)["step_loss"] == Counter({1: 1, 2: 1})
+
+
 def test_a_run_that_begins_while_the_tracker_is_away_gets_its_mlflow_run_when_it_answers(
     server: Server, settings: Settings, project: Project
 ) -> None:

@@ -130,3 +130,37 @@ def test_a_full_disk_leaves_whole_frames_and_loses_no_point_when_there_is_room_a
     assert int(done.stdout) > 0
     assert read(tmp_path / "main.spool").end is End.WHOLE
     assert [step for _, _, step in told(tmp_path / "main.spool")] == list(range(100))
+
+
+def test_ctrl_c_in_the_midst_of_writing_loses_no_point_and_tears_no_frame(tmp_path: Path) -> None:
+    program = f"""
+        import random, signal
+        from pathlib import Path
+        from fullcircle.tracking.spool.writer import Writer
+        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        later, step = random.Random(1), 0
+        for _ in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, later.uniform(0.00005, 0.001))
+                while True:
+                    writer.points({{"loss": 1.0}}, step)
+                    step += 1
+                    if step % 50 == 0:
+                        writer.flush()
+            except KeyboardInterrupt:
+                pass
+        writer.close()
+        print(step)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    offset, steps = 0, set()
+    while (found := read(tmp_path / "main.spool", offset)).payloads:
+        entries = [decode(payload) for payload, _ in found.payloads]
+        steps |= {step for entry in entries if isinstance(entry, Points) for _, _, _, step in entry.points()}
+        offset = found.offset
+    assert found.end is End.WHOLE
+    returned = set(range(int(done.stdout)))
+    assert steps >= returned, "a call that returned has told its point"
+    assert steps - returned <= {len(returned)}, "the last call may have been interrupted after it did so"

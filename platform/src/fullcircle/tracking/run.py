@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion, Split
 from fullcircle.core.errors import Preempted, TrackingUnavailable, UsageError
+from fullcircle.core.interrupts import interrupts_wait
 from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
 from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
@@ -282,14 +283,18 @@ class Run:
     def _settle(self, tags: Mapping[str, str], status: str) -> None:
         if self._spool is None:
             return
-        if self._load is not None:
-            self._load.stop()
-        self.last_of_steps()
-        if tags:
-            self.tags(tags)
-        self._spool.entry(Status(status, time.time_ns() // 1_000_000))
-        self.unsent = self._spool.close()
-        self._spool = None  # whatever is told from now on is appended
+        try:
+            with interrupts_wait():  # pressed again, Ctrl-C ends the wait for the tracker and loses no end of a run
+                if self._load is not None:
+                    self._load.stop()
+                self.last_of_steps()
+                if tags:
+                    self.tags(tags)
+                self._spool.entry(Status(status, time.time_ns() // 1_000_000))
+            self.unsent = self._spool.close()
+        finally:
+            self._spool.let_go()
+            self._spool = None  # whatever is told from now on is appended
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Spool]:

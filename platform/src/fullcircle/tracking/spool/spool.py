@@ -73,18 +73,24 @@ class Spool:
         """
         if self._closed:
             return None
-        self._closed = True
         try:
             self._writer.close()
-            done = self._sender.drain(patience_s, sealed=True)
-            self._sender.close()
-            if done and not self.folder.damaged():
+            if self._sender.drain(patience_s, sealed=True) and not self.folder.damaged():
+                self._sender.close()
                 self.folder.remove()
                 return None
         finally:
+            self.let_go()
+        return self.folder.unsent()
+
+    def let_go(self) -> None:
+        """Stop sending and let go of the folder as it is. Nothing after `close`."""
+        self._closed = True
+        try:
+            self._writer.close()
+        finally:
             self._sender.close()
             self._held.close()
-        return self.folder.unsent()
 
     @property
     def error(self) -> FullcircleError | None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fullcircle.core.settings import home_unwritable
@@ -35,16 +36,16 @@ class Writer:
         self.path = path
         self._waiting: deque[Row] = deque()
         self._writing = threading.RLock()
-        self._unwritten = b""
         self._ended = threading.Event()
+        self._begun = head()
+        self._size = 0
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             raise
         except OSError as error:
             raise home_unwritable(path.parent, error) from error
-        self._size = 0
-        self._write(head())
+        self._write()
         self._thread = threading.Thread(target=self._flushing, name="spool-flush", daemon=True)
         self._thread.start()
 
@@ -69,14 +70,15 @@ class Writer:
     def entry(self, entry: Entry) -> None:
         """Write an entry behind all that waits; it is in the file when this returns. Raises HomeUnwritable."""
         with self._writing:
-            self.flush()
-            self._write(frame(encode(entry)))
+            self._gather()
+            self._begun += frame(encode(entry))
+            self._write()
 
     def flush(self) -> None:
         """Write what waits into the file. Raises HomeUnwritable; what could not be written still waits."""
         with self._writing:
-            if data := self._unwritten + self._frames():
-                self._write(data)
+            self._gather()
+            self._write()
 
     def close(self) -> None:
         """Write what waits, force it to the disk and close the file. Safe to call twice. Raises HomeUnwritable."""
@@ -92,35 +94,26 @@ class Writer:
                 os.close(self._file)
                 self._file = -1
 
-    def _frames(self) -> bytes:
-        frames: list[bytes] = []
-        rows: list[Row] = []
-        count = 0
-        while self._waiting:
-            row = self._waiting.popleft()
-            count += len(row[0])
-            if count > BATCH:
-                frames.append(frame(encode(Points(rows))))
-                rows, count = [], len(row[0])
-            rows.append(row)
-        if rows:
-            frames.append(frame(encode(Points(rows))))
-        return b"".join(frames)
+    def _gather(self) -> None:
+        rows = tuple(self._waiting.copy())  # in one step: others append meanwhile
+        self._begun += b"".join(_framed(rows))
+        # Not sooner: Ctrl-C may come between any two lines. A point that is in the file twice is one at the tracker.
+        for _ in rows:
+            self._waiting.popleft()
 
-    def _write(self, data: bytes) -> None:
-        self._unwritten = data
+    def _write(self) -> None:
+        """Write what was begun. After a failure or Ctrl-C the same bytes go to the same place: frames of it may have
+        been read, and sent, already."""
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(self._file, left) :]
+            done = 0
+            while done < len(self._begun):
+                done += os.pwrite(self._file, memoryview(self._begun)[done:], self._size + done)
         except OSError as error:
-            # A frame that is there by half would hide all that is written behind it.
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._size)
-                os.lseek(self._file, self._size, os.SEEK_SET)
+                os.ftruncate(self._file, self._size)  # a frame that is there by half would be taken for a damaged one
             raise home_unwritable(self.path.parent, error) from error
-        self._size += len(data)
-        self._unwritten = b""
+        self._size += len(self._begun)
+        self._begun = b""
 
     def _flushing(self) -> None:
         synced = time.monotonic()
@@ -142,3 +135,17 @@ class Writer:
                 os.fsync(handle)  # outside the lock: a slow disk must not hold the training
         finally:
             os.close(handle)
+
+
+def _framed(rows: Sequence[Row]) -> Iterator[bytes]:
+    """The rows in frames of at most `BATCH` points each."""
+    some: list[Row] = []
+    count = 0
+    for row in rows:
+        count += len(row[0])
+        if count > BATCH:
+            yield frame(encode(Points(some)))
+            some, count = [], len(row[0])
+        some.append(row)
+    if some:
+        yield frame(encode(Points(some)))
