@@ -85,11 +85,13 @@ def stopped(workplace: Path, settings: Settings) -> Callable[..., str]:
             command, cwd=workplace, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert process.stdout is not None
-        lines = []
+        lines: list[str] = []
+        told = False
         for line in process.stdout:
             lines.append(line)
-            if f"torch epoch 2/{EPOCHS}" in line:
+            if f"torch epoch 2/{EPOCHS}" in line and not told:  # interrupted while it is printed, it is printed twice
                 process.send_signal(by)
+                told = True
         assert process.wait(timeout=60) == code, "".join(lines)
         return lines[-1] if by == signal.SIGTERM else "".join(lines)
 
