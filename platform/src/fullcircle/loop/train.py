@@ -172,10 +172,12 @@ def _trained(
         done = launched(
             project, settings, run, _job(project, settings, wish, data, prepared, run.key), rows=len(frames.train)
         )
+    from fullcircle.tracking.pages import links
+
     judged = evaluated(project, wish.framework, run.id, done.outcome.fitted, prepared, None)
     run.evaluation(judged.evaluation, "test")
     result = _result(project, settings, wish, run.id, data, judged.evaluation, done)
-    run.note(_note(result))
+    run.note(links(run.experiment_id, data=data.digest) + _note(result))
     forget(settings, run.key)
     return result
 

@@ -31,7 +31,7 @@ HOST = "127.0.0.1"
 VERSION = "rehearsal"
 REQUESTS = 300
 """One-row requests of a round, after `WARM_UP` of them."""
-WARM_UP, ROUNDS = 30, 5
+WARM_UP, ROUNDS = 30, 3
 PATIENCE_S = 30.0
 """How long a figure over the budget is measured again, in case the machine was busy with something else."""
 
