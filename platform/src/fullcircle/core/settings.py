@@ -38,6 +38,7 @@ class Settings:
         home: folder for all that is written (`FULLCIRCLE_HOME`, default `.fullcircle`).
         tracking_uri: MLflow (`MLFLOW_TRACKING_URI`, default a SQLite file under home).
         database_url: the platform's own tables (`FULLCIRCLE_DATABASE_URL`, default a SQLite file under home).
+            Of both: `postgresql://...` becomes `postgresql+psycopg://...`.
         dvc_remote: where data versions are pushed (`FULLCIRCLE_DVC_REMOTE`, default a folder under home; `s3://...`).
         prefect_url: an existing Prefect API (`PREFECT_API_URL`), or None: commands start their own on loopback.
         host: the address that servers listen on (`FULLCIRCLE_HOST`, default 127.0.0.1).
@@ -64,10 +65,17 @@ class Settings:
         """Read the settings. Raises UsageError naming the variable when a value does not fit."""
         env = os.environ if env is None else env
         home = Path(env.get("FULLCIRCLE_HOME") or ".fullcircle").expanduser().absolute()
+        tracking_uri = _with_driver(env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}")
+        database_url = _with_driver(env.get("FULLCIRCLE_DATABASE_URL") or f"sqlite:///{home / 'fullcircle.db'}")
+        if tracking_uri == database_url:  # both keep their schema's revision in a table of the same name
+            raise UsageError(
+                "MLFLOW_TRACKING_URI and FULLCIRCLE_DATABASE_URL name the same database",
+                hint="give each a database of its own; they may be of one server",
+            )
         return cls(
             home=home,
-            tracking_uri=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
-            database_url=env.get("FULLCIRCLE_DATABASE_URL") or f"sqlite:///{home / 'fullcircle.db'}",
+            tracking_uri=tracking_uri,
+            database_url=database_url,
             dvc_remote=env.get("FULLCIRCLE_DVC_REMOTE") or str(home / "dvc-remote"),
             prefect_url=env.get("PREFECT_API_URL") or None,
             host=env.get("FULLCIRCLE_HOST") or "127.0.0.1",
@@ -111,6 +119,16 @@ def quiet_dependencies(env: dict[str, str] | os._Environ[str] | None = None) -> 
     target = os.environ if env is None else env
     for key, value in QUIET.items():
         target.setdefault(key, value)
+
+
+def _with_driver(url: str) -> str:
+    """A PostgreSQL address that names no driver, with the one that the extra `postgres` brings.
+
+    Which driver SQLAlchemy takes otherwise depends on its version: psycopg2 before 2.1, which nothing here installs.
+    `postgres://` is how some providers write it, and SQLAlchemy does not know it.
+    """
+    scheme, found, rest = url.partition("://")
+    return f"postgresql+psycopg://{rest}" if found and scheme in ("postgresql", "postgres") else url
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
-_CREDENTIALS = re.compile(r"://[^/@\s]*@")
+_POSTGRES = "postgresql"
+# To the last @ of the word, since a password may hold one, or a slash; and where libpq takes one in the query.
+_CREDENTIALS = re.compile(r"(?<=://)\S*@|(?<=password=)[^&\s]*")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
 """Errors of the operating system that mean: this folder cannot be written."""
 
@@ -44,8 +46,9 @@ def connect(settings: Settings) -> MlflowClient:
         database = sqlite_file(settings)
         if database is not None and not database.exists():
             _create(settings, database)
-        client = MlflowClient(settings.tracking_uri, registry_uri=settings.tracking_uri)
-        client.search_experiments(max_results=1)
+        with _turn(settings):
+            client = MlflowClient(settings.tracking_uri, registry_uri=settings.tracking_uri)
+            client.search_experiments(max_results=1)
         return client
 
 
@@ -56,8 +59,8 @@ def sqlite_file(settings: Settings) -> Path | None:
 
 
 def artifact_root(settings: Settings) -> Path | None:
-    """Where artifacts go while the store is SQLite; None: the server says where."""
-    return settings.folder("mlartifacts") if settings.tracking_uri.startswith("sqlite:") else None
+    """Where artifacts go while the store is a database that we open ourselves; None: the server says where."""
+    return settings.folder("mlartifacts") if settings.tracking_uri.startswith(("sqlite:", _POSTGRES)) else None
 
 
 @contextlib.contextmanager
@@ -90,6 +93,25 @@ def translated(settings: Settings, doing: str) -> Iterator[None]:
         if getattr(error, "error_code", "") in _CALLERS_FAULT:
             raise UsageError(f"MLflow refused {doing}: {_first_line(error)}") from error
         raise _unavailable(settings, doing, error) from error
+
+
+@contextlib.contextmanager
+def _turn(settings: Settings) -> Iterator[None]:
+    """Let one program at a time make MLflow's tables in a PostgreSQL, which two of them cannot do at once.
+
+    It also says within seconds that the server does not answer: MLflow asks ten times, for 100 s, and logs each.
+    """
+    with contextlib.ExitStack() as stack:
+        if settings.tracking_uri.startswith(_POSTGRES):
+            from fullcircle.store.opening import turn
+
+            try:
+                stack.enter_context(turn(settings.tracking_uri, variable="MLFLOW_TRACKING_URI"))
+            except UsageError:
+                raise
+            except FullcircleError as error:
+                raise TrackingUnavailable(error.what, hint=error.hint) from error
+        yield
 
 
 def _create(settings: Settings, database: Path) -> None:
@@ -139,7 +161,7 @@ def is_server(settings: Settings) -> bool:
 
 def address(settings: Settings) -> str:
     """The tracking store's address without the credentials that may be in it."""
-    return _CREDENTIALS.sub("://", settings.tracking_uri)
+    return _CREDENTIALS.sub("", settings.tracking_uri)
 
 
 def _of_server(settings: Settings, doing: str, error: Exception) -> FullcircleError:
@@ -163,5 +185,5 @@ def _unavailable(settings: Settings, doing: str, error: Exception) -> TrackingUn
 
 def _first_line(error: Exception) -> str:
     # MLflow repeats the whole address, password included, in its own messages.
-    lines = _CREDENTIALS.sub("://", str(error)).strip().splitlines()
+    lines = _CREDENTIALS.sub("", str(error)).strip().splitlines()
     return lines[0][:500] if lines else type(error).__name__
