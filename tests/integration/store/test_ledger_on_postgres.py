@@ -1,154 +1,139 @@
-"""The ledger and studies on a real PostgreSQL of the test's own, where the programs for one are installed."""
+"""The ledger on a real PostgreSQL: one chain however many write, and whatever is done to it there is found."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import pwd
-import shutil
+import dataclasses
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.util import greenlet_spawn
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.ledger import Aliases
+from fullcircle.core.ledger import Aliases, Entry
 from fullcircle.core.models import Release
-from fullcircle.core.processes import free_port
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger, faults
 from fullcircle.store.releases import Releases
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("initdb") is None or shutil.which("pg_ctl") is None, reason="no PostgreSQL is installed"
-)
-T = TypeVar("T")
+APPENDING = """
+import sys
+from datetime import UTC, datetime
+from fullcircle.core.ledger import Aliases
+from fullcircle.core.models import Release
+from fullcircle.core.settings import Settings
+from fullcircle.store.database import Database
+from fullcircle.store.ledger import Ledger
 
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """An empty server on loopback. asyncpg, which Prefect brings, is the driver that is there."""
-    pytest.importorskip("asyncpg")
-    folder, port = Path(tempfile.mkdtemp(prefix="pg-")), free_port("127.0.0.1")
-    as_nobody: dict[str, object] = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-    def call(*command: str) -> None:
-        said = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, "timeout": 120}
-        subprocess.run(command, check=True, **said, **as_nobody)
-
-    data = str(folder / "data")
-    try:
-        call("initdb", "-D", data, "-U", "ledger", "-A", "trust", "--no-sync")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-        call("pg_ctl", "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
-        try:
-            yield f"postgresql+asyncpg://ledger@127.0.0.1:{port}/postgres"
-        finally:
-            call("pg_ctl", "-D", data, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def settings(url: str, tmp_path: Path) -> Settings:
-    return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home"), "FULLCIRCLE_DATABASE_URL": url})
-
-
-def called(act: Callable[[], T]) -> T:
-    """An asyncio driver takes blocking calls from within a greenlet alone."""
-    return asyncio.run(greenlet_spawn(act))
+env = {"FULLCIRCLE_HOME": sys.argv[1], "FULLCIRCLE_DATABASE_URL": sys.argv[2]}
+ledger = Ledger(Database(Settings.from_env(env)))
+for number in range(25):
+    at = datetime.now(UTC)
+    change = Release(project="p", version=str(number), previous=None, at=at, reason="", decided_by=sys.argv[3])
+    ledger.append(change, aliases=Aliases())
+"""
+APRIL = datetime(2013, 4, 1, 0, 0, 0, 123456, tzinfo=UTC)
 
 
 def change(version: str) -> Release:
-    return Release(project="p", version=version, previous=None, at=datetime.now(UTC), reason="r", decided_by="d")
-
-
-def test_two_processes_do_not_fork_the_chain_on_postgres(settings: Settings) -> None:
-    program = (
-        "import asyncio, sys; from datetime import datetime, UTC; from sqlalchemy.util import greenlet_spawn;"
-        "from fullcircle.core.ledger import Aliases; from fullcircle.core.models import Release;"
-        "from fullcircle.core.settings import Settings; from fullcircle.store.database import Database;"
-        "from fullcircle.store.ledger import Ledger;"
-        "env = {'FULLCIRCLE_HOME': sys.argv[1], 'FULLCIRCLE_DATABASE_URL': sys.argv[2]};"
-        "work = lambda: [Ledger(db).append(Release(project='q', version=str(n), previous=None, at=datetime.now(UTC),"
-        " reason='', decided_by=sys.argv[3]), aliases=Aliases()) for db in [Database(Settings.from_env(env))]"
-        " for n in range(15)];"
-        "asyncio.run(greenlet_spawn(work))"
+    return Release(
+        project="p", version=version, previous=None, at=APRIL + timedelta(days=int(version)), reason="r", decided_by="d"
     )
-    command = [sys.executable, "-c", program, str(settings.home), settings.database_url]
-    started = [subprocess.Popen([*command, who], stderr=subprocess.PIPE) for who in ("a", "b")]
+
+
+@pytest.fixture
+def ledger(db: Database) -> Ledger:
+    """A ledger of three entries."""
+    found = Ledger(db)
+    for version in "123":
+        found.append(change(version), aliases=Aliases(champion=version), verdict="promote", model_digest="m")
+    return found
+
+
+@contextmanager
+def unguarded(db: Database, *statements: str) -> Iterator[None]:
+    """What the owner of the database may do without scruples; it is undone afterwards."""
+    with db.session() as session:
+        edited = session.begin_nested()
+        session.execute(text("ALTER TABLE ledger DISABLE TRIGGER USER"))
+        for statement in statements:
+            session.execute(text(statement))
+        yield
+        edited.rollback()
+
+
+def test_two_processes_of_two_machines_do_not_fork_the_chain(settings: Settings, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", APPENDING]
+    started = [
+        subprocess.Popen([*command, tmp_path / who, settings.database_url, who], stderr=subprocess.PIPE)
+        for who in ("a", "b")
+    ]
     assert [each.communicate()[1].decode() for each in started] == ["", ""]
-    entries = called(lambda: Ledger(Database(settings)).entries("q"))
+    entries = Ledger(Database(settings)).entries("p")
     assert faults(entries) == ()
-    assert [each.seq for each in entries] == list(range(1, 31))
+    assert [each.seq for each in entries] == list(range(1, 51))
+    for who in ("a", "b"):
+        assert [each.version for each in entries if each.who == who] == [str(number) for number in range(25)]
 
 
 @pytest.mark.parametrize("statement", ["UPDATE ledger SET why = 'x'", "DELETE FROM ledger"])
-def test_postgres_itself_lets_no_entry_be_changed(settings: Settings, statement: str) -> None:
-    def act() -> None:
-        database = Database(settings)
-        Ledger(database).append(change("1"), aliases=Aliases(champion="1"))
-        with database.session() as session:
-            session.execute(text(statement))
-
-    with pytest.raises(FullcircleError, match="the ledger is append-only"):
-        called(act)
+def test_the_database_itself_lets_no_entry_be_changed(db: Database, ledger: Ledger, statement: str) -> None:
+    with pytest.raises(FullcircleError, match="the ledger is append-only"), db.session() as session:
+        session.execute(text(statement))
+    assert len(ledger.entries("p")) == 3
 
 
-def test_a_release_is_completed_once_on_postgres(settings: Settings) -> None:
-    def act() -> tuple[bool, bool]:
-        releases = Releases(Database(settings))
-        number = releases.begin(change("1"))
-        return releases.complete(number), releases.complete(number)
+def test_an_edit_of_any_column_is_found(db: Database, ledger: Ledger) -> None:
+    assert faults(ledger.entries("p")) == ()
+    values = {
+        "seq": "9",
+        "at": "at + interval '1 microsecond'",
+        "recorded": "recorded - interval '1 day'",
+        "aliases": """'{"champion": "7", "challenger": null, "previous": null}'""",
+        "format": "0",
+        "action": "'rollback'",
+    }
+    for field in dataclasses.fields(Entry):
+        value = values.get(field.name, "'other'")
+        with unguarded(db, f"UPDATE ledger SET {field.name} = {value} WHERE seq = 2"):
+            found = {fault.entry for fault in faults(ledger.entries("p"))}
+            assert {2, 3, 9} & found, f"an edited {field.name} went unseen"
+    assert faults(ledger.entries("p")) == ()
 
-    assert called(act) == (True, False)
+
+def test_a_removed_entry_and_reordered_ones_are_found(db: Database, ledger: Ledger) -> None:
+    with unguarded(db, "DELETE FROM ledger WHERE seq = 2"):
+        assert [str(fault) for fault in faults(ledger.entries("p"))] == ["entry 3: entry 2 is missing before it"]
+    swap = [f"UPDATE ledger SET seq = {new} WHERE seq = {old}" for old, new in ((1, 9), (2, 1), (9, 2))]
+    with unguarded(db, *swap):
+        found = {fault.entry: fault.what for fault in faults(ledger.entries("p"))}
+        assert found[1] == "it was written as entry 2: the entries were reordered"
+        assert found[2] == "it was written as entry 1: the entries were reordered"
 
 
-def test_a_study_goes_on_on_postgres_and_two_writers_leave_no_gap_in_its_journal(settings: Settings) -> None:
-    from fullcircle.core.search import Uniform
-    from fullcircle.store.studies import Studies
-    from fullcircle.tuning.study import Study
+@pytest.mark.parametrize("edit", ["action = 'x'", "aliases = '[1]'", """aliases = '"x"'"""])
+def test_an_edit_that_cannot_even_be_read_names_the_entry(db: Database, ledger: Ledger, edit: str) -> None:
+    said = pytest.raises(FullcircleError, match="entry 2 of the ledger of p was edited: it cannot be read")
+    with unguarded(db, f"UPDATE ledger SET {edit} WHERE seq = 2"), said:
+        ledger.entries("p")
 
-    def opened() -> Study:
-        return Study(settings, "p/torch", {"training.dropout": Uniform(0, 0.5)}, {"training.dropout": 0.1})
 
-    def act() -> None:
-        first = opened()
-        trial = first.ask()
-        first.report(trial.number, 1, 0.6)
-        first.close()
-        second = opened()
-        assert second.again(1).parameters == trial.parameters == {"training.dropout": 0.1}
-        assert second.done(1, 0.6).curve == (0.6,)
-        second.close()
+def test_an_entry_and_the_end_of_its_release_are_written_together_or_not_at_all(db: Database) -> None:
+    releases, ledger = Releases(db), Ledger(db)
+    number = releases.begin(change("1"))
 
-    called(act)
-    program = (
-        "import asyncio, sys; from sqlalchemy.util import greenlet_spawn;"
-        "from fullcircle.core.settings import Settings; from fullcircle.store.database import Database;"
-        "from fullcircle.store.studies import Studies;"
-        "env = {'FULLCIRCLE_HOME': sys.argv[1], 'FULLCIRCLE_DATABASE_URL': sys.argv[2]};"
-        "work = lambda: [Studies(db).append('s', [f'{sys.argv[3]} {n}', f'{sys.argv[3]} {n}, too'])"
-        " for db in [Database(Settings.from_env(env))] for n in range(15)];"
-        "asyncio.run(greenlet_spawn(work))"
-    )
-    command = [sys.executable, "-c", program, str(settings.home), settings.database_url]
-    started = [subprocess.Popen([*command, who], stderr=subprocess.PIPE) for who in ("a", "b")]
-    assert [each.communicate()[1].decode() for each in started] == ["", ""]
-    entries = called(lambda: Studies(Database(settings)).entries("s"))
-    assert sorted(entries) == sorted(f"{who} {n}{too}" for who in "ab" for n in range(15) for too in ("", ", too"))
-    assert all(
-        entries[at + 1] == f"{entries[at]}, too" for at in range(0, 60, 2)
-    )  # what was told at once stays together
+    def cut_short() -> None:
+        with db.session():
+            assert releases.complete(number)
+            ledger.append(change("1"), aliases=Aliases(champion="1"))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        cut_short()
+    assert (len(releases.pending("p")), ledger.entries("p")) == (1, [])
+    assert (releases.complete(number), releases.complete(number)) == (True, False)

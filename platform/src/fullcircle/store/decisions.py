@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.health import Decision, Keep, Retrain, Rollback
 from fullcircle.store.database import Database
@@ -44,25 +45,28 @@ class Decisions:
         self, project: str, window: str, decision: Decision, *, at: datetime, evidence: Mapping[str, Any]
     ) -> int:
         """Record a decision and return its id. A window that has one keeps it: the id of that one is returned."""
+        values = {
+            "project": project,
+            "window": window,
+            "kind": type(decision).__name__.lower(),
+            "reason": decision.reason,
+            "target": decision.to if isinstance(decision, Rollback) else None,
+            "at": at,
+            "recorded": datetime.now(UTC),
+            "evidence": plain(evidence),
+        }
         with self._db.session() as session:
-            same = (decisions.c.project == project, decisions.c.window == window)
-            known = session.execute(select(decisions.c.id).where(*same)).scalar()
-            if known is not None:
-                return int(known)
-            made = session.execute(
-                insert(decisions).returning(decisions.c.id),
-                {
-                    "project": project,
-                    "window": window,
-                    "kind": type(decision).__name__.lower(),
-                    "reason": decision.reason,
-                    "target": decision.to if isinstance(decision, Rollback) else None,
-                    "at": at,
-                    "recorded": datetime.now(UTC),
-                    "evidence": plain(evidence),
-                },
-            )
-            return int(made.scalar_one())
+            known = self._id(project, window)
+            if known is None:
+                try:
+                    with session.begin_nested():
+                        made = session.execute(insert(decisions).returning(decisions.c.id), values)
+                        return int(made.scalar_one())
+                except IntegrityError:  # another process decided it since we looked
+                    known = self._id(project, window)
+                    if known is None:
+                        raise
+            return known
 
     def get(self, project: str, window: str) -> DecisionRow | None:
         """The decision for a window, or None."""
@@ -82,6 +86,12 @@ class Decisions:
         """Forget a project's decisions: for a replay that starts over."""
         with self._db.session() as session:
             session.execute(delete(decisions).where(decisions.c.project == project))
+
+    def _id(self, project: str, window: str) -> int | None:
+        with self._db.session() as session:
+            same = (decisions.c.project == project, decisions.c.window == window)
+            found = session.execute(select(decisions.c.id).where(*same)).scalar()
+            return None if found is None else int(found)
 
 
 def _row(row: RowMapping) -> DecisionRow:

@@ -98,12 +98,16 @@ class Incidents:
             route: a name for the route, not its URL.
         """
         with self._db.session() as session:
-            same = (outbox.c.incident == incident_id, outbox.c.route == route, outbox.c.kind == kind)
-            if session.execute(select(outbox.c.id).where(*same)).first() is not None:
+            if self._is_queued(incident_id, route, kind):
                 return
             values = {"incident": incident_id, "route": route, "kind": kind, "page": plain(page)}
             later = {"queued": datetime.now(UTC), "attempts": 0, "error": "", "delivered": None}
-            session.execute(insert(outbox), values | later)
+            try:
+                with session.begin_nested():
+                    session.execute(insert(outbox), values | later)
+            except IntegrityError:  # another process queued it since we looked
+                if not self._is_queued(incident_id, route, kind):
+                    raise
 
     def undelivered(self, project: str | None = None) -> list[PageRow]:
         """Pages that wait, oldest first: of one project or of all."""
@@ -126,6 +130,11 @@ class Incidents:
         with self._db.session() as session:
             values = {"attempts": outbox.c.attempts + 1, "error": why}
             session.execute(update(outbox).where(outbox.c.id == page_id).values(values))
+
+    def _is_queued(self, incident_id: int, route: str, kind: str) -> bool:
+        with self._db.session() as session:
+            same = (outbox.c.incident == incident_id, outbox.c.route == route, outbox.c.kind == kind)
+            return session.execute(select(outbox.c.id).where(*same)).first() is not None
 
     def _open_id(self, key: str) -> int | None:
         with self._db.session() as session:

@@ -94,7 +94,7 @@ class Ledger:
     def projects(self) -> list[str]:
         """The projects that have entries, sorted."""
         with self._db.session() as session:
-            return list(session.execute(select(ledger.c.project).distinct().order_by(ledger.c.project)).scalars())
+            return sorted(session.execute(select(ledger.c.project).distinct()).scalars())
 
     def _last(self, project: str) -> Entry | None:
         with self._db.session() as session:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.models import Release
@@ -45,20 +46,24 @@ class Releases:
         Beginning the pending release again returns its id. Raises FullcircleError while another one is pending.
         """
         with self._db.session() as session:
-            where = (releases.c.project == release.project, releases.c.state == PENDING)
-            pending = session.execute(select(releases).where(*where)).mappings().first()
-            again = (release.version, release.action)
-            if pending is not None and (pending["version"], pending["action"]) == again:
+            pending = self._pending(release.project)
+            if pending is None:
+                fields = {name: getattr(release, name) for name in Release.__dataclass_fields__}
+                values = fields | {"state": PENDING, "why": "", "begun": datetime.now(UTC), "ended": None}
+                try:
+                    with session.begin_nested():
+                        return int(session.execute(insert(releases).returning(releases.c.id), values).scalar_one())
+                except IntegrityError:  # another process began one since we looked
+                    pending = self._pending(release.project)
+                    if pending is None:
+                        raise
+            if (pending["version"], pending["action"]) == (release.version, release.action):
                 return int(pending["id"])
-            if pending is not None:
-                raise FullcircleError(
-                    f"version {release.version} of {release.project} cannot be released: the release of version "
-                    f"{pending['version']} was begun at {pending['begun']:%Y-%m-%d %H:%M} UTC and never ended",
-                    hint="complete or abandon that one first",
-                )
-            fields = {name: getattr(release, name) for name in Release.__dataclass_fields__}
-            values = fields | {"state": PENDING, "why": "", "begun": datetime.now(UTC), "ended": None}
-            return int(session.execute(insert(releases).returning(releases.c.id), values).scalar_one())
+        raise FullcircleError(
+            f"version {release.version} of {release.project} cannot be released: the release of version "
+            f"{pending['version']} was begun at {pending['begun']:%Y-%m-%d %H:%M} UTC and never ended",
+            hint="complete or abandon that one first",
+        )
 
     def complete(self, release_id: int) -> bool:
         """Record that the aliases have moved. Safe to call twice; ValueError when it was abandoned or never begun.
@@ -80,6 +85,11 @@ class Releases:
         with self._db.session() as session:
             asked = select(releases).where(releases.c.project == project).order_by(releases.c.id)
             return [_row(each) for each in session.execute(asked).mappings()]
+
+    def _pending(self, project: str) -> RowMapping | None:
+        with self._db.session() as session:
+            where = (releases.c.project == project, releases.c.state == PENDING)
+            return session.execute(select(releases).where(*where)).mappings().first()
 
     def _end(self, release_id: int, state: str, why: str) -> bool:
         with self._db.session() as session:

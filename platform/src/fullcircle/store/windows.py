@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from fullcircle.store.database import Database
 from fullcircle.store.plain import plain
@@ -21,10 +22,19 @@ class Windows:
 
     def record(self, project: str, window: str, *, at: datetime, row: Mapping[str, Any]) -> None:
         """Keep the window's row, in place of an earlier one. Values become plain JSON; NaN becomes null."""
+        values = {"project": project, "window": window, "at": at, "row": plain(row)}
+        same = (windows.c.project == project, windows.c.window == window)
         with self._db.session() as session:
-            same = (windows.c.project == project, windows.c.window == window)
-            session.execute(delete(windows).where(*same))
-            session.execute(insert(windows), {"project": project, "window": window, "at": at, "row": plain(row)})
+            for attempt in range(2):
+                session.execute(delete(windows).where(*same))
+                try:
+                    with session.begin_nested():
+                        session.execute(insert(windows), values)
+                except IntegrityError:  # another process kept its row since we looked: ours comes later
+                    if attempt:
+                        raise
+                else:
+                    return
 
     def get(self, project: str, window: str) -> dict[str, Any] | None:
         """The window's row, or None."""
@@ -36,8 +46,10 @@ class Windows:
     def all(self, project: str) -> list[dict[str, Any]]:
         """All rows of a project, sorted by the name of the window, which sorts by time."""
         with self._db.session() as session:
-            asked = select(windows.c.row).where(windows.c.project == project).order_by(windows.c.window)
-            return [dict(each) for each in session.execute(asked).scalars()]
+            asked = select(windows.c.window, windows.c.row).where(windows.c.project == project)
+            found = session.execute(asked).all()
+        # Sorted here: PostgreSQL sorts text by the rules of its database's language.
+        return [dict(row) for _, row in sorted(found, key=lambda each: each[0])]
 
     def clear(self, project: str) -> None:
         """Forget a project's windows: for a replay that starts over."""

@@ -20,6 +20,7 @@ from fullcircle.store.decisions import Decisions
 from fullcircle.store.incidents import Incidents
 from fullcircle.store.releases import Releases
 
+pytestmark = pytest.mark.parametrize("settings", ["sqlite", "postgres"], indirect=True)
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 
 
@@ -101,10 +102,11 @@ def test_a_release_that_was_begun_survives_kill_9(settings: Settings, db: Databa
         "from fullcircle.core.settings import Settings; from fullcircle.store.database import Database;"
         "from fullcircle.store.releases import Releases;"
         "r = Release(project='p', version='7', previous=None, at=datetime.now(UTC), reason='', decided_by='');"
-        "Releases(Database(Settings.from_env({'FULLCIRCLE_HOME': sys.argv[1]}))).begin(r);"
+        "env = {'FULLCIRCLE_HOME': sys.argv[1], 'FULLCIRCLE_DATABASE_URL': sys.argv[2]};"
+        "Releases(Database(Settings.from_env(env))).begin(r);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(settings.home)], check=False)
+    done = subprocess.run([sys.executable, "-c", program, str(settings.home), settings.database_url], check=False)
     assert done.returncode == -signal.SIGKILL
     (row,) = Releases(db).pending("p")
     assert row.release.version == "7"
@@ -138,7 +140,12 @@ def test_the_database_itself_refuses_a_second_open_incident(db: Database) -> Non
         "INSERT INTO incidents (key, project, cause, severity, title, since, seen, columns, evidence, links) "
         "SELECT key, project, cause, severity, title, since, seen, columns, evidence, links FROM incidents"
     )
-    with pytest.raises(FullcircleError, match="UNIQUE constraint failed") as refusal, db.session() as session:
+    with (
+        pytest.raises(
+            FullcircleError, match=r"(UNIQUE constraint failed|unique constraint .one_open_incident.)"
+        ) as refusal,
+        db.session() as session,
+    ):
         session.execute(copy)
     assert isinstance(refusal.value.__cause__, IntegrityError)
 
