@@ -58,5 +58,5 @@ def test_a_port_that_is_taken_names_the_variable_to_set(settings: Settings) -> N
 def test_a_tracking_server_has_a_ui_of_its_own_already(settings: Settings) -> None:
     import dataclasses
 
-    with pytest.raises(UsageError, match="http://mlflow:5000 already"):
-        mlflow_ui(dataclasses.replace(settings, tracking_uri="http://mlflow:5000"), 5000)
+    with pytest.raises(UsageError, match="MLflow runs at http://mlflow:5000 already"):
+        mlflow_ui(dataclasses.replace(settings, tracking_uri="http://me:hidden@mlflow:5000"), 5000)

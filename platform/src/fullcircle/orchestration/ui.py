@@ -17,6 +17,7 @@ from fullcircle.core.processes import Service, answers, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
+from fullcircle.tracking.client import address
 
 LEASHED = (sys.executable, "-m", "fullcircle.orchestration.leash")
 LOOK_EVERY_S = 10.0
@@ -30,7 +31,7 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
         UsageError: when the tracking store is a server already: it has a UI of its own.
     """
     if settings.tracking_uri.startswith(("http://", "https://")):
-        raise UsageError(f"MLflow runs at {settings.tracking_uri} already", hint="open it in a browser")
+        raise UsageError(f"MLflow runs at {address(settings)} already", hint="open it in a browser")
     # MLflow's default lets any name through that begins like a private address: 10.evil.example.
     names = [f"{name}:{port}" for name in dict.fromkeys((settings.host, "127.0.0.1", "localhost"))]
     return Service(
@@ -97,7 +98,7 @@ def ui(
     stop = stop or threading.Event()
     with _until_interrupted(), contextlib.ExitStack() as stack:
         services = []
-        mlflow_url = settings.tracking_uri
+        mlflow_url = address(settings)
         if not mlflow_url.startswith(("http://", "https://")):
             _check_free(settings.host, settings.mlflow_port, "FULLCIRCLE_MLFLOW_PORT")
             services.append(mlflow_ui(settings, settings.mlflow_port))

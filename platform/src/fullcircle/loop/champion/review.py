@@ -7,6 +7,7 @@ from fullcircle.core.health import Incident, Severity
 from fullcircle.core.ledger import Entry
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import address, is_server
 from fullcircle.tracking.pages import version_page
 
 
@@ -36,6 +37,6 @@ def review(project: Project, settings: Settings, entry: Entry) -> Incident:
 
 def review_url(settings: Settings, name: str, version: str) -> str:
     """Where MLflow shows a model version with its card: its server, or `fullcircle ui` once that is up."""
-    server = settings.tracking_uri.startswith(("http://", "https://"))
-    base = settings.tracking_uri.rstrip("/") if server else f"http://{settings.host}:{settings.mlflow_port}"
+    ours = f"http://{settings.host}:{settings.mlflow_port}"
+    base = address(settings).rstrip("/") if is_server(settings) else ours
     return f"{base}/{version_page(name, version)}"

@@ -1,0 +1,38 @@
+"""What is said of the tracking store's address: never a password."""
+
+from __future__ import annotations
+
+import pytest
+
+from fullcircle.core.errors import TrackingUnavailable
+from fullcircle.core.settings import Settings
+from fullcircle.loop.champion.review import review_url
+from fullcircle.tracking.client import address, translated
+
+
+def of(uri: str) -> Settings:
+    return Settings.from_env({"MLFLOW_TRACKING_URI": uri})
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://me:hidden@mlflow:5000/", "http://mlflow:5000/"),
+        ("postgresql://me:hidden@host/mlflow", "postgresql+psycopg://host/mlflow"),
+        ("postgresql://me:hid/den@ho@host/mlflow", "postgresql+psycopg://host/mlflow"),
+        ("postgresql://host/mlflow?password=hidden&user=me", "postgresql+psycopg://host/mlflow?password=&user=me"),
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_credentials(uri: str, expected: str) -> None:
+    assert address(of(uri)) == expected
+    with pytest.raises(TrackingUnavailable) as refusal, translated(of(uri), "connecting"):
+        raise ConnectionError(f"no answer from {uri}\nfor the third time")
+    assert "hid" not in str(refusal.value)
+    assert "no answer from" in str(refusal.value)
+
+
+def test_the_link_to_a_challenger_that_a_page_carries_has_no_credentials() -> None:
+    link = review_url(of("http://me:hidden@mlflow:5000/"), "tickets", "3")
+    assert link.startswith("http://mlflow:5000/#/models/tickets/versions/3")
+    assert review_url(of("postgresql://me:hidden@host/mlflow"), "t", "3").startswith("http://127.0.0.1:5000/#/")
