@@ -64,7 +64,7 @@ def new_database() -> Iterator[Callable[..., str]]:
             until_it_answers(server, lambda: psycopg.connect(address("postgres")).close(), folder / "log")
             yield make
         finally:
-            server.send_signal(signal.SIGINT)  # PostgreSQL's "fast": it hangs up on whoever is still connected
+            server.send_signal(signal.SIGQUIT)  # "immediate": nothing of it is needed any more
             server.wait(60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,15 +100,23 @@ def started(installed: Path, folder: Path, port: int) -> subprocess.Popen[bytes]
 def copied(installed: Path, folder: Path) -> Path:
     """The programs where any user may run them, with the libraries that a wheel keeps beside its package."""
     site = installed.parent.parent
-    for path in (installed, *site.glob(f"{installed.parent.name}.libs")):
-        shutil.copytree(path, folder / "programs" / path.relative_to(site))
+    for path in (*(installed / name for name in ("bin", "lib", "share")), *site.glob(f"{WHEEL}.libs")):
+        shutil.copytree(path, folder / "programs" / path.relative_to(site), copy_function=linked)
     return folder / "programs" / installed.relative_to(site)
+
+
+def linked(source: str, target: str) -> None:
+    """The file under a second name; a copy of it where that is another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def ends_with_us() -> None:
     """In the new process: the kernel is to end it when its parent is gone."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def until_it_answers(server: subprocess.Popen[bytes], ask: Callable[[], object], log: Path) -> None:
