@@ -87,9 +87,8 @@ def started(installed: Path, folder: Path, port: int) -> subprocess.Popen[bytes]
     with log.open("ab") as output:
         told: dict[str, Any] = {"stdout": output, "stderr": output, "cwd": folder, "env": env, **who}
         access = ("-U", OWNER, "-A", "scram-sha-256", "--pwfile", str(secret))
-        subprocess.run(
-            [installed / "bin/initdb", "-D", data, *access, "-E", "UTF8", "--no-sync"], check=True, timeout=120, **told
-        )
+        made = subprocess.run([installed / "bin/initdb", "-D", data, *access, "-E", "UTF8", "--no-sync"], **told)
+        assert made.returncode == 0, log.read_text()
         options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
         options |= {"timezone": ABROAD, "default_transaction_isolation": "serializable"}
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]

@@ -21,6 +21,7 @@ def test_a_postgres_address_needs_no_driver_in_it(scheme: str) -> None:
     settings = Settings.from_env(env)
     assert settings.database_url == "postgresql+psycopg://me:word@host/circle"
     assert settings.tracking_uri == "postgresql+psycopg://me:word@host/mlflow"
+    assert "word" not in repr(settings)
 
 
 def test_mlflow_and_the_platform_are_not_let_into_one_database() -> None:

@@ -49,8 +49,8 @@ class Settings:
     """
 
     home: Path
-    tracking_uri: str
-    database_url: str
+    tracking_uri: str = field(repr=False)  # both may hold a password
+    database_url: str = field(repr=False)
     dvc_remote: str
     prefect_url: str | None
     host: str
