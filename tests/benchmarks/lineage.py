@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.files import sha256_of
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.settings import Settings, quiet_dependencies
@@ -35,7 +36,7 @@ from fullcircle.predictions import journal, segments
 from fullcircle.predictions.identity import PredictionIds, microseconds
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import Batch, PredictionLog
-from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 
 DAYS, SEGMENTS_A_DAY, UNSEALED = 365, 8, 10_000
@@ -96,7 +97,7 @@ def registered(settings: Settings, folder: Path) -> ModelVersion:
         small,
         Tracker(settings).append(run.id),
         graph,
-        digest=digest_of(graph),
+        digest=sha256_of(graph),
         example=example,
         card="# Card",
         tags=tags,

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import ModelUnavailable
+from fullcircle.core.files import sha256_of
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.rows import tensors
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 
 MakeGraph = Callable[..., Path]
@@ -32,7 +33,7 @@ def release(
         graph = make_graph(tmp_path / f"{slope}.onnx", slope)
         with tracker.start(project, name="torch", kind="candidate") as run:
             return registry.register(
-                project, run, graph, digest=digest_of(graph), example=rows, card=card, tags={"framework": "torch"}
+                project, run, graph, digest=sha256_of(graph), example=rows, card=card, tags={"framework": "torch"}
             )
 
     return once
@@ -63,7 +64,7 @@ def test_a_run_registers_once(
     graph = make_graph(tmp_path / "g.onnx")
     with tracker.start(project, name="torch", kind="candidate") as run:
         made = [
-            registry.register(project, run, graph, digest=digest_of(graph), example=rows, card="c", tags={})
+            registry.register(project, run, graph, digest=sha256_of(graph), example=rows, card="c", tags={})
             for _ in range(2)
         ]
     assert made[0] == made[1]
@@ -75,7 +76,7 @@ def test_the_registered_graph_is_the_exported_one_and_mlflow_gives_the_same_answ
 ) -> None:
     version = release()
     graph = registry.graph(version)
-    assert digest_of(graph) == version.digest
+    assert sha256_of(graph) == version.digest
     session = onnxruntime.InferenceSession(str(graph))
     ours = session.run(["probability"], tensors(rows, project.inputs))[0].reshape(-1)
     mlflow.set_tracking_uri(settings.tracking_uri)
@@ -91,7 +92,7 @@ def test_a_graph_that_was_tampered_with_is_not_used(registry: Registry, release:
     version = release()
     kept = registry.graph(version)
     kept.write_bytes(b"something else")
-    assert digest_of(registry.graph(version)) == version.digest, "a damaged copy is fetched again"
+    assert sha256_of(registry.graph(version)) == version.digest, "a damaged copy is fetched again"
     for original in (settings.home / "mlartifacts" / version.name).rglob("graph.onnx"):
         original.write_bytes(b"something else")
     kept.unlink()
@@ -111,7 +112,7 @@ def test_a_kept_graph_needs_no_store(registry: Registry, release: Release, setti
     version = release()
     registry.graph(version)
     shutil.rmtree(settings.home / "mlartifacts" / version.name)
-    assert digest_of(registry.graph(version)) == version.digest
+    assert sha256_of(registry.graph(version)) == version.digest
 
 
 def test_a_file_that_is_not_the_judged_one_is_not_registered(

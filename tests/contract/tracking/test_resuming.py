@@ -24,11 +24,12 @@ from fullcircle.core.errors import (
     TrainingFailed,
     UsageError,
 )
+from fullcircle.core.files import sha256_of
 from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.machine import node_name, watch
-from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 from fullcircle.tracking.syncing import settle
 
@@ -178,7 +179,7 @@ def test_nothing_of_a_run_that_did_not_come_to_its_end_can_be_registered(
         raise error
     again = tracker.append(run.id)
     with pytest.raises(ModelUnavailable, match=why):
-        registry.register(project, again, graph, digest=digest_of(graph), example=rows, card="c", tags={})
+        registry.register(project, again, graph, digest=sha256_of(graph), example=rows, card="c", tags={})
     assert registry.versions(project.name) == ()
 
 

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
+from fullcircle.core.files import sha256_of
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 
 
@@ -61,7 +62,7 @@ def make(settings: Settings, project: Project, tmp_path: Path) -> Callable[..., 
                 project,
                 run,
                 path,
-                digest=digest_of(path),
+                digest=sha256_of(path),
                 example=example,
                 card="# Card",
                 tags={"fullcircle.verdict": verdict, "fullcircle.data.digest": f"data-{slope:.0f}"},

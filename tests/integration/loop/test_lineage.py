@@ -23,6 +23,7 @@ from onnx import TensorProto, helper
 from fullcircle.cli import main
 from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import UsageError
+from fullcircle.core.files import sha256_of
 from fullcircle.core.lineage import Kind, Trace, terms
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Number, Project
@@ -36,7 +37,7 @@ from fullcircle.loop.lineage.trace import predictions_of_row, trace
 from fullcircle.predictions.log import Batch, PredictionLog
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger
-from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 
 MARCH = datetime(2013, 3, 1, tzinfo=UTC)
@@ -115,7 +116,7 @@ def turn(settings: Settings, project: Project, data: DataVersion, tmp_path_facto
             project,
             tracker.append(run.id),
             graph,
-            digest=digest_of(graph),
+            digest=sha256_of(graph),
             example=pd.DataFrame({"x": np.ones(2, "float32")}),
             card="# Card",
             tags={

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fullcircle.core.errors import ModelUnavailable
+from fullcircle.core.files import sha256_of
 from fullcircle.core.ledger import Action, Head
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
@@ -24,7 +25,7 @@ from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import Releases
 from fullcircle.tracking.anchor import Anchor
-from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.registry import Registry
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
 Make = Callable[..., ModelVersion]
@@ -44,7 +45,7 @@ def break_graph(settings: Settings, version: ModelVersion) -> None:
     """Nothing of this version's graph can be had any more: neither the cached file nor the artifact."""
     shutil.rmtree(settings.home / "models" / version.name / version.version, ignore_errors=True)
     for path in (settings.home / "mlartifacts").rglob("*.onnx"):
-        if digest_of(path) == version.digest:
+        if sha256_of(path) == version.digest:
             path.write_bytes(b"not a graph")
 
 

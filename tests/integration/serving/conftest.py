@@ -119,7 +119,7 @@ def _write_graph(path: Path, weight: float) -> None:
 @pytest.fixture(scope="module")
 def release(project, settings, tmp_path_factory) -> Callable[[float], ModelVersion]:
     """`release(weight)`: register a graph as the next version and make it the champion."""
-    from fullcircle.graph.session import digest_of
+    from fullcircle.core.files import sha256_of
     from fullcircle.tracking.registry import Registry
     from fullcircle.tracking.runs import Tracker
 
@@ -134,7 +134,7 @@ def release(project, settings, tmp_path_factory) -> Callable[[float], ModelVersi
                 project,
                 run,
                 path,
-                digest=digest_of(path),
+                digest=sha256_of(path),
                 example=_rows(3),
                 card="# small",
                 tags={"weight": str(weight)},

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 
 from fullcircle.core.errors import ServiceUnavailable
+from fullcircle.core.files import sha256_of
 from fullcircle.core.project import Number
 from fullcircle.export.candidate import latency_p99_ms
-from fullcircle.graph.session import Graph, digest_of
+from fullcircle.graph.session import Graph
 from fullcircle.serving.rehearsal import served_p99_ms
 
 
@@ -17,7 +18,7 @@ def test_a_row_takes_longer_in_the_server_than_in_the_graph_and_production_hears
     project, settings, graph_file, make_rows
 ):
     path, rows = graph_file(1.0), make_rows(50)
-    served = served_p99_ms(project, settings, path, digest_of(path), rows)
+    served = served_p99_ms(project, settings, path, sha256_of(path), rows)
     assert served > latency_p99_ms(project, Graph.load(path), rows) > 0
     assert not (settings.home / "predictions").exists()
     assert list((settings.home / "exports").iterdir()) == []
@@ -35,4 +36,4 @@ def test_a_column_that_the_servers_project_does_not_have_breaks_the_rehearsal_of
     path = graph_file(1.0)
     fewer = dataclasses.replace(project, columns=(Number("distance"), Number("wind", nullable=True)))
     with pytest.raises(ServiceUnavailable, match=r"was answered 400.*carrier"):
-        served_p99_ms(fewer, settings, path, digest_of(path), make_rows(3))
+        served_p99_ms(fewer, settings, path, sha256_of(path), make_rows(3))

@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
+from fullcircle.core.files import sha256_of
 from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.registry import Registry, digest_of
+from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 
 IMAGES = np.random.default_rng(8).uniform(-2, 2, (3, 2, 3, 1)).astype("float32")
@@ -68,7 +69,7 @@ def test_mlflow_serves_an_image_model_with_the_graphs_own_answers(
     registry = Registry(settings)
     example = pd.DataFrame({"scan": list(IMAGES.reshape(3, 6))})
     with Tracker(settings).start(project, name="torch", kind="candidate") as run:
-        made = registry.register(project, run, graph, digest=digest_of(graph), example=example, card="c", tags={})
+        made = registry.register(project, run, graph, digest=sha256_of(graph), example=example, card="c", tags={})
     registry.set_alias("scans", "champion", made.version)
 
     port = free_port()

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import DataUnavailable, ExportFailed, HomeUnwritable
+from fullcircle.core.files import sha256_of
 from fullcircle.core.models import Fitted, Preprocessor
 from fullcircle.core.project import Binary, Category, Number, Project, Training
 from fullcircle.export.candidate import measure, parity
 from fullcircle.export.graph import export
-from fullcircle.graph.session import Graph, digest_of
+from fullcircle.graph.session import Graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def test_it_is_one_file_and_nothing_is_left_beside_it(made: Made) -> None:
 
 def test_the_same_model_is_exported_to_the_same_bytes(made: Made, tmp_path: Path) -> None:
     again = export(made.preprocessor, made.fitted, tmp_path / "graph.onnx")
-    assert digest_of(again) == digest_of(made.path)
+    assert sha256_of(again) == sha256_of(made.path)
 
 
 @given(data=st.data())
@@ -108,7 +109,7 @@ def test_graph_and_native_model_agree_on_any_row(data: st.DataObject, made: Made
 def test_a_candidate_is_measured(made: Made) -> None:
     candidate = measure(made.project, made.path, made.preprocessor, made.fitted, made.frame)
     assert candidate.framework == "baseline"
-    assert candidate.digest == digest_of(made.path)
+    assert candidate.digest == sha256_of(made.path)
     assert candidate.parity < 1e-5
     assert candidate.size_mb == made.path.stat().st_size / 1e6
     assert candidate.p99_ms > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.dataset import ContractReport, Violation
 from fullcircle.core.errors import ContractViolated
+from fullcircle.core.files import sha256_of
 from fullcircle.core.project import Project
 from fullcircle.data.rules import rules
 
@@ -114,8 +114,7 @@ def _set_aside(report: ContractReport, frame: pd.DataFrame, quarantine: Path) ->
     partial.mkdir(parents=True)
     try:
         _write(frame, partial / "batch.parquet")
-        with (partial / "batch.parquet").open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        digest = sha256_of(partial / "batch.parquet")[:12]
         if known := sorted(quarantine.glob(f"*-{digest}")):
             return known[0]
         text = json.dumps(dataclasses.asdict(report), indent=2)

@@ -128,15 +128,6 @@ class Graph:
         return answer
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, hex. Raises ModelUnavailable when it cannot be read."""
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelUnavailable(f"cannot read the graph {path} ({error.strerror or error})") from error
-
-
 def kind(column: Column) -> str:
     """What a graph takes a column as: "float32", "string", or "float32[height,width,channels]"."""
     if isinstance(column, Image):

@@ -7,7 +7,6 @@ Nothing here is ever unpickled: only `graph.onnx` is read back, and only if its 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fullcircle.core.errors import ModelUnavailable
+from fullcircle.core.files import sha256_of
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
@@ -147,7 +147,7 @@ class Registry:
     def graph(self, version: ModelVersion) -> Path:
         """The version's ONNX file, fetched once and kept under home. Raises ModelUnavailable on a wrong digest."""
         kept = self._settings.folder("models", version.name, version.version) / GRAPH
-        if kept.is_file() and digest_of(kept) == version.digest:
+        if kept.is_file() and sha256_of(kept) == version.digest:
             return kept
         doing = f"keeping the graph of {version.name} version {version.version}"
         with translated(self._settings, doing), tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as aside:
@@ -254,14 +254,8 @@ class Registry:
             raise
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _expect(path: Path, digest: str, what: str) -> None:
-    found = digest_of(path)
+    found = sha256_of(path)
     if found != digest:
         raise ModelUnavailable(f"{what} has digest {found[:12]}, not {digest[:12]} as recorded", hint="it is not used")
 

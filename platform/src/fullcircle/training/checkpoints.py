@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
+from fullcircle.core.files import sha256_of
 from fullcircle.core.project import Compute, Training
 from fullcircle.training.ports import Tensors
 
@@ -242,7 +243,7 @@ def _name(step: int) -> str:
 
 def _write_manifest(part: Path) -> None:
     files = sorted(path for path in part.rglob("*") if path.is_file())
-    manifest = {str(path.relative_to(part)): _digest(path) for path in files}
+    manifest = {str(path.relative_to(part)): sha256_of(path) for path in files}
     with (part / MANIFEST).open("w") as file:
         json.dump(manifest, file)
         file.flush()
@@ -259,16 +260,11 @@ def _damage(folder: Path) -> str:
         for name, digest in manifest.items():
             if not (folder / name).is_file():
                 return f"{name} is missing"
-            if _digest(folder / name) != digest:
+            if sha256_of(folder / name) != digest:
                 return f"{name} is not what was written"
     except (OSError, ValueError, AttributeError) as error:
         return f"its manifest cannot be read: {type(error).__name__}"
     return ""
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import uuid
 from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.files import sha256_of
 from fullcircle.core.settings import home_unwritable
 from fullcircle.tracking.spool.entries import Artifact
 
@@ -47,7 +47,7 @@ def verified(spool: Path, artifact: Artifact) -> Path:
     path = spool / artifact.file
     if not path.exists():
         raise DataUnavailable(f"{path} is gone from the spool")
-    if _digest(path) != artifact.sha256:
+    if sha256_of(path) != artifact.sha256:
         raise DataUnavailable(f"{path} has changed in the spool: it does not match its SHA-256")
     return path
 
@@ -71,9 +71,4 @@ def _place(spool: Path, name: str) -> Path:
 
 
 def _entry(spool: Path, path: Path, folder: str) -> Artifact:
-    return Artifact(file=str(path.relative_to(spool)), folder=folder, sha256=_digest(path), size=path.stat().st_size)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return Artifact(file=str(path.relative_to(spool)), folder=folder, sha256=sha256_of(path), size=path.stat().st_size)
