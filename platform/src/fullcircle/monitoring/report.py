@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fullcircle.core.files import replacing
 from fullcircle.core.health import Health
 from fullcircle.core.project import Category, Project
 from fullcircle.core.settings import home_unwritable
@@ -51,16 +52,15 @@ def evidently_report(
         HomeUnwritable: when the folder cannot be written.
     """
     empty = current.empty or reference.empty or not health.columns
-    # A file half written by a killed watch would be taken for a report.
-    partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if empty:
-            partial.write_text(_empty_page(health), encoding="utf-8")
-        else:
-            with _quiet(), _white_pictures():
-                snapshot(project, health, current, reference, seed=seed).save_html(str(partial))
-        partial.replace(path)
+        # A file half written by a killed watch would be taken for a report.
+        with replacing(path) as part:
+            if empty:
+                part.write_text(_empty_page(health), encoding="utf-8")
+            else:
+                with _quiet(), _white_pictures():
+                    snapshot(project, health, current, reference, seed=seed).save_html(str(part))
     except OSError as error:
         raise home_unwritable(path.parent, error) from error
     return path

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import IO, Any
 
+from fullcircle.core.files import write_whole
+
 LOCK, MARKER = "server.lock", "server.json"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (only compared with)
@@ -37,9 +39,7 @@ def create() -> Application:
     if lock is None:
         raise SystemExit(f"another Prefect server of {home} runs already")
     where = {"url": os.environ["PREFECT_API_URL"], "pid": os.getpid(), "owner": os.getppid()}
-    part = home / f"{MARKER}.part"
-    part.write_text(json.dumps(where))
-    part.replace(home / MARKER)
+    write_whole(home / MARKER, json.dumps(where))
     # Listening on every address was the user's choice; which names lead here is then not ours to know.
     names = None if host in EVERYWHERE else (*LOOPBACK, f"[{host}]" if ":" in host else host)
     return Guarded(create_app(final=True), names, lock)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from fullcircle.core.files import write_whole
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 
@@ -108,9 +109,8 @@ def _client() -> Iterator[SyncPrefectClient]:
 @contextlib.contextmanager
 def _written_down(run_id: UUID, settings: Settings) -> Iterator[None]:
     file = _folder(settings) / f"{run_id}.json"
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}))
-    part.replace(file)
+    own = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    write_whole(file, json.dumps(own))
     try:
         yield
     finally:

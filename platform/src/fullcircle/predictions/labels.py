@@ -52,7 +52,7 @@ class LabelLog:
             }
         )
         try:
-            segments.write_whole(rows.sort_by("row_id"), self.folder / f"{_names.take(1)[0]}.parquet")
+            segments.write_table(rows.sort_by("row_id"), self.folder / f"{_names.take(1)[0]}.parquet")
             segments.merge(self.folder, sorted_by="row_id")
         except OSError as error:
             raise journal.unwritable(self.folder, error) from error

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fullcircle.core.files import replacing
 from fullcircle.predictions.identity import PredictionIds
 from fullcircle.predictions.journal import Header, Record
 
@@ -83,7 +84,7 @@ def write(rows: pa.Table, segments: Path, name: str) -> list[Path]:
     written = []
     for day, part in by_day(rows):
         path = day_folder(segments, day) / _called(name, part)
-        write_whole(part, path)
+        write_table(part, path)
         written.append(path)
     return written
 
@@ -98,31 +99,13 @@ def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
         yield date(1970, 1, 1) + timedelta(days=int(day)), rows.filter(pc.equal(pa.array(days), int(day)))
 
 
-def write_whole(rows: pa.Table, path: Path) -> None:
+def write_table(rows: pa.Table, path: Path) -> None:
     """Write a Parquet file so that it is either not there or complete, on disk, under its name."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            pq.write_table(rows, file, compression="zstd", row_group_size=ROWS_A_GROUP)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive the death of the machine."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    with replacing(path, durable=True) as part, part.open("wb") as file:
+        pq.write_table(rows, file, compression="zstd", row_group_size=ROWS_A_GROUP)
 
 
 def day_folder(segments: Path, day: date) -> Path:
@@ -189,7 +172,7 @@ def merge(
             rows = rows.take(pa.array(np.sort(first)))
         if sorted_by is not None:
             rows = rows.sort_by(sorted_by)
-        write_whole(rows, folder / _called(_names.take(1)[0], rows))
+        write_table(rows, folder / _called(_names.take(1)[0], rows))
         for path in batch:
             path.unlink()
         return len(batch)

@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
-from fullcircle.core.files import sha256_of
+from fullcircle.core.files import fsync, sha256_of, write_whole
 from fullcircle.core.project import Compute, Training
 from fullcircle.training.ports import Tensors
 
@@ -117,7 +116,7 @@ class Checkpoints:
                 self._remote.put(part, _name(step))
             shutil.rmtree(made, ignore_errors=True)  # damaged, or of a course that was taken back
             part.rename(made)
-            _fsync(self.folder)
+            fsync(self.folder)
             self._name_latest(step)
             self._prune(step)
         except OSError as error:
@@ -179,13 +178,7 @@ class Checkpoints:
         return [path for path in self.folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
 
     def _name_latest(self, step: int) -> None:
-        temporary = self.folder / f".{LATEST}.part"
-        with temporary.open("w") as file:
-            file.write(_name(step))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / LATEST)
-        _fsync(self.folder)
+        write_whole(self.folder / LATEST, _name(step), durable=True)
         if self._remote:
             self._remote.put_file(self.folder / LATEST, LATEST)
 
@@ -244,13 +237,9 @@ def _name(step: int) -> str:
 def _write_manifest(part: Path) -> None:
     files = sorted(path for path in part.rglob("*") if path.is_file())
     manifest = {str(path.relative_to(part)): sha256_of(path) for path in files}
-    with (part / MANIFEST).open("w") as file:
-        json.dump(manifest, file)
-        file.flush()
-        os.fsync(file.fileno())
-    for path in files:
-        _fsync(path)
-    _fsync(part)
+    (part / MANIFEST).write_text(json.dumps(manifest))
+    for path in (*files, part / MANIFEST, part):
+        fsync(path)
 
 
 def _damage(folder: Path) -> str:
@@ -265,11 +254,3 @@ def _damage(folder: Path) -> str:
     except (OSError, ValueError, AttributeError) as error:
         return f"its manifest cannot be read: {type(error).__name__}"
     return ""
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

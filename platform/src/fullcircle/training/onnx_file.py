@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
+
+from fullcircle.core.files import replacing
 
 OPSET = 18
 """Version of the standard operators: the newest that torch, tf2onnx and skl2onnx all write."""
@@ -35,6 +36,5 @@ def settle(model: Any, path: Path) -> None:
     for domain, version in {**known, **others}.items():
         model.opset_import.append(onnx.helper.make_opsetid(domain, version))
     model.ir_version = IR_VERSION
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    onnx.save(model, part)
-    part.replace(path)
+    with replacing(path) as part:
+        onnx.save(model, part)

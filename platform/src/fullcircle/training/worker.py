@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 
 from fullcircle.core import errors
 from fullcircle.core.errors import FullcircleError, Preempted
+from fullcircle.core.files import replacing, write_whole
 from fullcircle.core.loading import load_project
 from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import ModelFunction, Project
@@ -59,9 +59,10 @@ def run(job: TrainJob, *, listener: Listener | None = None, stop: Callable[[], b
         with told_to_stop() as early, chosen.world(job.compute) as world, told_to_stop() as told:
             _as_rank(job, world, listener, stop=lambda: early.is_set() or told.is_set() or stop())
     except Preempted as preempted:
-        write_json(job.folder / PREEMPTED, {"step": preempted.step})
+        write_whole(job.folder / PREEMPTED, json.dumps({"step": preempted.step}))
     except FullcircleError as error:
-        write_json(job.folder / FATAL, {"error": type(error).__name__, "what": error.what, "hint": error.hint})
+        said = {"error": type(error).__name__, "what": error.what, "hint": error.hint}
+        write_whole(job.folder / FATAL, json.dumps(said))
         raise
 
 
@@ -117,13 +118,6 @@ def raise_what_stopped(folder: Path) -> None:
         raise Preempted(f"preempted at step {step:,}: its checkpoint is written", step=step)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a small file, whole or not at all; an earlier one stays."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value))
-    part.replace(path)
-
-
 def _as_rank(job: TrainJob, world: World, listener: Listener | None, stop: Callable[[], bool]) -> None:
     project = load_project(job.project, job.root)
     task = Task(
@@ -154,11 +148,10 @@ def _begun(job: TrainJob) -> float:
 
 
 def _leave(job: TrainJob, world: World, standing: Standing, use: RankUse) -> None:
-    write_json(job.folder / f"rank-{world.rank}.use.json", dataclasses.asdict(use))
+    write_whole(job.folder / f"rank-{world.rank}.use.json", json.dumps(dataclasses.asdict(use)))
     if world.rank == 0:
-        part = job.folder / f".{BEST}.part"
-        with part.open("wb") as file:
+        with replacing(job.folder / BEST) as part, part.open("wb") as file:
             np.savez(file, allow_pickle=False, **standing.best)
-        part.replace(job.folder / BEST)
         history = [dataclasses.asdict(epoch) for epoch in standing.history]
-        write_json(job.folder / RESULT, {"history": history, "best": best_epoch(standing.history), "size": world.size})
+        done = {"history": history, "best": best_epoch(standing.history), "size": world.size}
+        write_whole(job.folder / RESULT, json.dumps(done))

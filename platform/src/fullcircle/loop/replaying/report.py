@@ -8,8 +8,6 @@ report_url; and, where there was a release, released: the version that serves fr
 from __future__ import annotations
 
 import base64
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from fullcircle.core.files import write_whole
 from fullcircle.core.project import Project
 from fullcircle.loop.replaying import charts
 from fullcircle.loop.replaying.table import decision_text, serves_now
@@ -81,14 +80,10 @@ def write_report(project: Project, rows: Sequence[Mapping[str, Any]], extras: Re
     from fullcircle.core.settings import home_unwritable
 
     html = render(project, rows, extras)
-    whole = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole.write_text(html, encoding="utf-8")
-        os.replace(whole, path)
+        write_whole(path, html)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            whole.unlink()
         raise home_unwritable(path.parent, error) from error
     return path
 

@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 
 from fullcircle.core.errors import SpoolTooNew, TrackingUnavailable
+from fullcircle.core.files import write_whole
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.tracking.spool.entries import Artifact, Entry, Points, decode
 from fullcircle.tracking.spool.frames import End, read
@@ -150,7 +151,7 @@ class Folder:
     def keep(self, about: About) -> None:
         """Write run.json, whole or not at all, onto the disk. Raises HomeUnwritable."""
         try:
-            replaced(self.path / "run.json", msgspec.json.format(msgspec.json.encode(about)), durable=True)
+            write_whole(self.path / "run.json", msgspec.json.format(msgspec.json.encode(about)), durable=True)
         except OSError as error:
             raise home_unwritable(self.path, error) from error
 
@@ -174,7 +175,7 @@ class Folder:
 
     def advance(self, file: Path, offset: int) -> None:
         """Remember, in place of what was remembered before, that the file was sent up to here. Raises OSError."""
-        replaced(file.with_suffix(".cursor"), json.dumps({"offset": offset}).encode(), durable=False)
+        write_whole(file.with_suffix(".cursor"), json.dumps({"offset": offset}))
 
     def trouble(self, why: str) -> None:
         """Remember why nothing can be sent, and since when; "" forgets it. A full disk is no reason to fail here."""
@@ -184,7 +185,7 @@ class Folder:
                 path.unlink(missing_ok=True)
             elif self.why() != why:
                 since = self._trouble().get("since", time.time())
-                replaced(path, json.dumps({"why": why, "since": since}).encode(), durable=False)
+                write_whole(path, json.dumps({"why": why, "since": since}))
 
     def why(self) -> str:
         """Why nothing could be sent the last time; "" when it could."""
@@ -195,7 +196,7 @@ class Folder:
         kept = file.with_name(f"{file.name}.damaged-{offset}")
         with file.open("rb") as source:
             source.seek(offset)
-            replaced(kept, source.read(), durable=True)
+            write_whole(kept, source.read(), durable=True)
         with file.open("rb+") as target:
             target.truncate(offset)
             os.fsync(target.fileno())
@@ -262,17 +263,6 @@ def folders(settings: Settings) -> tuple[Folder, ...]:
     root = settings.home / "spool"
     found = [Folder(path) for path in root.iterdir() if (path / "run.json").exists()] if root.is_dir() else []
     return tuple(sorted(found, key=_made))
-
-
-def replaced(path: Path, data: bytes, *, durable: bool) -> None:
-    """Put a file in the place of another in one step; `durable`: after it is on the disk. Raises OSError."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 @contextlib.contextmanager

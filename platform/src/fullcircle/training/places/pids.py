@@ -14,6 +14,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fullcircle.core.files import write_whole
+
 STARTED_AT = 22 - 3
 """Start time of a process, in clock ticks since boot, among the fields of /proc/<pid>/stat behind its name. proc(5)."""
 
@@ -78,10 +80,7 @@ def write(folder: Path, rank: int) -> RankProcess:
     fields = _stat(os.getpid())
     ticks = int(fields[STARTED_AT]) if fields else 0
     own = RankProcess(rank=rank, pid=os.getpid(), started=time.time(), host=socket.gethostname(), ticks=ticks)
-    path = path_of(folder, rank)
-    part = path.with_suffix(f".{own.pid}.part")
-    part.write_text(json.dumps(asdict(own)))
-    part.replace(path)
+    write_whole(path_of(folder, rank), json.dumps(asdict(own)))
     return own
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fullcircle.core.files import write_whole
 from fullcircle.core.prices import Prices, Watts
 from fullcircle.training.jobs import RankUse
 
@@ -135,9 +136,7 @@ def metered(folder: Path, watts: Watts) -> Iterator[Meter]:
 def keep(folder: Path, spent: Spent) -> None:
     """Write down what a job has spent so far. A full disk is not reported here: it ends the training itself."""
     with suppress(OSError):
-        part = folder / f".{SPENT}.part"
-        part.write_text(json.dumps(dataclasses.asdict(spent)))
-        part.replace(folder / SPENT)
+        write_whole(folder / SPENT, json.dumps(dataclasses.asdict(spent)))
 
 
 def gpu_joules() -> float | None:
