@@ -8,7 +8,6 @@ children end with it, and it ends with its stdin.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -19,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from fullcircle.core.processes import PR_SET_PDEATHSIG
+from fullcircle.core.processes import dying_with
 
 
 def server() -> Callable[..., None]:
@@ -92,6 +91,7 @@ def main() -> None:
     """Import, and then fork as often as asked."""
     work = {"server": server, "trainer": trainer}[sys.argv[1]]()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    die_too = dying_with(os.getpid(), signal.SIGKILL)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
@@ -100,7 +100,7 @@ def main() -> None:
             sys.stdout.flush()
             continue
         try:
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            die_too()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             work(**json.loads(line))
         except BaseException:  # the log has it

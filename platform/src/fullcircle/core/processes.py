@@ -18,7 +18,25 @@ from pathlib import Path
 
 from fullcircle.core.errors import ServiceUnavailable
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def dying_with(parent: int, signum: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
+    """What a child calls first, to get `signum` from the kernel when `parent` dies in whatever way, kill -9 included.
+
+    The signal is bound to the thread of the parent that started the child. It needs Linux's prctl(2): elsewhere the
+    call does nothing.
+    """
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)  # here: between fork and exec a child must not load anything
+
+    def arm() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signum)
+        if os.getppid() != parent:  # it died before
+            os._exit(1)
+
+    return arm
 
 
 @dataclass
@@ -58,7 +76,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self.env},
                 start_new_session=True,  # Ctrl-C reaches us alone; we end our children in order
-                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+                preexec_fn=dying_with(os.getpid()),
             )
         return self
 
@@ -122,7 +140,7 @@ def run_to_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us alone; we end it in order
-            preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=dying_with(os.getpid()),
         )
     try:
         return process.wait()
@@ -166,14 +184,3 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
-
-
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def arm() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died between fork and prctl
-            os._exit(1)
-
-    return arm

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import sys
 import traceback
@@ -12,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from fullcircle.core.errors import FullcircleError, Preempted, TrainingFailed
 from fullcircle.core.models import EpochMetrics
-from fullcircle.core.processes import PR_SET_PDEATHSIG
+from fullcircle.core.processes import dying_with
 from fullcircle.core.settings import quiet_dependencies
 from fullcircle.training.jobs import TrainJob
 from fullcircle.training.journal import Silent
@@ -37,11 +35,8 @@ class _Telling(Silent):
 
 def main(descriptor: int, parent: int) -> None:
     """Train one job after the other until nobody sends any more."""
-    if sys.platform == "linux":
-        # No checkpoint is worth outliving whoever would go on with it: the one before stands.
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before
-            return
+    # SIGKILL: no checkpoint is worth outliving whoever would go on with it; the one before stands.
+    dying_with(parent, signal.SIGKILL)()
     quiet_dependencies()
     with Connection(descriptor) as line:
         while True:

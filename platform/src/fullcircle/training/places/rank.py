@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
-from fullcircle.core.processes import PR_SET_PDEATHSIG
+from fullcircle.core.processes import dying_with
 from fullcircle.training.places import pids
 from fullcircle.training.places.progress import FIRST_STEP_S, Progress
 
@@ -147,9 +146,7 @@ def die_with_launcher() -> int:
     """
     parent = multiprocessing.parent_process()
     launcher = parent.pid if parent is not None and parent.pid is not None else os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != launcher:  # it died before
-        os._exit(1)
+    dying_with(launcher)()
     return launcher
 
 
