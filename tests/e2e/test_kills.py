@@ -15,7 +15,8 @@ import pytest
 from fullcircle.core.loading import load_project
 from fullcircle.core.models import CHAMPION
 from fullcircle.core.settings import Settings
-from fullcircle.loop.champion.release import completed, loads
+from fullcircle.loop.champion.handover import loads
+from fullcircle.loop.champion.release import completed
 from fullcircle.loop.replaying.replay import end_of, start_of
 
 # The replay without an orchestrator: what is killed is the loop itself, as often as time allows.

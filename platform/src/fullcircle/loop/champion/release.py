@@ -72,10 +72,3 @@ def completed(project: Project, settings: Settings) -> list[Release]:
 
     history = Releases(Database(settings)).history(project.name)
     return [row.release for row in history if row.state == COMPLETE and row.release.action in RELEASING]
-
-
-def loads(settings: Settings, version: ModelVersion) -> None:
-    """Load the version's graph. Raises ModelUnavailable when it does not load or its digest differs."""
-    from fullcircle.loop.champion import handover
-
-    handover.loads(settings, version)
