@@ -124,8 +124,7 @@ class Tracker:
     def _begun(self, begin: Begin, spool_id: str) -> tuple[str | None, str]:
         """(run id, experiment id) of a run that is begun now; (None, "") while the server is away."""
         try:
-            run_id = MlflowDoor(self._settings, self._client).begin(begin, spool_id)
-            return run_id, str(self._get(run_id).info.experiment_id)
+            return MlflowDoor(self._settings, self._client).make(begin, spool_id)
         except TrackerAway:
             return None, ""
 

@@ -38,17 +38,22 @@ class MlflowDoor:
         self._client = client or connect(settings)
 
     def begin(self, begin: Begin, key: str) -> str:
-        """The run that was begun for this spool, found by its tag or made now."""
+        """The run that was begun for this spool, found by its tag or made now: an earlier request may have made it, and
+        its answer was lost."""
         with translated(self._settings, f"starting run {begin.name!r} of {begin.experiment}"):
-            experiment = self._experiment(begin)
-            where = f"tags.`{SPOOL}` = '{key}'"
-            # Asked only where the answer to an earlier request may have been lost: it costs 10 ms.
-            found = self._client.search_runs([experiment], where, max_results=1)
-            if found:
-                return str(found[0].info.run_id)
-            tags = {**begin.tags, SPOOL: key}
+            found = self._client.search_runs([self._experiment(begin)], f"tags.`{SPOOL}` = '{key}'", max_results=1)
+        return str(found[0].info.run_id) if found else self.make(begin, key)[0]
+
+    def make(self, begin: Begin, key: str) -> tuple[str, str]:
+        """(run id, experiment id) of a run that is made now for a spool of which the tracker was never told before.
+
+        Raises:
+            TrackerAway: nobody knows whether it was made; `begin` finds out.
+        """
+        with translated(self._settings, f"starting run {begin.name!r} of {begin.experiment}"):
+            experiment, tags = self._experiment(begin), {**begin.tags, SPOOL: key}
             made = self._client.create_run(experiment, begin.started_ms, tags=tags, run_name=begin.name)
-            return str(made.info.run_id)
+        return str(made.info.run_id), experiment
 
     def points(self, run_id: str, points: Sequence[Point]) -> None:
         """Log at most 1,000 points in one request."""
