@@ -14,6 +14,8 @@ DATA = "data/version.json"
 """Artifact: the data version that a run used."""
 REQUIREMENTS, DIFF, NOT_KEPT = "environment/requirements.txt", "code/uncommitted.diff", "code/not_kept.json"
 """Artifacts that say where a run comes from; the last two only where something was not committed."""
+REPOSITORY, FOLDER, PLATFORM = "fullcircle.code.repository", "fullcircle.code.folder", "fullcircle.code.platform"
+"""Tags: top of the git checkout, the project's folder in it, and that of this package; see `Provenance`."""
 DATA_DIGEST = "fullcircle.data.digest"
 """Tag of runs and of model versions: the data version that they come from."""
 

@@ -1,43 +1,32 @@
-"""The MLflow edge of runs: starts them, finds them again, and tells what data they were trained on."""
+"""The door to MLflow's runs: starts, resumes and ends them, finds them again, and reads what they keep."""
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
-import time
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion
-from fullcircle.core.errors import DataUnavailable, TrackerAway, UsageError
-from fullcircle.core.models import RunRef
+from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.tracking import resuming
-from fullcircle.tracking.client import address, connect, translated
+from fullcircle.tracking import finding, resuming, starting
+from fullcircle.tracking.client import connect, translated
 from fullcircle.tracking.experiments import experiment_id, experiment_tags
-from fullcircle.tracking.lineage import DATA, DIFF, NOT_KEPT, REQUIREMENTS, data_version
+from fullcircle.tracking.lineage import DATA, data_version
 from fullcircle.tracking.pages import run_page
-from fullcircle.tracking.provenance import Provenance, program, provenance, user
 from fullcircle.tracking.repeats import Repeats
-from fullcircle.tracking.resuming import RunState, is_gone, last_steps, process_tags, ref, state
+from fullcircle.tracking.resuming import RunState, is_gone, last_steps, ref, state
 from fullcircle.tracking.run import Run
-from fullcircle.tracking.spool.delivery import BEGAN_AS, SPOOL, MlflowDoor
-from fullcircle.tracking.spool.folder import About, Begin
-from fullcircle.tracking.syncing import opened, settle, sync
+from fullcircle.tracking.syncing import settle, sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
 __all__ = ["Run", "RunState", "Tracker"]
-
-REPOSITORY, FOLDER, PLATFORM = "fullcircle.code.repository", "fullcircle.code.folder", "fullcircle.code.platform"
-"""Tags: top of the git checkout, the project's folder in it, and that of this package; see `Provenance`."""
 
 
 class Tracker:
@@ -80,53 +69,13 @@ class Tracker:
             UsageError: the server asks for credentials.
             TrackingUnavailable: the store cannot be used, and waiting would not help.
         """
-        origin, now_ms, spool_id = provenance(project.folder), time.time_ns() // 1_000_000, uuid.uuid4().hex
-        all_tags = _origin_tags(origin) | {
+        about = {
             "fullcircle.project": project.name,
             "fullcircle.kind": kind,
             "fullcircle.owner": project.owner,
             **({"mlflow.parentRunId": parent} if parent else {}),
-            **(tags or {}),
         }
-        begin = Begin(
-            experiment=project.name,
-            experiment_tags=experiment_tags(project),
-            name=name,
-            tags=all_tags,
-            started_ms=now_ms,
-        )
-        run_id, experiment = self._begun(begin, spool_id)
-        key = run_id or spool_id
-        about = About(tracker=address(self._settings), run_id=run_id, key=key, begin=begin, made_ms=now_ms)
-        run = Run(
-            self._client if run_id else None,
-            self._settings,
-            key,
-            experiment,
-            spool=opened(self._settings, about, spool_id, self._client if run_id else None),
-            ref=_ref(key, origin),
-            begun_ms=now_ms,
-        )
-        try:
-            if run_id is None:
-                run.tags({BEGAN_AS: key})
-            run.text(origin.requirements, REQUIREMENTS)
-            if origin.diff:
-                run.text(origin.diff, DIFF)
-            if origin.not_kept:
-                run.json(origin.not_kept, NOT_KEPT)
-            run.watch_machine()
-        except BaseException as error:
-            run.__exit__(type(error), error, None)
-            raise
-        return run
-
-    def _begun(self, begin: Begin, spool_id: str) -> tuple[str | None, str]:
-        """(run id, experiment id) of a run that is begun now; (None, "") while the server is away."""
-        try:
-            return MlflowDoor(self._settings, self._client).make(begin, spool_id)
-        except TrackerAway:
-            return None, ""
+        return starting.start(project, self._settings, lambda: self._client, name=name, tags={**about, **(tags or {})})
 
     def append(self, run_id: str) -> Run:
         """A run to add artifacts, tags and metrics to, whatever its status, which stays as it is. A metric that it has
@@ -178,13 +127,15 @@ class Tracker:
 
     def states(self, project: Project, kind: str) -> tuple[RunState, ...]:
         """The project's runs of one kind, newest first."""
-        where = f"tags.`fullcircle.kind` = '{kind}'"
-        return tuple(state(run) for run in self._search(where, [self.experiment_id(project)]))
+        return self._states(project, f"tags.`fullcircle.kind` = '{kind}'")
 
     def children(self, project: Project, parent: str) -> tuple[RunState, ...]:
         """The runs under a parent run, newest first."""
-        where = f"tags.`mlflow.parentRunId` = '{parent}'"
-        return tuple(state(run) for run in self._search(where, [self.experiment_id(project)]))
+        return self._states(project, f"tags.`mlflow.parentRunId` = '{parent}'")
+
+    def _states(self, project: Project, where: str) -> tuple[RunState, ...]:
+        found = finding.search(self._client, self._settings, where, [self.experiment_id(project)])
+        return tuple(state(run) for run in found)
 
     def experiment_id(self, project: Project) -> str:
         """The id of the project's experiment, which is made if it is missing. Safe in two processes at once."""
@@ -200,22 +151,7 @@ class Tracker:
         Raises:
             UsageError: with the nearest ids and names when there is none, or with the ids when there are several.
         """
-        if re.fullmatch(r"[0-9a-f]{32}", reference):
-            if self._exists(reference):
-                return reference
-            if begun := list(self._search(f"tags.`{SPOOL}` = '{reference}'", limit=1)):
-                return str(begun[0].info.run_id)  # it began while the server was away, and was called so
-        matches: list[MlflowRun] = []
-        if re.fullmatch(r"[0-9a-f]{4,31}", reference):
-            matches = list(self._search(f"attributes.run_id LIKE '{reference}%'"))
-        if not matches and "'" not in reference and '"' not in reference:
-            matches = list(self._search(f"attributes.run_name = '{reference}'"))
-        if len(matches) == 1:
-            return str(matches[0].info.run_id)
-        if matches:
-            ids = ", ".join(run.info.run_id[:12] for run in matches[:5])
-            raise UsageError(f"{len(matches)} runs are meant by {reference!r}", hint=f"say which: {ids}")
-        raise UsageError(f"no run {reference!r}", hint=self._nearest(reference))
+        return finding.find(self._client, self._settings, reference)
 
     def data_version(self, run_id: str) -> DataVersion:
         """The data that a run (id, unique beginning of an id, or name) was trained on; a parent's for its children.
@@ -259,10 +195,9 @@ class Tracker:
         ended so may still be resumed, as a preempted one, which is not touched.
         """
         self.catch_up()
-        running = "attributes.status = 'RUNNING'"
-        gone = [run for run in self._search(running, [self.experiment_id(project)]) if is_gone(run.data.tags)]
+        gone = [run for run in self._states(project, "attributes.status = 'RUNNING'") if is_gone(run.tags)]
         for run in gone:
-            self.give_up(run.info.run_id, "its process ended without ending the run")
+            self.give_up(run.run_id, "its process ended without ending the run")
         return len(gone)
 
     def _had(self, run_id: str) -> Repeats:
@@ -270,43 +205,7 @@ class Tracker:
         return Repeats(last_steps(self._get(run_id)))
 
     def _get(self, run_id: str) -> MlflowRun:
-        with translated(self._settings, f"reading run {run_id}"):
-            return self._client.get_run(run_id)
-
-    def _exists(self, run_id: str) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        with translated(self._settings, f"reading run {run_id}"):
-            try:
-                self._client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return False
-                raise
-        return True
-
-    def _search(self, where: str, experiments: list[str] | None = None, limit: int = 10_000) -> Iterator[MlflowRun]:
-        """Runs that fit, newest first, a page at a time."""
-        with translated(self._settings, "searching runs"):
-            experiments = experiments or [e.experiment_id for e in self._client.search_experiments()]
-            token: str | None = None
-            while limit > 0:
-                page = self._client.search_runs(experiments, where, max_results=min(limit, 500), page_token=token)
-                yield from page
-                limit -= len(page)
-                token = page.token
-                if not token:
-                    return
-
-    def _nearest(self, reference: str) -> str:
-        words: dict[str, str] = {}
-        for run in self._search("", limit=1000):
-            words.setdefault(run.info.run_id, run.info.run_id)
-            words.setdefault(run.info.run_name or "", run.info.run_name or "")
-        near = difflib.get_close_matches(reference, [word for word in words if word], n=3, cutoff=0.3)
-        if not near:
-            return "none is near; 'fullcircle ui' shows all runs" if words else "there are no runs yet"
-        return f"the nearest are {', '.join(near)}"
+        return finding.get(self._client, self._settings, run_id)
 
     def _has_artifact(self, run_id: str, artifact_path: str) -> bool:
         folder = artifact_path.rpartition("/")[0]
@@ -321,32 +220,3 @@ class Tracker:
             if parent is None:
                 raise
         return self._artifact_text(parent, artifact_path)
-
-
-def _origin_tags(origin: Provenance) -> dict[str, str]:
-    tags = {
-        "mlflow.user": user(),
-        "mlflow.source.name": program(),
-        "mlflow.source.type": "LOCAL",
-        "fullcircle.environment": origin.environment,
-        REPOSITORY: origin.repository,
-        FOLDER: origin.folder,
-        PLATFORM: origin.platform,
-        **process_tags(),
-    }
-    if origin.commit:
-        tags |= {"mlflow.source.git.commit": origin.commit, "mlflow.source.git.dirty": str(origin.dirty).lower()}
-    if origin.branch:
-        tags["mlflow.source.git.branch"] = origin.branch
-    return tags
-
-
-def _ref(run_id: str, origin: Provenance) -> RunRef:
-    return RunRef(
-        run_id=run_id,
-        framework="",
-        seed=0,
-        commit=origin.commit,
-        dirty=origin.dirty,
-        environment=origin.environment,
-    )

@@ -55,7 +55,7 @@ def source(
         UsageError: neither the commit nor the project's folder is on this machine.
     """
     from fullcircle.tracking.checkout import worktree
-    from fullcircle.tracking.runs import FOLDER, PLATFORM
+    from fullcircle.tracking.lineage import FOLDER, PLATFORM
 
     if project is not None and not project.is_dir():
         raise UsageError(f"no folder {project}", hint="--project names the folder with project.py")
@@ -96,7 +96,7 @@ def imported(project: Path) -> tuple[str, ...]:
 
 def _places(state: RunState, project: Path | None) -> list[Path]:
     """Folders on this machine in which the project may lie, the likeliest first."""
-    from fullcircle.tracking.runs import FOLDER, REPOSITORY
+    from fullcircle.tracking.lineage import FOLDER, REPOSITORY
 
     if project is not None:
         return [project.resolve()]

@@ -1,0 +1,106 @@
+"""How a run begins: on the tracker at once, or in its spool while the tracker is away, with where it came from."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import TrackerAway
+from fullcircle.core.models import RunRef
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import address
+from fullcircle.tracking.experiments import experiment_tags
+from fullcircle.tracking.lineage import DIFF, FOLDER, NOT_KEPT, PLATFORM, REPOSITORY, REQUIREMENTS
+from fullcircle.tracking.provenance import Provenance, program, provenance, user
+from fullcircle.tracking.resuming import process_tags
+from fullcircle.tracking.run import Run
+from fullcircle.tracking.spool.delivery import BEGAN_AS, MlflowDoor
+from fullcircle.tracking.spool.folder import About, Begin
+from fullcircle.tracking.syncing import opened
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def start(
+    project: Project, settings: Settings, connected: Callable[[], MlflowClient], *, name: str, tags: Mapping[str, str]
+) -> Run:
+    """A new run of the project, open in this process.
+
+    Args:
+        connected: a client on the settings' MLflow. Raises as `tracking.client.connect`.
+        tags: beside those that say where the run came from.
+
+    Raises:
+        UsageError, TrackingUnavailable: as `Tracker.start`.
+        HomeUnwritable: its spool cannot be written.
+    """
+    origin, now_ms, spool_id = provenance(project.folder), time.time_ns() // 1_000_000, uuid.uuid4().hex
+    begin = Begin(
+        experiment=project.name,
+        experiment_tags=experiment_tags(project),
+        name=name,
+        tags={**_origin_tags(origin), **tags},
+        started_ms=now_ms,
+    )
+    client: MlflowClient | None = None
+    run_id, experiment, key = None, "", spool_id
+    try:
+        client = connected()
+        run_id, experiment = MlflowDoor(settings, client).make(begin, spool_id)
+        key = run_id
+    except TrackerAway:
+        client = None
+    about = About(tracker=address(settings), run_id=run_id, key=key, begin=begin, made_ms=now_ms)
+    spool = opened(settings, about, spool_id, client)
+    run = Run(client, settings, key, experiment, spool=spool, ref=_ref(key, origin), begun_ms=now_ms)
+    try:
+        if run_id is None:
+            run.tags({BEGAN_AS: key})
+        _keep(origin, run)
+        run.watch_machine()
+    except BaseException as error:
+        run.__exit__(type(error), error, None)
+        raise
+    return run
+
+
+def _keep(origin: Provenance, run: Run) -> None:
+    """Beside its tags, what it takes to do the run again."""
+    run.text(origin.requirements, REQUIREMENTS)
+    if origin.diff:
+        run.text(origin.diff, DIFF)
+    if origin.not_kept:
+        run.json(origin.not_kept, NOT_KEPT)
+
+
+def _origin_tags(origin: Provenance) -> dict[str, str]:
+    tags = {
+        "mlflow.user": user(),
+        "mlflow.source.name": program(),
+        "mlflow.source.type": "LOCAL",
+        "fullcircle.environment": origin.environment,
+        REPOSITORY: origin.repository,
+        FOLDER: origin.folder,
+        PLATFORM: origin.platform,
+        **process_tags(),
+    }
+    if origin.commit:
+        tags |= {"mlflow.source.git.commit": origin.commit, "mlflow.source.git.dirty": str(origin.dirty).lower()}
+    if origin.branch:
+        tags["mlflow.source.git.branch"] = origin.branch
+    return tags
+
+
+def _ref(run_id: str, origin: Provenance) -> RunRef:
+    return RunRef(
+        run_id=run_id,
+        framework="",
+        seed=0,
+        commit=origin.commit,
+        dirty=origin.dirty,
+        environment=origin.environment,
+    )
