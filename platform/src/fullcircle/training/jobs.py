@@ -12,6 +12,9 @@ from fullcircle.core.project import Compute, Training
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
 
+RESULT, BEST, PREEMPTED, FATAL = "result.json", "best.npz", "preempted.json", "fatal.json"
+"""Files of a job's folder, in which its ranks say how it ended; see `training.worker`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:

@@ -18,7 +18,7 @@ from fullcircle.core.settings import home_unwritable
 from fullcircle.training import arrays as files
 from fullcircle.training import worker
 from fullcircle.training.frameworks import BASELINE, framework
-from fullcircle.training.jobs import RankUse, Seconds, TrainJob, TrainOutcome
+from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankUse, Seconds, TrainJob, TrainOutcome
 from fullcircle.training.journal import Listener, Silent, follow
 from fullcircle.training.learning import require_fit
 from fullcircle.training.ports import Tensors
@@ -99,7 +99,7 @@ def _clear(job: TrainJob) -> None:
     """Take away what an earlier launch left, but the journals and the checkpoints."""
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
-        for name in (worker.RESULT, worker.BEST, worker.PREEMPTED, worker.FATAL):
+        for name in (RESULT, BEST, PREEMPTED, FATAL):
             (job.folder / name).unlink(missing_ok=True)
         for path in (*job.folder.glob("rank-*.use.json"), *job.folder.glob("nonfinite-rank-*.json")):
             path.unlink()
@@ -110,7 +110,7 @@ def _clear(job: TrainJob) -> None:
 
 
 def _outcome(job: TrainJob, choice: Choice, restarts: int, arrays: Arrays, notes: tuple[str, ...]) -> TrainOutcome:
-    if not (job.folder / worker.RESULT).exists():
+    if not (job.folder / RESULT).exists():
         raise TrainingFailed(
             f"{job.framework}: the processes ended without a result", hint=f"what they wrote is in {job.folder}"
         )

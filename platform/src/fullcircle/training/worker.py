@@ -30,13 +30,12 @@ from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import ModelFunction, Project
 from fullcircle.training import arrays as files
 from fullcircle.training.frameworks import framework
-from fullcircle.training.jobs import RankUse, TrainJob
+from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankUse, TrainJob
 from fullcircle.training.journal import Journal, Listener
 from fullcircle.training.learning import Task, learn
 from fullcircle.training.ports import Tensors, World
 from fullcircle.training.standing import Standing, best_epoch
 
-RESULT, BEST, PREEMPTED, FATAL = "result.json", "best.npz", "preempted.json", "fatal.json"
 LAUNCHED = "launched"
 """An empty file whose time says when the job was launched."""
 

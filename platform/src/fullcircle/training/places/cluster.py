@@ -19,10 +19,10 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.errors import Preempted, ServiceUnavailable, TrainingFailed, UsageError
+from fullcircle.core.errors import ServiceUnavailable, TrainingFailed, UsageError
 from fullcircle.training.places import rank
 from fullcircle.training.places.rank import Work
-from fullcircle.training.places.stopping import obeying
+from fullcircle.training.places.stopping import obeying, raise_unless_ended_well, said_why
 from fullcircle.training.telling.node import load_told
 
 if TYPE_CHECKING:
@@ -83,14 +83,10 @@ def run(job: TrainJob, address: str, size: int, *, note: Callable[[str], None] =
                 late=lambda: bool(deadlines) and time.monotonic() > deadlines[0],
             )
         except TrainingFailed:
-            if not stopping.told and not _ended(job.folder):
+            if not stopping.told and not said_why(job):
                 raise
-        if stopping.told and not _ended(job.folder) and not (job.folder / "result.json").exists():
-            raise Preempted(
-                f"training of {job.project} ({job.framework}) was told to stop and wrote no checkpoint within "
-                f"{job.compute.grace_s:.0f} s",
-                hint="the checkpoint before it stands, and a resume goes on from there",
-            )
+        if stopping.told:
+            raise_unless_ended_well(job)
         restarts = max(0, attempts.made() - 1)
         if restarts:
             note(f"Ray replaced the ranks {restarts} times")
@@ -297,7 +293,3 @@ def _fit(work: Work, job: TrainJob, size: int, storage: str | None) -> None:
 
 def _on_gpu(job: TrainJob) -> bool:
     return job.compute.device == "cuda" or (job.compute.device == "auto" and bool(_resources().get("GPU", 0)))
-
-
-def _ended(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("fatal.json", "preempted.json"))

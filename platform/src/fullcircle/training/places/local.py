@@ -13,20 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.errors import Preempted, TrainingFailed
+from fullcircle.core.errors import TrainingFailed
 from fullcircle.training.places import tpu
 from fullcircle.training.places.progress import FIRST_STEP_S
 from fullcircle.training.places.rank import Work, begin, remove_empty
-from fullcircle.training.places.stopping import obeying
+from fullcircle.training.places.stopping import obeying, raise_unless_ended_well, said_why
 from fullcircle.training.places.watch import Watch, watching
 
 if TYPE_CHECKING:
     from fullcircle.training.jobs import TrainJob
 
 LOGGERS = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.multiprocessing")
-
-OUTCOMES = ("fatal.json", "preempted.json")
-"""Files that say why a job ended early; whoever launched it reads them."""
 
 
 def run(job: TrainJob, size: int, *, note: Callable[[str], None] = lambda text: None) -> int:
@@ -63,17 +60,13 @@ def run_ranks(
                 restarts = _launch(work, job, size)
         except TrainingFailed:
             # Restarts of ranks that were told to stop, or that found out what is wrong, are none of the caller's.
-            if not stopping.told and not any((job.folder / name).exists() for name in OUTCOMES):
+            if not stopping.told and not said_why(job):
                 raise
             restarts = job.compute.max_restarts
         finally:
             remove_empty(job.folder)
-        if stopping.told and not any((job.folder / name).exists() for name in (*OUTCOMES, "result.json")):
-            raise Preempted(
-                f"training of {job.project} ({job.framework}) was told to stop and wrote no checkpoint within "
-                f"{job.compute.grace_s:.0f} s",
-                hint="the checkpoint before it stands, and a resume goes on from there",
-            )
+        if stopping.told:
+            raise_unless_ended_well(job)
         return restarts
 
 

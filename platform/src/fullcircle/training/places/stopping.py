@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from fullcircle.core.errors import TrainingFailed
+from fullcircle.core.errors import Preempted, TrainingFailed
 from fullcircle.core.settings import home_unwritable
+from fullcircle.training.jobs import FATAL, PREEMPTED, RESULT, TrainJob
 from fullcircle.training.places import pids
 from fullcircle.training.places.rank import STOPPING
 
@@ -46,6 +47,21 @@ def alone(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
             note(f"rank {rank.rank} of a launcher that was killed (process {rank.pid}) was still there and was ended")
         (folder / STOPPING).unlink(missing_ok=True)
         yield
+
+
+def said_why(job: TrainJob) -> bool:
+    """Whether the ranks wrote down why they ended early; whoever launched the job reads it."""
+    return any((job.folder / name).exists() for name in (FATAL, PREEMPTED))
+
+
+def raise_unless_ended_well(job: TrainJob) -> None:
+    """Raise Preempted when ranks that were told to stop left neither a result nor word of a last checkpoint."""
+    if not said_why(job) and not (job.folder / RESULT).exists():
+        raise Preempted(
+            f"training of {job.project} ({job.framework}) was told to stop and wrote no checkpoint within "
+            f"{job.compute.grace_s:.0f} s",
+            hint="the checkpoint before it stands, and a resume goes on from there",
+        )
 
 
 class Stopping:
