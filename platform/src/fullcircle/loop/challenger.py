@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
 from fullcircle.loop.launching import forget
 from fullcircle.loop.looks import take_look
+from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
@@ -27,6 +29,8 @@ CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
 """Artifacts: of a retrain's run, framework -> run id and seconds of training; of a candidate's run, its graph."""
 REPLAYED = "gate/replay.json"
 """Artifact of a challenger's run: where it disagrees with the champion on the last window's logged rows."""
+TAG_CHARACTERS = 4900
+"""Most characters of a model version's tag: the registry's column holds 5,000."""
 REFERENCE_ROWS = 10_000
 REFERENCE_VALUES = 50_000_000
 """Most numbers in the reference where a row is an image: 200 MB. A thousand rows are kept in any case."""
@@ -206,16 +210,8 @@ def register(
     run = Tracker(settings).append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)
     card = model_card(project, ref, data, split, evaluations, verdict, candidate, challenger.disagreement)
-    run.text(card, "model_card.md")
-    run.tags(
-        {
-            "fullcircle.verdict": str(verdict.outcome),
-            "fullcircle.against": _against(verdict),
-            "fullcircle.reasons": " | ".join(verdict.reasons),
-        }
-    )
+    run.tags({**_verdict_tags(verdict), "fullcircle.against": _against(verdict)})
     run.file(_reference(project, winner, candidate, prepared), "reference")
-    auc = winner.evaluation.metrics["roc_auc"]
     registry = Registry(settings)
     version = registry.register(
         project,
@@ -224,24 +220,29 @@ def register(
         digest=candidate.digest,
         example=prepared.frames.test[[column.name for column in project.inputs]].head(3),
         card=card,
-        tags={
-            "fullcircle.framework": winner.framework,
-            "fullcircle.data.digest": data.digest,
-            "fullcircle.test_roc_auc": repr(auc.value),
-            "fullcircle.verdict": str(verdict.outcome),
-            "fullcircle.retrain": parent,
-            "fullcircle.reasons": " | ".join(verdict.reasons)[:4900],
-        },
+        tags=_version_tags(challenger, data, parent),
     )
-    of_run = links(run.experiment_id, retrain=parent, version=(version.name, version.version), data=data.digest)
-    run.note(
-        of_run + _first_of_all(verdict) + card
-    )  # a reviewer's first question is the verdict; the UI folds the rest
-    registry.describe(
-        version.name, version.version, links(run.experiment_id, run=run.id, retrain=parent, data=data.digest) + card
-    )
+    leads_on = partial(links, run.experiment_id, retrain=parent, data=data.digest)
+    # A reviewer's first question is the verdict; the UI folds the rest.
+    run.note(leads_on(version=(version.name, version.version)) + _first_of_all(verdict) + card)
+    registry.describe(version.name, version.version, leads_on(run=run.id) + card)
     progress.current().stage("register", f"version {version.version}, digest {version.digest[:12]}")
     return version
+
+
+def _verdict_tags(verdict: Verdict) -> dict[str, str]:
+    return {"fullcircle.verdict": str(verdict.outcome), "fullcircle.reasons": " | ".join(verdict.reasons)}
+
+
+def _version_tags(challenger: Challenger, data: DataVersion, parent: str) -> dict[str, str]:
+    tags = {
+        **_verdict_tags(challenger.verdict),
+        "fullcircle.framework": challenger.trained.framework,
+        DATA_DIGEST: data.digest,
+        "fullcircle.test_roc_auc": repr(challenger.trained.evaluation.metrics["roc_auc"].value),
+        "fullcircle.retrain": parent,
+    }
+    return {name: text[:TAG_CHARACTERS] for name, text in tags.items()}
 
 
 def _first_of_all(verdict: Verdict) -> str:

@@ -81,17 +81,14 @@ def retrain(
     rows = step("check the data contract", checked_rows, project, settings, until)
     data = step("version the data", version_data, project, settings, until)
     split, frames = step("split by time", split_rows, project, rows, until)
-    if stopped is not None and stopped.data != data.digest:
-        give_up(settings, stopped.run_id, stopped.candidates, "the rows changed")
-        stopped = None
+    stopped = _of_the_same_rows(stopped, data, settings)
     with (
         resumable(f"the next 'fullcircle run {project.name}' or scheduled retrain goes on with it"),
         _parent(project, settings, until, reason, (data, split), stopped) as parent,
     ):
         prepared = step("preprocess", prepare, project, frames, job_folder(settings, parent.id))
         champion = step("load the champion", load_champion, project, settings, frames.test)
-        earlier = stopped.candidates if stopped else {}
-        shared = (prepared, champion, (data, split), parent.id, earlier)
+        shared = (prepared, champion, (data, split), parent.id, stopped.candidates if stopped else {})
         trained = [
             step(f"train {framework}", train, project, settings, framework, *shared)
             for framework in ("baseline", *project.frameworks)
@@ -101,8 +98,7 @@ def retrain(
             "release", _release, project, settings, result.version, result.verdict, champion, reason, decided_by, at
         )
         tidy(settings, trained, parent.id)
-        winner = next(one for one in trained if one.framework == result.winner)
-        _conclude(parent, winner, result, promoted)
+        _conclude(parent, trained, result, promoted)
     return dataclasses.replace(result, promoted=promoted)
 
 
@@ -208,6 +204,14 @@ def _clean_up(project: Project, settings: Settings, until: datetime | None) -> I
     return interrupted(project, settings, until)
 
 
+def _of_the_same_rows(stopped: Interrupted | None, data: DataVersion, settings: Settings) -> Interrupted | None:
+    """The retrain that was stopped, unless the rows are others by now: nobody will go on with it then."""
+    if stopped is None or stopped.data == data.digest:
+        return stopped
+    give_up(settings, stopped.run_id, stopped.candidates, "the rows changed")
+    return None
+
+
 def _release(
     project: Project,
     settings: Settings,
@@ -230,9 +234,10 @@ def _release(
     return True
 
 
-def _conclude(parent: Run, winner: Trained, result: RetrainResult, promoted: bool) -> None:
+def _conclude(parent: Run, trained: list[Trained], result: RetrainResult, promoted: bool) -> None:
     from fullcircle.tracking.pages import links
 
+    winner = next(one for one in trained if one.framework == result.winner)
     verdict, version = result.verdict, result.version
     parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
     parent.tags(

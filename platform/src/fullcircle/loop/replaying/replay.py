@@ -6,7 +6,8 @@ on-call is paged, and what was decided is done. What is finished is in the store
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -69,33 +70,18 @@ def replay(
         UsageError: when there are too few partitions, or releases wait for a human.
         FullcircleError: what a stage raises; what was finished before stays, and the next replay goes on from it.
     """
-    from fullcircle.data.partitions import partitions
-    from fullcircle.serving.client import Client
-    from fullcircle.serving.launch import service
     from fullcircle.store.database import Database
     from fullcircle.store.windows import Windows
 
-    if project.approval != "gate":
-        raise UsageError(
-            f"{project.name} has approval={project.approval!r}, and there is nobody to ask in a replay",
-            hint="set approval='gate' for it",
-        )
-    parts = partitions(project)
-    if len(parts) <= FIRST_MONTHS:
-        raise UsageError(
-            f"{project.name} has {len(parts)} monthly partitions; a replay needs {FIRST_MONTHS + 1} or more"
-        )
+    parts = _partitions(project)
     step("recover what was cut short", recover, project, settings)
     frozen = _first_champion(project, settings, start_of(parts[FIRST_MONTHS].month), step)
     windows = Windows(Database(settings))
     ahead = parts[FIRST_MONTHS : FIRST_MONTHS + months if months else None]
     if any(not _done(windows, project, part) for part in ahead):
-        # A port of its own: the replay must not send a year of flights to whatever answers at the usual one.
-        port = free_port(settings.host)
-        url = f"http://{settings.host}:{port}"
-        with service(project, settings, port=port), Client(url, project) as client:
-            for number, part in enumerate(ahead, start=1):
-                progress.current().advance("replay", number - 1, len(ahead))
+        with _served(project, settings) as client:
+            for number, part in enumerate(ahead):
+                progress.current().advance("replay", number, len(ahead))
                 if not _done(windows, project, part):
                     _live_through(project, settings, part, client, frozen, step, sample)
             progress.current().advance("replay", len(ahead), len(ahead))
@@ -118,6 +104,35 @@ def end_of(month: str) -> datetime:
     """The first moment after a partition's month, UTC."""
     first = start_of(month)
     return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+
+
+def _partitions(project: Project) -> tuple[Partition, ...]:
+    """The project's months. Raises UsageError when a replay of them is not possible."""
+    from fullcircle.data.partitions import partitions
+
+    if project.approval != "gate":
+        raise UsageError(
+            f"{project.name} has approval={project.approval!r}, and there is nobody to ask in a replay",
+            hint="set approval='gate' for it",
+        )
+    parts = partitions(project)
+    if len(parts) <= FIRST_MONTHS:
+        raise UsageError(
+            f"{project.name} has {len(parts)} monthly partitions; a replay needs {FIRST_MONTHS + 1} or more"
+        )
+    return parts
+
+
+@contextlib.contextmanager
+def _served(project: Project, settings: Settings) -> Iterator[Client]:
+    """A client of a server of our own, at a port of its own: the replay must not send a year of flights to whatever
+    answers at the usual one."""
+    from fullcircle.serving.client import Client
+    from fullcircle.serving.launch import service
+
+    port = free_port(settings.host)
+    with service(project, settings, port=port), Client(f"http://{settings.host}:{port}", project) as client:
+        yield client
 
 
 def _first_champion(project: Project, settings: Settings, until: datetime, step: Step) -> ModelVersion:
