@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +51,25 @@ def preempted(tracker: Tracker, project: Project, epochs: int = 2) -> str:
             run.steps(number * 10 - 9, [0.5] * 10, [1.0] * 10, 100.0)
         raise Preempted("preempted at step 20", step=20)
     return run.id
+
+
+def killed(project: Project, settings: Settings, first: str = "") -> list[str]:
+    """A program that begins a run, does `first`, tells of the run `before`, says its id, and is killed."""
+    program = f"""
+import os, signal, sys
+from pathlib import Path
+from fullcircle.core.project import *
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.runs import Tracker
+project = Project(name={project.name!r}, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
+                  time="t", row_id="i", torch=print, folder=Path({str(project.folder)!r}))
+run = Tracker(Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})).start(project, name="k", kind="c")
+{first}
+run.metrics({{"before": 1.0}})
+print(run.id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    return [sys.executable, "-c", program]
 
 
 def points(client: mlflow.MlflowClient, run_id: str) -> Counter[tuple[str, int]]:
@@ -102,24 +120,22 @@ def test_thousands_of_steps_become_about_one_point_a_second_and_the_last_one_is_
     assert client.get_run(run.id).data.metrics["samples_per_second"] == 1000.0
 
 
+def test_runs_of_a_killed_process_are_ended_and_those_of_a_living_one_are_not(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, settings: Settings
+) -> None:
+    dead = subprocess.run(killed(project, settings), capture_output=True, text=True, check=False).stdout.strip()
+    with tracker.start(project, name="alive", kind="candidate") as alive:
+        assert tracker.end_abandoned(project) == 1
+        assert client.get_run(alive.id).info.status == "RUNNING"
+    assert client.get_run(dead).info.status == "KILLED"
+    assert client.get_run(dead).data.metrics["before"] == 1.0
+    assert tracker.end_abandoned(project) == 0
+
+
 def test_a_run_whose_process_was_killed_is_ended_and_resumed_all_the_same(
     tracker: Tracker, project: Project, client: mlflow.MlflowClient, settings: Settings
 ) -> None:
-    program = f"""
-        import os, signal
-        from pathlib import Path
-        from fullcircle.core.project import *
-        from fullcircle.core.settings import Settings
-        from fullcircle.tracking.runs import Tracker
-        project = Project(name={project.name!r}, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
-                          time="t", row_id="i", torch=print, folder=Path({str(project.folder)!r}))
-        settings = Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})
-        run = Tracker(settings).start(project, name="k", kind="c")
-        run.metrics({{"before": 1.0}})
-        print(run.id, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    done = subprocess.run(killed(project, settings), capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     run_id = done.stdout.strip()
     waiting = preempted(tracker, project)
@@ -228,35 +244,23 @@ def test_what_a_run_has_is_not_told_again_by_whoever_opens_it_or_appends_to_it(
 def test_a_run_is_not_opened_again_while_somebody_else_holds_what_it_told(
     tracker: Tracker, project: Project, client: mlflow.MlflowClient, settings: Settings
 ) -> None:
-    program = f"""
-        import os, signal, sys
-        from pathlib import Path
-        from fullcircle.core.project import *
-        from fullcircle.core.settings import Settings
-        from fullcircle.tracking.runs import Tracker
-        project = Project(name={project.name!r}, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"),
-                          time="t", row_id="i", torch=print, folder=Path({str(project.folder)!r}))
-        settings = Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})
-        run = Tracker(settings).start(project, name="k", kind="c")
-        if os.fork() == 0:  # a child without an exec, which holds all that its parent held, and outlives it
-            os.close(1)
-            sys.stdin.read()
-            os._exit(0)
-        run._spool._sender.close()  # so that something is left
-        run.metrics({{"before": 1.0}})
-        print(run.id, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed:
-        assert killed.stdout is not None
-        assert killed.stdin is not None
-        run_id = killed.stdout.read().strip()
-        killed.wait()
+    held = """
+if os.fork() == 0:  # a child without an exec, which holds all that its parent held, and outlives it
+    os.close(1)
+    sys.stdin.read()
+    os._exit(0)
+run._spool._sender.close()  # so that something is left
+"""
+    command = killed(project, settings, held)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        run_id = holder.stdout.read().strip()
+        holder.wait()
         with pytest.raises(TrackingUnavailable, match=f"run {run_id}: .* not sent: another process holds .*spool"):
             settle(settings, run_id, patience_s=0.5)
         assert client.get_run(run_id).info.status == "RUNNING"
-        killed.stdin.close()  # the child ends
+        holder.stdin.close()  # the child ends
     with tracker.resume(run_id) as run:
         run.metrics({"before": 2.0, "after": 2.0})
     found = client.get_run(run_id)

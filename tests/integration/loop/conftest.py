@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,24 +39,31 @@ def project() -> Project:
     )
 
 
+@pytest.fixture(scope="session")
+def write_graph() -> Callable[[Path, float], Path]:
+    """Writes a real graph: probability = sigmoid(slope * x)."""
+
+    def write(path: Path, slope: float) -> Path:
+        value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT, shape=[None, 1])
+        nodes = [helper.make_node("Mul", ["x", "slope"], ["z"]), helper.make_node("Sigmoid", ["z"], ["probability"])]
+        weights = [helper.make_tensor("slope", TensorProto.FLOAT, [1], [slope])]
+        made = helper.make_graph(nodes, "test", [value("x")], [value("probability")], weights)
+        onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+        return path
+
+    return write
+
+
 @pytest.fixture
-def make(settings: Settings, project: Project, tmp_path: Path) -> Callable[..., ModelVersion]:
-    """Registers a new version, each time another real graph: probability = sigmoid(slope * x)."""
+def make(
+    settings: Settings, project: Project, tmp_path: Path, write_graph: Callable[[Path, float], Path]
+) -> Callable[..., ModelVersion]:
+    """Registers a new version, each time another real graph."""
     slopes = iter(range(1, 100))
 
     def once(verdict: str = "promote") -> ModelVersion:
         slope = float(next(slopes))
-        shape = [None, 1]
-        graph = helper.make_graph(
-            [helper.make_node("Mul", ["x", "slope"], ["z"]), helper.make_node("Sigmoid", ["z"], ["probability"])],
-            "test",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape)],
-            [helper.make_tensor("slope", TensorProto.FLOAT, [1], [slope])],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-        path = tmp_path / f"{slope}.onnx"
-        onnx.save(model, path)
+        path = write_graph(tmp_path / f"{slope}.onnx", slope)
         example = pd.DataFrame({"x": np.array([1.0, 2.0], dtype="float32")})
         with Tracker(settings).start(project, name="torch", kind="candidate") as run:
             return Registry(settings).register(

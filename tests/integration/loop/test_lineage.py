@@ -14,11 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from onnx import TensorProto, helper
 
 from fullcircle.cli import main
 from fullcircle.core.dataset import DataVersion
@@ -97,14 +95,20 @@ def data(settings: Settings, project: Project) -> DataVersion:
 
 
 @pytest.fixture(scope="module")
-def turn(settings: Settings, project: Project, data: DataVersion, tmp_path_factory: pytest.TempPathFactory) -> Turn:
+def turn(
+    settings: Settings,
+    project: Project,
+    data: DataVersion,
+    tmp_path_factory: pytest.TempPathFactory,
+    write_graph: Callable[[Path, float], Path],
+) -> Turn:
     """Trains nothing, but tells, registers, releases and answers as a retrain and a server do; each time a version."""
     folder, slopes = tmp_path_factory.mktemp("graphs"), iter(range(1, 100))
     tracker = Tracker(settings)
 
     def once() -> Circle:
         slope = next(slopes)
-        graph = graph_of(folder / f"{slope}.onnx", float(slope))
+        graph = write_graph(folder / f"{slope}.onnx", float(slope))
         with tracker.start(project, name=f"retrain {slope}", kind="retrain") as parent:
             parent.data(data)
             with tracker.start(project, name=f"torch {slope}", kind="candidate", parent=parent.id) as run:
@@ -143,19 +147,6 @@ def whole(turn: Turn) -> Circle:
 def mlflow(settings: Settings) -> MlflowClient:
     """What anybody has who can reach the tracking server."""
     return MlflowClient(settings.tracking_uri, registry_uri=settings.tracking_uri)
-
-
-def graph_of(path: Path, slope: float) -> Path:
-    shape = [None, 1]
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "slope"], ["z"]), helper.make_node("Sigmoid", ["z"], ["probability"])],
-        "test",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape)],
-        [helper.make_tensor("slope", TensorProto.FLOAT, [1], [slope])],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
-    return path
 
 
 def answer(settings: Settings, project: Project, version: ModelVersion, rows: list[str]) -> tuple[str, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import ModelVersion
@@ -19,6 +18,8 @@ from fullcircle.loop.candidates import Champion
 from fullcircle.loop.shadow import SAMPLE, shadowed
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import Batch, PredictionLog
+
+WriteGraph = Callable[[Path, float], Path]
 
 AT = datetime(2013, 5, 1, tzinfo=UTC)
 
@@ -40,16 +41,6 @@ def project() -> Project:
         torch=lambda inputs, params: None,
         watch=Watch(window=timedelta(days=7)),
     )
-
-
-def graph(path: Path, slope: float) -> Path:
-    """A graph that answers sigmoid(slope * x)."""
-    given, answer = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("x", "probability"))
-    nodes = [helper.make_node("Mul", ["x", "slope"], ["z"]), helper.make_node("Sigmoid", ["z"], ["probability"])]
-    weights = [helper.make_tensor("slope", TensorProto.FLOAT, [1], [slope])]
-    made = helper.make_graph(nodes, "test", [given], [answer], weights)
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
-    return path
 
 
 def champion(path: Path) -> Champion:
@@ -74,7 +65,7 @@ def log(project: Project, settings: Settings, version: str, x: np.ndarray, first
 
 
 def test_the_champions_answers_are_those_of_the_log_and_an_earlier_models_rows_are_asked_again(
-    project: Project, settings: Settings, tmp_path: Path
+    project: Project, settings: Settings, tmp_path: Path, write_graph: WriteGraph
 ) -> None:
     # The champion's graph says sigmoid(0) = 0.5 of every row, as was logged in its name; version 6 had said 0.5 too.
     log(project, settings, "7", np.array([0.0, 1.0, 4.0]), 0, AT - timedelta(days=1))
@@ -82,8 +73,8 @@ def test_the_champions_answers_are_those_of_the_log_and_an_earlier_models_rows_a
     log(project, settings, "7", np.array([9.0]), 4, AT - timedelta(days=8))  # before the window
     LabelLog(settings.folder("predictions", project.name) / "labels").append(["r2"], [1])
 
-    serving = champion(graph(tmp_path / "champion.onnx", 1.0))
-    found = shadowed(project, settings, graph(tmp_path / "challenger.onnx", 0.0), serving, AT)
+    serving = champion(write_graph(tmp_path / "champion.onnx", 1.0))
+    found = shadowed(project, settings, write_graph(tmp_path / "challenger.onnx", 0.0), serving, AT)
 
     assert found is not None
     assert (found.rows, found.answered, found.unanswered) == (4, 3, 0)
@@ -93,26 +84,27 @@ def test_the_champions_answers_are_those_of_the_log_and_an_earlier_models_rows_a
     assert found.largest[0].challenger == 0.5
     assert found.share == 0.25
 
-    steep = shadowed(project, settings, graph(tmp_path / "steep.onnx", 2.0), serving, AT)
+    steep = shadowed(project, settings, write_graph(tmp_path / "steep.onnx", 2.0), serving, AT)
     assert steep is not None
     assert [(row.row_id, row.label) for row in steep.largest[:2]] == [("r2", 1), ("r1", None)]
 
 
 def test_of_many_rows_a_sample_is_compared_and_the_same_one_again(
-    project: Project, settings: Settings, tmp_path: Path
+    project: Project, settings: Settings, tmp_path: Path, write_graph: WriteGraph
 ) -> None:
     x = np.random.default_rng(0).normal(size=SAMPLE + 500)
     log(project, settings, "7", x, 0, AT - timedelta(days=1))
-    serving, path = champion(graph(tmp_path / "champion.onnx", 1.0)), graph(tmp_path / "challenger.onnx", 1.0)
+    serving = champion(write_graph(tmp_path / "champion.onnx", 1.0))
+    path = write_graph(tmp_path / "challenger.onnx", 1.0)
     found = shadowed(project, settings, path, serving, AT)
     assert found is not None and found.rows == SAMPLE
     assert found == shadowed(project, settings, path, serving, AT)
 
 
 def test_nothing_logged_is_no_comparison_and_a_damaged_log_says_so(
-    project: Project, settings: Settings, tmp_path: Path
+    project: Project, settings: Settings, tmp_path: Path, write_graph: WriteGraph
 ) -> None:
-    serving = champion(graph(tmp_path / "champion.onnx", 1.0))
+    serving = champion(write_graph(tmp_path / "champion.onnx", 1.0))
     assert shadowed(project, settings, tmp_path / "champion.onnx", serving, AT) is None
     day = settings.folder("predictions", project.name) / "segments" / "date=2013-04-30"
     day.mkdir(parents=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +15,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from fullcircle.core.files import sha256_of
-from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.rows import tensors
 from fullcircle.core.settings import Settings
@@ -66,33 +64,19 @@ def graph(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_mlflow_serves_the_champion_with_the_graphs_own_answers(project: Project, graph: Path, tmp_path: Path) -> None:
+def test_mlflow_serves_the_champion_with_the_graphs_own_answers(
+    project: Project, graph: Path, tmp_path: Path, mlflow_answers: Callable[..., Any]
+) -> None:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})
     registry = Registry(settings)
     with Tracker(settings).start(project, name="torch", kind="candidate") as run:
         made = registry.register(project, run, graph, digest=sha256_of(graph), example=ROWS, card="c", tags={})
     registry.set_alias("served", "champion", made.version)
 
-    port = free_port()
-    words = ["models", "serve", "-m", "models:/served@champion", "--env-manager", "local", "--workers", "1"]
-    where = ["--host", "127.0.0.1", "--port", str(port)]
-    command = [sys.executable, "-m", "mlflow", *words, *where]
-    # MLflow starts uvicorn by name, from PATH.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {"MLFLOW_TRACKING_URI": settings.tracking_uri, "PATH": path}
-    ping = f"http://127.0.0.1:{port}/ping"
-    with Service(name="mlflow", command=command, ready_url=ping, log=tmp_path / "serve.log", env=env):
-        answered = json.loads(_post(f"http://127.0.0.1:{port}/invocations", ROWS.to_json(orient="split", index=False)))
-    predictions = answered["predictions"]
+    split = json.loads(ROWS.to_json(orient="split", index=False))
+    predictions = mlflow_answers(settings, "served", {"dataframe_split": split})
     session = onnxruntime.InferenceSession(str(graph))
     expected = session.run(["probability"], tensors(ROWS, project.inputs))[0].reshape(-1)
     assert [list(each) for each in predictions] == [["probability"]] * 3
     got = np.array([each["probability"] for each in predictions], dtype="float32")
     np.testing.assert_array_equal(got, expected)
-
-
-def _post(url: str, split: str) -> bytes:
-    body = f'{{"dataframe_split": {split}}}'.encode()
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return bytes(response.read())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +14,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from fullcircle.core.files import sha256_of
-from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.registry import Registry
@@ -63,7 +60,7 @@ def graph(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_mlflow_serves_an_image_model_with_the_graphs_own_answers(
-    project: Project, graph: Path, tmp_path: Path
+    project: Project, graph: Path, tmp_path: Path, mlflow_answers: Callable[..., Any]
 ) -> None:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})
     registry = Registry(settings)
@@ -72,24 +69,8 @@ def test_mlflow_serves_an_image_model_with_the_graphs_own_answers(
         made = registry.register(project, run, graph, digest=sha256_of(graph), example=example, card="c", tags={})
     registry.set_alias("scans", "champion", made.version)
 
-    port = free_port()
-    words = ["models", "serve", "-m", "models:/scans@champion", "--env-manager", "local", "--workers", "1"]
-    where = ["--host", "127.0.0.1", "--port", str(port)]
-    command = [sys.executable, "-m", "mlflow", *words, *where]
-    # MLflow starts uvicorn by name, from PATH.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {"MLFLOW_TRACKING_URI": settings.tracking_uri, "PATH": path}
-    url = f"http://127.0.0.1:{port}"
-    with Service(name="mlflow", command=command, ready_url=f"{url}/ping", log=tmp_path / "serve.log", env=env):
-        answered = _post(f"{url}/invocations", {"inputs": {"scan": IMAGES.tolist()}})
+    predictions = mlflow_answers(settings, "scans", {"inputs": {"scan": IMAGES.tolist()}})
 
     expected = onnxruntime.InferenceSession(str(graph)).run(["probability"], {"scan": IMAGES})[0]
-    got = np.array(answered["predictions"]["probability"], dtype="float32")
+    got = np.array(predictions["probability"], dtype="float32")
     np.testing.assert_array_equal(expected, got)
-
-
-def _post(url: str, body: object) -> dict[str, dict[str, list[list[float]]]]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer: dict[str, dict[str, list[list[float]]]] = json.loads(response.read())
-    return answer

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.project import Binary, Category, Compute, Number, Project, Training
+from fullcircle.training.jobs import TrainJob
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,23 @@ def project() -> Project:
         time="at",
         row_id="box",
         torch=lambda inputs, params: None,
+    )
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> TrainJob:
+    """A job of which nothing is ever trained."""
+    return TrainJob(
+        project="boxes",
+        root=tmp_path,
+        framework="torch",
+        data="d",
+        arrays=tmp_path,
+        training=Training(),
+        compute=Compute(),
+        run_id="run",
+        folder=tmp_path,
+        storage="",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import pytest
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.project import Compute, Training
+from fullcircle.core.project import Compute
 from fullcircle.training.jobs import TrainJob
 from fullcircle.training.places import devices, tpu
 from fullcircle.training.places.choice import choose
@@ -140,20 +141,9 @@ def test_with_a_tpu_the_package_that_is_missing_is_named(framework: str, says: s
 
 
 def test_keras_without_torch_is_told_that_processes_need_its_launcher(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, job: TrainJob
 ) -> None:
-    job = TrainJob(
-        project="boxes",
-        root=tmp_path,
-        framework="keras",
-        data="d",
-        arrays=tmp_path,
-        training=Training(),
-        compute=Compute(),
-        run_id="run",
-        folder=tmp_path,
-        storage="",
-    )
+    job = dataclasses.replace(job, framework="keras")
     choice = choose("local:2", Compute(), batch_size=64, hardware=TWO_CORES)
     assert choice.applied(job).compute.device == "cpu"
     monkeypatch.setitem(sys.modules, "torch", None)  # the import system's own word for "not to be had"

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
 from fullcircle.core.errors import ServiceUnavailable, UsageError
 from fullcircle.core.processes import free_port
-from fullcircle.core.project import Compute, Training
 from fullcircle.training.jobs import TrainJob
 from fullcircle.training.places import cluster
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> TrainJob:
-    return TrainJob(
-        project="boxes",
-        root=tmp_path,
-        framework="torch",
-        data="d",
-        arrays=tmp_path,
-        training=Training(),
-        compute=Compute(),
-        run_id="run",
-        folder=tmp_path,
-        storage="",
-    )
 
 
 def test_without_ray_the_extra_is_named(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
