@@ -1,4 +1,4 @@
-"""A child that was asked to die with its parent does so, even when the parent cannot ask it to."""
+"""A child dies with its parent, even when that cannot ask it to; and a process is never mistaken for another one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from fullcircle.core.processes import process_mark, started_ticks
 
 PARENT = """
 import os, signal, subprocess, sys
@@ -32,3 +35,27 @@ def test_a_child_dies_with_a_parent_that_is_killed(signum: signal.Signals) -> No
         assert parent.wait() == -signal.SIGKILL
         # The end comes when the child is gone, too: both write there. Our end of its input is open still.
         assert parent.stdout.read() == ""
+
+
+def test_a_dead_process_is_told_from_a_living_one_even_before_anybody_waited_for_it() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        mark, ticks = process_mark(child.pid), started_ticks(child.pid)
+        assert mark and ticks is not None
+        assert (mark, ticks) == (process_mark(child.pid), started_ticks(child.pid))
+        assert mark != process_mark(os.getpid()) != ""
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and is not waited for yet
+        assert (process_mark(child.pid), started_ticks(child.pid)) == ("", None)
+    assert (process_mark(child.pid), started_ticks(child.pid)) == ("", None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_name_with_spaces_and_brackets_does_not_hide_when_a_process_started() -> None:
+    name, before = Path("/proc/self/comm"), started_ticks(os.getpid())
+    own = name.read_text().strip()
+    name.write_text("a) Z 1 (b")
+    try:
+        assert started_ticks(os.getpid()) == before
+    finally:
+        name.write_text(own)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from fullcircle.core.errors import UsageError
 from fullcircle.tracking.checkout import apply, has_commit, top_of, worktree
-from fullcircle.tracking.provenance import MAX_DIFF_BYTES, installed, process_mark, provenance
+from fullcircle.tracking.provenance import MAX_DIFF_BYTES, installed, provenance
 
 
 def git(folder: Path, *words: str) -> str:
@@ -75,13 +74,6 @@ def test_the_environment_has_one_line_a_distribution_and_one_digest() -> None:
     assert names == sorted(set(names))
     assert "mlflow" in names
     assert len(digest) == 64
-
-
-def test_a_process_is_told_from_a_dead_one() -> None:
-    child = subprocess.Popen(["true"])
-    child.wait()
-    assert process_mark(child.pid) == ""
-    assert process_mark(os.getpid()) == process_mark(os.getpid()) != ""
 
 
 def test_an_untracked_file_comes_back_byte_for_byte(checkout: Path) -> None:

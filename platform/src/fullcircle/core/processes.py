@@ -179,6 +179,31 @@ def process_exists(pid: int) -> bool:
     return True
 
 
+def started_ticks(pid: int) -> int | None:
+    """When a process started, in the kernel's clock ticks since boot; None when it is gone, or dead and not waited for.
+
+    With it a process is never mistaken for another one, to which the system gives the same id one day. Where there is
+    no /proc, it is 0 for every process that is there. Source: proc(5), field 22 of /proc/<pid>/stat.
+    """
+    try:
+        # Behind the name, which is field 2 and may have spaces and brackets of its own.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() or not process_exists(pid) else 0
+    return None if fields[0] in "ZX" else int(fields[22 - 3])
+
+
+def process_mark(pid: int) -> str:
+    """What tells process `pid` from every other one of this machine, of earlier boots too; "" when it is dead."""
+    if (ticks := started_ticks(pid)) is None:
+        return ""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except OSError:
+        return f"{pid}"
+    return f"{boot}-{pid}-{ticks}"
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that was free a moment ago."""
     with socket.socket() as probe:

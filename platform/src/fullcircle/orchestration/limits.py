@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fullcircle.core.files import write_whole
+from fullcircle.core.processes import started_ticks
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 
@@ -109,7 +110,7 @@ def _client() -> Iterator[SyncPrefectClient]:
 @contextlib.contextmanager
 def _written_down(run_id: UUID, settings: Settings) -> Iterator[None]:
     file = _folder(settings) / f"{run_id}.json"
-    own = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    own = {"host": socket.gethostname(), "pid": os.getpid(), "started": str(started_ticks(os.getpid()))}
     write_whole(file, json.dumps(own))
     try:
         yield
@@ -141,23 +142,5 @@ def _leases_of(run_id: UUID, settings: Settings) -> Iterator[UUID]:
 
 def _is_alive(process: dict[str, object]) -> bool:
     pid = process.get("pid")
-    # The start time too: after a restart of the machine the same number is another process.
-    return isinstance(pid, int) and _started(pid) is not None and _started(pid) == process.get("started")
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot (proc(5), field 22); "unknown" where there is no /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            return "unknown"
-        return "unknown"
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else fields[19]
+    ticks = started_ticks(pid) if isinstance(pid, int) else None
+    return ticks is not None and str(ticks) == process.get("started")

@@ -14,7 +14,6 @@ from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 
-from fullcircle.core.processes import process_exists
 from fullcircle.tracking.git import git
 
 MAX_DIFF_BYTES = 2_000_000
@@ -110,17 +109,6 @@ def program() -> str:
 def host() -> str:
     """This machine's name."""
     return socket.gethostname()
-
-
-def process_mark(pid: int) -> str:
-    """What tells process `pid` of this boot from a later one with the same id; "" when it is dead."""
-    try:
-        # Field 22 is the start time; the name in field 2 may hold spaces and parentheses.
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        return "" if stat[0] in "ZX" else f"{boot}-{pid}-{stat[19]}"
-    except (OSError, IndexError):
-        return "" if not process_exists(pid) else f"{pid}"
 
 
 def _below(folder: Path, top: str) -> str:

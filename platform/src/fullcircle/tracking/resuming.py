@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.models import RunRef
+from fullcircle.core.processes import process_mark
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, translated
 from fullcircle.tracking.machine import last_sample
-from fullcircle.tracking.provenance import host, process_mark
+from fullcircle.tracking.provenance import host
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.run import FAILURE, PAUSED, PREEMPTED, Run
 from fullcircle.tracking.spool.delivery import BEGAN_AS

@@ -1,8 +1,4 @@
-"""The ranks of a job as processes of this machine: who they are, whether they live, and how a signal reaches them.
-
-A process id alone says little: the system gives it to somebody else one day. With the time at which the kernel started
-the process it is never mistaken.
-"""
+"""The ranks of a job as processes of this machine: who they are, whether they live, and how a signal reaches them."""
 
 from __future__ import annotations
 
@@ -15,9 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fullcircle.core.files import write_whole
-
-STARTED_AT = 22 - 3
-"""Start time of a process, in clock ticks since boot, among the fields of /proc/<pid>/stat behind its name. proc(5)."""
+from fullcircle.core.processes import started_ticks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +36,7 @@ class RankProcess:
     @property
     def alive(self) -> bool:
         """Whether it runs, or is stopped; a dead one that nobody waited for does not count."""
-        fields = _stat(self.pid)
-        return self.here and fields is not None and fields[0] not in "ZX" and int(fields[STARTED_AT]) == self.ticks
+        return self.here and started_ticks(self.pid) == self.ticks
 
     @property
     def stopped(self) -> bool:
@@ -77,8 +70,8 @@ def path_of(folder: Path, rank: int) -> Path:
 
 def write(folder: Path, rank: int) -> RankProcess:
     """Write this process down as that rank."""
-    fields = _stat(os.getpid())
-    ticks = int(fields[STARTED_AT]) if fields else 0
+    ticks = started_ticks(os.getpid())
+    assert ticks is not None, "we live"
     own = RankProcess(rank=rank, pid=os.getpid(), started=time.time(), host=socket.gethostname(), ticks=ticks)
     write_whole(path_of(folder, rank), json.dumps(asdict(own)))
     return own
@@ -121,12 +114,3 @@ def end_all(folder: Path, grace_s: float) -> list[RankProcess]:
         if not process.alive and process.here:
             forget(folder, process.rank)
     return left
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the state on; None when there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return text.rsplit(")", 1)[1].split()  # the name before it may have spaces and brackets of its own
