@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion
-from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.models import Evaluation
 from fullcircle.core.overrides import overridden, recalled
 from fullcircle.core.project import Project
@@ -27,15 +24,14 @@ from fullcircle.loop.fingerprints import JOB, recipe
 from fullcircle.loop.interrupted import resumable
 from fullcircle.loop.launching import Launched, forget, job_folder, launched, tell_unsent
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
+from fullcircle.loop.trainable import KIND, require_checkpoint, require_trainable, what_it_was, with_data
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import Split, SplitFrames
-    from fullcircle.tracking.runs import Run, RunState, Tracker
+    from fullcircle.tracking.runs import Run
     from fullcircle.training.jobs import TrainJob
     from fullcircle.training.telling.energy import Spent
     from fullcircle.training.telling.utilisation import Utilisation
-
-KIND = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +92,7 @@ def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     project = overridden(project, wish.overrides)
     if wish.where is not None:
         project = dataclasses.replace(project, compute=dataclasses.replace(project.compute, where=wish.where))
-    _require(project, wish.framework, wish.tensorboard)
+    require_trainable(project, wish.framework, wish.tensorboard)
     until = wish.until or datetime.now(UTC) - project.labels_after
     data, split, frames = _rows(project, settings, until)
     from fullcircle.tracking.runs import Tracker
@@ -130,23 +126,23 @@ def resume(
     tracker = Tracker(settings)
     tracker.catch_up()  # what it told last may not have been sent
     state = tracker.state(reference)
-    kept = _kept(tracker, project, state, framework)
-    project = recalled(project, kept["training"], kept["compute"])
+    told = what_it_was(tracker, project, state, framework)
+    project = recalled(project, told["training"], told["compute"])
     if where is not None:
         project = dataclasses.replace(project, compute=dataclasses.replace(project.compute, where=where))
     wish = Wish(
-        framework=kept["framework"],
-        until=datetime.fromisoformat(kept["until"]),
-        profile_steps=kept["profile_steps"],
-        tensorboard=kept["tensorboard"],
+        framework=told["framework"],
+        until=datetime.fromisoformat(told["until"]),
+        profile_steps=told["profile_steps"],
+        tensorboard=told["tensorboard"],
     )
-    _require(project, wish.framework, wish.tensorboard)
-    _require_checkpoint(project, settings, state.key)
+    require_trainable(project, wish.framework, wish.tensorboard)
+    require_checkpoint(project, settings, state.key)
     version = tracker.data_version(state.run_id)
     with tracker.resume(state.run_id) as run:
         progress.current().note(f"going on with run {run.id[:12]}")
         assert wish.until is not None, "it was written down"
-        there = _with_data(project, settings, version, wish.until, run.key)
+        there = with_data(project, settings, version, wish.until, run.key)
         data, _, frames = _rows(there, settings, wish.until)
         result = _trained(project, settings, run, wish, data, frames, again=True)
     tell_unsent(run)
@@ -214,81 +210,6 @@ def _job(
         profile_steps=wish.profile_steps,
         tensorboard=wish.tensorboard,
     )
-
-
-def _require(project: Project, framework: str, tensorboard: bool) -> None:
-    """Refuse before anything is read or written what could not be trained."""
-    from fullcircle.training.frameworks import BASELINE
-    from fullcircle.training.parameters import FRAMEWORKS, for_framework
-
-    has = (BASELINE, *project.frameworks)
-    if framework not in FRAMEWORKS:
-        raise UsageError(f"no framework {framework!r}", hint=f"project {project.name!r} has {', '.join(has)}")
-    if framework not in has:
-        raise UsageError(
-            f"project {project.name!r} has no function that builds a model in {framework}",
-            hint=f"it has {', '.join(has)}; project.py names others as {framework}=build_{framework}",
-        )
-    parameters_of = for_framework(project.training, framework)
-    if framework != BASELINE:
-        from fullcircle.training.places.choice import choose
-
-        choose(project.compute.where, project.compute, batch_size=parameters_of.batch_size)
-    if tensorboard:
-        from fullcircle.training.telling.tensorboard import require_tensorboard
-
-        require_tensorboard()
-
-
-def _kept(tracker: Tracker, project: Project, state: RunState, framework: str | None) -> dict[str, Any]:
-    """What was written down when the run began. Raises UsageError unless it may be resumed as this."""
-    name, of = f"run {state.run_id}", state.tags.get("fullcircle.project", "?")
-    if of != project.name:
-        raise UsageError(f"{name} is of project {of!r}, not of {project.name!r}", hint=f"name that one: {of}")
-    if state.tags.get("fullcircle.kind") in ("tune", "trial"):
-        raise UsageError(f"{name} is part of a study", hint=f"'fullcircle tune {project.name}' goes on with it")
-    if state.tags.get("fullcircle.kind") != KIND:
-        raise UsageError(
-            f"{name} is part of a retrain (a {state.tags.get('fullcircle.kind', '?')})",
-            hint=f"the next 'fullcircle run {project.name}' goes on with it",
-        )
-    trained = state.tags.get("fullcircle.framework", "?")
-    if framework is not None and framework != trained:
-        raise UsageError(f"{name} is of framework {trained!r}, not {framework!r}", hint="leave --framework out")
-    if state.finished:
-        raise UsageError(f"{name} is finished; there is nothing to resume", hint="train again for another run")
-    try:
-        found: dict[str, Any] = json.loads(tracker.download(state.run_id, JOB).read_text())
-    except DataUnavailable as error:
-        raise UsageError(f"{name} was stopped before it could be resumed", hint="train again") from error
-    return found
-
-
-def _require_checkpoint(project: Project, settings: Settings, run_id: str) -> None:
-    import fsspec
-
-    from fullcircle.training.checkpoints import LATEST
-
-    stored = project.compute.storage
-    place = f"{stored.rstrip('/')}/{run_id}" if stored else str(settings.home / "jobs" / run_id / "checkpoints")
-    files, root = fsspec.core.url_to_fs(place)
-    if not files.exists(f"{root}/{LATEST}"):
-        raise UsageError(f"run {run_id} has no checkpoint in {place}", hint="train again: nothing of it is left")
-
-
-def _with_data(project: Project, settings: Settings, version: DataVersion, until: datetime, run_id: str) -> Project:
-    """The project with the partitions of just this data version: its own, or restored ones where these have changed."""
-    from fullcircle.data.partitions import partitions
-    from fullcircle.data.versions import Versions
-
-    with contextlib.suppress(DataUnavailable):
-        if Versions(settings).commit(project, partitions(project, until)).digest == version.digest:
-            return project
-    folder = job_folder(settings, run_id) / "data"
-    shutil.rmtree(folder, ignore_errors=True)
-    Versions(settings).restore(version, folder)
-    progress.current().stage("restore the data", f"{version.digest[:12]}: the partitions here have changed")
-    return dataclasses.replace(project, data=str(folder.resolve()))
 
 
 def _result(
