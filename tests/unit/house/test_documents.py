@@ -97,3 +97,13 @@ def test_no_tracked_file_names_a_package_registry(repository: Path) -> None:
         if path.is_file() and path.suffix not in (".png", ".parquet"):
             text = path.read_text(errors="replace")
             assert [host for host in REGISTRIES if host in text] == [], f"{name} names a registry"
+
+
+def test_contributors_are_told_what_every_folder_is_for(repository: Path) -> None:
+    told = re.findall(r"^\| `([^`]+)` \|", (repository / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert [name for name in told if not (repository / name.partition("<")[0]).is_dir()] == []
+    listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    ours = {re.match(r"(?:tests/)?[^/.]+(?=/)", path) for path in listed.stdout.splitlines()}
+    assert {each.group() for each in ours if each} <= {re.sub(r"/(<|src).*", "", name) for name in told}
