@@ -19,6 +19,7 @@ from fullcircle.core.errors import Preempted
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.fingerprints import code_files
+from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import RunState
@@ -83,7 +84,7 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
             return Interrupted(
                 run_id=state.run_id,
                 until=datetime.fromisoformat(state.tags[UNTIL]),
-                data=state.tags.get("fullcircle.data.digest", ""),
+                data=state.tags.get(DATA_DIGEST, ""),
                 candidates=candidates,
             )
         if state.preempted:

@@ -14,6 +14,7 @@ from fullcircle.core.models import RunRef
 from fullcircle.core.processes import process_mark
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, translated
+from fullcircle.tracking.lineage import COMMIT, DIRTY, ENVIRONMENT
 from fullcircle.tracking.machine import last_sample
 from fullcircle.tracking.provenance import host
 from fullcircle.tracking.repeats import Repeats
@@ -157,9 +158,9 @@ def ref(run: MlflowRun) -> RunRef:
         run_id=run.info.run_id,
         framework=tags.get("fullcircle.framework", ""),
         seed=0,
-        commit=tags.get("mlflow.source.git.commit", ""),
-        dirty=tags.get("mlflow.source.git.dirty") == "true",
-        environment=tags.get("fullcircle.environment", ""),
+        commit=tags.get(COMMIT, ""),
+        dirty=tags.get(DIRTY) == "true",
+        environment=tags.get(ENVIRONMENT, ""),
     )
 
 

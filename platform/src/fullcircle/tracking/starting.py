@@ -13,7 +13,18 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address
 from fullcircle.tracking.experiments import experiment_tags
-from fullcircle.tracking.lineage import DIFF, FOLDER, NOT_KEPT, PLATFORM, REPOSITORY, REQUIREMENTS
+from fullcircle.tracking.lineage import (
+    BRANCH,
+    COMMIT,
+    DIFF,
+    DIRTY,
+    ENVIRONMENT,
+    FOLDER,
+    NOT_KEPT,
+    PLATFORM,
+    REPOSITORY,
+    REQUIREMENTS,
+)
 from fullcircle.tracking.provenance import Provenance, program, provenance, user
 from fullcircle.tracking.resuming import process_tags
 from fullcircle.tracking.run import Run
@@ -82,16 +93,16 @@ def _origin_tags(origin: Provenance) -> dict[str, str]:
         "mlflow.user": user(),
         "mlflow.source.name": program(),
         "mlflow.source.type": "LOCAL",
-        "fullcircle.environment": origin.environment,
+        ENVIRONMENT: origin.environment,
         REPOSITORY: origin.repository,
         FOLDER: origin.folder,
         PLATFORM: origin.platform,
         **process_tags(),
     }
     if origin.commit:
-        tags |= {"mlflow.source.git.commit": origin.commit, "mlflow.source.git.dirty": str(origin.dirty).lower()}
+        tags |= {COMMIT: origin.commit, DIRTY: str(origin.dirty).lower()}
     if origin.branch:
-        tags["mlflow.source.git.branch"] = origin.branch
+        tags[BRANCH] = origin.branch
     return tags
 
 

@@ -25,6 +25,7 @@ from fullcircle.store.ledger import Ledger
 from fullcircle.store.locks import exclusive
 from fullcircle.store.releases import COMPLETE, Releases
 from fullcircle.tracking.anchor import Anchor
+from fullcircle.tracking.lineage import DATA_DIGEST
 from fullcircle.tracking.pages import release_tags
 from fullcircle.tracking.registry import Registry
 
@@ -167,7 +168,7 @@ class Handover:
             found = self.registry.version(self.project.name, version)
         except ModelUnavailable:  # rejected, or accepted as gone, after somebody deleted it
             return {}
-        tags = {"verdict": "fullcircle.verdict", "data_digest": "fullcircle.data.digest"}
+        tags = {"verdict": "fullcircle.verdict", "data_digest": DATA_DIGEST}
         return {"model_digest": found.digest, **{field: found.tags.get(tag, "") for field, tag in tags.items()}}
 
     def _tell(self, entry: Entry) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import ModelUnavailable, UsageError
 from fullcircle.core.lineage import Affected, Impact, RunSeen, terms
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion
@@ -211,7 +212,7 @@ def _seen(run: RunRecord) -> RunSeen:
 
 
 def _registered(version: ModelVersion) -> Affected:
-    known = _unregistered(version.name, version.version, version.digest, version.tags.get("fullcircle.data.digest", ""))
+    known = _unregistered(version.name, version.version, version.digest, version.tags.get(DATA_DIGEST, ""))
     return replace(known, run_id=version.run_id, registered=True)
 
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
     """The commit, what was uncommitted, and whether this checkout has it."""
     from fullcircle.tracking.checkout import has_commit, top_of
-    from fullcircle.tracking.lineage import DIFF
+    from fullcircle.tracking.lineage import BRANCH, COMMIT, DIFF, DIRTY
 
     if origin is None:
         return unknown(Kind.CODE, "the code", "nobody can say which code trained it")
-    commit = origin.tags.get("mlflow.source.git.commit", "")
-    dirty = origin.tags.get("mlflow.source.git.dirty") == "true"
+    commit = origin.tags.get(COMMIT, "")
+    dirty = origin.tags.get(DIRTY) == "true"
     if not commit:
         none = Missing(
             what=f"run {origin.run_id[:12]} was not under git",
@@ -53,7 +53,7 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
         title=f"commit {commit[:12]}{changed}",
         facts={
             "commit": commit,
-            "branch": origin.tags.get("mlflow.source.git.branch", ""),
+            "branch": origin.tags.get(BRANCH, ""),
             "dirty": dirty,
             "diff_bytes": len(diff.encode()) if diff else 0,
             "diff_files": re.findall(r"^diff --git a/.* b/(.*)$", diff or "", re.MULTILINE),
@@ -66,10 +66,10 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
 
 def environment(ancestry: Ancestry, origin: RunRecord | None) -> Link:
     """The installed packages, and in what they differ from here."""
-    from fullcircle.tracking.lineage import REQUIREMENTS
+    from fullcircle.tracking.lineage import ENVIRONMENT, REQUIREMENTS
     from fullcircle.tracking.provenance import installed, packages
 
-    digest = origin.tags.get("fullcircle.environment", "") if origin else ""
+    digest = origin.tags.get(ENVIRONMENT, "") if origin else ""
     if origin is None or not digest:
         return unknown(Kind.ENVIRONMENT, "the environment", "it cannot be made again")
     text = ancestry.text(origin, REQUIREMENTS)

@@ -18,8 +18,6 @@ from fullcircle.loop.fingerprints import code_files
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import RunState, Tracker
 
-COMMIT = "mlflow.source.git.commit"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -55,7 +53,7 @@ def source(
         UsageError: neither the commit nor the project's folder is on this machine.
     """
     from fullcircle.tracking.checkout import worktree
-    from fullcircle.tracking.lineage import FOLDER, PLATFORM
+    from fullcircle.tracking.lineage import COMMIT, FOLDER, PLATFORM
 
     if project is not None and not project.is_dir():
         raise UsageError(f"no folder {project}", hint="--project names the folder with project.py")
