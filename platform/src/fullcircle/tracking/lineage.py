@@ -1,4 +1,4 @@
-"""How data versions, splits and evaluations are written into a run, and read back. Pure."""
+"""What a run keeps, and under which names: its code, environment, data and figures, written and read back. Pure."""
 
 from __future__ import annotations
 
