@@ -107,3 +107,12 @@ def test_contributors_are_told_what_every_folder_is_for(repository: Path) -> Non
         pytest.skip("not a git checkout")
     ours = {re.match(r"(?:tests/)?[^/.]+(?=/)", path) for path in listed.stdout.splitlines()}
     assert {each.group() for each in ours if each} <= {re.sub(r"/(<|src).*", "", name) for name in told}
+
+
+def test_operators_are_told_what_every_folder_of_the_home_is_for(repository: Path) -> None:
+    written = re.compile(r'settings\.(?:folder\(|home / )"([\w-]+)"')
+    sources = [path.read_text() for path in (repository / "platform").rglob("*.py")]
+    made = {name for source in sources for name in written.findall(source)}
+    assert {"spool", "jobs", "predictions"} <= made, "it looks for what is not written like that any more"
+    table = (repository / "docs" / "operating.md").read_text().partition("| in the home |")[2].partition("\n\n")[0]
+    assert sorted(made - set(re.findall(r"`([\w.-]+)/?`", table))) == []
