@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fullcircle.core.errors import TrackingUnavailable
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.client import connect, is_server, translated
+from fullcircle.tracking.client import address, connect, is_server, translated
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.folder import Begin
 
@@ -22,7 +22,7 @@ SPOOL = "fullcircle.spool"
 """Tag of a run: the spool folder with which it began. By it a run is found whose making was not answered."""
 BEGAN_AS = "fullcircle.began_as"
 """Tag of a run that began while the server was away: what it was called then. Its files are kept under that name."""
-_LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
+_LOG_BATCH, _CREATE = "/api/2.0/mlflow/runs/log-batch", "/api/2.0/mlflow/runs/create"
 REQUEST_TIMEOUT_S = 30.0
 
 
@@ -52,6 +52,8 @@ class MlflowDoor:
         """
         with translated(self._settings, f"starting run {begin.name!r} of {begin.experiment}"):
             experiment, tags = self._experiment(begin), {**begin.tags, SPOOL: key}
+            if is_server(self._settings):
+                return self._make_once(experiment, begin, tags), experiment
             made = self._client.create_run(experiment, begin.started_ms, tags=tags, run_name=begin.name)
         return str(made.info.run_id), experiment
 
@@ -121,11 +123,25 @@ class MlflowDoor:
             context = InputTag("mlflow.data.context", entry.context)
             self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
+    def _make_once(self, experiment: str, begin: Begin, tags: dict[str, str]) -> str:
+        """The request of `create_run`, which MLflow's client repeats when no answer comes: each one makes a run."""
+        body = {
+            "experiment_id": experiment,
+            "user_id": tags.get("mlflow.user", "unknown"),
+            "start_time": begin.started_ms,
+            "run_name": begin.name,
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        answer = self._request(_CREATE, body)
+        try:
+            return str(answer["run"]["info"]["run_id"])
+        except (KeyError, TypeError) as error:
+            what = f"{address(self._settings)} answered without a run when asked for {begin.name!r}"
+            raise TrackingUnavailable(what, hint="is MLFLOW_TRACKING_URI an MLflow server?") from error
+
     def _post(self, run_id: str, points: Sequence[Point]) -> None:
         """The request of `log_batch` without its thousand protobuf messages, which take 20 times as long to make:
         it is made in the process that trains."""
-        from mlflow.utils.rest_utils import http_request, verify_rest_response
-
         body = {
             "run_id": run_id,
             "metrics": [
@@ -133,9 +149,15 @@ class MlflowDoor:
                 for key, value, at_ms, step in points
             ],
         }
+        self._request(_LOG_BATCH, body)
+
+    def _request(self, path: str, body: object) -> Any:
+        """What the server answers to this request, which is made once."""
+        from mlflow.utils.rest_utils import http_request, verify_rest_response
+
         answer = http_request(  # type: ignore[no-untyped-call]
             self._client._tracking_client.store.get_host_creds(),
-            _LOG_BATCH,
+            path,
             "POST",
             max_retries=0,  # the spool tries again, with a pause that the training does not pay for
             timeout=REQUEST_TIMEOUT_S,
@@ -143,7 +165,7 @@ class MlflowDoor:
             data=msgspec.json.encode(body),
             extra_headers={"Content-Type": "application/json"},
         )
-        verify_rest_response(answer, _LOG_BATCH)
+        return verify_rest_response(answer, path).json()
 
 
 class _Metric(msgspec.Struct):
