@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from fullcircle.cli.terminal import TerminalProgress
+from fullcircle.cli.terminal import TerminalProgress, parse_time
+from fullcircle.core.errors import UsageError
 from fullcircle.core.models import EpochMetrics
 
 
@@ -44,3 +45,9 @@ def test_a_terminal_has_a_bar_with_the_epoch_the_rate_and_the_time_left(shows: s
 
 def test_a_terminal_prints_no_line_an_epoch() -> None:
     assert "torch epoch 1/3: validation loss" not in trained(terminal=True)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2013-02-30", "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
+def test_a_time_that_is_none_is_refused_with_how_one_looks(text: str) -> None:
+    with pytest.raises(UsageError, match="a time must look like 2013-04-01 or 2013-04-01T12:00, got"):
+        parse_time(text)
