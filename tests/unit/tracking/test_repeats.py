@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fullcircle.core.errors import UsageError
 from fullcircle.tracking.repeats import EXACT, Repeats
 
 told = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 300)), max_size=200)
@@ -68,3 +71,12 @@ def test_threads_that_tell_the_same_at_once_tell_it_once() -> None:
     for thread in threads:
         thread.join()
     assert sum(new, Counter()) == Counter(range(5000))
+
+
+def test_a_step_that_is_no_whole_number_of_64_bits_is_refused_and_not_remembered() -> None:
+    repeats = Repeats()
+    for step in (2.0, "2", None, np.float32(2), 2**63, -(2**63), 2**70):
+        with pytest.raises(UsageError, match="a step is a whole number of at most 64 bits"):
+            repeats.new({"loss": 1.0}, step)  # type: ignore[arg-type]
+    assert repeats.new({"loss": 1.0}, 2) == {"loss": 1.0}
+    assert repeats.new({"loss": 1.0}, np.int64(2)) == {}  # type: ignore[arg-type]

@@ -8,13 +8,31 @@ another order than they began in) are told apart one by one, as long as they are
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
+from typing import SupportsIndex
+
+from fullcircle.core.errors import UsageError
 
 EXACT = 5000
 """Calls whose steps are kept one by one, at most. Of older ones each metric's last step is kept."""
 _NONE = -(2**63)
+_LARGEST = 2**63 - 1
+"""MLflow keeps a larger step as 0."""
+
+
+def whole(step: SupportsIndex) -> int:
+    """A step as the spool and MLflow have it; numpy's whole numbers are some. Raises UsageError for all others, now: a
+    thread that finds one later could neither write it nor tell anybody."""
+    try:
+        found = int(operator.index(step))
+    except TypeError:
+        found = _NONE
+    if not _NONE < found <= _LARGEST:
+        raise UsageError(f"a step is a whole number of at most 64 bits, got {step!r}", hint="int(step), if it is one")
+    return found
 
 
 class Repeats:
@@ -40,7 +58,8 @@ class Repeats:
 
     def new(self, values: dict[str, float], step: int) -> dict[str, float]:
         """The values that the run does not have for this step; `values` itself where these are all. From now on it has
-        them."""
+        them. Raises UsageError, and remembers nothing, for a step that is none: see `whole`."""
+        step = whole(step)
         with self._lock:
             if step > self._highest and step not in self._told:  # as a loop tells: no metric has to be looked up
                 keys = tuple(values)
