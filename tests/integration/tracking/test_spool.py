@@ -19,14 +19,16 @@ from pathlib import Path
 
 import httpx
 import mlflow
+import numpy as np
 import pytest
 
-from fullcircle.core.errors import UsageError
+from fullcircle.core.errors import TrackerAway, UsageError
 from fullcircle.core.models import EpochMetrics
 from fullcircle.core.processes import free_port, process_exists
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.runs import Run, Tracker
+from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.frames import head
 from fullcircle.tracking.syncing import sync, unsent
 
@@ -392,6 +394,38 @@ def test_a_spool_of_a_newer_version_is_refused_and_not_changed(
         assert {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()} == before
     with pytest.raises(UsageError, match="no run"):
         Tracker(settings).find(left.run)
+
+
+class Silent(http.server.BaseHTTPRequestHandler):
+    """What answers in the place of a tracker that is not there: nothing, and that all is well."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_empty_answer_is_not_taken_for_the_trackers(settings: Settings) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent) as silent:
+        threading.Thread(target=silent.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{silent.server_address[1]}"
+        door = MlflowDoor(dataclasses.replace(settings, tracking_uri=url), mlflow.MlflowClient(url))
+        with pytest.raises(TrackerAway, match="answered nothing to /api/2.0/mlflow/runs/log-batch: is it MLflow"):
+            door.points("r", [("loss", 1.0, 1, 1)])
+        silent.shutdown()
+
+
+def test_a_step_of_numpys_is_kept_and_one_that_is_none_costs_no_other_point(
+    up: Server, settings: Settings, project: Project
+) -> None:
+    with Tracker(settings).start(project, name="steps", kind="train") as run:
+        run.points({"loss": 1.0}, 1)
+        run.points({"loss": 1.0}, np.int64(2))
+        with pytest.raises(UsageError, match=r"a step is a whole number of at most 64 bits, got 3.0"):
+            run.points({"loss": 1.0}, 3.0)  # type: ignore[arg-type]
+    assert points(settings, run.id)["loss"] == Counter({1: 1, 2: 1})
 
 
 class Guarded(http.server.BaseHTTPRequestHandler):

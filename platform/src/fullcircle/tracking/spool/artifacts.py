@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 import shutil
 import uuid
 from pathlib import Path
 
-from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.files import sha256_of
 from fullcircle.core.settings import home_unwritable
 from fullcircle.tracking.spool.entries import Artifact
 
 FOLDER = "artifacts"
+_LOST_IN_AN_ADDRESS = re.compile(r"[#?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+"""MLflow's client puts names into addresses as they are: a server would keep `a#b` as `a`, over another file."""
 
 
 def spooled(spool: Path, source: Path, folder: str) -> Artifact:
@@ -19,8 +23,10 @@ def spooled(spool: Path, source: Path, folder: str) -> Artifact:
 
     Raises:
         FileNotFoundError: there is no such file.
+        UsageError: MLflow could not keep it under this name.
         HomeUnwritable: the copy cannot be written.
     """
+    _require_path(folder, source.name)
     with source.open("rb") as file:
         target = _place(spool, source.name)
         try:
@@ -32,8 +38,9 @@ def spooled(spool: Path, source: Path, folder: str) -> Artifact:
 
 
 def spooled_text(spool: Path, text: str, artifact_path: str) -> Artifact:
-    """A text as an artifact at this path within the run. Raises HomeUnwritable."""
+    """A text as an artifact at this path within the run. Raises UsageError and HomeUnwritable, as `spooled`."""
     folder, _, name = artifact_path.rpartition("/")
+    _require_path(folder, name)
     target = _place(spool, name)
     try:
         target.write_text(text, encoding="utf-8")
@@ -58,6 +65,17 @@ def forget(spool: Path, artifact: Artifact) -> None:
     path.unlink(missing_ok=True)
     if path.parent != spool / FOLDER and path.parent.exists():
         path.parent.rmdir()
+
+
+def _require_path(folder: str, name: str) -> None:
+    """Refuse now what could never be sent, and would hold up all that is told behind it."""
+    path = f"{folder}/{name}" if folder else name
+    outside = path.startswith(("/", "../")) or path in (".", "..")
+    if outside or posixpath.normpath(path) != path or _LOST_IN_AN_ADDRESS.search(path):
+        raise UsageError(
+            f"MLflow cannot keep an artifact as {path!r}",
+            hint="a relative path without '..', '#', '?', control characters, and '%' before two digits",
+        )
 
 
 def _place(spool: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fullcircle.core.errors import TrackingUnavailable
+from fullcircle.core.errors import TrackerAway, TrackingUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, connect, is_server, translated
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
@@ -165,6 +165,8 @@ class MlflowDoor:
             data=msgspec.json.encode(body),
             extra_headers={"Content-Type": "application/json"},
         )
+        if answer.status_code == 200 and not answer.content.strip():  # which MLflow's client takes for a success
+            raise TrackerAway(f"{address(self._settings)} answered nothing to {path}: is it MLflow?")
         return verify_rest_response(answer, path).json()
 
 

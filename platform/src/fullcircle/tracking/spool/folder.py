@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,13 +170,16 @@ class Folder:
     def cursor(self, file: Path) -> int:
         """How far the file was sent; 0 when nobody knows, for sending again doubles nothing."""
         try:
-            return int(json.loads(file.with_suffix(".cursor").read_bytes())["offset"])
+            value = json.loads(file.with_suffix(".cursor").read_bytes())
+            # A digit that flipped would skip points that were never sent.
+            return int(value["offset"]) if value["crc32"] == _checksum(value["offset"]) else 0
         except (OSError, ValueError, TypeError, KeyError):
             return 0
 
     def advance(self, file: Path, offset: int) -> None:
         """Remember, in place of what was remembered before, that the file was sent up to here. Raises OSError."""
-        write_whole(file.with_suffix(".cursor"), json.dumps({"offset": offset}))
+        value = {"offset": offset, "crc32": _checksum(offset)}
+        write_whole(file.with_suffix(".cursor"), json.dumps(value))
 
     def trouble(self, why: str) -> None:
         """Remember why nothing can be sent, and since when; "" forgets it. A full disk is no reason to fail here."""
@@ -283,6 +287,10 @@ def _locked(path: Path, tries: int = 5) -> Iterator[bool]:
                     return
                 time.sleep(0.05)  # whoever only looks at it lets go at once
         yield True
+
+
+def _checksum(offset: int) -> int:
+    return zlib.crc32(str(offset).encode())
 
 
 def _made(folder: Folder) -> tuple[int, str]:
