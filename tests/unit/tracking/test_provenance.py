@@ -93,14 +93,22 @@ def test_an_untracked_file_comes_back_byte_for_byte(checkout: Path) -> None:
 
 
 def test_a_users_configuration_of_diffs_does_not_change_what_is_kept(checkout: Path) -> None:
-    for name, value in (("diff.noprefix", "true"), ("diff.mnemonicPrefix", "true"), ("diff.relative", "true")):
+    (checkout / "model.py").write_text("one = 1\nhidden = 64\nthree = 3\n")
+    git(checkout, "commit", "-q", "-am", "second")
+    for name, value in (
+        ("diff.noprefix", "true"),
+        ("diff.mnemonicPrefix", "true"),
+        ("diff.relative", "true"),
+        ("diff.context", "0"),
+        ("diff.submodule", "log"),
+    ):
         git(checkout, "config", name, value)
-    (checkout / "model.py").write_text("hidden = 128\n")
+    (checkout / "model.py").write_text("one = 1\nhidden = 128\nthree = 3\n")
     (checkout / "part").mkdir()
     found = provenance(checkout / "part").diff
     git(checkout, "checkout", "-q", ".")
     assert apply(checkout, found) == ""
-    assert (checkout / "model.py").read_text() == "hidden = 128\n"
+    assert (checkout / "model.py").read_text() == "one = 1\nhidden = 128\nthree = 3\n"
 
 
 def test_what_is_not_kept_of_the_changes_is_named(checkout: Path) -> None:
@@ -115,6 +123,35 @@ def test_what_is_not_kept_of_the_changes_is_named(checkout: Path) -> None:
     git(checkout, "checkout", "-q", ".")
     assert apply(checkout, found.diff, without=found.not_kept) == ""
     assert ((checkout / "model.py").read_text(), (checkout / "table.bin").read_bytes()) == ("hidden = 128\n", b"\0one")
+
+
+def test_a_change_that_is_no_utf8_is_named_and_costs_no_other_change(checkout: Path) -> None:
+    latin = checkout / "old [1].py"
+    latin.write_bytes("# ä\n".encode("latin-1"))
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "second")
+    latin.write_bytes("# öü\n".encode("latin-1"))
+    found = provenance(checkout)
+    assert (found.not_kept, found.dirty) == (("old [1].py",), True)
+    (checkout / "model.py").write_text("hidden = 128\n")
+    found = provenance(checkout)
+    git(checkout, "checkout", "-q", ".")
+    assert apply(checkout, found.diff, without=found.not_kept) == ""
+    assert (checkout / "model.py").read_text() == "hidden = 128\n"
+    assert latin.read_bytes() == "# ä\n".encode("latin-1")
+
+
+def test_changes_that_git_cannot_tell_are_not_taken_for_none(checkout: Path) -> None:
+    (checkout / ".gitattributes").write_text("*.bin filter=large\n")
+    (checkout / "weights.bin").write_text("1\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "second")
+    git(checkout, "config", "filter.large.clean", "not-installed-here")
+    git(checkout, "config", "filter.large.required", "true")
+    (checkout / "weights.bin").write_text("2\n")
+    found = provenance(checkout)
+    assert found.dirty
+    assert "git could not tell the uncommitted changes (fatal: weights.bin: clean filter 'large' failed)" in found.diff
 
 
 def test_the_project_is_found_in_its_checkout_and_the_platform_is_somewhere_else(checkout: Path) -> None:

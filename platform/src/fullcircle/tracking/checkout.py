@@ -16,6 +16,7 @@ from fullcircle.tracking.git import git
 
 LONGEST_S = 300.0
 """A large repository takes its time to be checked out."""
+_WILD, _LITERALLY = re.compile(r"[*?\[\\]"), r"\\\g<0>"
 _REFUSED = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
@@ -58,7 +59,7 @@ def apply(folder: Path, patch: str, without: Sequence[str] = ()) -> str:
     Args:
         without: paths of the patch that it does not hold in full (binary files), which are left as they are.
     """
-    left = [f"--exclude={name}" for name in without]
+    left = [f"--exclude={_WILD.sub(_LITERALLY, name)}" for name in without]
     done = git(folder, "apply", "--whitespace=nowarn", *left, "-", text=patch, timeout_s=LONGEST_S)
     if done.returncode == 0:
         return ""

@@ -20,6 +20,10 @@ MAX_DIFF_BYTES = 2_000_000
 MAX_NOT_KEPT = 100
 CUT = "# ... cut"
 _MAX_UNTRACKED_BYTES = 200_000
+_FILE = re.compile(r"^(?=diff --git )", re.MULTILINE)
+_TEXT = re.compile(r"^--- (.*?)\t?\n\+\+\+ (.*?)\t?\n@@.*", re.MULTILINE | re.DOTALL)
+_UNREADABLE = "\ufffd"
+"""In the place of bytes that are no UTF-8."""
 _BINARY = re.compile(r"^Binary files (?:/dev/null|a/(.+?)) and (?:/dev/null|b/(.+)) differ$", re.MULTILINE)
 
 
@@ -34,7 +38,8 @@ class Provenance:
         folder: the project's folder, relative to `repository`; outside git its absolute path.
         platform: the folder that this package is imported from, relative to `repository`; "" where it lies elsewhere.
         diff: uncommitted changes as a patch, untracked .py files included; "" when clean.
-        not_kept: files that are part of the uncommitted changes and not of `diff`: binary, too large, not Python.
+        not_kept: files that are part of the uncommitted changes and not of `diff`: binary, too large, not Python, not
+            in UTF-8.
         requirements: one `name==version` line for each installed distribution, sorted.
         environment: SHA-256 over the Python version and `requirements`.
     """
@@ -119,10 +124,7 @@ def _below(folder: Path, top: str) -> str:
 
 def _uncommitted(folder: Path, root: Path) -> tuple[str, tuple[str, ...]]:
     """(the changes as a patch, names of changed and of new files that it does not hold)."""
-    # As git itself would write it, whatever the user's own configuration says of diffs.
-    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
-    patch = _git(folder, "diff", "HEAD", *plain)
-    not_kept = [new or old for old, new in _BINARY.findall(patch)]
+    patch, not_kept = _changed(folder)
     untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
     for name in sorted(filter(None, untracked)):
         # Only .py files: what else lies around untracked may be data or a secret.
@@ -133,6 +135,23 @@ def _uncommitted(folder: Path, root: Path) -> tuple[str, tuple[str, ...]]:
     if len(patch) > MAX_DIFF_BYTES:
         patch = patch[:MAX_DIFF_BYTES] + f"\n{CUT}: the uncommitted changes are larger than this\n"
     return patch, tuple(not_kept[:MAX_NOT_KEPT])
+
+
+def _changed(folder: Path) -> tuple[str, list[str]]:
+    """(changes of files that git knows, as a patch; names of changed files that it does not hold)."""
+    # As git itself would write it, whatever the user's own configuration says of diffs.
+    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
+    done = git(folder, "diff", "HEAD", *plain, "--unified=3", "--inter-hunk-context=0", "--submodule=short")
+    if done.returncode != 0:  # a filter of the repository is not installed here, or it took too long
+        why = done.stderr.strip().splitlines()
+        return f"\n{CUT}: git could not tell the uncommitted changes ({why[-1] if why else 'no reason given'})\n", []
+    # With some bytes replaced it would apply nowhere, nor would the rest of the patch: as git has it for binary files.
+    files = [
+        _TEXT.sub(r"Binary files \1 and \2 differ\n", file) if _UNREADABLE in file else file
+        for file in _FILE.split(done.stdout)
+    ]
+    patch = "".join(files)
+    return patch, [new or old for old, new in _BINARY.findall(patch)]
 
 
 def _as_new(root: Path, name: str) -> str:

@@ -149,8 +149,8 @@ def _changed(tracker: Tracker, state: RunState, folder: Path) -> tuple[str, tupl
     patch = _text(tracker, state, DIFF)
     if not patch:
         return "", tuple(missing)
-    if f"\n{CUT}" in patch[-200:]:
-        what = "the uncommitted changes are larger than what is kept of them: they were left out"
+    if f"\n{CUT}" in patch:
+        what = "the uncommitted changes are not kept as a whole: they were left out"
         return ", without its uncommitted changes", (*missing, _lost(what))
     if why := apply(folder, patch, without=not_kept):
         return ", without its uncommitted changes", (*missing, _lost(f"the uncommitted changes do not apply ({why})"))
