@@ -150,7 +150,7 @@ class Impact:
 def terms(entries: Sequence[Entry]) -> tuple[Term, ...]:
     """All champions' terms by a project's ledger (oldest entry first), in the order in which they began."""
     changes = list(_changes(entries))
-    ends: list[Entry | None] = [*changes[1:], None]
+    ends: list[Entry | None] = [*changes[1:], None] if changes else []
     return tuple(
         Term(
             version=began.aliases.champion,
