@@ -159,7 +159,8 @@ def test_releases_from_before_there_was_a_ledger_are_written_into_it(
     settings: Settings, project: Project, make: Make
 ) -> None:
     releases, registry = Releases(Database(settings)), Registry(settings)
-    for days, (version, previous) in enumerate([(make(), None), (make(), "1")]):
+    first, _, third = make(), make(), make()
+    for days, (version, previous) in enumerate([(first, None), (third, "1")]):
         intent = Release(
             project=project.name,
             version=version.version,
@@ -169,11 +170,15 @@ def test_releases_from_before_there_was_a_ledger_are_written_into_it(
             decided_by="d",
         )
         releases.complete(releases.begin(intent))
-    registry.set_alias(project.name, CHAMPION, "2")
-    registry.set_alias(project.name, PREVIOUS, "1")
+    for alias, number in (
+        (CHAMPION, "3"),
+        (PREVIOUS, "1"),
+        (CHALLENGER, "2"),
+    ):  # an earlier version kept its challenger
+        registry.set_alias(project.name, alias, number)
     recover(project, settings)
     recover(project, settings)
-    assert written(settings, project) == [(Action.PROMOTE, "1"), (Action.PROMOTE, "2")]
+    assert written(settings, project) == [(Action.PROMOTE, "1"), (Action.PROMOTE, "3")]
     assert holds(settings, project)
 
 

@@ -128,10 +128,12 @@ class Handover:
         if self.ledger.entries(name) or not made:
             return
         about = [self._about(each.version) for each in made]
-        aliases = Aliases(challenger=self.anchor.aliases(name).challenger)
+        aliases, challenger = Aliases(), self.anchor.aliases(name).challenger
         with self.db.session():
-            for each, known in zip(made, about, strict=True):
+            for number, (each, known) in enumerate(zip(made, about, strict=True), start=1):
                 aliases = after(aliases, each)
+                if number == len(made):  # when it became the challenger nobody wrote down; by now it is
+                    aliases = dataclasses.replace(aliases, challenger=challenger)
                 self.ledger.append(each, aliases=aliases, **known)
 
     def _finish(self, intent_id: int, intent: Release) -> None:
