@@ -6,6 +6,7 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from mlflow import MlflowClient
 
 from fullcircle.core.project import Binary, Evidence, Number, Project
 from fullcircle.core.settings import Settings
@@ -59,6 +60,9 @@ def test_looks_share_the_budget_until_it_is_spent_and_a_retrain_judged_again_tak
     spent = take_look(project, settings, third, AT + 2 * WEEK)
     assert (spent.level, spent.free_at) == (0.0, AT + project.evidence.window)
     assert take_look(project, settings, third, AT + 2 * WEEK).level == 0.0
+
+    MlflowClient(settings.tracking_uri).delete_run(first)
+    assert take_look(project, settings, begin(project, settings), AT + 2 * WEEK).level == 0.0
 
     other = dataclasses.replace(project, name="not-looked-at")
     assert take_look(other, settings, begin(other, settings), AT + 2 * WEEK).number == 1

@@ -35,12 +35,12 @@ def take_look(project: Project, settings: Settings, run_id: str, at: datetime) -
 
 
 def _taken(project: Project, settings: Settings) -> dict[str, Spent]:
-    """Run id -> the look that it took."""
+    """Run id -> the look that it took. A run in the trash took it all the same: tidying up refills no budget."""
     from fullcircle.evaluation.spending import Spent
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.ancestry import Ancestry
 
     return {
-        state.run_id: Spent(at=datetime.fromisoformat(state.tags[AT]), level=float(state.tags[LEVEL]))
-        for state in Tracker(settings).states(project, "retrain")
-        if AT in state.tags and LEVEL in state.tags
+        run.run_id: Spent(at=datetime.fromisoformat(run.tags[AT]), level=float(run.tags[LEVEL]))
+        for run in Ancestry(settings).runs("tags.`fullcircle.kind` = 'retrain'")
+        if run.project == project.name and AT in run.tags and LEVEL in run.tags
     }
