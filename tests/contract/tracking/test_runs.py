@@ -94,7 +94,13 @@ def test_a_name_that_several_runs_have_is_refused_with_their_ids(tracker: Tracke
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("no rows"), "FAILED"), (KeyboardInterrupt(), "KILLED")], ids=["failed", "killed"]
+    ("error", "status"),
+    [
+        (ValueError("no rows"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (ValueError("no file \udcff"), "FAILED"),
+    ],
+    ids=["failed", "killed", "in words that are no text"],
 )
 def test_a_run_that_ends_badly_says_how(
     tracker: Tracker, project: Project, client: mlflow.MlflowClient, error: BaseException, status: str
@@ -107,6 +113,20 @@ def test_a_run_that_ends_badly_says_how(
     assert found.info.status == status
     assert found.data.tags["fullcircle.failure"].startswith(type(error).__name__)
     assert found.data.metrics["train_loss"] == 1.0
+
+
+def test_a_tag_that_mlflow_does_not_take_is_refused_before_it_holds_up_what_is_told_behind_it(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient
+) -> None:
+    with tracker.start(project, name="tagged", kind="candidate") as run:
+        for name in ("50%", "", "a" * 251, "../x"):
+            with pytest.raises(UsageError, match="MLflow does not take"):
+                run.tags({"fine": "yes", name: "no"})
+        run.tags({"größe 1": "x" * 100_000})
+        run.epoch(epoch(1))
+    assert run.unsent is None
+    found = client.get_run(run.id)
+    assert (found.info.status, len(found.data.tags["größe 1"]), "fine" in found.data.tags) == ("FINISHED", 7900, False)
 
 
 def test_appending_leaves_the_status_alone(

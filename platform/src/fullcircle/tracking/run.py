@@ -200,7 +200,9 @@ class Run:
         self.json(evaluation, f"evaluation/{prefix}.json")
 
     def tags(self, values: Mapping[str, str]) -> None:
-        """Set tags; a value that MLflow would refuse for its length is cut."""
+        """Set tags; a value that MLflow would refuse for its length is cut. Raises UsageError for a name that it does
+        not take."""
+        self._require_names(values)
         with self._writing() as spool:
             spool.entry(Tags({key: _cut(str(value)) for key, value in values.items()}))
 
@@ -343,4 +345,5 @@ class Run:
 
 
 def _cut(text: str) -> str:
+    text = text.encode(errors="replace").decode()  # the name of a file in an error may be no text at all
     return text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 2] + " …"
