@@ -71,6 +71,34 @@ def test_a_file_has_one_writer(tmp_path: Path) -> None:
         Writer(tmp_path / "main.spool")
 
 
+def test_a_forked_process_cannot_write_over_what_the_one_that_made_the_file_writes(tmp_path: Path) -> None:
+    program = f"""
+        import os
+        from pathlib import Path
+        from fullcircle.core.errors import UsageError
+        from fullcircle.tracking.spool.entries import Tags
+        from fullcircle.tracking.spool.writer import Writer
+        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        writer.points({{"loss": 1.0}}, 1)
+        if (child := os.fork()) == 0:
+            told = lambda: writer.points({{"loss": 9.0}}, 9)
+            tagged = lambda: writer.entry(Tags({{}}))
+            refused = 0
+            for call in (told, tagged, writer.flush, writer.close):
+                try:
+                    call()
+                except UsageError as error:
+                    refused += "cannot tell a run that process" in str(error)
+            os._exit(refused)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        writer.points({{"loss": 0.5}}, 2)
+        writer.close()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+    assert told(tmp_path / "main.spool") == [("loss", 1.0, 1), ("loss", 0.5, 2)]
+
+
 def test_what_was_flushed_survives_kill_minus_nine(tmp_path: Path) -> None:
     program = f"""
         import os, signal

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import home_unwritable
 from fullcircle.tracking.spool.entries import Entry, Points, Row, encode
 from fullcircle.tracking.spool.frames import frame, head
@@ -25,7 +26,8 @@ BATCH = 1000
 
 
 class Writer:
-    """Appends entries to a new spool file, in the order of the calls. Safe for several threads.
+    """Appends entries to a new spool file, in the order of the calls. Safe for several threads; in a process that was
+    forked every call raises UsageError, for it would write over what the process that made it writes.
 
     Raises:
         FileExistsError: there is such a file; one file has one writer.
@@ -34,6 +36,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._pid = os.getpid()
         self._waiting: deque[Row] = deque()
         self._writing = threading.RLock()
         self._ended = threading.Event()
@@ -57,6 +60,7 @@ class Writer:
 
         Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
         """
+        self._require_own()
         now_ms = time.time_ns() // 1_000_000
         if len(values) <= BATCH:
             self._waiting.append((values, now_ms, step))
@@ -69,6 +73,7 @@ class Writer:
 
     def entry(self, entry: Entry) -> None:
         """Write an entry behind all that waits; it is in the file when this returns. Raises HomeUnwritable."""
+        self._require_own()
         with self._writing:
             self._gather()
             self._begun += frame(encode(entry))
@@ -76,12 +81,14 @@ class Writer:
 
     def flush(self) -> None:
         """Write what waits into the file. Raises HomeUnwritable; what could not be written still waits."""
+        self._require_own()
         with self._writing:
             self._gather()
             self._write()
 
     def close(self) -> None:
         """Write what waits, force it to the disk and close the file. Safe to call twice. Raises HomeUnwritable."""
+        self._require_own()
         self._ended.set()
         with self._writing:
             if self._file < 0:
@@ -93,6 +100,13 @@ class Writer:
             finally:
                 os.close(self._file)
                 self._file = -1
+
+    def _require_own(self) -> None:
+        if os.getpid() != self._pid:
+            raise UsageError(
+                f"process {os.getpid()} cannot tell a run that process {self._pid} opened",
+                hint="tell it there, or give what is to be told back to that process",
+            )
 
     def _gather(self) -> None:
         rows = tuple(self._waiting.copy())  # in one step: others append meanwhile
