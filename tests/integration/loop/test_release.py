@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -182,66 +181,101 @@ def test_releases_from_before_there_was_a_ledger_are_written_into_it(
     assert holds(settings, project)
 
 
-# The program kills itself with SIGKILL when it comes to the step for the n-th time. A profiler sees every call and
-# return of the real code and changes none of it.
-KILLED = """
-import os, signal, sys
+RELEASE = """
+import os, shutil, signal, sys
 from datetime import UTC, datetime
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.release import release
 from fullcircle.tracking.registry import Registry
 
-home, name, number, event, step, times = sys.argv[1:]
-settings = Settings.from_env({"FULLCIRCLE_HOME": home})
+home, name, *words = sys.argv[1:]
 project = Project(name=name, owner="o", columns=(Number("x"),), target=Binary("y", positive="y"), time="hour",
                   row_id="id", torch=lambda inputs, params: None)
-version, seen = Registry(settings).version(name, number), [0]
 
-def watch(frame, kind, argument):
-    if kind == event and frame.f_code.co_qualname == step:
-        seen[0] += 1
-        if seen[0] == int(times):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.setprofile(watch)
-release(project, settings, version, reason="better", decided_by="gate", at=datetime(2013, 5, 1, tzinfo=UTC))
+def take_over(home, number):
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(home)})
+    version = Registry(settings).version(name, number)
+    release(project, settings, version, reason="better", decided_by="gate", at=datetime(2013, 5, 1, tzinfo=UTC))
 """
 
+# Copies the home and releases version 2 there, again and again, each time in a process that kills itself with SIGKILL
+# just before the n-th transaction that changed anything is committed, the registry's or ours: between two of these
+# nothing changes that a kill could leave behind.
+KILLED = (
+    RELEASE
+    + """
+import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store, onnxruntime
+import fullcircle.loop.champion.handover  # all before the first fork: once for all of them
 
-@pytest.mark.parametrize(
-    ("event", "step", "times", "serves"),
-    [
-        ("return", "Releases.begin", 1, "1"),
-        ("return", "Registry.set_alias", 1, "1"),
-        ("return", "Registry.set_alias", 2, "2"),
-        ("return", "Ledger.append", 1, "2"),
-        ("call", "Handover._keep_head", 2, "2"),
-    ],
-    ids=["intent written", "previous moved", "champion moved", "entry not committed", "head not kept"],
+changed, seen = set(), 0
+
+def take_over_and_die(home, times):
+    @event.listens_for(Engine, "before_cursor_execute")
+    def executes(connection, cursor, statement, *_):
+        if statement.split(None, 1)[0] in ("INSERT", "UPDATE", "DELETE"):
+            changed.add(id(connection))
+
+    @event.listens_for(Engine, "commit")
+    def commits(connection):
+        global seen
+        seen += id(connection) in changed
+        changed.discard(id(connection))
+        if seen == times:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    take_over(home, "2")
+
+killed = status = signal.SIGKILL
+times = 0
+while status == killed:
+    times += 1
+    copy = Path(words[0]) / f"{times:02}"
+    shutil.copytree(home, copy)
+    if (child := os.fork()) == 0:
+        take_over_and_die(copy, times)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 )
-def test_kill_9_in_a_release_leaves_one_champion_and_one_entry(
-    settings: Settings, project: Project, make: Make, event: str, step: str, times: int, serves: str
+
+
+def test_kill_9_between_any_two_steps_of_a_release_leaves_one_champion_and_is_settled_by_whoever_comes_next(
+    settings: Settings, project: Project, make: Make, tmp_path: Path
 ) -> None:
     released(settings, project, make())
-    make()
-    words = [str(settings.home), project.name, "2", event, step, str(times)]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, env=dict(os.environ))
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert serving(settings, project)[0] == serves
-    assert holds(settings, project)
-    recover(project, settings)
-    assert serving(settings, project) == ("2", "1")
-    assert written(settings, project) == [(Action.PROMOTE, "1"), (Action.PROMOTE, "2")]
-    assert [made.version for made in completed(project, settings)] == ["1", "2"]
-    assert holds(settings, project)
+    nominate(project, settings, make(), reason="test", decided_by="a test", at=AT)
+    before = [(Action.PROMOTE, "1"), (Action.NOMINATE, "2")]
+    words = [str(settings.home), project.name, str(tmp_path / "homes")]
+    done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    homes = [Settings.from_env({"FULLCIRCLE_HOME": str(path)}) for path in sorted((tmp_path / "homes").iterdir())]
+    left = []
+    for home in homes:
+        assert holds(home, project)
+        left.append((*serving(home, project), len(Releases(Database(home)).pending(project.name))))
+        recover(project, home)
+        begun = left[-1] != ("1", None, 0)
+        assert serving(home, project) == (("2", "1") if begun else ("1", None))
+        assert written(home, project) == [*before, *([(Action.PROMOTE, "2")] if begun else [])]
+        assert len(completed(project, home)) == 1 + begun
+        assert holds(home, project)
+    # Nothing yet, intent, previous moved, champion moved, challenger dropped; then it is in the ledger.
+    steps = [("1", None, 0), ("1", None, 1), ("1", "1", 1), ("2", "1", 1), ("2", "1", 1)]
+    assert left[:6] == [*steps, ("2", "1", 0)]
+    assert set(left[6:]) == {("2", "1", 0)}
 
 
 def test_two_processes_that_release_at_once_take_turns(settings: Settings, project: Project, make: Make) -> None:
     released(settings, project, make())
     make(), make()
-    words = [[str(settings.home), project.name, number, "never", "", "1"] for number in ("2", "3")]
-    started = [subprocess.Popen([sys.executable, "-c", KILLED, *each], stderr=subprocess.PIPE) for each in words]
+    program = RELEASE + "take_over(home, words[0])"
+    words = [[str(settings.home), project.name, number] for number in ("2", "3")]
+    started = [subprocess.Popen([sys.executable, "-c", program, *each], stderr=subprocess.PIPE) for each in words]
     assert [(each.communicate()[1].decode(), each.returncode) for each in started] == [("", 0)] * 2
     ((_, first), (_, second)) = written(settings, project)[1:]
     assert {first, second} == {"2", "3"}
