@@ -42,3 +42,58 @@ def test_incidents_exit_with_1_while_one_is_open(tmp_path: Path, monkeypatch: py
     assert stop.value.code == 1
     incidents.resolve_missing("tickets", set(), MAY)
     main()
+
+
+def refused(words: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    """The exit code of a command that must not end well."""
+    monkeypatch.setattr(sys, "argv", ["fullcircle", *words.split()])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("statu tickets", "No such command 'statu'. Did you mean status?"),
+        ("ledger verfy", "No such command 'verfy'. Did you mean verify?"),
+        ("data xyz", "No such command 'xyz'. There are check, list, restore."),
+        (
+            "watch tickets --start 2024-07-01 --end 2024-06-01",
+            "a window must end after it starts, got 2024-07-01 00:00",
+        ),
+        ("rollback tickets --reason=", "a reason is needed: it is kept in the ledger"),
+        ("run tickets --why=", "a reason is needed: it is kept in the ledger"),
+    ],
+)
+def test_words_that_mean_nothing_exit_with_2_and_say_what_would(
+    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create("tickets", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert refused(words, monkeypatch) == 2
+    assert said in capsys.readouterr().err
+    assert not list((tmp_path / ".fullcircle").glob("*.db")), "nothing was begun"
+
+
+def test_a_batch_that_is_no_parquet_file_exits_with_1_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create("tickets", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert refused("data check tickets --file tickets/project.py", monkeypatch) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("DataUnavailable: tickets/project.py does not read (ArrowInvalid: ")
+    assert said.endswith("  -> it must be a Parquet file\n")
+
+
+def test_a_variable_that_is_nearly_a_setting_is_said_to_have_no_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("FULLCIRCLE_TRACKING_URI", "FULLCIRCLE_SERVICE_PORT", "FULLCIRCLE_WATTS", "FULLCIRCLE_QUITE_ELSE"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(sys, "argv", ["fullcircle", "sync"])
+    main()
+    meant = "FULLCIRCLE_TRACKING_URI is no setting and has no effect; did you mean MLFLOW_TRACKING_URI?"
+    assert capsys.readouterr().err == f"fullcircle: {meant}\n"

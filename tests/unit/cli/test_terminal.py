@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from fullcircle.cli.terminal import TerminalProgress, parse_time
+from fullcircle.cli.tree import trace_tree
 from fullcircle.core.errors import UsageError
+from fullcircle.core.lineage import Kind, Link, Missing, Trace
 from fullcircle.core.models import EpochMetrics
 
 
@@ -51,3 +53,23 @@ def test_a_terminal_prints_no_line_an_epoch() -> None:
 def test_a_time_that_is_none_is_refused_with_how_one_looks(text: str) -> None:
     with pytest.raises(UsageError, match="a time must look like 2013-04-01 or 2013-04-01T12:00, got"):
         parse_time(text)
+
+
+def test_a_trace_has_no_sign_that_a_plain_terminal_lacks() -> None:
+    gone = Missing(what="the verdict", why="it was deleted", hint="nothing brings it back")
+    found = Trace(
+        prediction_id="01",
+        project="tickets",
+        links=(
+            Link(kind=Kind.PREDICTION, facts={}),
+            Link(kind=Kind.VERSION, title="version 1", facts={"link": "#/models/tickets/versions/1"}),
+            Link(kind=Kind.VERDICT, facts={}, missing=(gone,)),
+        ),
+    )
+    text = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(file=text, width=80)
+    console.print(trace_tree(found, ascii_only=console.options.ascii_only))
+    text.seek(0)
+    said = text.read()
+    assert "+ model version version 1" in said
+    assert "x verdict       missing" in said

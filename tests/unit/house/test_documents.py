@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -42,6 +43,34 @@ def test_every_fullcircle_command_in_the_documents_exists_with_its_options(docum
             parses(fullcircle, shlex.split(command), f"{path.name}: fullcircle {command}")
             seen += 1
     assert seen > 20
+
+
+def test_the_example_of_every_command_is_one_line_that_can_be_pasted() -> None:
+    """On a terminal of 80 columns a longer one is broken in two, which a shell takes for two commands."""
+    from fullcircle.cli import fullcircle
+
+    seen = 0
+    for path, command in every_command(fullcircle, "fullcircle"):
+        if isinstance(command, click.Group):
+            continue
+        line = next(line for line in command.get_help(click.Context(command)).splitlines() if "Example: " in line)
+        assert line.strip() == command.epilog, f"{path}: its example is broken in two"
+        example = line.strip().removeprefix("Example: fullcircle ").split(" && ")[0]
+        assert f"fullcircle {example}".startswith(path), f"{path} shows an example of another command"
+        parses(fullcircle, shlex.split(example), f"{path} --help")
+        seen += 1
+    assert seen > 20
+
+
+def every_command(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """The command, and those below it, with the words that call them."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from every_command(below, f"{path} {name}")
 
 
 def commands(text: str) -> list[str]:

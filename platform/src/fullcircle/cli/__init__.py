@@ -6,12 +6,14 @@ Exit codes: 0 fine, 1 the check failed, 2 wrong usage, 75 told to stop and resum
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
 
+from fullcircle.cli.groups import NearestGroup
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies
+from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect
 
 SECTIONS = {
     "demo": "fullcircle.cli.projects",
@@ -41,7 +43,7 @@ SECTIONS = {
 }
 
 
-class Commands(click.Group):
+class Commands(NearestGroup):
     """A group whose commands are imported when they are named."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,7 +51,7 @@ class Commands(click.Group):
         return list(SECTIONS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module. None for an unknown name, which click answers with the nearest."""
+        """Import the command's module. None for an unknown name."""
         if cmd_name not in SECTIONS:
             return None
         import importlib
@@ -76,6 +78,10 @@ def fullcircle() -> None:
 def main() -> None:
     """Run the command line; one clear line for an error, never a traceback for what a user can mend."""
     quiet_dependencies()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal does not have must not end a command
+        sys.stdout.reconfigure(errors="replace")
+    for warning in without_effect():
+        click.echo(f"fullcircle: {warning}", err=True)
     try:
         code = fullcircle.main(standalone_mode=False)
         if isinstance(code, int) and code:  # click hands an Exit of a command back as a value

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from fullcircle.cli.groups import NearestGroup
 
-@click.group()
+
+@click.group(cls=NearestGroup)
 def data() -> None:
     """Check, list and restore data versions."""
 
@@ -21,17 +23,15 @@ def data() -> None:
 )
 def check(project: str, file: Path | None) -> None:
     """Hold a batch against the project's data contract. Exit code 1 and a table when it is violated."""
-    import pandas as pd
-
     from fullcircle.cli.tables import refusals_shown
     from fullcircle.cli.terminal import consoles
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.data.contract import enforce
-    from fullcircle.data.partitions import load, partitions
+    from fullcircle.data.partitions import batch, load, partitions
 
     loaded, settings = load_project(project), Settings.from_env()
-    rows = pd.read_parquet(file) if file else load(partitions(loaded), loaded)
+    rows = batch(file) if file else load(partitions(loaded), loaded)
     with refusals_shown(consoles(False)[1]):
         enforce(loaded, rows, settings.folder("quarantine", loaded.name))
     click.echo(f"{len(rows):,} rows keep the contract of {loaded.name}")
@@ -64,7 +64,10 @@ def list_versions(project: str, as_json: bool) -> None:
     consoles(False)[0].print(table)
 
 
-@data.command(epilog="Example: fullcircle data restore 4f1c0b2a --into restored/")
+@data.command(
+    short_help="Bring back the bytes that a run learned from.",
+    epilog="Example: fullcircle data restore 4f1c0b2a --into restored/",
+)
 @click.argument("run")
 @click.option(
     "--into",

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fullcircle.cli.groups import NearestGroup
+
 if TYPE_CHECKING:
     from fullcircle.core.models import Release
     from fullcircle.core.project import Project
     from fullcircle.core.settings import Settings
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
-WHY = click.option("--why", required=True, metavar="TEXT", help="The reason, kept in the ledger.")
+WHY = click.option("--why", "--reason", required=True, metavar="TEXT", help="The reason, kept in the ledger.")
 
 
 @click.command(
     short_help="Make a version the champion, for a reason.",
-    epilog="Example: fullcircle promote flights 4 --why 'better in the storm of last week'",
+    epilog="Example: fullcircle promote flights 4 --why 'better in storms'",
 )
 @click.argument("project")
 @click.argument("version")
@@ -34,7 +36,7 @@ def promote(project: str, version: str, why: str, as_json: bool) -> None:
 
 @click.command(
     short_help="Release the challenger that waits.",
-    epilog="Example: fullcircle approve flights 5 --why 'read the card, slices are fine'",
+    epilog="Example: fullcircle approve flights 5 --why 'read the card'",
 )
 @click.argument("project")
 @click.argument("version")
@@ -51,7 +53,7 @@ def approve(project: str, version: str, why: str, as_json: bool) -> None:
 
 @click.command(
     short_help="Refuse the challenger that waits.",
-    epilog="Example: fullcircle reject flights 5 --why 'worse for the small carriers'",
+    epilog="Example: fullcircle reject flights 5 --why 'worse for small carriers'",
 )
 @click.argument("project")
 @click.argument("version")
@@ -104,12 +106,14 @@ def who(project: str, at: str | None, as_json: bool) -> None:
         console.print(f"  {name:<13} {value}", highlight=False, markup=False, soft_wrap=True)
 
 
-@click.group(short_help="Verify and show the record of who served.")
+@click.group(cls=NearestGroup, short_help="Verify and show the record of who served.")
 def ledger() -> None:
     """The record of every change of an alias: append-only, each entry chained to the one before."""
 
 
-@ledger.command(epilog="Example: fullcircle ledger verify flights")
+@ledger.command(
+    short_help="Find what was edited, removed, reordered or moved.", epilog="Example: fullcircle ledger verify flights"
+)
 @click.argument("project", required=False)
 @JSON
 def verify(project: str | None, as_json: bool) -> None:
@@ -136,7 +140,7 @@ def verify(project: str | None, as_json: bool) -> None:
             if each.unfinished:
                 click.echo(f"{each.project}: {each.unfinished}; the next command finishes or undoes it")
             if each.holds:
-                click.echo(f"{each.project}: {each.entries} entries, and the aliases are as they say")
+                click.echo(f"{each.project}: {_entries(each.entries)}")
         if not checked:
             click.echo("there is no ledger yet")
     raise click.exceptions.Exit(0 if all(each.holds for each in checked) else 1)
@@ -160,7 +164,10 @@ def show(project: str, as_json: bool) -> None:
         consoles(False)[0].print(ledger_table(found))
 
 
-@ledger.command(epilog="Example: fullcircle ledger heal flights --why 'moved in the MLflow UI by mistake'")
+@ledger.command(
+    short_help="Put moved aliases back as the ledger says.",
+    epilog="Example: fullcircle ledger heal flights --why 'moved by mistake'",
+)
 @click.argument("project")
 @WHY
 @JSON
@@ -169,7 +176,10 @@ def heal(project: str, why: str, as_json: bool) -> None:
     _mend(project, why, as_json, "heal", "put back")
 
 
-@ledger.command(epilog="Example: fullcircle ledger accept flights --why 'moved by hand during the outage, it is right'")
+@ledger.command(
+    short_help="Take moved aliases as they are.",
+    epilog="Example: fullcircle ledger accept flights --why 'moved in the outage'",
+)
 @click.argument("project")
 @WHY
 @JSON
@@ -197,6 +207,14 @@ def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
         click.echo(f"{what}: {done}")
     if not mended:
         click.echo(f"nothing to {how}: the aliases of {project} are as the ledger says")
+
+
+def _entries(count: int) -> str:
+    return (
+        "1 entry, and the aliases are as it says"
+        if count == 1
+        else f"{count:,} entries, and the aliases are as they say"
+    )
 
 
 def _instead(made: Release) -> str:

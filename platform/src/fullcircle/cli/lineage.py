@@ -50,7 +50,7 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
         from fullcircle.cli.tree import trace_tree
 
         console = consoles(False)[0]
-        console.print(trace_tree(found))
+        console.print(trace_tree(found, ascii_only=console.options.ascii_only))
         if found.missing:
             said = "1 link is missing" if len(found.missing) == 1 else f"{len(found.missing)} things are missing"
             console.print(f"{said}: {'; '.join(each.what for each in found.missing)}", style="red", highlight=False)

@@ -84,7 +84,9 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
     epilog="Example: fullcircle rollback flights --reason 'complaints since noon'",
 )
 @click.argument("project")
-@click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the release.")
+@click.option(
+    "--reason", "--why", default="asked for on the command line", show_default=True, help="Kept with the release."
+)
 @JSON
 def rollback(project: str, reason: str, as_json: bool) -> None:
     """Give the traffic back to the previous champion, after loading it successfully."""
@@ -93,10 +95,12 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
+    from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.champion.release import rollback as roll_back
 
     settings = Settings.from_env()
     settings.check_writable()
+    reason_given(reason)
     made = roll_back(load_project(project), settings, reason=reason, decided_by=getpass.getuser())
     if as_json:
         print_json(made)

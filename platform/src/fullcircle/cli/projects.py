@@ -51,7 +51,9 @@ def new(name: str) -> None:
 )
 @click.argument("project")
 @click.option("--until", metavar="DATE", help="Learn only from rows before this UTC date (default: all).")
-@click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the release.")
+@click.option(
+    "--reason", "--why", default="asked for on the command line", show_default=True, help="Kept with the release."
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
 def run(project: str, until: str | None, reason: str, as_json: bool) -> None:
     """The circle once: check, version, split, train, judge, explain, export, register, release.
@@ -64,9 +66,11 @@ def run(project: str, until: str | None, reason: str, as_json: bool) -> None:
     from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
+    from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.retrain import retrain
 
     settings, loaded = Settings.from_env(), load_project(project)
+    reason_given(reason)
     settings.check_writable()
     results, progress = consoles(as_json)
     with refusals_shown(progress), shown(progress):

@@ -22,7 +22,7 @@ SHOWN = 8
 
 @click.command(
     short_help="Train a run again and compare, to the last bit.",
-    epilog="Example: fullcircle reproduce 'train torch'   fullcircle reproduce 3f2a91c0 --set training.seed=1",
+    epilog="Example: fullcircle reproduce 'train torch' --set training.seed=1",
 )
 @click.argument("run")
 @click.option(

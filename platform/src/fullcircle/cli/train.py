@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command(
     short_help="One model in one framework, in one MLflow run.",
-    epilog="Example: fullcircle train flights --framework torch --where local:2 --set training.epochs=5",
+    epilog="Example: fullcircle train flights --framework torch --where local:2",
 )
 @click.argument("project")
 @click.option("--framework", default=None, help="baseline, torch or keras (default: the project's, if it has one).")

@@ -20,11 +20,16 @@ _BELOW = {
 }
 
 
-def trace_tree(trace: Trace) -> Tree:
-    """The prediction at the root, and each link below the one that led to it."""
+def trace_tree(trace: Trace, *, ascii_only: bool = False) -> Tree:
+    """The prediction at the root, and each link below the one that led to it.
+
+    Args:
+        ascii_only: the terminal has no signs but ASCII.
+    """
+    marks = ("x ", "+ ") if ascii_only else ("✗ ", "✓ ")
     nodes: dict[Kind, Tree] = {}
     for link in trace.links:
-        label = _label(link)
+        label = _label(link, marks)
         above = _BELOW.get(link.kind)
         nodes[link.kind] = Tree(label, guide_style="dim") if above is None else nodes[above].add(label)
         for line in (*_details(link), *_missing(link)):
@@ -32,8 +37,9 @@ def trace_tree(trace: Trace) -> Tree:
     return nodes[Kind.PREDICTION]
 
 
-def _label(link: Link) -> Text:
-    mark = Text("✗ ", style="bold red") if link.missing else Text("✓ ", style="bold green")
+def _label(link: Link, marks: tuple[str, str]) -> Text:
+    bad, good = marks
+    mark = Text(bad, style="bold red") if link.missing else Text(good, style="bold green")
     return mark + Text(f"{link.kind.value:<14}", style="bold") + Text(link.title or "missing")
 
 

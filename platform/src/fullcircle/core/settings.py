@@ -29,6 +29,10 @@ QUIET: Mapping[str, str] = {
     "MPLBACKEND": "Agg",
 }
 
+_NAMES = ("HOME", "DATABASE_URL", "DVC_REMOTE", "HOST", "SERVE_PORT", "MLFLOW_PORT", "PREFECT_PORT", "PRICES", "WATTS")
+VARIABLES = frozenset(f"FULLCIRCLE_{name}" for name in (*_NAMES, "PLACE"))
+"""All that begins with FULLCIRCLE_ and means something; PLACE is set by the platform for the processes of a job."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -114,6 +118,18 @@ def home_unwritable(home: Path, error: OSError) -> HomeUnwritable:
     )
 
 
+def without_effect(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """A sentence for each variable that is nearly a setting and is none: a typo must not pass unseen."""
+    env = os.environ if env is None else env
+    # Kubernetes sets FULLCIRCLE_SERVICE_... itself, where a service is called so.
+    ours = ("FULLCIRCLE_", "FULLCIRCLE_SERVICE_")
+    unknown = [name for name in env if name.startswith(ours[0]) and not name.startswith(ours[1])]
+    meant = {name: _nearest(name) for name in sorted(unknown) if name not in VARIABLES}
+    return tuple(
+        f"{name} is no setting and has no effect; did you mean {near}?" for name, near in meant.items() if near
+    )
+
+
 def quiet_dependencies(env: dict[str, str] | os._Environ[str] | None = None) -> None:
     """Switch the dependencies' telemetry and start-up noise off, unless the user chose otherwise."""
     target = os.environ if env is None else env
@@ -129,6 +145,16 @@ def _with_driver(url: str) -> str:
     """
     scheme, found, rest = url.partition("://")
     return f"postgresql+psycopg://{rest}" if found and scheme in ("postgresql", "postgres") else url
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    words = {variable.removeprefix("FULLCIRCLE_"): variable for variable in VARIABLES}
+    # Where it belongs to a tool, the tool's own variable says it.
+    words |= {"TRACKING_URI": "MLFLOW_TRACKING_URI", "PREFECT_URL": "PREFECT_API_URL"}
+    near = difflib.get_close_matches(name.removeprefix("FULLCIRCLE_"), words, n=1)
+    return words[near[0]] if near else ""
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

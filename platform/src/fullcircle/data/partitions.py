@@ -86,6 +86,17 @@ def load(parts: Sequence[Partition], project: Project, *, until: datetime | None
     return frame.sort_values([project.time, project.row_id], kind="stable", ignore_index=True)
 
 
+def batch(path: Path) -> pd.DataFrame:
+    """All columns of one Parquet file, as they are. Raises DataUnavailable when it does not read."""
+    import pandas as pd
+    import pyarrow as pa
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(f"{path}", error, "it must be a Parquet file") from error
+
+
 def wanted(project: Project) -> tuple[str, ...]:
     """Names of all that the platform reads of a row: columns, target, time and row id."""
     return (*(column.name for column in project.columns), project.target.name, project.time, project.row_id)
@@ -98,6 +109,11 @@ def aware(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+def _unreadable(what: str, error: Exception, hint: str) -> DataUnavailable:
+    why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return DataUnavailable(f"{what} does not read ({why})", hint=hint)
+
+
 def _read(part: Partition, project: Project, until: datetime | None) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
@@ -108,8 +124,7 @@ def _read(part: Partition, project: Project, until: datetime | None) -> pd.DataF
         names = [name for name in wanted(project) if name in file.schema_arrow.names]
         table = file.read(columns=names)
     except (OSError, pa.ArrowException) as error:
-        why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        raise DataUnavailable(f"partition {part.path} does not read ({why})", hint="make it again") from error
+        raise _unreadable(f"partition {part.path}", error, "make it again") from error
     if missing := [name for name in (project.time, project.row_id) if name not in names]:
         has = ", ".join(file.schema_arrow.names[:20])
         raise DataUnavailable(f"partition {part.path} has no column {missing[0]!r}", hint=f"it has {has}")

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.errors import ModelUnavailable
+from fullcircle.core.errors import ModelUnavailable, UsageError
 from fullcircle.core.health import Decision, Health, Incident, PolicyState, Window
 from fullcircle.core.models import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.project import Project
@@ -47,7 +47,11 @@ def watch(project: Project, settings: Settings, start: datetime, end: datetime, 
 
     Raises:
         ModelUnavailable: when there is no champion whose predictions could be watched.
+        UsageError: the window has no moment in it.
     """
+    if start >= end:
+        said = f"a window must end after it starts, got {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        raise UsageError(said, hint="--start before --end")
     champion = _champion(project, settings)
     window, rows = step("read the prediction log", read_window, project, settings, start, end)
     reference = step("load the champion's reference rows", load_reference, settings, champion)
