@@ -1,15 +1,18 @@
-"""What a training looks like: a bar with an ETA on a terminal, one line an epoch in a log."""
+"""What work and results look like: bars and tables on a terminal of any width, whole lines in a log."""
 
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
+from fullcircle.cli.tables import ledger_table, print_table
 from fullcircle.cli.terminal import TerminalProgress, parse_time
 from fullcircle.cli.tree import trace_tree
 from fullcircle.core.errors import UsageError
+from fullcircle.core.ledger import Action, Aliases, Entry
 from fullcircle.core.lineage import Kind, Link, Missing, Trace
 from fullcircle.core.models import EpochMetrics
 
@@ -73,3 +76,41 @@ def test_a_trace_has_no_sign_that_a_plain_terminal_lacks() -> None:
     said = text.read()
     assert "+ model version version 1" in said
     assert "x verdict       missing" in said
+
+
+def test_a_log_breaks_no_line_in_two_and_swallows_no_brackets() -> None:
+    text = io.StringIO()
+    progress = TerminalProgress(Console(file=text, width=40))
+    progress.stage("judge", "inconclusive: [ticket 7] asks for 4,000 rows more than there are, " + "which takes a year")
+    progress.note("[later] and this is a note that is longer than forty columns are wide")
+    stage, note = text.getvalue().splitlines()
+    assert stage.endswith("inconclusive: [ticket 7] asks for 4,000 rows more than there are, which takes a year")
+    assert note == "        [later] and this is a note that is longer than forty columns are wide"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_a_table_leaves_nothing_out_however_narrow_the_terminal_is(width: int) -> None:
+    entry = Entry(
+        project="tickets",
+        seq=7,
+        at=datetime(2024, 5, 1, tzinfo=UTC),
+        recorded=datetime(2024, 5, 1, tzinfo=UTC),
+        action=Action.PROMOTE,
+        version="12",
+        previous="11",
+        who="somebody",
+        why="because [it] is better",
+        verdict="promote",
+        model_digest="",
+        data_digest="",
+        aliases=Aliases(champion="12", previous="11"),
+        format=1,
+        previous_hash="",
+        hash="6d489f4f" + "0" * 56,
+    )
+    text = io.StringIO()
+    print_table(Console(file=text, width=width), ledger_table([entry]))
+    said = " ".join(text.getvalue().split())
+    for word in ("7", "2024-05-01 00:00", "11 > 12", "somebody:", "[it]", "better", "6d489f4f"):
+        assert word in said
+    assert max(len(line) for line in text.getvalue().splitlines()) <= width

@@ -180,6 +180,21 @@ def test_a_model_no_better_than_the_baseline_is_rejected(project: Project, make_
     assert "no better" in got.reasons[0]
 
 
+def test_a_lead_over_the_baseline_within_luck_passes_and_is_called_so(
+    project: Project, make_rows: Rows, noisy: Noisy
+) -> None:
+    frame, truth = make_rows(1500)
+    called = set()
+    for seed in range(6):
+        challenger, baseline = (noisy(truth, 0.3, seed=each) for each in (seed, seed + 100))
+        gates = verdict(project, frame, challenger, None, baseline=baseline).gates
+        said = next(gate for gate in gates if gate.gate == "beats baseline")
+        if said.passed:
+            low = float(said.detail.split("[")[1].split(",")[0])
+            called.add((low > 0, said.detail.rsplit(": ", 1)[1]))
+    assert called == {(True, "better"), (False, "ahead, but maybe by luck")}
+
+
 def test_a_metric_below_its_threshold_is_rejected(make_project: Callable[..., Project], make_rows: Rows) -> None:
     frame, truth = make_rows()
     project = make_project(gates=(AtLeast("roc_auc", 0.99), AtLeast("log_loss", 0.9)))

@@ -42,8 +42,10 @@ def check(project: str, file: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 def list_versions(project: str, as_json: bool) -> None:
     """The data version behind each registered model version."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from fullcircle.cli.tables import print_table
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
@@ -57,11 +59,11 @@ def list_versions(project: str, as_json: bool) -> None:
     if as_json:
         print_json([{"version": version.version, "run_id": version.run_id, "data": known} for version, known in found])
         return
-    table = Table("model", "run", "data version", "rows", "from", "to")
+    table = Table("model", "run", "data version", "rows", "from", "to", box=SIMPLE_HEAD)
     for version, known in found:
         span = (f"{known.start:%Y-%m-%d}", f"{known.end:%Y-%m-%d}")
         table.add_row(version.version, version.run_id[:12], known.digest[:16], f"{known.rows:,}", *span)
-    consoles(False)[0].print(table)
+    print_table(consoles(False)[0], table)
 
 
 @data.command(

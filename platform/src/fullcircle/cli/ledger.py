@@ -151,7 +151,7 @@ def verify(project: str | None, as_json: bool) -> None:
 @JSON
 def show(project: str, as_json: bool) -> None:
     """All entries of a project, oldest first. Whether they hold, 'ledger verify' says."""
-    from fullcircle.cli.tables import ledger_table
+    from fullcircle.cli.tables import ledger_table, print_table
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
@@ -161,7 +161,7 @@ def show(project: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        consoles(False)[0].print(ledger_table(found))
+        print_table(consoles(False)[0], ledger_table(found))
 
 
 @ledger.command(

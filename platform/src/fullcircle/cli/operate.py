@@ -74,8 +74,8 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
             {"health": seen.health, "incidents": seen.incidents, "decision": seen.decision, "report": seen.report}
         )
     else:
-        results.print(f"{type(seen.decision).__name__}: {seen.decision.reason}")
-        results.print(f"report: {seen.report}")
+        results.print(f"{type(seen.decision).__name__}: {seen.decision.reason}", markup=False)
+        results.print(f"report: {seen.report}", markup=False, soft_wrap=True)
     raise click.exceptions.Exit(1 if seen.incidents else 0)
 
 
@@ -115,7 +115,7 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
 @JSON
 def incidents(project: str, as_json: bool) -> None:
     """The project's incidents, open ones first. Exit code 1 while one is open."""
-    from fullcircle.cli.tables import incidents_table
+    from fullcircle.cli.tables import incidents_table, print_table
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
@@ -124,8 +124,10 @@ def incidents(project: str, as_json: bool) -> None:
     rows = all_incidents(load_project(project), Settings.from_env())
     if as_json:
         print_json(rows)
+    elif rows:
+        print_table(consoles(False)[0], incidents_table(rows))
     else:
-        consoles(False)[0].print(incidents_table(rows))
+        click.echo(f"{project} has had no incidents")
     raise click.exceptions.Exit(1 if any(row["resolved"] is None for row in rows) else 0)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -30,14 +31,31 @@ def refusals_shown(console: Console) -> Iterator[None]:
         table = Table("column", "rule", "rows", "example row ids", title="Violations of the data contract")
         for broken in refused.report.violations:
             table.add_row(broken.column, broken.rule, f"{broken.count:,}", ", ".join(broken.examples))
-        console.print(table)
+        print_table(console, table)
         raise
     except LeakageFound as refused:
         table = Table("kind", "column", "what was found", title="Leaks")
         for leak in refused.report.leaks:
             table.add_row(leak.kind, leak.column, leak.detail)
-        console.print(table)
+        print_table(console, table)
         raise
+
+
+def print_table(console: Console, table: Table) -> None:
+    """The table; on a console too narrow for its words, each row as lines of `name: value`: nothing is left out."""
+    asked = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
+    if asked <= console.width:
+        console.print(table)
+        return
+    columns = [(str(column.header), list(column.cells)) for column in table.columns]
+    if table.title:
+        console.print(table.title)
+    for row in range(table.row_count):
+        for name, cells in columns:
+            value = cells[row]
+            text = value if isinstance(value, Text) else Text.from_markup(str(value))
+            console.print(Text(f"{name}: ", style="bold") + text)
+        console.print()
 
 
 def print_retrain(console: Console, result: RetrainResult) -> None:
@@ -50,15 +68,16 @@ def print_retrain(console: Console, result: RetrainResult) -> None:
         figures = (evaluation.metrics.get(key) for key in ("roc_auc", "log_loss", "brier", "calibration_error"))
         mark = " *" if framework == result.winner else ""
         table.add_row(framework + mark, *(str(figure) if figure else "" for figure in figures))
-    console.print(table)
+    print_table(console, table)
     console.print(f"[bold]{result.verdict.outcome}[/]: {result.winner}, version {result.version.version}")
     for reason in result.verdict.reasons:
-        console.print(f"  - {reason}", highlight=False)
-    console.print(f"data version {result.data.digest}, run {result.winner_run_id}", highlight=False)
+        console.print(f"  - {reason}", highlight=False, markup=False)
+    console.print(f"data version {result.data.digest}, run {result.winner_run_id}", highlight=False, soft_wrap=True)
     if result.verdict.outcome == "promote" and not result.promoted:
         words = f"{result.project} {result.version.version} --why TEXT"
         console.print(f"it waits for: fullcircle approve {words}   or: fullcircle reject {words}", highlight=False)
-    console.print(f"next: fullcircle serve {result.project}   fullcircle ui", highlight=False)
+    first = "serve" if result.promoted else "status"  # without a release there may be nothing to serve
+    console.print(f"next: fullcircle {first} {result.project}   fullcircle ui", highlight=False)
 
 
 def show_replay(console: Console, outcome: ReplayOutcome) -> None:
@@ -74,8 +93,10 @@ def show_replay(console: Console, outcome: ReplayOutcome) -> None:
     )
     if outcome.page:
         # As text, not markup: a title begins with "[flights]".
+        # In the panel, not on its edge, where a long title is cut.
         title, body = (Text(str(outcome.page.get(key, ""))) for key in ("title", "message"))
-        console.print(Panel(body, title=Text("what on-call got: ") + title, title_align="left"))
+        title.stylize("bold")
+        console.print(Panel(title + "\n\n" + body, title="what on-call got", title_align="left"))
     console.print(f"report: [bold]{outcome.report}[/]", highlight=False, soft_wrap=True)
     console.print("next:")
     for command, what in (
@@ -124,9 +145,9 @@ def print_impact(console: Console, found: Impact) -> None:
         runs = Table("run", "name", "for", "status", "data version", box=SIMPLE_HEAD)
         for run in found.runs:
             runs.add_row(run.run_id[:12], run.name, run.kind, run.status, run.data_digest[:12])
-        console.print(runs)
+        print_table(console, runs)
     if found.versions:
-        console.print(_versions_table(found.versions))
+        print_table(console, _versions_table(found.versions))
 
 
 def _versions_table(versions: Sequence[Affected]) -> Table:
@@ -158,10 +179,12 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
         console.print(f"[yellow]{found['unfinished_releases']} releases were cut short; the next run finishes them[/]")
     table = Table("released", "version", "before", "by", "reason", box=SIMPLE_HEAD)
     for made in found["releases"]:
-        table.add_row(f"{made['at']:%Y-%m-%d}", made["version"], made["previous"] or "-", made["by"], made["reason"])
-    console.print(table)
+        table.add_row(
+            f"{made['at']:%Y-%m-%d}", made["version"], made["previous"] or "-", made["by"], Text(made["reason"])
+        )
+    print_table(console, table)
     if found["open_incidents"]:
-        console.print(incidents_table(found["open_incidents"]))
+        print_table(console, incidents_table(found["open_incidents"]))
 
 
 def print_unsent(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -175,7 +198,7 @@ def print_unsent(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
             why = "its process is at work" if row["writing"] else "'fullcircle sync' sends it"
         counts = (f"{row[name]:,}" for name in ("points", "artifacts", "entries"))
         table.add_row(row["run"][:12], *counts, f"{row['since']:%Y-%m-%d %H:%M}", why)
-    console.print(table)
+    print_table(console, table)
 
 
 def _count(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fullcircle.core.models import EpochMetrics
@@ -50,7 +51,7 @@ class TerminalProgress:
     def stage(self, name: str, detail: str = "") -> None:
         """Print the stage and what it came to."""
         seconds = time.monotonic() - self._started
-        self._console.print(f"[dim]{seconds:6.1f}s[/] [bold cyan]{name:<24}[/] {detail}", highlight=False)
+        self._line(f"[dim]{seconds:6.1f}s[/] [bold cyan]{name:<24}[/] {escape(detail)}".rstrip())
 
     def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
         """Move the trainer's bar, and print the epoch as a line where there is no bar."""
@@ -58,7 +59,7 @@ class TerminalProgress:
         self._judged = f", AUC {metrics.validation_auc:.4f}"
         self._bar(f"train {framework}", metrics.epoch, epochs, detail)
         if not self._console.is_terminal:
-            self._console.print(f"        {framework} epoch {metrics.epoch}/{epochs}: {detail}", highlight=False)
+            self._line(f"        {framework} epoch {metrics.epoch}/{epochs}: {detail}")
 
     def moved(self, framework: str, epochs_done: float, epochs: int, samples_per_second: float) -> None:
         """Move the trainer's bar within an epoch. Its ETA is that of all epochs; not all may be needed."""
@@ -73,7 +74,11 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Print the note, set back."""
-        self._console.print(f"        [yellow]{text}[/]", highlight=False)
+        self._line(f"        [yellow]{escape(text)}[/]")
+
+    def _line(self, text: str) -> None:
+        # A log is searched line by line, so that there no line is broken in two.
+        self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def _bar(self, name: str, done: float, total: float, detail: str) -> None:
         if name.startswith("train "):

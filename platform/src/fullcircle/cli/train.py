@@ -120,7 +120,7 @@ def print_training(console: Console, result: TrainResult) -> None:
     console.print(table, highlight=False)
     if result.utilisation is not None:
         console.print(result.utilisation.sentence, highlight=False)
-    console.print(f"data version {result.data.digest}, run {result.run_id}", highlight=False)
+    console.print(f"data version {result.data.digest}, run {result.run_id}", highlight=False, soft_wrap=True)
     console.print(f"next: fullcircle ui   fullcircle run {result.project}", highlight=False)
 
 

@@ -107,7 +107,7 @@ def print_study(console: Console, result: TuneResult) -> None:
     if result.importance:
         shares = (f"{name.removeprefix('training.')} {share:.0%}" for name, share in result.importance.items())
         console.print(f"what matters: {', '.join(shares)}", highlight=False)
-    console.print(f"data version {result.data}, run {result.run_id}", highlight=False)
+    console.print(f"data version {result.data}, run {result.run_id}", highlight=False, soft_wrap=True)
     if result.command:
         console.print(f"next: {result.command}", highlight=False, soft_wrap=True)
 

@@ -156,7 +156,7 @@ def _beats_baseline(
     gate, number = "beats baseline", f"by {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
     said = f"ROC AUC differs from the logistic baseline's {number}"
     if difference.value > 0:
-        yield _Word(gate, Outcome.PROMOTE, f"{said}: better")
+        yield _Word(gate, Outcome.PROMOTE, f"{said}: {'better' if difference.low > 0 else 'ahead, but maybe by luck'}")
     elif difference.high <= 0:
         yield _Word(gate, Outcome.REJECT, f"{said}: no better", -difference.value)
     else:

@@ -108,7 +108,7 @@ def known_version(desk: Handover, ref: str) -> ModelVersion:
         hint = f"nothing is registered under {name}; 'fullcircle run {name}' trains a first version"
     elif ref.isdecimal():
         near = sorted(known, key=lambda version: (abs(int(version) - int(ref)), int(version)))[:3]
-        hint = f"the nearest are {', '.join(near)}"
+        hint = f"the nearest are {', '.join(near)}" if len(near) > 1 else f"there is only {near[0]}"
     else:
         near = difflib.get_close_matches(ref, [CHAMPION, CHALLENGER, PREVIOUS], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are versions {', '.join(sorted(known, key=int)[-10:])}"
