@@ -182,7 +182,7 @@ def test_a_server_that_is_not_there_is_named(project: Project, tmp_path: Path, m
     uri = "http://user:secret@127.0.0.1:9"
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri})
     with pytest.raises(
-        TrackingUnavailable, match=r"MLflow at http://127\.0\.0\.1:9 failed while connecting"
+        TrackingUnavailable, match=r"MLflow at http://127\.0\.0\.1:9 failed while connecting: connection refused; is"
     ) as failure:
         Tracker(settings).experiment_id(project)
     assert "secret" not in str(failure.value)

@@ -13,6 +13,7 @@ from pathlib import Path
 from fullcircle.core.errors import ServiceUnavailable
 from fullcircle.core.processes import Service, answers, free_port, process_exists
 from fullcircle.core.settings import QUIET, Settings
+from fullcircle.loop import progress
 from fullcircle.orchestration.guarded_app import MARKER, hold
 
 SETTLE_S = 1.5  # the server writes the last tasks' states a moment after it took them; stopped earlier, it loses them
@@ -138,6 +139,8 @@ def running(settings: Settings) -> str | None:
 @contextlib.contextmanager
 def _own_server(settings: Settings) -> Iterator[str]:
     service = prefect_server(settings)
+    # Said before it is done: the first start of a home takes long, and nothing else is to be seen meanwhile.
+    progress.current().stage("start Prefect", "a server of its own, on loopback")
     try:
         service.__enter__()
     except ServiceUnavailable:

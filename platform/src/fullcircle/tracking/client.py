@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SQLITE = "sqlite:///"
 _POSTGRES = "postgresql"
+_SYSTEM = re.compile(r"(?<=\] )[A-Z][A-Za-z ]+|timed out")  # as in "[Errno 111] Connection refused"
 # To the last @ of the word, since a password may hold one, or a slash; and where libpq takes one in the query.
 _CREDENTIALS = re.compile(r"(?<=://)\S*@|(?<=password=)[^&\s]*")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
@@ -168,8 +169,9 @@ def _of_server(settings: Settings, doing: str, error: Exception) -> FullcircleEr
     """What a server's answer, or its silence, means. A disk that is full is its own, not ours."""
     status = int(getattr(error, "get_http_status_code", lambda: 503)())
     if status in (401, 403):
+        why = f"it got no credentials, or not the right ones (HTTP {status})"
         return UsageError(
-            f"MLflow at {address(settings)} refused {doing}: it asks for other credentials (HTTP {status})",
+            f"MLflow at {address(settings)} refused {doing}: {why}",
             hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
         )
     if getattr(error, "error_code", "") in _CALLERS_FAULT:
@@ -186,4 +188,8 @@ def _unavailable(settings: Settings, doing: str, error: Exception) -> TrackingUn
 def _first_line(error: Exception) -> str:
     # MLflow repeats the whole address, password included, in its own messages.
     lines = _CREDENTIALS.sub("", str(error)).strip().splitlines()
-    return lines[0][:500] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    # Of a server that cannot be reached, the system's own words say all; around them are 300 of three libraries.
+    system = _SYSTEM.findall(lines[0]) if "Max retries exceeded" in lines[0] else []
+    return system[-1].lower() if system else lines[0][:500]
