@@ -97,3 +97,30 @@ def test_a_variable_that_is_nearly_a_setting_is_said_to_have_no_effect(
     main()
     meant = "FULLCIRCLE_TRACKING_URI is no setting and has no effect; did you mean MLFLOW_TRACKING_URI?"
     assert capsys.readouterr().err == f"fullcircle: {meant}\n"
+
+
+def test_a_project_file_that_does_not_load_is_named_with_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create("tickets", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tickets" / "project.py"
+    lines = len(path.read_text().splitlines())
+    path.write_text(path.read_text() + "project = project(1)\n")
+    assert refused("status tickets", monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert f"project.py does not load (TypeError: 'Project' object is not callable, line {lines + 1})" in said
+
+
+def test_a_project_of_which_nothing_is_recorded_shows_a_sentence_and_no_empty_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create("tickets", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for words, said in (
+        ("ledger show", "there is nothing yet\n"),
+        ("incidents", "tickets has had no incidents\n"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["fullcircle", *words.split(), "tickets"])
+        main()
+        assert capsys.readouterr().out == said

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from fullcircle.cli.tables import ledger_table, print_table
+from fullcircle.cli.tables import ledger_table, print_table, print_unsent
 from fullcircle.cli.terminal import TerminalProgress, parse_time
 from fullcircle.cli.tree import trace_tree
 from fullcircle.core.errors import UsageError
@@ -114,3 +114,13 @@ def test_a_table_leaves_nothing_out_however_narrow_the_terminal_is(width: int) -
     for word in ("7", "2024-05-01 00:00", "11 > 12", "somebody:", "[it]", "better", "6d489f4f"):
         assert word in said
     assert max(len(line) for line in text.getvalue().splitlines()) <= width
+
+
+def test_an_address_that_is_wider_than_its_column_is_not_cut() -> None:
+    why = "MLflow at http://127.0.0.1:9 failed while connecting: connection refused"
+    unsent = {"run": "6ca90450e2de48ae", "points": 57, "artifacts": 10, "entries": 7, "why": why, "damaged": ()}
+    text = io.StringIO()
+    print_unsent(Console(file=text, width=80), [{**unsent, "since": datetime(2024, 5, 1, tzinfo=UTC)}])
+    lines = text.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert "http://127.0.0.1:9" in "".join(line[-20:].strip() for line in lines)

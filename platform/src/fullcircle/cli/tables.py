@@ -43,8 +43,13 @@ def refusals_shown(console: Console) -> Iterator[None]:
 
 def print_table(console: Console, table: Table) -> None:
     """The table; on a console too narrow for its words, each row as lines of `name: value`: nothing is left out."""
+    if not table.row_count:
+        console.print("there is nothing yet")
+        return
     asked = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
     if asked <= console.width:
+        for column in table.columns:
+            column.overflow = "fold"  # where one column is given less than its longest word, the word is not cut
         console.print(table)
         return
     columns = [(str(column.header), list(column.cells)) for column in table.columns]
@@ -182,7 +187,8 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
         table.add_row(
             f"{made['at']:%Y-%m-%d}", made["version"], made["previous"] or "-", made["by"], Text(made["reason"])
         )
-    print_table(console, table)
+    if found["releases"]:
+        print_table(console, table)
     if found["open_incidents"]:
         print_table(console, incidents_table(found["open_incidents"]))
 
@@ -197,7 +203,8 @@ def print_unsent(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         if not why:
             why = "its process is at work" if row["writing"] else "'fullcircle sync' sends it"
         counts = (f"{row[name]:,}" for name in ("points", "artifacts", "entries"))
-        table.add_row(row["run"][:12], *counts, f"{row['since']:%Y-%m-%d %H:%M}", why)
+        since = f"{row['since']:%Y-%m-%d %H:%M}" if row["since"].timestamp() else "-"  # not known of a newer format
+        table.add_row(row["run"][:12], *counts, since, why)
     print_table(console, table)
 
 

@@ -48,12 +48,19 @@ def _execute(path: Path) -> Project:
     except FullcircleError:
         raise
     except Exception as error:
-        raise ProjectNotFound(
-            f"{path} does not load ({type(error).__name__}: {error})", hint="mend that file"
-        ) from error
+        why = f"{type(error).__name__}: {error}{_line(error, path)}"
+        raise ProjectNotFound(f"{path} does not load ({why})", hint="mend that file") from error
     project = getattr(module, "project", None)
     if not isinstance(project, Project):
         raise ProjectNotFound(
             f"{path} has no value 'project = Project(...)'", hint="see 'fullcircle new' for an example"
         )
     return project
+
+
+def _line(error: Exception, path: Path) -> str:
+    """The line of the file in which it failed; "" where the error says it itself."""
+    import traceback
+
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""

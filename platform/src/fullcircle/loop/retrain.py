@@ -196,7 +196,7 @@ def _clean_up(project: Project, settings: Settings, until: datetime | None) -> I
     from fullcircle.tracking.runs import Tracker
 
     if ended := Tracker(settings).end_abandoned(project):
-        progress.current().note(f"{ended} runs of killed processes were marked as killed")
+        progress.current().note(f"runs of killed processes that were marked as killed: {ended}")
     for sentence in recover(project, settings):
         progress.current().note(sentence)
     refuse_moved(project, settings)

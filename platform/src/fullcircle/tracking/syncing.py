@@ -99,7 +99,8 @@ def _sent(settings: Settings, folder: Folder, door: MlflowDoor) -> Unsent | None
         if not ours:
             return None if not folder.path.exists() else _looked_at(folder)
         if about.tracker != address(settings):
-            raise TrackingUnavailable(f"run {about.key} is of the tracker {about.tracker}, not {address(settings)}")
+            said = f"run {about.key} is of the tracker {about.tracker}, not {address(settings)}"
+            raise TrackingUnavailable(f"{said}: set MLFLOW_TRACKING_URI to the first")
         courier = Courier(folder, door, sealed=True)
         try:
             while courier.step():
