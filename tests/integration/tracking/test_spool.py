@@ -412,7 +412,7 @@ def test_an_empty_answer_is_not_taken_for_the_trackers(settings: Settings) -> No
         threading.Thread(target=silent.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{silent.server_address[1]}"
         door = MlflowDoor(dataclasses.replace(settings, tracking_uri=url), mlflow.MlflowClient(url))
-        with pytest.raises(TrackerAway, match="answered nothing to /api/2.0/mlflow/runs/log-batch: is it MLflow"):
+        with pytest.raises(TrackerAway, match=r"answered nothing to /api/2.0/mlflow/runs/log-batch: is it MLflow"):
             door.points("r", [("loss", 1.0, 1, 1)])
         silent.shutdown()
 

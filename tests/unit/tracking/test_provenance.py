@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.settings import Settings
+from fullcircle.store.database import Database
 from fullcircle.tracking.checkout import apply, has_commit, top_of, worktree
 from fullcircle.tracking.provenance import MAX_DIFF_BYTES, installed, provenance
 
@@ -44,6 +46,22 @@ def test_uncommitted_changes_apply_to_the_commit_and_give_the_same_code(checkout
     git(checkout, "apply", ".git/p.diff")
     assert (checkout / "model.py").read_text() == "hidden = 128\n"
     assert (checkout / "new" / "layer.py").read_text(encoding="utf-8") == "size = 3\nname = 'é'\n"
+
+
+def test_a_home_inside_of_the_checkout_is_no_uncommitted_change(checkout: Path) -> None:
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(checkout / "my home")})
+    with Database(settings).session():
+        pass
+    (settings.folder("predictions") / "segment.py").write_text("rows of customers")
+    seen = provenance(checkout)
+    assert (seen.dirty, seen.not_kept) == (False, ())
+
+
+def test_a_folder_that_was_there_before_it_became_a_home_is_not_hidden_from_git(checkout: Path) -> None:
+    (checkout / "mine").mkdir()
+    Settings.from_env({"FULLCIRCLE_HOME": str(checkout / "mine")}).folder("logs")
+    (checkout / "mine" / "new.py").write_text("x = 1\n")
+    assert "mine/new.py" in provenance(checkout).diff
 
 
 def test_outside_git_there_is_no_commit_and_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,10 @@ class Settings:
         """A folder under home, made if missing. Raises HomeUnwritable in one line when it cannot be."""
         path = self.home.joinpath(*parts)
         try:
+            fresh = not self.home.exists()
             path.mkdir(parents=True, exist_ok=True)
+            if fresh:  # what a run keeps of a checkout's uncommitted files is code, and no prediction log
+                (self.home / ".gitignore").write_text("# Made by fullcircle: nothing of this is to be committed.\n*\n")
         except OSError as error:
             raise home_unwritable(self.home, error) from error
         return path

@@ -98,6 +98,7 @@ class Database:
             raise failed(self.settings.database_url, error, variable=VARIABLE) from error
 
     def _open(self) -> Engine:
+        self.settings.folder()  # first, and not as SQLite's folder: a home is made with a .gitignore
         try:
             return opened(self.settings.database_url, variable=VARIABLE)
         except OSError as error:
