@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fullcircle.cli import main
@@ -85,6 +87,28 @@ def test_a_batch_that_is_no_parquet_file_exits_with_1_and_is_named(
     said = capsys.readouterr().err
     assert said.startswith("DataUnavailable: tickets/project.py does not read (ArrowInvalid: ")
     assert said.endswith("  -> it must be a Parquet file\n")
+
+
+def test_a_check_of_data_says_as_json_what_its_table_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create("tickets", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fullcircle", "data", "check", "tickets", "--json"])
+    main()
+    good = json.loads(capsys.readouterr().out)
+    assert good == {"project": "tickets", "rows": 12_000, "holds": True, "violations": []}
+    rows = pd.read_parquet(tmp_path / "tickets/data/2024-06.parquet").head(50)
+    rows.loc[5, "queue"] = -1
+    rows.to_parquet(tmp_path / "bad.parquet")
+    assert refused("data check tickets --json --file bad.parquet", monkeypatch) == 1
+    said = capsys.readouterr()
+    bad = json.loads(said.out)
+    assert (bad["holds"], bad["rows"], [(each["column"], each["count"]) for each in bad["violations"]]) == (
+        *(False, 50, [("queue", 1)]),
+    )
+    assert Path(bad["kept"]).exists()
+    assert "Violations of the data contract" in said.err
 
 
 def test_a_variable_that_is_nearly_a_setting_is_said_to_have_no_effect(

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fullcircle.cli.groups import NearestGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fullcircle.core.dataset import Violation
+
+JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 
 
 @click.group(cls=NearestGroup)
@@ -21,10 +29,12 @@ def data() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A Parquet batch; default: the project's partitions.",
 )
-def check(project: str, file: Path | None) -> None:
+@JSON
+def check(project: str, file: Path | None, as_json: bool) -> None:
     """Hold a batch against the project's data contract. Exit code 1 and a table when it is violated."""
     from fullcircle.cli.tables import refusals_shown
-    from fullcircle.cli.terminal import consoles
+    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.core.errors import ContractViolated
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.data.contract import enforce
@@ -32,14 +42,22 @@ def check(project: str, file: Path | None) -> None:
 
     loaded, settings = load_project(project), Settings.from_env()
     rows = batch(file) if file else load(partitions(loaded), loaded)
-    with refusals_shown(consoles(False)[1]):
-        enforce(loaded, rows, settings.folder("quarantine", loaded.name))
-    click.echo(f"{len(rows):,} rows keep the contract of {loaded.name}")
+    with refusals_shown(consoles(as_json)[1]):
+        try:
+            enforce(loaded, rows, settings.folder("quarantine", loaded.name))
+        except ContractViolated as refused:
+            if as_json:
+                print_json(_checked(loaded.name, len(rows), refused.report.violations) | {"kept": refused.quarantine})
+            raise
+    if as_json:
+        print_json(_checked(loaded.name, len(rows), ()))
+    else:
+        click.echo(f"{len(rows):,} rows keep the contract of {loaded.name}")
 
 
 @data.command("list", epilog="Example: fullcircle data list flights")
 @click.argument("project")
-@click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
+@JSON
 def list_versions(project: str, as_json: bool) -> None:
     """The data version behind each registered model version."""
     from rich.box import SIMPLE_HEAD
@@ -77,11 +95,13 @@ def list_versions(project: str, as_json: bool) -> None:
     default=None,
     help="An empty or new folder; default: restored-<run>.",
 )
-def restore(run: str, into: Path | None) -> None:
+@JSON
+def restore(run: str, into: Path | None, as_json: bool) -> None:
     """Bring back exactly the bytes that a run learned from, into an empty folder.
 
     RUN is an MLflow run id or the beginning of one. Says which hash differs when they cannot come back.
     """
+    from fullcircle.cli.terminal import print_json
     from fullcircle.core.settings import Settings
     from fullcircle.data.versions import Versions
     from fullcircle.tracking.runs import Tracker
@@ -90,4 +110,11 @@ def restore(run: str, into: Path | None) -> None:
     version = Tracker(settings).data_version(run)
     folder = into or Path(f"restored-{run[:12]}")
     files = Versions(settings).restore(version, folder)
+    if as_json:
+        print_json({"run": run, "digest": version.digest, "rows": version.rows, "folder": folder, "files": files})
+        return
     click.echo(f"restored {len(files)} files, {version.rows:,} rows, digest {version.digest} into {folder}/")
+
+
+def _checked(project: str, rows: int, violations: Sequence[Violation]) -> dict[str, object]:
+    return {"project": project, "rows": rows, "holds": not violations, "violations": list(violations)}
