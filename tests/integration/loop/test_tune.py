@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,12 +19,14 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from fullcircle.core.errors import TrainingFailed, UsageError
 from fullcircle.core.loading import load_project
 from fullcircle.core.project import Choice, LogUniform, Project, Uniform
 from fullcircle.core.settings import Settings
+from fullcircle.loop.tuning.trials import Trials
 from fullcircle.loop.tuning.tune import TuneResult, Wish, tune
 from fullcircle.tracking.runs import RunState, Tracker
 from fullcircle.tuning.study import Study, Trial
@@ -275,6 +278,33 @@ def test_a_study_that_was_told_to_stop_interrupted_and_killed_is_the_same_to_the
     first = {child.tags["fullcircle.trial"]: child.run_id for child in runs_of(project, settings)[1]}
     for number, run_id in first.items():
         assert points(other, again[number]).keys() == points(settings, run_id).keys()
+
+
+def test_ctrl_c_pressed_again_while_the_trials_are_ended_leaves_none_of_them_running(
+    uninterrupted: TuneResult, project: Project, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = psutil.cpu_percent
+
+    def pressed_again() -> float:  # a run's end takes a last look at the machine
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+        return load()
+
+    tracker = Tracker(settings)
+    present = dict(uninterrupted.present.parameters) if uninterrupted.present else {}
+    with (
+        contextlib.closing(Study(settings, "tickets/impatient", SEARCH, present)) as study,
+        tracker.start(project, name="impatient", kind="tune") as parent,
+    ):
+        data = tracker.data_version(uninterrupted.run_id)
+        trials = Trials(project, settings, "torch", study, parent.id, data, tmp_path)
+        begun = [trials.begin(study.ask()).run_id for _ in range(2)]
+        with monkeypatch.context() as patched:
+            patched.setattr(psutil, "cpu_percent", pressed_again)
+            with pytest.raises(KeyboardInterrupt):
+                trials.abandon(KeyboardInterrupt())
+    tracker.catch_up()
+    assert [tracker.state(run_id).status for run_id in begun] == ["KILLED", "KILLED"]
 
 
 def poisoned(project: Project, folder: Path, *, part: str) -> Project:

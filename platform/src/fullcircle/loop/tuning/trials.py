@@ -6,6 +6,7 @@ study says; a kill before leaves a trial that goes on in its run from its newest
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,14 +119,16 @@ class Trials:
 
     def pause(self) -> None:
         """Leave the trials that are being trained as they are: another call goes on with them."""
-        for here in self._open.values():
-            here.run.pause(len(here.history))
+        with contextlib.ExitStack() as ends:
+            for here in self._open.values():
+                ends.callback(here.run.pause, len(here.history))
         self._open.clear()
 
     def abandon(self, error: BaseException) -> None:
         """The search is stopped by this error: its runs say so, and another call goes on with them."""
-        for here in self._open.values():
-            here.run.__exit__(type(error), error, None)
+        with contextlib.ExitStack() as ends:  # all of them, when Ctrl-C is pressed again while one is ended
+            for here in self._open.values():
+                ends.callback(here.run.__exit__, type(error), error, None)
         self._open.clear()
 
     def _run(self, trial: Trial) -> Run:
