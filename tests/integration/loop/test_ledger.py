@@ -26,6 +26,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.approval import approve, nominate, promote, reject
 from fullcircle.loop.champion.ledger import accept, heal, verify, who
 from fullcircle.loop.champion.release import recover, refuse_moved, release, rollback
+from fullcircle.loop.overview import overview
 from fullcircle.loop.replaying.replay import replay
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents
@@ -91,11 +92,12 @@ def raw(settings: Settings, *statements: str) -> None:
 def test_an_alias_moved_in_mlflow_is_reported_and_nothing_is_released_over_it(
     settings: Settings, project: Project, make: Make, two: object, mlflow: MlflowClient
 ) -> None:
-    assert wrong(settings, project) == ()
+    assert (wrong(settings, project), overview(project, settings)["ledger"]) == ((), [])
     third = make()
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     what = f"alias champion of {project.name} names version 1, the ledger says version 2"
     assert wrong(settings, project) == (what,)
+    assert overview(project, settings)["ledger"] == [what], "and whoever looks at the status learns of it"
     for change in (
         lambda: release(project, settings, third, reason="r", decided_by="d", at=AT),
         lambda: rollback(project, settings, reason="r", decided_by="d"),
@@ -167,6 +169,11 @@ def test_a_removed_newest_entry_is_found_by_what_the_registry_knows(
         heal(project, settings, why="w", by="ada")
     accept(project, settings, why="the database came back from Monday's backup", by="ada")
     assert wrong(settings, project) == ()
+
+
+def test_nobody_is_told_who_will_serve(settings: Settings, project: Project, two: object) -> None:
+    with pytest.raises(UsageError, match="is still to come: the ledger knows who served, not who will"):
+        who(project, settings, datetime.now(UTC) + timedelta(hours=1))
 
 
 def test_an_edited_entry_is_found_and_cannot_be_accepted_away(

@@ -180,6 +180,8 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
         console.print(line, highlight=False)
     if not found["aliases"]:
         console.print(f"{found['project']} has no champion yet; 'fullcircle run {found['project']}' trains one")
+    for wrong in found["ledger"]:
+        console.print(Text(f"{wrong}; see 'fullcircle ledger verify {found['project']}'", style="red"))
     if found["unfinished_releases"]:
         console.print(f"[yellow]{found['unfinished_releases']} releases were cut short; the next run finishes them[/]")
     table = Table("released", "version", "before", "by", "reason", box=SIMPLE_HEAD)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.champion.release import completed
 
 if TYPE_CHECKING:
@@ -17,17 +18,19 @@ if TYPE_CHECKING:
 
 
 def overview(project: Project, settings: Settings) -> dict[str, Any]:
-    """Aliases, releases, decisions and open incidents of a project, as plain values."""
+    """Aliases, what the ledger holds against them, releases, decisions and open incidents, as plain values."""
     from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
     from fullcircle.store.releases import Releases
     from fullcircle.tracking.registry import Registry
 
     registry, database = Registry(settings), Database(settings)
+    (checked,) = verify(settings, [project.name])
     aliases = {alias: registry.alias(project.name, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     return {
         "project": project.name,
         "aliases": {alias: _version(version) for alias, version in aliases.items() if version},
+        "ledger": [*checked.faults, *checked.moved],
         "releases": [_release(made) for made in completed(project, settings)],
         "unfinished_releases": len(Releases(database).pending(project.name)),
         "decisions": [_decision(row) for row in Decisions(database).all(project.name)],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fullcircle.core.errors import FullcircleError
+from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.ledger import Action, Aliases, Entry, after, current, serving_at
 from fullcircle.core.models import Release
 from fullcircle.core.project import Project
@@ -40,11 +40,14 @@ def who(project: Project, settings: Settings, at: datetime) -> dict[str, Any]:
     """Which version was champion at that moment, since when, by whom, why and with which verdict: by the ledger alone.
 
     Raises:
+        UsageError: when that moment is still to come.
         FullcircleError: when the chain does not hold, or there was no champion.
     """
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger, faults
 
+    if at > datetime.now(UTC):
+        raise UsageError(f"{at:%Y-%m-%d %H:%M} UTC is still to come: the ledger knows who served, not who will")
     entries = Ledger(Database(settings)).entries(project.name)
     if wrong := faults(entries):
         raise FullcircleError(
