@@ -15,8 +15,10 @@ from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.loading import load_project, project_names
 from fullcircle.core.project import Category, Number
 from fullcircle.core.statistics import roc_auc
-from fullcircle.scaffold.new import create
+from fullcircle.scaffold.new import create, put_under_git
 from fullcircle.scaffold.tickets import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
+from fullcircle.tracking.git import git
+from fullcircle.tracking.provenance import provenance
 
 
 @pytest.fixture
@@ -124,3 +126,42 @@ def test_the_project_file_is_as_tidy_as_our_own_code(made: Path, repository: Pat
             [ruff, *words, "--no-cache", "--config", config, made / "project.py"], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """git knows a name, and nothing else of this machine's configuration or checkouts."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "ada@example.com")
+    return monkeypatch
+
+
+def test_a_new_project_is_committed_without_its_rows_and_its_runs_name_the_commit(
+    made: Path, named: pytest.MonkeyPatch
+) -> None:
+    assert put_under_git(made)
+    seen = provenance(made)
+    assert (len(seen.commit), seen.dirty, seen.not_kept) == (40, False, ())
+    listed = git(made, "ls-files").stdout.split()
+    assert listed == [".gitignore", "README.md", "project.py", "runbook.md"]
+
+
+def test_a_project_in_a_checkout_is_left_to_whoever_has_that(made: Path, named: pytest.MonkeyPatch) -> None:
+    assert git(made.parent, "init").returncode == 0
+    assert not put_under_git(made)
+    assert not (made / ".git").exists()
+    assert git(made.parent, "ls-files").stdout == ""
+
+
+def test_where_git_knows_no_name_nothing_of_a_repository_is_left(made: Path, named: pytest.MonkeyPatch) -> None:
+    for role in ("AUTHOR", "COMMITTER"):
+        named.delenv(f"GIT_{role}_NAME")
+        named.setenv(f"GIT_{role}_EMAIL", "")
+    named.setenv("GIT_CONFIG_COUNT", "1")
+    named.setenv("GIT_CONFIG_KEY_0", "user.useConfigOnly")
+    named.setenv("GIT_CONFIG_VALUE_0", "true")
+    assert not put_under_git(made)
+    assert not (made / ".git").exists()

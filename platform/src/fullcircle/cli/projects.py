@@ -37,12 +37,20 @@ def demo(fresh: bool, months: int | None, as_json: bool) -> None:
     short_help="Make a project, ready to run.", epilog="Example: fullcircle new my-project && fullcircle run my-project"
 )
 @click.argument("name")
-def new(name: str) -> None:
-    """Make a project: a commented project.py, a small generated data set, a README."""
-    from fullcircle.scaffold.new import create
+@click.option("--git/--no-git", default=True, show_default=True, help="Commit it to a git repository of its own.")
+def new(name: str, git: bool) -> None:
+    """Make a project: a commented project.py, a small generated data set, a README.
+
+    Each run names the commit of its code. A project that is made in a git checkout is left for you to commit.
+    """
+    from fullcircle.scaffold.new import create, put_under_git
 
     folder = create(name, Path.cwd())
-    click.echo(f"made {folder.relative_to(Path.cwd())}/ with project.py, data/ and README.md")
+    committed = git and put_under_git(folder)
+    where = ", in a git repository of its own" if committed else ""
+    click.echo(f"made {folder.relative_to(Path.cwd())}/ with project.py, data/ and README.md{where}")
+    if not committed:
+        click.echo("to let each run name its code, commit it with git")
     click.echo(f"next: fullcircle run {name}")
 
 

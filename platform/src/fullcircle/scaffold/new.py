@@ -10,9 +10,11 @@ from string import Template
 
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.scaffold.tickets import MONTHS, tickets
+from fullcircle.tracking.git import git
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 FILES = ("README.md", "runbook.md", "project.py")
+IGNORED = "# The rows are versioned by fullcircle, and are large.\n/data/\n__pycache__/\n"
 
 
 def create(name: str, folder: Path) -> Path:
@@ -45,9 +47,25 @@ def create(name: str, folder: Path) -> Path:
     return target
 
 
+def put_under_git(folder: Path) -> bool:
+    """Give a new project a repository and its first commit, so that each of its runs can name its code.
+
+    False, and nothing of it is left, where that cannot be: it lies in a checkout already, which is not ours to commit
+    to; there is no git; or git does not know by whose name it is to commit.
+    """
+    if git(folder, "rev-parse", "--show-toplevel").returncode == 0:
+        return False
+    steps = (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", f"Begin {folder.name}"))
+    if all(git(folder, *step).returncode == 0 for step in steps):
+        return True
+    shutil.rmtree(folder / ".git", ignore_errors=True)
+    return False
+
+
 def _fill(folder: Path, name: str) -> None:
     for month in MONTHS:
         tickets(month).to_parquet(folder / "data" / f"{month}.parquet", index=False)
+    (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
     templates = resources.files("fullcircle.scaffold") / "templates"
     for file in FILES:
         text = (templates / f"{file}.tmpl").read_text(encoding="utf-8")
