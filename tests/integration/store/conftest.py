@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import itertools
 import os
@@ -10,7 +9,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from fullcircle.core.processes import PR_SET_PDEATHSIG, free_port
+from fullcircle.core.processes import dying_with, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 
@@ -93,7 +91,10 @@ def started(installed: Path, folder: Path, port: int) -> subprocess.Popen[bytes]
         options |= {"timezone": ABROAD, "default_transaction_isolation": "serializable"}
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         return subprocess.Popen(
-            [installed / "bin/postgres", "-D", data, *words], start_new_session=True, preexec_fn=ends_with_us, **told
+            [installed / "bin/postgres", "-D", data, *words],
+            start_new_session=True,
+            preexec_fn=dying_with(os.getpid(), signal.SIGQUIT),
+            **told,
         )
 
 
@@ -111,12 +112,6 @@ def linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def ends_with_us() -> None:
-    """In the new process: the kernel is to end it when its parent is gone."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def until_it_answers(server: subprocess.Popen[bytes], ask: Callable[[], object], log: Path) -> None:
