@@ -65,7 +65,7 @@ def said(addresses: dict[str, str], folder: Path) -> dict[str, str]:
 def test_the_circle_ends_with_a_champion_whose_ledger_holds(said: dict[str, str]) -> None:
     run = json.loads(said["run tickets --json"])
     assert run["promoted"] is True
-    assert said["ledger verify"] == "tickets: 1 entries, and the aliases are as they say\n"
+    assert said["ledger verify"] == "tickets: 1 entry, and the aliases are as it says\n"
     status = json.loads(said["status tickets --json"])
     assert status["aliases"]["champion"]["version"] == run["version"]["version"] == "1"
     who = json.loads(said["who tickets --json"])
