@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fullcircle.training.journal import parsed
+
 ROWS, FEATURES = 32_768, 20
 PROJECT = '''
 """A small network with dropout, trained for as long as it takes."""
@@ -101,9 +103,9 @@ def _last(journal: Path) -> int:
     """The last step of the journal."""
     if not journal.exists():
         return 0
-    for line in reversed(journal.read_text().splitlines()):
-        entry = json.loads(line) if line.endswith("}") else {}
-        if entry.get("kind") == "steps":
+    for line in reversed(journal.read_bytes().splitlines(keepends=True)):
+        entry = parsed(line)
+        if entry and entry["kind"] == "steps":
             return int(entry["first"]) + len(entry["losses"]) - 1
     return 0
 
