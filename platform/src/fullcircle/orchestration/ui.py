@@ -17,7 +17,7 @@ from fullcircle.core.processes import Service, answers, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
-from fullcircle.tracking.client import address
+from fullcircle.tracking.client import address, is_server
 
 LEASHED = (sys.executable, "-m", "fullcircle.orchestration.leash")
 LOOK_EVERY_S = 10.0
@@ -30,7 +30,7 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
     Raises:
         UsageError: when the tracking store is a server already: it has a UI of its own.
     """
-    if settings.tracking_uri.startswith(("http://", "https://")):
+    if is_server(settings):
         raise UsageError(f"MLflow runs at {address(settings)} already", hint="open it in a browser")
     # MLflow's default lets any name through that begins like a private address: 10.evil.example.
     names = [f"{name}:{port}" for name in dict.fromkeys((settings.host, "127.0.0.1", "localhost"))]

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.client import is_server
 
 log = logging.getLogger("fullcircle")
 
@@ -21,7 +22,7 @@ def load_told(run_id: str, env: Mapping[str, str] | None = None) -> Iterator[Non
     env = os.environ if env is None else env
     settings = Settings.from_env(env)
     with ExitStack() as stack:
-        if env.get("LOCAL_RANK", "0") == "0" and settings.tracking_uri.startswith(("http://", "https://")):
+        if env.get("LOCAL_RANK", "0") == "0" and is_server(settings):
             from fullcircle.tracking.machine import watch
 
             try:
