@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import UsageError
-from fullcircle.tracking.repeats import EXACT, Repeats
+from fullcircle.tracking.repeats import EXACT, Repeats, whole
 
 told = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 300)), max_size=200)
 
@@ -19,23 +19,23 @@ told = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 300)), max_siz
 @given(told=told)
 def test_whatever_is_told_in_whatever_order_is_new_the_first_time_and_never_again(told: list[tuple[str, int]]) -> None:
     repeats = Repeats()
-    new = Counter((key, step) for key, step in told if repeats.new({key: 1.0}, step))
+    new = Counter((key, step) for key, step in told if repeats.new((key,), step))
     assert new == Counter(set(told))
 
 
 @given(told=told, last=st.integers(0, 300))
 def test_of_what_a_run_has_nothing_is_new(told: list[tuple[str, int]], last: int) -> None:
     repeats = Repeats({"a": last, "b": last}, {"b": range(0, last + 1, 2)})
-    new = {(key, step) for key, step in told if repeats.new({key: 1.0}, step)}
+    new = {(key, step) for key, step in told if repeats.new((key,), step)}
     had = {("a", step) for step in range(-5, last + 1)} | {("b", step) for step in range(0, last + 1, 2)}
     assert new == set(told) - had
 
 
 def test_only_the_new_ones_of_a_step_are_told() -> None:
     repeats = Repeats({"loss": 3})
-    assert repeats.new({"loss": 0.5, "auc": 0.7}, 3) == {"auc": 0.7}
-    assert repeats.new({"loss": 0.5, "auc": 0.7}, 4) == {"loss": 0.5, "auc": 0.7}
-    assert repeats.new({"loss": 0.4, "auc": 0.8}, 4) == {}
+    assert repeats.new(("loss", "auc"), 3) == ("auc",)
+    assert repeats.new(("loss", "auc"), 4) == ("loss", "auc")
+    assert repeats.new(("loss", "auc"), 4) == ()
     assert (repeats.has("loss", 2), repeats.has("loss", 5), repeats.has("other", 0)) == (True, False, False)
     assert (repeats.last(["loss", "auc"]), repeats.last(["other"])) == (4, 0)
 
@@ -43,27 +43,27 @@ def test_only_the_new_ones_of_a_step_are_told() -> None:
 def test_a_long_training_does_not_make_it_grow_and_its_newest_steps_may_come_in_any_order() -> None:
     repeats = Repeats()
     steps = range(0, 60 * EXACT, 3)
-    assert all(len(repeats.new({"loss": 1.0, "norm": 2.0}, step)) == 2 for step in steps)
+    assert all(len(repeats.new(("loss", "norm"), step)) == 2 for step in steps)
     assert len(repeats._told) <= EXACT
-    assert not any(repeats.new({"loss": 1.0}, step) for step in steps)
+    assert not any(repeats.new(("loss",), step) for step in steps)
     late = steps[-1] - 1
-    assert [repeats.new({"loss": 1.0}, step) for step in (late, late)] == [{"loss": 1.0}, {}]
+    assert [repeats.new(("loss",), step) for step in (late, late)] == [("loss",), ()]
 
 
 def test_a_metric_that_is_told_seldom_is_not_taken_for_one_that_runs_ahead() -> None:
     repeats = Repeats()
     for step in range(1, 10 * EXACT):
-        repeats.new({"loss": 1.0}, step)
+        repeats.new(("loss",), step)
         if step % EXACT == 0:
-            assert repeats.new({"epoch_loss": 1.0}, step // EXACT)
-    assert [bool(repeats.new({"epoch_loss": 1.0}, epoch)) for epoch in (1, 9, 10)] == [False, False, True]
+            assert repeats.new(("epoch_loss",), step // EXACT)
+    assert [bool(repeats.new(("epoch_loss",), epoch)) for epoch in (1, 9, 10)] == [False, False, True]
 
 
 def test_threads_that_tell_the_same_at_once_tell_it_once() -> None:
     repeats, new = Repeats(), [Counter[int]() for _ in range(4)]
 
     def tell(mine: Counter[int]) -> None:
-        mine.update(step for step in range(5000) if repeats.new({"loss": 1.0}, step))
+        mine.update(step for step in range(5000) if repeats.new(("loss",), step))
 
     threads = [threading.Thread(target=tell, args=(mine,)) for mine in new]
     for thread in threads:
@@ -73,10 +73,12 @@ def test_threads_that_tell_the_same_at_once_tell_it_once() -> None:
     assert sum(new, Counter()) == Counter(range(5000))
 
 
-def test_a_step_that_is_no_whole_number_of_64_bits_is_refused_and_not_remembered() -> None:
-    repeats = Repeats()
+def test_a_step_that_is_no_whole_number_of_64_bits_is_refused() -> None:
     for step in (2.0, "2", None, np.float32(2), 2**63, -(2**63), 2**70):
         with pytest.raises(UsageError, match="a step is a whole number of at most 64 bits"):
-            repeats.new({"loss": 1.0}, step)  # type: ignore[arg-type]
-    assert repeats.new({"loss": 1.0}, 2) == {"loss": 1.0}
-    assert repeats.new({"loss": 1.0}, np.int64(2)) == {}  # type: ignore[arg-type]
+            whole(step)  # type: ignore[arg-type]
+    assert [(found, type(found)) for found in (whole(2), whole(np.int64(2)), whole(True))] == [
+        (2, int),
+        (2, int),
+        (1, int),
+    ]

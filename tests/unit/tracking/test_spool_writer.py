@@ -88,7 +88,7 @@ def test_a_forked_process_cannot_write_over_what_the_one_that_made_the_file_writ
                 try:
                     call()
                 except UsageError as error:
-                    refused += "cannot tell a run that process" in str(error)
+                    refused += "was forked from the one that opened the run" in str(error)
             os._exit(refused)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         writer.points({{"loss": 0.5}}, 2)

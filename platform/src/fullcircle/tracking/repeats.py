@@ -19,7 +19,7 @@ from fullcircle.core.errors import UsageError
 EXACT = 5000
 """Calls whose steps are kept one by one, at most. Of older ones each metric's last step is kept."""
 _NONE = -(2**63)
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
 """MLflow keeps a larger step as 0."""
 
 
@@ -30,7 +30,7 @@ def whole(step: SupportsIndex) -> int:
         found = int(operator.index(step))
     except TypeError:
         found = _NONE
-    if not _NONE < found <= _LARGEST:
+    if not -LARGEST <= found <= LARGEST:
         raise UsageError(f"a step is a whole number of at most 64 bits, got {step!r}", hint="int(step), if it is one")
     return found
 
@@ -51,26 +51,21 @@ class Repeats:
         self._floor = {key: step for key, step in (last or {}).items() if key not in exact}
         self._highest = max(self._floor.values(), default=_NONE)
         self._told: dict[int, tuple[str, ...]] = {}  # by step: a loop tells many metrics of each
-        self._keys: tuple[str, ...] = ()  # of the newest call: a loop tells the same ones, which are kept once
         for key, found in exact.items():
             for step in found:
                 self._told[step] = (*self._told.get(step, ()), key)
 
-    def new(self, values: dict[str, float], step: int) -> dict[str, float]:
-        """The values that the run does not have for this step; `values` itself where these are all. From now on it has
-        them. Raises UsageError, and remembers nothing, for a step that is none: see `whole`."""
-        step = whole(step)
+    def new(self, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
+        """The metrics of which the run does not have this step; `keys` itself where these are all. From now on it has
+        them. A loop that hands in the same tuple each time has it kept once."""
         with self._lock:
             if step > self._highest and step not in self._told:  # as a loop tells: no metric has to be looked up
-                keys = tuple(values)
-                if keys != self._keys:
-                    self._keys = keys
-                self._told[step] = self._keys
-            elif values := {key: value for key, value in values.items() if not self._has(key, step)}:
-                self._told[step] = (*self._told.get(step, ()), *values)
+                self._told[step] = keys
+            elif keys := tuple(key for key in keys if not self._has(key, step)):
+                self._told[step] = (*self._told.get(step, ()), *keys)
             if len(self._told) > EXACT:
                 self._forget()
-        return values
+        return keys
 
     def has(self, key: str, step: int) -> bool:
         """Whether the run has this point."""

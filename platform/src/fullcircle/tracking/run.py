@@ -9,7 +9,7 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
 from fullcircle.tracking.lineage import DATA, data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
-from fullcircle.tracking.repeats import Repeats
+from fullcircle.tracking.repeats import LARGEST, Repeats, whole
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.folder import About, Unsent
@@ -41,7 +41,8 @@ PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
 PAUSED = "SCHEDULED"
 """Status of a preempted run: MLflow's UI shows it in blue, as something still to come, not in red."""
 
-_FLOAT = {float}
+MOST_SHAPES = 1000
+"""So many different sets of names are known by heart; loops tell a few."""
 _NAME = re.compile(r"(?!\.\.?(/|$))[\w .:-][\w ./:-]{0,249}")
 """As `mlflow.utils.validation` has it, without a slash in front."""
 
@@ -100,6 +101,7 @@ class Run:
         self._last_step = 0 if spool is None else self._repeats.last(STEP_METRICS)
         self._params = dict(params or {})
         self._names: set[str] = set()
+        self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._step_at = -math.inf
         self._step_waits: tuple[int, dict[str, float]] | None = None
         self._load: Load | None = None
@@ -174,7 +176,8 @@ class Run:
     def points(self, values: Mapping[str, float], step: int) -> None:
         """Log metrics of a step, for loops that do so thousands of times: costs a copy and an append to a list. They
         are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take."""
-        if not (new := self._new(values, step)):
+        new, step = self._new(values, step)
+        if not new:
             return
         if self._spool is not None:
             self._spool.points(new, step)
@@ -184,7 +187,7 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""
-        new = self._new(values, step)
+        new, step = self._new(values, step)
         with self._writing() as spool:
             if new:
                 spool.points(new, step)
@@ -323,18 +326,35 @@ class Run:
                 raise spool.error
             raise TrackingUnavailable(f"{left}", hint="it is safe in the spool; 'fullcircle sync' sends it")
 
-    def _new(self, values: Mapping[str, float], step: int) -> dict[str, float]:
-        """What of it the run does not have; it is to be told now. Nothing is remembered of what is refused."""
-        own = dict(values)
-        if set(map(type, own.values())) != _FLOAT:
-            own = {key: float(each) for key, each in own.items()}
-        if not self._names.issuperset(own):
-            self._require_names(own)
-        return self._repeats.new(own, step)
+    def _new(self, values: Mapping[str, float], step: int) -> tuple[dict[str, float], int]:
+        """(what of it the run does not have, the step as a plain int); it is to be told now. Nothing is remembered of
+        what is refused.
 
-    def _require_names(self, values: Mapping[str, object]) -> None:
+        A training waits for this, thousands of times, and whatever is touched here has left the processor's caches
+        since the last time: between two steps a call of another function costs ten times what it costs in a loop.
+        """
+        if type(step) is not int or not -LARGEST <= step <= LARGEST:
+            step = whole(step)
+        own = dict(values)
+        for each in own.values():
+            if type(each) is not float:
+                own = {key: float(value) for key, value in own.items()}
+                break
+        keys = tuple(own)
+        keys = self._shapes.get(keys) or self._shaped(keys)
+        new = self._repeats.new(keys, step)
+        return (own if new is keys else {key: own[key] for key in new}), step
+
+    def _shaped(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of a call, which are found good, and kept: a loop tells the same ones again."""
+        self._require_names(keys)
+        if len(self._shapes) >= MOST_SHAPES:
+            self._shapes.clear()
+        return self._shapes.setdefault(keys, keys)
+
+    def _require_names(self, names: Iterable[str]) -> None:
         """Refuse now what MLflow would refuse later, when nobody is there to hear it."""
-        new = values.keys() - self._names
+        new = set(names) - self._names
         for name in new:
             if not _NAME.fullmatch(name) or posixpath.normpath(name) != name:
                 raise UsageError(

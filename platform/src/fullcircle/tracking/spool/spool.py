@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.repeats import whole
 from fullcircle.tracking.spool import artifacts
 from fullcircle.tracking.spool.courier import Door
 from fullcircle.tracking.spool.entries import Entry
@@ -42,9 +41,9 @@ class Spool:
         self._sender.start()
 
     def points(self, values: dict[str, float], step: int) -> None:
-        """Append points of now, which are kept as they are: costs an append to a list. Raises UsageError for a step
-        that is no whole number."""
-        self._writer.points(values, whole(step))
+        """Append points of now, which are kept as they are: costs an append to a list. A step is a plain int, as
+        `repeats.whole` makes one."""
+        self._writer.points(values, step)
 
     def flush(self) -> None:
         """All that was told is in the file when this returns: a kill -9 does not lose it."""

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import home_unwritable
@@ -24,6 +25,17 @@ SYNC_EVERY_S = 2.0
 BATCH = 1000
 """MLflow's limit of points for one request, and so for one frame."""
 
+_forks = 0
+"""How often this process and those before it were forked. Asking the system for the process id costs a step more."""
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
 
 class Writer:
     """Appends entries to a new spool file, in the order of the calls. Safe for several threads; in a process that was
@@ -36,7 +48,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._pid = os.getpid()
+        self._forks = _forks
         self._waiting: deque[Row] = deque()
         self._writing = threading.RLock()
         self._ended = threading.Event()
@@ -60,7 +72,8 @@ class Writer:
 
         Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
         """
-        self._require_own()
+        if self._forks != _forks:
+            self._refuse()
         now_ms = time.time_ns() // 1_000_000
         if len(values) <= BATCH:
             self._waiting.append((values, now_ms, step))
@@ -102,11 +115,14 @@ class Writer:
                 self._file = -1
 
     def _require_own(self) -> None:
-        if os.getpid() != self._pid:
-            raise UsageError(
-                f"process {os.getpid()} cannot tell a run that process {self._pid} opened",
-                hint="tell it there, or give what is to be told back to that process",
-            )
+        if self._forks != _forks:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise UsageError(
+            f"process {os.getpid()} was forked from the one that opened the run, and cannot tell it anything",
+            hint="tell it there, or give what is to be told back to that process",
+        )
 
     def _gather(self) -> None:
         rows = tuple(self._waiting.copy())  # in one step: others append meanwhile
