@@ -28,6 +28,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 """Errors of the operating system that mean: this folder cannot be written."""
 
 _CALLERS_FAULT = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
+_TOOLS = {"mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "alembic"}
 _DISK = ("disk is full", "readonly database", "unable to open database file", "disk I/O error")
 
 
@@ -152,7 +153,8 @@ def _undisturbed_logging() -> Iterator[None]:
 
 
 def _from_a_tool(error: Exception) -> bool:
-    return type(error).__module__.split(".")[0] in {"mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "alembic"}
+    module = type(error).__module__
+    return module.split(".")[0] in _TOOLS or module == "fullcircle.tracking.rest"
 
 
 def is_server(settings: Settings) -> bool:

@@ -61,6 +61,7 @@ class Courier:
         self._folder = folder
         self._door = door
         self._at: dict[Path, int] = {}
+        self._run: str | None = None
 
     def step(self) -> bool:
         """Send the next request's worth; False when there is nothing to send now.
@@ -72,7 +73,7 @@ class Courier:
             SpoolTooNew: nothing was changed.
             OSError: the spool itself cannot be read or written.
         """
-        run_id = self._run_id()
+        run_id = self._run = self._run or self._run_id()
         for file in self._folder.files():
             batch, entry, offset = self._next(file)
             if batch:

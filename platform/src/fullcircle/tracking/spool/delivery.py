@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from fullcircle.core.errors import TrackerAway, TrackingUnavailable
+from fullcircle.core.errors import TrackingUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, connect, is_server, translated
+from fullcircle.tracking.rest import Rest
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.folder import Begin
 
@@ -23,7 +25,6 @@ SPOOL = "fullcircle.spool"
 BEGAN_AS = "fullcircle.began_as"
 """Tag of a run that began while the server was away: what it was called then. Its files are kept under that name."""
 _LOG_BATCH, _CREATE = "/api/2.0/mlflow/runs/log-batch", "/api/2.0/mlflow/runs/create"
-REQUEST_TIMEOUT_S = 30.0
 
 
 class MlflowDoor:
@@ -36,6 +37,10 @@ class MlflowDoor:
     def __init__(self, settings: Settings, client: MlflowClient | None = None) -> None:
         self._settings = settings
         self._client = client or connect(settings)
+
+    @cached_property
+    def _rest(self) -> Rest:
+        return Rest(self._settings)
 
     def begin(self, begin: Begin, key: str) -> str:
         """The run that was begun for this spool, found by its tag or made now: an earlier request may have made it, and
@@ -132,7 +137,7 @@ class MlflowDoor:
             "run_name": begin.name,
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
-        answer = self._request(_CREATE, body)
+        answer = self._rest.post(_CREATE, body)
         try:
             return str(answer["run"]["info"]["run_id"])
         except (KeyError, TypeError) as error:
@@ -140,8 +145,9 @@ class MlflowDoor:
             raise TrackingUnavailable(what, hint="is MLFLOW_TRACKING_URI an MLflow server?") from error
 
     def _post(self, run_id: str, points: Sequence[Point]) -> None:
-        """The request of `log_batch` without its thousand protobuf messages, which take 20 times as long to make:
-        it is made in the process that trains."""
+        """The request of `log_batch` without its thousand protobuf messages, which take 20 times as long to make: it
+        is made in the process that trains, and once: the spool tries again, with a pause that the training does not
+        pay for."""
         body = {
             "run_id": run_id,
             "metrics": [
@@ -149,25 +155,7 @@ class MlflowDoor:
                 for key, value, at_ms, step in points
             ],
         }
-        self._request(_LOG_BATCH, body)
-
-    def _request(self, path: str, body: object) -> Any:
-        """What the server answers to this request, which is made once."""
-        from mlflow.utils.rest_utils import http_request, verify_rest_response
-
-        answer = http_request(  # type: ignore[no-untyped-call]
-            self._client._tracking_client.store.get_host_creds(),
-            path,
-            "POST",
-            max_retries=0,  # the spool tries again, with a pause that the training does not pay for
-            timeout=REQUEST_TIMEOUT_S,
-            raise_on_status=False,
-            data=msgspec.json.encode(body),
-            extra_headers={"Content-Type": "application/json"},
-        )
-        if answer.status_code == 200 and not answer.content.strip():  # which MLflow's client takes for a success
-            raise TrackerAway(f"{address(self._settings)} answered nothing to {path}: is it MLflow?")
-        return verify_rest_response(answer, path).json()
+        self._rest.post(_LOG_BATCH, body)
 
 
 class _Metric(msgspec.Struct):

@@ -37,6 +37,8 @@ from fullcircle.tracking.spool.frames import End, read
 
 FORMAT = 1
 MAIN = "main"
+CURSOR_BYTES = 64
+"""More than a cursor ever has: of a longer one that was there nothing may be left behind."""
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,9 +179,14 @@ class Folder:
             return 0
 
     def advance(self, file: Path, offset: int) -> None:
-        """Remember, in place of what was remembered before, that the file was sent up to here. Raises OSError."""
+        """Remember, in place of what was remembered before, that the file was sent up to here. Raises OSError.
+
+        Written over the old one: a new file each time would be a fifth of what a request costs the process that trains,
+        and a disk that is full has no room for one.
+        """
         value = {"offset": offset, "crc32": _checksum(offset)}
-        write_whole(file.with_suffix(".cursor"), json.dumps(value))
+        with open(file.with_suffix(".cursor"), "wb", buffering=0, opener=_over) as cursor:
+            cursor.write(json.dumps(value).ljust(CURSOR_BYTES).encode())
 
     def trouble(self, why: str) -> None:
         """Remember why nothing can be sent, and since when; "" forgets it. A full disk is no reason to fail here."""
@@ -287,6 +294,11 @@ def _locked(path: Path, tries: int = 5) -> Iterator[bool]:
                     return
                 time.sleep(0.05)  # whoever only looks at it lets go at once
         yield True
+
+
+def _over(path: str, _flags: int) -> int:
+    """Opens a file without emptying it."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _checksum(offset: int) -> int:

@@ -14,7 +14,7 @@ LOOK_EVERY_S = 0.2
 """The file is looked at this often when there was nothing to send."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 """After a failure it is tried again, each time after twice as long."""
-SHARE = 0.005
+SHARE = 0.003
 """Of one core: what the sender takes while a training runs. Threads of one Python process share one interpreter."""
 LONGEST_REST_S = 5.0
 PATIENCE_S = 3.0
