@@ -1,21 +1,23 @@
 """How long does a trace take with a million logged predictions?
 
-    python tests/benchmarks/lineage.py [--rows 1000000] [--traces 200]
+    python tests/benchmarks/lineage.py [--rows 1000000] [--traces 200] [--commands 40]
 
 A year of predictions in a home of its own, as a server leaves them: eight segments a day, written by the log's own code
 with the ids of that day, and the last rows still in its write-ahead file; a label for each row; one real registered
-model, whose run, data, verdict and release are walked to. Each trace is of another random prediction, from scratch.
+model, whose run, data, verdict and release are walked to. Each trace is of another random prediction, from scratch: in
+this process, and as the whole command, with Python's start and all imports.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +27,7 @@ import pandas as pd
 from fullcircle.core.errors import UsageError
 from fullcircle.core.files import sha256_of
 from fullcircle.core.models import ModelVersion
+from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.settings import Settings, quiet_dependencies
 from fullcircle.data.partitions import Partition
@@ -152,6 +155,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--rows", type=int, default=1_000_000)
     asked.add_argument("--traces", type=int, default=200)
+    asked.add_argument("--commands", type=int, default=40)
     wanted = asked.parse_args()
     quiet_dependencies()
     with tempfile.TemporaryDirectory() as aside:
@@ -167,14 +171,32 @@ def main() -> None:
         began = time.perf_counter()
         found = impact(settings, f"{PROJECT.name}/{version.version}")
         print(f"{'impact':<22} {_since(began):6.2f} s for {found.predictions:,} predictions")
-        environment = {**os.environ, "FULLCIRCLE_HOME": str(settings.home)}
-        command = [sys.executable, "-m", "fullcircle.cli", "trace", str(chosen[0])]
-        took = []
-        for _ in range(5):
-            began = time.perf_counter()
-            subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, check=False)
-            took.append(_since(began))
-        print(f"{'the whole command':<22} {statistics.median(took):6.2f} s (median of {len(took)}; most of it imports)")
+        some = [str(id_) for id_ in chosen[: wanted.commands]]
+        _report("the whole command", [_commanded(settings, id_, settings.tracking_uri) for id_ in some])
+        with server(settings, Path(aside)) as address:
+            _report("through a server", [_commanded(settings, id_, address) for id_ in some])
+
+
+@contextlib.contextmanager
+def server(settings: Settings, folder: Path) -> Iterator[str]:
+    """The address of an MLflow server on the same store, as a team has one."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store = ("--backend-store-uri", settings.tracking_uri)
+    with Service(name="MLflow", command=[*command, *store], ready_url=f"{url}/health", log=folder / "mlflow.log"):
+        yield url
+
+
+def _commanded(settings: Settings, prediction_id: str, tracker: str) -> float:
+    """Seconds of `fullcircle trace` in a process of its own, from its start to its end."""
+    environment = {**os.environ, "FULLCIRCLE_HOME": str(settings.home), "MLFLOW_TRACKING_URI": tracker}
+    command = [sys.executable, "-m", "fullcircle.cli", "trace", prediction_id]
+    began = time.perf_counter()
+    done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    took = _since(began)
+    assert prediction_id in done.stdout, done.stderr
+    return took
 
 
 def _timed(settings: Settings, prediction_id: str) -> float:
@@ -192,7 +214,7 @@ def _since(began: float) -> float:
 
 def _report(what: str, took: list[float]) -> None:
     middle, late = np.percentile(took, [50, 95])
-    print(f"{len(took)} traces, {what:<10} p50 {middle:6.3f} s, p95 {late:6.3f} s, max {max(took):6.3f} s")
+    print(f"{len(took)} traces, {what:<18} p50 {middle:6.3f} s, p95 {late:6.3f} s, max {max(took):6.3f} s")
 
 
 if __name__ == "__main__":

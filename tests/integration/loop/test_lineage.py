@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -199,6 +200,30 @@ def test_a_prediction_leads_to_everything_that_it_came_from(
     assert facts[Kind.VERDICT]["reasons"] == ["better"]
     assert (facts[Kind.RELEASE]["by"], facts[Kind.RELEASE]["why"]) == ("the gate", "it is better")
     assert facts[Kind.RELEASE]["champion_when_answered"]
+
+
+def test_the_command_waits_for_neither_mlflow_nor_pandas_to_be_imported(
+    settings: Settings, project: Project, whole: Circle
+) -> None:
+    program = f"""
+import sys
+from fullcircle.cli import main
+sys.argv = ["fullcircle", "trace", {whole.predictions[0]!r}, "--json"]
+try:
+    main()
+finally:
+    print(sorted({{"mlflow", "pandas"}} & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "FULLCIRCLE_HOME": str(settings.home)},
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert json.loads(done.stdout)["whole"]
 
 
 def test_the_registry_shows_by_whom_and_why_a_version_was_released(

@@ -37,7 +37,7 @@ def take_look(project: Project, settings: Settings, run_id: str, at: datetime) -
 def _taken(project: Project, settings: Settings) -> dict[str, Spent]:
     """Run id -> the look that it took. A run in the trash took it all the same: tidying up refills no budget."""
     from fullcircle.evaluation.spending import Spent
-    from fullcircle.tracking.ancestry import Ancestry
+    from fullcircle.tracking.ancestry.client import Ancestry
 
     return {
         run.run_id: Spent(at=datetime.fromisoformat(run.tags[AT]), level=float(run.tags[LEVEL]))

@@ -53,6 +53,11 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def moment_of(microseconds: int) -> datetime:
+    """The moment so many microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 def _text(millisecond: int, counter: int) -> str:
     high, low = counter >> _LOW_BITS, counter & ((1 << _LOW_BITS) - 1)
     value = (millisecond << 80) | (_VERSION << 76) | (high << 64) | (_VARIANT << 62) | low

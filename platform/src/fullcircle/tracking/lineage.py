@@ -20,6 +20,8 @@ ENVIRONMENT = "fullcircle.environment"
 """Tag: SHA-256 over the installed packages; see `Provenance`."""
 REPOSITORY, FOLDER, PLATFORM = "fullcircle.code.repository", "fullcircle.code.folder", "fullcircle.code.platform"
 """Tags: top of the git checkout, the project's folder in it, and that of this package; see `Provenance`."""
+DIGEST = "fullcircle.digest"
+"""Tag of a model version, and of MLflow's model behind it: SHA-256 of the graph."""
 DATA_DIGEST = "fullcircle.data.digest"
 """Tag of runs and of model versions: the data version that they come from."""
 

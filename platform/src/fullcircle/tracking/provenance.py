@@ -11,7 +11,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from fullcircle.tracking.git import git
@@ -20,6 +20,7 @@ MAX_DIFF_BYTES = 2_000_000
 MAX_NOT_KEPT = 100
 CUT = "# ... cut"
 _MAX_UNTRACKED_BYTES = 200_000
+_FIELD = re.compile(r"^(Name|Version): *(.*?) *$", re.MULTILINE)
 _FILE = re.compile(r"^(?=diff --git )", re.MULTILINE)
 _TEXT = re.compile(r"^--- (.*?)\t?\n\+\+\+ (.*?)\t?\n@@.*", re.MULTILINE | re.DOTALL)
 _UNREADABLE = "\ufffd"
@@ -82,14 +83,22 @@ def provenance(folder: Path) -> Provenance:
 
 @lru_cache(maxsize=1)
 def installed() -> tuple[str, str]:
-    """(`name==version` lines, SHA-256 over them and the Python version). Looked up once a process: takes 0.1 s."""
+    """(`name==version` lines, SHA-256 over them and the Python version). Looked up once a process: takes 0.05 s."""
     found: dict[str, str] = {}
     for each in distributions():
+        name, version = _named(each)
         # Of two of one name the first is what an import finds.
-        found.setdefault((each.metadata["Name"] or "").lower().replace("_", "-"), each.version)
+        found.setdefault(name.lower().replace("_", "-"), version)
     requirements = "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
     digest = hashlib.sha256(f"python=={platform.python_version()}\n{requirements}".encode()).hexdigest()
     return requirements, digest
+
+
+def _named(distribution: Distribution) -> tuple[str, str]:
+    """Name and version. `importlib.metadata` parses the whole of the file for each, long description included."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    head = dict(_FIELD.findall(text.partition("\n\n")[0]))
+    return head.get("Name", ""), head.get("Version", "")
 
 
 def packages(requirements: str) -> dict[str, str]:

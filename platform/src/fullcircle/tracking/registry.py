@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -23,8 +22,10 @@ from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.store.locks import exclusive
+from fullcircle.tracking.ancestry.record import version_record
 from fullcircle.tracking.card import shortened
 from fullcircle.tracking.client import DISK_ERRORS, connect, translated
+from fullcircle.tracking.lineage import DIGEST
 from fullcircle.tracking.run import FAILURE, PREEMPTED, Run
 from fullcircle.tracking.signature import input_example, signature
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRAPH = "graph.onnx"
-DIGEST = "fullcircle.digest"
 _DESCRIPTION_CHARACTERS = 4900  # the registry's column holds 5,000
 _REQUIREMENTS = ("mlflow", "onnx", "onnxruntime", "numpy", "pandas")
 
@@ -281,12 +281,11 @@ def _save(project: Project, run: Run, graph: Path, example: pd.DataFrame, folder
 
 
 def _value(version: MlflowVersion, aliases: tuple[str, ...] | None = None) -> ModelVersion:
-    return ModelVersion(
+    return version_record(
         name=version.name,
         version=str(version.version),
-        run_id=version.run_id or "",
-        digest=version.tags.get(DIGEST, ""),
-        aliases=tuple(sorted(version.aliases)) if aliases is None else aliases,
-        created=datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC),
+        run_id=version.run_id,
+        created_ms=version.creation_timestamp,
+        aliases=version.aliases if aliases is None else aliases,
         tags=dict(version.tags),
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fullcircle.core.ledger import Entry
     from fullcircle.core.models import ModelVersion
     from fullcircle.predictions.counts import Answers
-    from fullcircle.tracking.ancestry import RunRecord
+    from fullcircle.tracking.ancestry.record import RunRecord
 
 SHORTEST_BEGINNING = 6
 """Characters of a digest or an id that name it."""
@@ -67,7 +67,7 @@ class Known:
     """What MLflow, the ledgers and the prediction logs know; each is read once, when it is first asked for."""
 
     def __init__(self, settings: Settings, project: str | None) -> None:
-        from fullcircle.tracking.ancestry import Ancestry
+        from fullcircle.tracking.ancestry.client import Ancestry
         from fullcircle.tracking.registry import Registry
 
         self._settings = settings

@@ -14,7 +14,8 @@ from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion
-    from fullcircle.tracking.ancestry import Ancestry, RunRecord
+    from fullcircle.tracking.ancestry.client import Ancestry
+    from fullcircle.tracking.ancestry.record import RunRecord
 
 
 def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:

@@ -14,7 +14,8 @@ from fullcircle.loop.lineage.ingredients import unknown
 from fullcircle.tracking.pages import version_page
 
 if TYPE_CHECKING:
-    from fullcircle.tracking.ancestry import Ancestry, RunRecord
+    from fullcircle.tracking.ancestry.client import Ancestry
+    from fullcircle.tracking.ancestry.record import RunRecord
 
 HANDOVER_S = 60.0
 """A server looks for a new champion every few seconds, and the ledger's entry is written once the aliases have moved:

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fullcircle.core.errors import ModelUnavailable, UsageError
+from fullcircle.core.errors import UsageError
 from fullcircle.core.lineage import Trace
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.lineage import ingredients, links
-
-if TYPE_CHECKING:
-    from fullcircle.tracking.registry import Registry
 
 SHORTEST_BEGINNING = 8
 """Characters of an id: fewer would fit everything that was answered within a minute."""
@@ -35,12 +30,11 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
     """
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger
-    from fullcircle.tracking.ancestry import Ancestry
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.ancestry.opened import opened
 
     name, row = _located(settings, prediction_id, projects(settings, project))
-    ancestry = Ancestry(settings)
-    version = _registered(Registry(settings), name, str(row["model_version"]))
+    ancestry = opened(settings)
+    version = ancestry.version(name, str(row["model_version"]))
     run = ancestry.run(version.run_id) if version else ancestry.run_of_graph(str(row["model_digest"]))
     parent = run.parent if run else version.tags.get("fullcircle.retrain", "") if version else ""
     # A retrain keeps code, environment and data with its own run, too.
@@ -123,13 +117,6 @@ def _nearest(settings: Settings, wanted: str, known: Sequence[str]) -> str:
         return "nothing was logged yet; 'fullcircle serve' answers and logs"
     near = difflib.get_close_matches(wanted, near, n=3, cutoff=0.0)
     return "the nearest are " + ", ".join(f"{id_} (of {made_at(id_):%Y-%m-%d %H:%M:%S} UTC)" for id_ in near)
-
-
-def _registered(registry: Registry, name: str, number: str) -> ModelVersion | None:
-    try:
-        return registry.version(name, number)
-    except ModelUnavailable:
-        return None
 
 
 def _log(settings: Settings, name: str) -> Path:

@@ -1,72 +1,33 @@
-"""What MLflow still knows of runs, their artifacts and their data: only read, and what is gone is None, no error."""
+"""Reads what MLflow still knows of runs, versions and artifacts through its client: any store, after a slow import."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from fullcircle.core.dataset import DataVersion
-from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.errors import DataUnavailable, ModelUnavailable
+from fullcircle.core.models import ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.ancestry.record import RunRecord, run_record
 from fullcircle.tracking.client import connect, translated
-from fullcircle.tracking.lineage import DATA, DATA_DIGEST, data_version
-from fullcircle.tracking.pages import run_page
-from fullcircle.tracking.registry import DIGEST
+from fullcircle.tracking.lineage import DATA, DIGEST, data_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """A run as MLflow has it.
-
-    Attributes:
-        deleted: it is in MLflow's trash, from which it can be restored.
-        link: its page, relative to the address of the MLflow UI.
-        artifacts: where its artifacts are, as a URI.
-    """
-
-    run_id: str
-    name: str
-    status: str
-    deleted: bool
-    started: datetime
-    ended: datetime | None
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    link: str
-    artifacts: str
-
-    @property
-    def project(self) -> str:
-        """The project that it is of, "" when the platform did not start it."""
-        return self.tags.get("fullcircle.project", "")
-
-    @property
-    def kind(self) -> str:
-        """What it was for: `retrain`, `candidate`, `train`."""
-        return self.tags.get("fullcircle.kind", "")
-
-    @property
-    def parent(self) -> str:
-        """The run that this one is under, "" when there is none."""
-        return self.tags.get("mlflow.parentRunId", "")
-
-    @property
-    def data_digest(self) -> str:
-        """The data version that it learned from, "" when it names none."""
-        return self.tags.get(DATA_DIGEST, "")
-
-
 class Ancestry:
-    """Reads runs of all projects. Every method raises TrackingUnavailable when the store does not answer."""
+    """Reads runs, versions and artifacts of all projects; what is gone is None, no error.
+
+    Every method raises TrackingUnavailable when the store does not answer.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -86,6 +47,15 @@ class Ancestry:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return None
                 raise
+
+    def version(self, name: str, number: str) -> ModelVersion | None:
+        """The registered version with this number; None when there is none."""
+        from fullcircle.tracking.registry import Registry
+
+        try:
+            return Registry(self._settings).version(name, number)
+        except ModelUnavailable:
+            return None
 
     def runs(self, where: str = "") -> Iterator[RunRecord]:
         """Runs of all experiments that fit MLflow's filter, those in the trash as well, newest first."""
@@ -127,22 +97,27 @@ class Ancestry:
 
     def text(self, run: RunRecord, artifact_path: str) -> str | None:
         """A text artifact of the run; None when it has none of that name."""
+        with translated(self._settings, f"fetching {artifact_path} of run {run.run_id}"):
+            folder = _local(run.artifacts)
+            found = _read(folder / artifact_path) if folder else self._fetched(run, artifact_path)
+        return None if found is None else found.decode(errors="replace")
+
+    def _fetched(self, run: RunRecord, artifact_path: str) -> bytes | None:
+        """An artifact that is not on this machine; None when there is none of that name."""
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        doing = f"fetching {artifact_path} of run {run.run_id}"
-        with (
-            translated(self._settings, doing),
-            tempfile.TemporaryDirectory(dir=self._settings.folder("tmp")) as aside,
-        ):
+        with tempfile.TemporaryDirectory(dir=self._settings.folder("tmp")) as aside:
             # Not the client's own download, which would ask for the run again, twice.
             repository = get_artifact_repository(run.artifacts, tracking_uri=self._settings.tracking_uri)
             try:
                 path = repository.download_artifacts(artifact_path, aside)  # type: ignore[no-untyped-call]
-                return Path(path).read_text(encoding="utf-8", errors="replace")
+                return Path(path).read_bytes()
             except (OSError, MlflowException):
                 folder = artifact_path.rpartition("/")[0]
-                if any(each.path == artifact_path for each in repository.list_artifacts(folder or None)):
+                if any(
+                    each.path == artifact_path and not each.is_dir for each in repository.list_artifacts(folder or None)
+                ):
                     raise
         return None
 
@@ -155,21 +130,32 @@ class Ancestry:
             return None
 
 
+def _local(uri: str) -> Path | None:
+    """The folder of an artifact URI that is on this machine."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(url2pathname(parts.path))
+    return Path(uri) if not parts.scheme and uri.startswith("/") else None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
 def _record(run: MlflowRun) -> RunRecord:
     info = run.info
-    return RunRecord(
+    return run_record(
         run_id=info.run_id,
-        name=info.run_name or "",
+        experiment_id=info.experiment_id,
+        name=info.run_name,
         status=info.status,
-        deleted=info.lifecycle_stage == "deleted",
-        started=_moment(info.start_time or 0),
-        ended=_moment(info.end_time) if info.end_time else None,
+        stage=info.lifecycle_stage,
+        started_ms=info.start_time,
+        ended_ms=info.end_time,
+        artifacts=info.artifact_uri,
         tags=dict(run.data.tags),
         params=dict(run.data.params),
-        link=run_page(info.experiment_id, info.run_id),
-        artifacts=info.artifact_uri or "",
     )
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

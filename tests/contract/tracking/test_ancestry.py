@@ -1,0 +1,197 @@
+"""What is read from a server's REST API, or out of MLflow's SQLite file, is what MLflow's own client says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from fullcircle.core.errors import TrackerAway
+from fullcircle.core.files import sha256_of
+from fullcircle.core.models import ModelVersion
+from fullcircle.core.processes import Service, free_port
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.ancestry.client import Ancestry
+from fullcircle.tracking.ancestry.file import REVISIONS, OfFile
+from fullcircle.tracking.ancestry.opened import opened
+from fullcircle.tracking.ancestry.server import OfServer
+from fullcircle.tracking.client import sqlite_file
+from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.runs import Tracker
+
+TEXTS = {"gate/verdict.json": '{"outcome": "promote"}', "code/änderung 1.diff": "+ ü\r\n- x\n", "empty.txt": ""}
+KINDS = {"file": OfFile, "server": OfServer}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A home whose tracker is an MLflow server with artifacts of its own."""
+    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    own = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "server")})
+    Tracker(own).prepare()
+    url = f"http://127.0.0.1:{port}"
+    where = ("--backend-store-uri", own.tracking_uri, "--artifacts-destination", str(folder / "artifacts"))
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with Service(name="MLflow", command=[*command, *where], ready_url=f"{url}/health", log=folder / "mlflow.log"):
+        yield Settings.from_env({"FULLCIRCLE_HOME": str(folder / "home"), "MLFLOW_TRACKING_URI": url})
+
+
+@pytest.fixture(params=["file", "server"])
+def store(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Settings on each of the stores that are read without MLflow's client."""
+    found = settings if request.param == "file" else request.getfixturevalue("served")
+    Tracker(found).prepare()
+    assert type(opened(found)) is KINDS[request.param]
+    return found
+
+
+@pytest.fixture
+def run(store: Settings, project: Project) -> str:
+    """A run with parameters, tags and artifacts, under another run."""
+    tracker = Tracker(store)
+    with tracker.start(project, name="parent", kind="retrain") as parent:
+        told = tracker.start(project, name="ein Lauf 'ü'", kind="candidate", parent=parent.id)
+        with told:
+            told.params({"seed": 7, "torch": {"widths": [128, 64], "note": "ü \n x"}})
+            told.tags({"fullcircle.framework": "torch", "empty": ""})
+            told.points({"loss": 0.5}, 1)
+            for path, text in TEXTS.items():
+                told.text(text, path)
+    return told.id
+
+
+def registered(
+    store: Settings, project: Project, run: str, tmp_path: Path, make_graph: Callable[[Path], Path], rows: pd.DataFrame
+) -> ModelVersion:
+    graph = make_graph(tmp_path / "graph.onnx")
+    return Registry(store).register(
+        project,
+        Tracker(store).append(run),
+        graph,
+        digest=sha256_of(graph),
+        example=rows[["carrier", "distance"]],
+        card="# Card ü",
+        tags={"fullcircle.verdict": "promote"},
+    )
+
+
+def test_a_run_is_the_same_whichever_way_it_is_read(store: Settings, project: Project, run: str) -> None:
+    found = opened(store).run(run)
+    assert found == Ancestry(store).run(run)
+    assert found is not None
+    assert (found.name, found.status, found.deleted) == ("ein Lauf 'ü'", "FINISHED", False)
+    assert found.params["torch.note"] == "ü \n x"
+    assert (found.tags["empty"], found.project) == ("", project.name)
+    assert opened(store).run(found.parent) == Ancestry(store).run(found.parent) != None  # noqa: E711 - of three
+
+
+def test_a_run_in_the_trash_is_read_and_one_that_is_gone_is_none(store: Settings, project: Project, run: str) -> None:
+    MlflowClient(store.tracking_uri).delete_run(run)
+    found = opened(store).run(run)
+    assert found == Ancestry(store).run(run)
+    assert found is not None
+    assert found.deleted
+    assert opened(store).run("0" * 32) is Ancestry(store).run("0" * 32) is None
+
+
+def test_a_run_that_goes_on_has_no_end(store: Settings, project: Project) -> None:
+    with Tracker(store).start(project, name="on", kind="candidate") as open_run:
+        open_run.flush()
+        found = opened(store).run(open_run.id)
+        assert found == Ancestry(store).run(open_run.id)
+    assert found is not None
+    assert (found.status, found.ended) == ("RUNNING", None)
+
+
+def test_a_version_is_the_same_with_its_aliases_and_tags_and_a_deleted_one_is_none(
+    store: Settings,
+    project: Project,
+    run: str,
+    tmp_path: Path,
+    make_graph: Callable[[Path], Path],
+    rows: pd.DataFrame,
+) -> None:
+    version = registered(store, project, run, tmp_path, make_graph, rows)
+    for alias in ("champion", "a"):
+        Registry(store).set_alias(project.name, alias, version.version)
+    found = opened(store).version(project.name, version.version)
+    assert found == Ancestry(store).version(project.name, version.version)
+    assert found is not None
+    assert (found.aliases, found.digest, found.run_id) == (("a", "champion"), version.digest, run)
+    MlflowClient(store.tracking_uri, registry_uri=store.tracking_uri).delete_model_version(
+        project.name, version.version
+    )
+    for name, number in ((project.name, version.version), (project.name, "99"), ("nobody", "1")):
+        assert opened(store).version(name, number) is Ancestry(store).version(name, number) is None
+    graph = opened(store).run_of_graph(version.digest)  # MLflow keeps the model when its version is deleted
+    assert graph == Ancestry(store).run_of_graph(version.digest)
+    assert graph is not None
+    assert opened(store).run_of_graph("f" * 64) is Ancestry(store).run_of_graph("f" * 64) is None
+
+
+def test_texts_come_back_to_the_last_byte_and_one_that_is_gone_is_none(store: Settings, run: str) -> None:
+    records = opened(store)
+    found = records.run(run)
+    assert found is not None
+    assert {path: records.text(found, path) for path in TEXTS} == TEXTS
+    for missing in ("gate/other.json", "nowhere/at all.txt", "gate"):
+        assert records.text(found, missing) is None
+
+
+def test_a_server_that_is_gone_is_said_to_be_away(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": url})
+    with pytest.raises(TrackerAway, match="failed while reading run r: connection refused"):
+        opened(settings).run("r")
+
+
+def test_a_file_with_tables_that_nobody_here_knows_is_left_to_mlflow(settings: Settings, tmp_path: Path) -> None:
+    Tracker(settings).prepare()
+    source = sqlite_file(settings)
+    assert source is not None
+    other = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path)})
+    assert type(opened(other)) is Ancestry  # there is no file
+    file = tmp_path / source.name
+    with contextlib.closing(sqlite3.connect(source)) as connection, contextlib.closing(sqlite3.connect(file)) as copy:
+        connection.backup(copy)
+        assert type(opened(other)) is OfFile
+        copy.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
+        copy.commit()
+    assert type(opened(other)) is Ancestry
+    file.write_bytes(b"no database at all, but a text that is long enough")
+    assert type(opened(other)) is Ancestry
+    shutil.rmtree(tmp_path)
+    assert not file.exists()  # looking made no file
+
+
+def test_the_installed_mlflow_has_tables_that_are_known_here(settings: Settings) -> None:
+    Tracker(settings).prepare()
+    file = sqlite_file(settings)
+    assert file is not None
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert revision in REVISIONS, "compare MLflow's tables runs, tags, params, model_versions and so on, and add it"
+
+
+def test_neither_way_imports_mlflow(store: Settings, run: str) -> None:
+    program = f"""
+import sys
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.ancestry.opened import opened
+records = opened(Settings.from_env())
+found = records.run({run!r})
+print(records.text(found, "empty.txt") == "", records.version("nobody", "1"), "mlflow" in sys.modules)
+"""
+    environment = {**os.environ, "FULLCIRCLE_HOME": str(store.home), "MLFLOW_TRACKING_URI": store.tracking_uri}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True None False\n"
