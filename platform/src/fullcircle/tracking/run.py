@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import posixpath
-import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +20,10 @@ from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
 from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
+from fullcircle.tracking.intake import Intake, require_names
 from fullcircle.tracking.lineage import DATA, data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
-from fullcircle.tracking.repeats import LARGEST, Repeats, whole
+from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.folder import About, Unsent
@@ -40,11 +39,6 @@ STEP_METRICS = ("step_loss", "gradient_norm", "samples_per_second")
 PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
 PAUSED = "SCHEDULED"
 """Status of a preempted run: MLflow's UI shows it in blue, as something still to come, not in red."""
-
-MOST_SHAPES = 1000
-"""So many different sets of names are known by heart; loops tell a few."""
-_NAME = re.compile(r"(?!\.\.?(/|$))[\w .:-][\w ./:-]{0,249}")
-"""As `mlflow.utils.validation` has it, without a slash in front."""
 
 NOTE_CHARACTERS = 7900
 """MLflow refuses tag values over 8,000 characters."""
@@ -98,17 +92,15 @@ class Run:
         self._ref = ref
         self._begun_ms = begun_ms
         self._had = had
-        self._last_step = 0 if spool is None else self._repeats.last(STEP_METRICS)
+        self._last_step = 0 if spool is None else self._intake.last(STEP_METRICS)
         self._params = dict(params or {})
-        self._names: set[str] = set()
-        self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._step_at = -math.inf
         self._step_waits: tuple[int, dict[str, float]] | None = None
         self._load: Load | None = None
 
     @cached_property
-    def _repeats(self) -> Repeats:
-        return self._had()
+    def _intake(self) -> Intake:
+        return Intake(self._had())
 
     def ref(self, framework: str, seed: int) -> RunRef:
         """The value that names this run elsewhere."""
@@ -125,7 +117,7 @@ class Run:
                     f"parameter {key!r} of run {self.id} is {self._params[key]!r} and cannot become {text!r}",
                     hint="a parameter never changes; start another run",
                 )
-        self._require_names(found)
+        require_names(found)
         self._params |= found
         with self._writing() as spool:
             spool.entry(Params(found))
@@ -171,12 +163,12 @@ class Run:
 
     def knows(self, key: str, step: int) -> bool:
         """Whether the run has this point."""
-        return self._repeats.has(key, step)
+        return self._intake.has(key, step)
 
     def points(self, values: Mapping[str, float], step: int) -> None:
         """Log metrics of a step, for loops that do so thousands of times: costs a copy and an append to a list. They
         are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take."""
-        new, step = self._new(values, step)
+        new, step = self._intake.new(values, step)
         if not new:
             return
         if self._spool is not None:
@@ -187,7 +179,7 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""
-        new, step = self._new(values, step)
+        new, step = self._intake.new(values, step)
         with self._writing() as spool:
             if new:
                 spool.points(new, step)
@@ -205,7 +197,7 @@ class Run:
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags; a value that MLflow would refuse for its length is cut. Raises UsageError for a name that it does
         not take."""
-        self._require_names(values)
+        require_names(values)
         with self._writing() as spool:
             spool.entry(Tags({key: _cut(str(value)) for key, value in values.items()}))
 
@@ -325,43 +317,6 @@ class Run:
                 spool.folder.remove()
                 raise spool.error
             raise TrackingUnavailable(f"{left}", hint="it is safe in the spool; 'fullcircle sync' sends it")
-
-    def _new(self, values: Mapping[str, float], step: int) -> tuple[dict[str, float], int]:
-        """(what of it the run does not have, the step as a plain int); it is to be told now. Nothing is remembered of
-        what is refused.
-
-        A training waits for this, thousands of times, and whatever is touched here has left the processor's caches
-        since the last time: between two steps a call of another function costs ten times what it costs in a loop.
-        """
-        if type(step) is not int or not -LARGEST <= step <= LARGEST:
-            step = whole(step)
-        own = dict(values)
-        for each in own.values():
-            if type(each) is not float:
-                own = {key: float(value) for key, value in own.items()}
-                break
-        keys = tuple(own)
-        keys = self._shapes.get(keys) or self._shaped(keys)
-        new = self._repeats.new(keys, step)
-        return (own if new is keys else {key: own[key] for key in new}), step
-
-    def _shaped(self, keys: tuple[str, ...]) -> tuple[str, ...]:
-        """The names of a call, which are found good, and kept: a loop tells the same ones again."""
-        self._require_names(keys)
-        if len(self._shapes) >= MOST_SHAPES:
-            self._shapes.clear()
-        return self._shapes.setdefault(keys, keys)
-
-    def _require_names(self, names: Iterable[str]) -> None:
-        """Refuse now what MLflow would refuse later, when nobody is there to hear it."""
-        new = set(names) - self._names
-        for name in new:
-            if not _NAME.fullmatch(name) or posixpath.normpath(name) != name:
-                raise UsageError(
-                    f"MLflow does not take {name!r} as a name",
-                    hint="letters, digits, '_', '-', '.', ':', '/' and spaces, at most 250, and no path like 'a/../b'",
-                )
-        self._names |= new
 
 
 def _cut(text: str) -> str:

@@ -33,17 +33,14 @@ class Spool:
         except BaseException:
             self._held.close()
             raise
+        self.points: Callable[[dict[str, float], int], None] = self._writer.points
+        """`Writer.points`: a training waits for it, and each call between costs it more than the append itself."""
         self._sender = Sender(self.folder, open_door)
         self._closed = False
 
     def start(self) -> None:
         """Begin to send."""
         self._sender.start()
-
-    def points(self, values: dict[str, float], step: int) -> None:
-        """Append points of now, which are kept as they are: costs an append to a list. A step is a plain int, as
-        `repeats.whole` makes one."""
-        self._writer.points(values, step)
 
     def flush(self) -> None:
         """All that was told is in the file when this returns: a kill -9 does not lose it."""
