@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.models import Interval
-from fullcircle.core.statistics import Z95
+from fullcircle.core.statistics import Z95, brier, log_loss, paired_means, roc_auc, standard_error
 from fullcircle.evaluation.superiority import MOST_ROWS, rows_to_decide, superiority
 
 
@@ -67,3 +68,26 @@ def test_the_rows_that_are_asked_for_prove_the_gain_as_often_as_promised(level: 
     drawn = np.random.default_rng(0).normal(0.004, error, 4000)
     proven = np.mean([superiority(around(float(value), error), 0.0, level).proven for value in drawn])
     assert proven == pytest.approx(power, abs=0.02)
+
+
+@pytest.mark.parametrize("metric", [log_loss, brier])
+def test_of_two_models_that_are_equally_good_no_more_are_called_better_than_the_level_says(metric: Any) -> None:
+    rng, trials, rows, proven = np.random.default_rng(3), 1500, 800, 0
+    for _ in range(trials):
+        labels = (rng.random(rows) < 0.25).astype(np.int8)
+        scores = rng.normal(size=rows) + labels - 1.6
+        a, b = (1 / (1 + np.exp(-scores - rng.normal(scale=0.6, size=rows))) for _ in range(2))
+        gain = paired_means(labels, b, a, metric)  # smaller is better
+        proven += superiority(gain, 0.0, 0.02).proven
+    assert 0.5 * 0.02 < proven / trials < 0.02 + 3 * math.sqrt(0.02 * 0.98 / trials)
+
+
+def test_the_error_of_a_mean_of_paired_losses_is_that_of_the_textbook() -> None:
+    labels = np.array([0, 1, 0, 1], dtype=np.int8)
+    a, b = np.array([0.1, 0.8, 0.3, 0.6]), np.array([0.2, 0.5, 0.3, 0.9])
+    found = paired_means(labels, a, b, brier)
+    rows = np.array([0.01 - 0.04, 0.04 - 0.25, 0.0, 0.16 - 0.01])
+    assert found.value == pytest.approx(rows.mean())
+    assert standard_error(found) == pytest.approx(rows.std(ddof=1) / 2)
+    with pytest.raises(ValueError, match="is no mean over rows"):
+        paired_means(labels, a, b, roc_auc)

@@ -93,6 +93,21 @@ def paired_bootstrap(
     return Interval(value=value, low=low, high=high)
 
 
+def paired_means(labels: Numbers, a: Numbers, b: Numbers, metric: Metric) -> Interval:
+    """`metric(a) - metric(b)` on the same rows with its 95% normal interval, for metrics that are means over rows.
+
+    The mean of the rows' differences, and its standard error: no draws, and right far out in the tail.
+    ValueError for a metric that is none.
+    """
+    losses = _LOSSES.get(metric)
+    if losses is None:
+        raise ValueError(f"{metric!r} is no mean over rows: use log_loss or brier")
+    rows = losses(labels, a) - losses(labels, b)
+    value = float(rows.mean())
+    half = Z95 * float(rows.std(ddof=1)) / len(rows) ** 0.5 if len(rows) > 1 else float("inf")
+    return Interval(value=value, low=value - half, high=value + half)
+
+
 def delong(labels: Numbers, a: Numbers, b: Numbers | None = None) -> Interval:
     """ROC AUC of `a`, or that of `a` minus that of `b`, with a 95% normal interval.
 
@@ -133,6 +148,10 @@ def _brier_losses(labels: Numbers, probability: Numbers) -> NDArray[np.float64]:
     return np.asarray((_as_float(probability) - _as_float(labels)) ** 2, dtype=np.float64)
 
 
+_LOSSES: dict[Metric, Callable[[Numbers, Numbers], NDArray[np.float64]]] = {log_loss: _log_losses, brier: _brier_losses}
+"""Of each metric that is a mean over rows, what a row adds to it."""
+
+
 def _equal_count_bins(probability: NDArray[np.float64]) -> NDArray[np.intp]:
     shares = (midranks(probability) - 0.5) / len(probability)
     return np.minimum((shares * BINS).astype(np.intp), BINS - 1)
@@ -154,11 +173,8 @@ def _replicates(
         means = _resampled_means(np.hstack([_gaps(labels, model) for model in models]), seed, resamples)
         errors = np.abs(means.reshape(resamples, len(models), BINS)).sum(axis=2)
         return np.asarray(errors[:, 0] - errors[:, 1] if len(models) == 2 else errors[:, 0], dtype=np.float64)
-    if metric is log_loss:
-        losses = _log_losses
-    elif metric is brier:
-        losses = _brier_losses
-    else:
+    losses = _LOSSES.get(metric)
+    if losses is None:
         raise ValueError(f"no interval is known for {metric!r}: use roc_auc, log_loss, brier or calibration_error")
     rows = losses(labels, models[0]) - (losses(labels, models[1]) if len(models) == 2 else 0.0)
     return _resampled_means(rows[:, None], seed, resamples)[:, 0]

@@ -1,0 +1,93 @@
+"""The gate `Better`: whether the gain over the champion is progress or luck. See docs/adr/0054."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from fullcircle.core.models import Interval, Outcome
+from fullcircle.core.project import Better
+from fullcircle.core.statistics import brier, log_loss, paired_means
+from fullcircle.evaluation.case import Case, Word, negated
+from fullcircle.evaluation.metrics import METRIC, TITLE
+from fullcircle.evaluation.spending import Look
+from fullcircle.evaluation.superiority import Superiority, rows_to_decide, superiority
+
+TAKEOVER_SLACK = 0.005
+"""ROC AUC that counts as nothing: a challenger is rejected as no better only when all of its 95% interval is this far
+below what was asked."""
+MIN_OF_A_CLASS = 20
+"""Below this many rows of either class the normal limit of the ROC AUC's difference proves nothing."""
+
+
+def takeovers(case: Case) -> Iterator[Word]:
+    """Taking over costs something, so it takes evidence: a tie keeps the champion."""
+    if case.champion is None:
+        return
+    named = [gate for gate in case.project.gates if isinstance(gate, Better)]
+    for gate in named or [Better("roc_auc")]:
+        yield _takeover(gate, case)
+
+
+def _takeover(gate: Better, case: Case) -> Word:
+    gain = _gain(gate.metric, case)
+    test = superiority(gain, gate.min_absolute_change, case.look.test_level)
+    slack = TAKEOVER_SLACK if gate.metric == "roc_auc" else 0.0
+    more = f" by more than {gate.min_absolute_change:g}" if gate.min_absolute_change else ""
+    name = "better than champion" if gate.metric == "roc_auc" else f"{gate.metric} better than champion"
+    said = (
+        f"{TITLE[gate.metric]} is better than {case.version}'s by {gain.value:+.4f} "
+        f"[{gain.low:+.4f}, {gain.high:+.4f}], {_p(test)}"
+    )
+    spare = min(int(case.labels.sum()), int((case.labels == 0).sum()))
+    if gain.low == gain.high and gain.value <= test.border:
+        return Word(name, Outcome.INCONCLUSIVE, f"{said}: it answers alike, so the champion stays", 0.0)
+    if gain.high < test.border - slack:
+        return Word(name, Outcome.REJECT, f"{said}: not better{more} even at its good end", test.border - gain.value)
+    if case.look.level == 0.0:
+        return Word(name, Outcome.INCONCLUSIVE, f"{said}: {_spent(case.look)}")
+    if spare < MIN_OF_A_CLASS:
+        needed = math.ceil(len(case.labels) * MIN_OF_A_CLASS / max(spare, 1))
+        few = f"{said}: only {spare} rows of one class, which prove nothing"
+        return Word(name, Outcome.INCONCLUSIVE, few, None, needed)
+    asked = f"(asked for: {test.level:.2g}, look {case.look.number} of {case.look.looks})"
+    if test.proven:
+        return Word(name, Outcome.PROMOTE, f"{said} {asked}: better{more}")
+    needed_rows, why = _rows_to_prove(test, slack, case)
+    return Word(name, Outcome.INCONCLUSIVE, f"{said} {asked}: {why}", test.shortfall, needed_rows)
+
+
+def _gain(name: str, case: Case) -> Interval:
+    """Challenger minus champion, greater is better.
+
+    Of a mean over rows the standard error is known. That of 500 resamples has a noise of its own, with which the test
+    would err a tenth more often than its level says.
+    """
+    metric, greater = METRIC[name]
+    assert case.champion is not None
+    exact = metric is log_loss or metric is brier
+    found = paired_means(case.labels, case.challenger, case.champion, metric) if exact else case.against[name]
+    return found if greater else negated(found)
+
+
+def _p(test: Superiority) -> str:
+    return f"p = {test.p_value:.2g}" if test.p_value >= 1e-9 else "p < 1e-09"
+
+
+def _rows_to_prove(test: Superiority, slack: float, case: Case) -> tuple[int | None, str]:
+    """Rows that would decide, and what the data say as they are."""
+    rows, power = len(case.labels), case.project.evidence.power
+    if test.gain.value > test.border:
+        short = f"not proven, {test.shortfall:.4f} short"
+        return rows_to_decide(test.gain, test.border, rows, level=test.level, power=power), short
+    if test.gain.value < test.border - slack:
+        return rows_to_decide(test.gain, test.border - slack, rows, power=power), "more likely not better"
+    worth = Interval(value=test.border + slack, low=test.gain.low, high=test.gain.high)
+    needed = rows_to_decide(worth, test.border, rows, level=test.level, power=power) if slack else None
+    shown = f"; a gain of {slack:g} would show on about {needed:,} rows" if needed else ""
+    return needed, f"a tie, so the champion stays{shown}"
+
+
+def _spent(look: Look) -> str:
+    since = f" until {look.free_at:%Y-%m-%d}" if look.free_at else ""
+    return f"the error budget of {look.alpha:g} for {look.looks} looks is spent{since}"
