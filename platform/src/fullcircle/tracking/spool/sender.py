@@ -55,7 +55,8 @@ class Sender:
         """Send at full speed, and wait until all that is in the folder by now was sent.
 
         Args:
-            patience_s: give up when sending has failed for so long. A request that is under way is waited for.
+            patience_s: give up when sending has failed for so long; of a run that the tracker does not know yet, when
+                it failed once. A request that is under way is waited for.
             sealed: nobody writes to the folder any more.
 
         Returns:
@@ -85,8 +86,11 @@ class Sender:
     def _hopeless(self, patience_s: float) -> bool:
         if self._failing_since is None:
             return False
-        # What the tracker refuses, it refuses again.
-        return isinstance(self._error, UsageError) or time.monotonic() - self._failing_since >= patience_s
+        # What the tracker refuses, it refuses again. And one that was away all along is no reason to wait at the end of
+        # each of the many short runs of a search.
+        if isinstance(self._error, UsageError) or self._folder.about().run_id is None:
+            return True
+        return time.monotonic() - self._failing_since >= patience_s
 
     def _run(self) -> None:
         while not self._ended:
