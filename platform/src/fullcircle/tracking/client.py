@@ -169,7 +169,9 @@ def address(settings: Settings) -> str:
 
 def _of_server(settings: Settings, doing: str, error: Exception) -> FullcircleError:
     """What a server's answer, or its silence, means. A disk that is full is its own, not ours."""
-    status = int(getattr(error, "get_http_status_code", lambda: 503)())
+    answer = getattr(error, "response", None)  # of requests, from which MLflow hears of artifacts
+    silent = 503 if answer is None else int(answer.status_code)
+    status = int(getattr(error, "get_http_status_code", lambda: silent)())
     if status in (401, 403):
         why = f"it got no credentials, or not the right ones (HTTP {status})"
         return UsageError(
