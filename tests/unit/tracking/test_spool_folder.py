@@ -38,6 +38,9 @@ class Shelf:
     def say(self, run_id: str, entry: Params | Tags | Inputs) -> None:
         pass
 
+    def tags(self, run_id: str) -> dict[str, str]:
+        return {}
+
     def keep(self, run_id: str, path: Path, artifact: Artifact) -> None:
         self.kept.append(path.read_bytes())
 

@@ -1,4 +1,4 @@
-"""The thread that sends gives up in time: at once for a run that the tracker does not know, else after some patience."""
+"""The thread that sends gives up in time: at once for a run that the tracker never knew, else after some patience."""
 
 from __future__ import annotations
 

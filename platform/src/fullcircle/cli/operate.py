@@ -161,9 +161,13 @@ def status(project: str, as_json: bool) -> None:
 
 
 @click.command(short_help="Send what runs told while the tracker was away.", epilog="Example: fullcircle sync --json")
+@click.option("--leave-out", metavar="RUN", help="Of this run, give up what the tracker refuses, and send the rest.")
 @JSON
-def sync(as_json: bool) -> None:
+def sync(leave_out: str | None, as_json: bool) -> None:
     """Send what is left in the spool: points, parameters, artifacts and ends of runs that the tracker does not have.
+
+    What a tracker refuses for good holds up all that its run told later. --leave-out RUN (an id, its beginning, or a
+    name) gives up the first such thing: it is kept in the spool, and the run's tag fullcircle.left_out names it.
 
     Exit code 1 when something of it could not be sent; a run that is being written is sent by its own process.
     """
@@ -172,14 +176,15 @@ def sync(as_json: bool) -> None:
     from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import sent
 
-    left = sent(Settings.from_env())
+    left = sent(Settings.from_env(), leave_out)
     if as_json:
         print_json({"unsent": left})
     elif left:
         print_unsent(consoles(False)[0], left)
     else:
-        click.echo("the tracker has all that runs of this home told")
-    raise click.exceptions.Exit(1 if any(not row["writing"] for row in left) else 0)
+        whose = "runs of this home" if leave_out is None else f"run {leave_out}"
+        click.echo(f"the tracker has all that {whose} told")
+    raise click.exceptions.Exit(1 if any(not row["writing"] and (row["owed"] or row["damaged"]) for row in left) else 0)
 
 
 @click.command(short_help="Weekly retrains, daily watches (Prefect).", epilog="Example: fullcircle schedule flights")

@@ -201,7 +201,9 @@ def print_unsent(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = Table("unsent run", "points", "artifacts", "other", "since", "why", box=SIMPLE_HEAD)
     for row in rows:
-        why = "; ".join([*filter(None, [row["why"]]), *(f"damaged, kept aside: {path}" for path in row["damaged"])])
+        kept = [f"damaged, kept aside: {path}" for path in row["damaged"]]
+        kept += [f"left out: {each['what']}, kept in {' and '.join(each['kept'])}" for each in row["left_out"]]
+        why = "; ".join([*filter(None, [row["why"]]), *kept])
         if not why:
             why = "its process is at work" if row["writing"] else "'fullcircle sync' sends it"
         counts = (f"{row[name]:,}" for name in ("points", "artifacts", "entries"))

@@ -68,15 +68,24 @@ def waiting(settings: Settings) -> list[dict[str, Any]]:
     return [_unsent(each) for each in unsent(settings)]
 
 
-def sent(settings: Settings) -> list[dict[str, Any]]:
-    """Send what waits; returns what is left all the same, as `waiting`."""
-    from fullcircle.tracking.syncing import sync
+def sent(settings: Settings, leave_out: str | None = None) -> list[dict[str, Any]]:
+    """Send what waits; returns what is left all the same, as `waiting`.
 
-    return [_unsent(each) for each in sync(settings)]
+    Args:
+        leave_out: a run (id, its beginning, or name): what the tracker refuses first of it is left out, and only the
+            rest of this run is sent. Raises as `tracking.leaving.leave_out`.
+    """
+    if leave_out is None:
+        from fullcircle.tracking.syncing import sync
+
+        return [_unsent(each) for each in sync(settings)]
+    from fullcircle.tracking import leaving
+
+    return [_unsent(each) for each in leaving.leave_out(settings, leave_out)]
 
 
 def _unsent(each: Unsent) -> dict[str, Any]:
-    return {**dataclasses.asdict(each), "since": datetime.fromtimestamp(each.since, UTC)}
+    return {**dataclasses.asdict(each), "owed": each.owed, "since": datetime.fromtimestamp(each.since, UTC)}
 
 
 def _version(version: ModelVersion) -> dict[str, Any]:

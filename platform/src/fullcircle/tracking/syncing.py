@@ -43,7 +43,10 @@ def sync(settings: Settings, run_id: str | None = None) -> tuple[Unsent, ...]:
     door: MlflowDoor | None = None
     away: TrackerAway | None = None
     left = []
-    for folder in _of(settings, run_id):
+    for folder in of_run(settings, run_id):
+        if _only_kept(folder):
+            left.append(_looked_at(folder))
+            continue
         try:
             if away is not None:  # asked once: it takes seconds to hear nothing
                 raise away
@@ -79,7 +82,8 @@ def settle(settings: Settings, run_id: str, patience_s: float = PATIENCE_S) -> N
         time.sleep(LOOK_EVERY_S)
 
 
-def _of(settings: Settings, run_id: str | None) -> Iterator[Folder]:
+def of_run(settings: Settings, run_id: str | None) -> Iterator[Folder]:
+    """The folders of a run, by its id or the one under which it began, or of all; the oldest first."""
     for folder in folders(settings):
         if run_id is None:
             yield folder
@@ -92,15 +96,20 @@ def _of(settings: Settings, run_id: str | None) -> Iterator[Folder]:
             yield folder
 
 
+def require_its_tracker(settings: Settings, about: About) -> None:
+    """Raises TrackingUnavailable when the settings' tracker is not the one that the run is of."""
+    if about.tracker != address(settings):
+        said = f"run {about.key} is of the tracker {about.tracker}, not {address(settings)}"
+        raise TrackingUnavailable(f"{said}: set MLFLOW_TRACKING_URI to the first")
+
+
 def _sent(settings: Settings, folder: Folder, door: MlflowDoor) -> Unsent | None:
     """Send one folder; None when nothing is left of it, and it was removed."""
     about = folder.about()
     with folder.held() as ours:
         if not ours:
             return None if not folder.path.exists() else _looked_at(folder)
-        if about.tracker != address(settings):
-            said = f"run {about.key} is of the tracker {about.tracker}, not {address(settings)}"
-            raise TrackingUnavailable(f"{said}: set MLFLOW_TRACKING_URI to the first")
+        require_its_tracker(settings, about)
         courier = Courier(folder, door, sealed=True)
         try:
             while courier.step():
@@ -108,10 +117,18 @@ def _sent(settings: Settings, folder: Folder, door: MlflowDoor) -> Unsent | None
         except OSError as error:
             raise TrackingUnavailable(f"the spool of run {about.key} cannot be read: {error}") from error
         folder.trouble("")
-        if not folder.damaged():
+        if not (folder.damaged() or folder.left_out()):
             folder.remove()
             return None
     return _looked_at(folder)
+
+
+def _only_kept(folder: Folder) -> bool:
+    """Whether nothing is there but what was left out: for that no tracker is asked."""
+    try:
+        return bool(folder.left_out()) and folder.emptied and not folder.why()
+    except OSError:
+        return False
 
 
 def _looked_at(folder: Folder) -> Unsent:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.tracking.spool import artifacts
+from fullcircle.tracking.spool import artifacts, left_out
 from fullcircle.tracking.spool.entries import Artifact, Entry, Inputs, Params, Point, Points, Status, Tags, decode
 from fullcircle.tracking.spool.folder import Begin, Folder
-from fullcircle.tracking.spool.frames import End, read
+from fullcircle.tracking.spool.frames import HEAD_BYTES, End, read
+from fullcircle.tracking.spool.left_out import LEFT_OUT, LeftOut
 from fullcircle.tracking.spool.writer import BATCH
 
 
@@ -33,6 +34,10 @@ class Door(Protocol):
 
     def say(self, run_id: str, entry: Params | Tags | Inputs) -> None:
         """Log parameters, tags or a dataset."""
+        ...
+
+    def tags(self, run_id: str) -> Mapping[str, str]:
+        """The tags that the run has."""
         ...
 
     def keep(self, run_id: str, path: Path, artifact: Artifact) -> None:
@@ -62,6 +67,7 @@ class Courier:
         self._door = door
         self._at: dict[Path, int] = {}
         self._run: str | None = None
+        self._left: dict[Path, dict[int, LeftOut]] = {}
 
     def step(self) -> bool:
         """Send the next request's worth; False when there is nothing to send now.
@@ -75,6 +81,9 @@ class Courier:
         """
         run_id = self._run = self._run or self._run_id()
         for file in self._folder.files():
+            if (left := self._left_out(file, self._cursor(file))) is not None:
+                self._pass_over(run_id, file, left)
+                return True
             batch, entry, offset = self._next(file)
             if batch:
                 self._door.points(run_id, batch)
@@ -108,6 +117,8 @@ class Courier:
         points: list[Point] = []
         behind = self._cursor(file)
         for payload, offset in found.payloads:
+            if points and self._left_out(file, behind) is not None:
+                break
             entry = decode(payload)
             if not isinstance(entry, Points):
                 return (points, None, behind) if points else ([], entry, offset)
@@ -136,6 +147,18 @@ class Courier:
                 raise
         else:
             self._door.keep(run_id, path, artifact)
+
+    def _left_out(self, file: Path, start: int) -> LeftOut | None:
+        """What was decided of the entry that begins there."""
+        if file not in self._left:  # once: nobody decides while we hold the folder
+            self._left[file] = left_out.of(file)
+        return self._left[file].get(max(start, HEAD_BYTES))
+
+    def _pass_over(self, run_id: str, file: Path, left: LeftOut) -> None:
+        """Go on behind an entry that is left out; first the run says that it lacks it, and before it says its end."""
+        present = self._door.tags(run_id).get(LEFT_OUT, "")
+        self._door.say(run_id, Tags({LEFT_OUT: left_out.with_what(present, left.what)}))
+        self._advance(file, left.until)
 
     def _cursor(self, file: Path) -> int:
         if file not in self._at:

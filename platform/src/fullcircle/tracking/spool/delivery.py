@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +89,11 @@ class MlflowDoor:
                         self._client.log_batch(run_id, tags=tags[start : start + 100])
             case Inputs():
                 self._inputs(run_id, entry)
+
+    def tags(self, run_id: str) -> Mapping[str, str]:
+        """The tags that the run has."""
+        with translated(self._settings, f"reading run {run_id}"):
+            return dict(self._client.get_run(run_id).data.tags)
 
     def keep(self, run_id: str, path: Path, artifact: Artifact) -> None:
         """Upload a file and look at its size there. Raises TrackingUnavailable when it is not there in full."""

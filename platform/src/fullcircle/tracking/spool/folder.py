@@ -9,14 +9,14 @@
     artifacts/          files that the tracker does not have yet
     trouble.json        since when nothing could be sent, and why
     <name>.spool.damaged-<offset>   bytes that are no good frames, kept aside
+    <name>.spool.left-out-<offset>  an entry that the tracker refused and somebody gave up; an artifact's bytes stay
 
-It is removed when all of it was sent and nothing of it is damaged.
+It is removed when all of it was sent, and nothing of it is damaged or was left out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -34,6 +34,8 @@ from fullcircle.core.files import write_whole
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.tracking.spool.entries import Artifact, Entry, Points, decode
 from fullcircle.tracking.spool.frames import End, read
+from fullcircle.tracking.spool.left_out import Missing, missing
+from fullcircle.tracking.spool.lock import locked
 
 FORMAT = 1
 MAIN = "main"
@@ -86,6 +88,7 @@ class Unsent:
         why: what stands in the way; "" when nothing is known to.
         damaged: files of bytes that are no good frames.
         writing: a process is at work on the run.
+        left_out: what the tracker refused and somebody gave up; it is not owed.
     """
 
     run: str
@@ -98,6 +101,7 @@ class Unsent:
     why: str
     damaged: tuple[str, ...]
     writing: bool
+    left_out: tuple[Missing, ...] = ()
 
     @property
     def owed(self) -> bool:
@@ -106,14 +110,15 @@ class Unsent:
 
     @property
     def nothing(self) -> bool:
-        """Whether all was sent and nothing is damaged."""
-        return not (self.owed or self.damaged)
+        """Whether all was sent, and nothing is damaged or was left out."""
+        return not (self.owed or self.damaged or self.left_out)
 
     def __str__(self) -> str:
         parts = [f"{count:,} {name}" for count, name in self._counts() if count]
         said = " and ".join(parts) if parts else "nothing but its beginning"
         damaged = f"; damaged and kept aside: {', '.join(self.damaged)}" if self.damaged else ""
-        return f"run {self.run}: {said} not sent{f' ({self.why})' if self.why else ''}{damaged}"
+        left_out = "".join(f"; {each}" for each in self.left_out)
+        return f"run {self.run}: {said} not sent{f' ({self.why})' if self.why else ''}{damaged}{left_out}"
 
     def _counts(self) -> Iterator[tuple[int, str]]:
         yield self.points, "points"
@@ -161,7 +166,7 @@ class Folder:
     @contextlib.contextmanager
     def held(self) -> Iterator[bool]:
         """Hold the folder while the block runs; False when another process goes on holding it, or it is gone."""
-        with _locked(self.path / "lock") as ours:
+        with locked(self.path / "lock") as ours:
             yield ours and (self.path / "run.json").exists()  # it may have been removed while we opened the lock
 
     def files(self) -> tuple[Path, ...]:
@@ -217,6 +222,15 @@ class Folder:
         """Files of bytes that were set aside."""
         return tuple(str(path) for path in sorted(self.path.glob("*.damaged-*")))
 
+    def left_out(self) -> tuple[Missing, ...]:
+        """What was given up of it."""
+        return missing(self.path)
+
+    @property
+    def emptied(self) -> bool:
+        """Whether every byte of its files was sent or given up."""
+        return all(self.cursor(file) == file.stat().st_size for file in self.files())
+
     def remove(self) -> None:
         """Take the folder away. run.json goes first: without it, whoever looks sees no run."""
         with contextlib.suppress(OSError):
@@ -240,6 +254,7 @@ class Folder:
                 why=self.why(),
                 damaged=self.damaged(),
                 writing=not ours,
+                left_out=self.left_out(),
             )
 
     def _rest(self, file: Path) -> Iterator[Entry]:
@@ -264,7 +279,7 @@ class Folder:
 def made(settings: Settings, name: str, about: About) -> Iterator[Folder]:
     """A new folder, held until the block ends. Raises HomeUnwritable."""
     folder = Folder(settings.folder("spool", name))
-    with _locked(folder.path / "lock"):  # before run.json is there, so that nobody takes it for a leftover
+    with locked(folder.path / "lock"):  # before run.json is there, so that nobody takes it for a leftover
         folder.keep(about)
         yield folder
 
@@ -274,26 +289,6 @@ def folders(settings: Settings) -> tuple[Folder, ...]:
     root = settings.home / "spool"
     found = [Folder(path) for path in root.iterdir() if (path / "run.json").exists()] if root.is_dir() else []
     return tuple(sorted(found, key=_made))
-
-
-@contextlib.contextmanager
-def _locked(path: Path, tries: int = 5) -> Iterator[bool]:
-    try:
-        file = path.open("ab")
-    except FileNotFoundError:
-        yield False
-        return
-    with file:
-        for left in reversed(range(tries)):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not left:
-                    yield False
-                    return
-                time.sleep(0.05)  # whoever only looks at it lets go at once
-        yield True
 
 
 def _over(path: str, _flags: int) -> int:
