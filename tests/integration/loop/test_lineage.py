@@ -425,7 +425,10 @@ def test_a_prediction_is_named_by_a_beginning_of_its_id_or_by_its_row(
     settings: Settings, project: Project, whole: Circle, turn: Turn
 ) -> None:
     turn()
-    assert trace(settings, whole.predictions[0][:-2], checkout=project.folder).prediction_id == whole.predictions[0]
+    prediction = whole.predictions[0]
+    without_dashes = prediction.replace("-", "")
+    for written in (prediction[:-2], f" {prediction.upper()}\n", without_dashes, without_dashes[:-2].upper()):
+        assert trace(settings, written, checkout=project.folder).prediction_id == prediction
     with pytest.raises(UsageError, match="more than one prediction begins with") as caught:
         trace(settings, whole.predictions[0][:8], checkout=project.folder)
     assert whole.predictions[0] in caught.value.hint

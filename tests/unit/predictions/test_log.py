@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.project import Number
 from fullcircle.predictions import journal, reader, segments
-from fullcircle.predictions.identity import PredictionIds, made_at
+from fullcircle.predictions.identity import PredictionIds, canonical, made_at
 from fullcircle.predictions.log import PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -273,3 +273,25 @@ def test_ids_never_repeat_always_rise_and_tell_when_they_were_made(counts):
     assert sorted(set(ids)) == ids
     assert all(id_[14] == "7" and id_[19] in "89ab" for id_ in ids)
     assert before <= made_at(ids[0]) <= datetime.now(UTC) + timedelta(milliseconds=1)
+
+
+@given(
+    length=st.integers(1, 36),
+    dashes=st.sets(st.integers(0, 32)),
+    capitals=st.booleans(),
+    around=st.sampled_from(["", " ", "\t", "\n"]),
+)
+def test_an_id_and_any_beginning_of_it_is_known_however_its_digits_are_written(length, dashes, capitals, around):
+    (made,) = PredictionIds().take(1)
+    beginning = made[:length]
+    digits = beginning.replace("-", "")
+    written = "".join(("-" if at in dashes else "") + digit for at, digit in enumerate(digits))
+    found = canonical(around + (written.upper() if capitals else written) + around)
+    assert found == beginning.rstrip("-")
+    assert made.startswith(found)
+
+
+def test_what_cannot_be_an_id_is_left_as_it_was_but_for_capitals_and_spaces_around_it():
+    too_long = "0" * 33
+    known = {" No-Id ": "no-id", too_long: too_long, "01a1 fee8": "01a1 fee8", "": "", "-": "-"}
+    assert {text: canonical(text) for text in known} == known

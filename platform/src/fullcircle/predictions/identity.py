@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -11,6 +12,7 @@ RANDOM_BITS = 74
 _LOW_BITS = 62
 _VERSION, _VARIANT = 7, 0b10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DIGITS = re.compile(r"[0-9a-f]{1,32}")
 
 
 class PredictionIds:
@@ -43,6 +45,16 @@ class PredictionIds:
         return [_text(millisecond, first + step * index) for index in range(count)]
 
 
+def canonical(text: str) -> str:
+    """An id, or the beginning of one, as the log has it: other programs print ids without dashes, or in capitals.
+
+    A text that cannot be one comes back in small letters, without the spaces around it.
+    """
+    told = text.strip().lower()
+    digits = told.replace("-", "")
+    return _dashed(digits) if _DIGITS.fullmatch(digits) else told
+
+
 def made_at(prediction_id: str) -> datetime:
     """When an id was made, to the millisecond. Raises ValueError when the text is no UUID."""
     return _EPOCH + timedelta(milliseconds=int(prediction_id.replace("-", "")[:12], 16))
@@ -61,5 +73,9 @@ def moment_of(microseconds: int) -> datetime:
 def _text(millisecond: int, counter: int) -> str:
     high, low = counter >> _LOW_BITS, counter & ((1 << _LOW_BITS) - 1)
     value = (millisecond << 80) | (_VERSION << 76) | (high << 64) | (_VARIANT << 62) | low
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return _dashed(f"{value:032x}")
+
+
+def _dashed(digits: str) -> str:
+    groups = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    return "-".join(group for group in groups if group)

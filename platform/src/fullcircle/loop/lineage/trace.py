@@ -19,7 +19,7 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
     """All that a prediction came from, link by link.
 
     Args:
-        prediction_id: an id, or a beginning of one that fits one prediction alone.
+        prediction_id: an id, or a beginning of one that fits one prediction alone; dashes and capitals do not matter.
         project: look in its log only; None: in the logs of all projects of this home.
         checkout: a folder in the git checkout in which the commit is looked for.
 
@@ -89,9 +89,10 @@ def projects(settings: Settings, project: str | None) -> tuple[str, ...]:
 
 def _located(settings: Settings, prediction_id: str, known: Sequence[str]) -> tuple[str, Mapping[str, object]]:
     """(project, logged row) of a prediction."""
+    from fullcircle.predictions.identity import canonical
     from fullcircle.predictions.lookup import beginning_with, find
 
-    wanted = prediction_id.strip().lower()
+    wanted = canonical(prediction_id)
     for name in known:
         if (row := find(_log(settings, name), wanted)) is not None:
             return name, row
