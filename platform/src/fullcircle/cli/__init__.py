@@ -14,6 +14,7 @@ import click
 from fullcircle.cli.groups import NearestGroup
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect
+from fullcircle.tracking.reaching import somebody_waits
 
 SECTIONS = {
     "demo": "fullcircle.cli.projects",
@@ -83,7 +84,8 @@ def main() -> None:
     for warning in without_effect():
         click.echo(f"fullcircle: {warning}", err=True)
     try:
-        code = fullcircle.main(standalone_mode=False)
+        with somebody_waits():
+            code = fullcircle.main(standalone_mode=False)
         if isinstance(code, int) and code:  # click hands an Exit of a command back as a value
             sys.exit(code)
     except click.Abort:

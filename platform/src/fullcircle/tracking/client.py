@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.store.locks import exclusive
+from fullcircle.tracking.reaching import require_listening
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,6 +42,8 @@ def connect(settings: Settings) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     with translated(settings, "connecting"):
+        if is_server(settings):
+            require_listening(settings.tracking_uri)
         from mlflow import MlflowClient
 
         for name in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import FullcircleError, SpoolTooNew, TrackerAway, TrackingUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address
+from fullcircle.tracking.reaching import somebody_waits
 from fullcircle.tracking.spool.courier import Courier
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.folder import About, Folder, Unsent, folders
@@ -24,7 +25,12 @@ LOOK_EVERY_S = 0.1
 
 def opened(settings: Settings, about: About, name: str, client: MlflowClient | None) -> Spool:
     """An open spool that sends to the settings' MLflow. Raises HomeUnwritable."""
-    spool = Spool(settings, name, about, lambda: MlflowDoor(settings, client))
+
+    def door() -> MlflowDoor:
+        with somebody_waits():  # the end of the run does; until then it is asked again and again
+            return MlflowDoor(settings, client)
+
+    spool = Spool(settings, name, about, door)
     spool.start()
     return spool
 
