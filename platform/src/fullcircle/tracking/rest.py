@@ -15,6 +15,7 @@ from fullcircle.core.errors import TrackerAway
 from fullcircle.core.settings import Settings
 from fullcircle.tracking import credentials
 from fullcircle.tracking.client import address
+from fullcircle.tracking.reaching import LISTENS_WITHIN_S
 
 if TYPE_CHECKING:
     from requests import Response
@@ -53,7 +54,7 @@ class Rest:
 
         self._base = settings.tracking_uri.rstrip("/")
         self._shown = address(settings)
-        self._timeout_s = timeout_s
+        self._timeout_s = (LISTENS_WITHIN_S, timeout_s)
         self._session = session = requests.Session()
         around = session.merge_environment_settings(
             self._base, {}, None, credentials.verify(), credentials.certificate()

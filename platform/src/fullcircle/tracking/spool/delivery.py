@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import msgspec
 from fullcircle.core.errors import TrackingUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, connect, is_server, translated
+from fullcircle.tracking.reaching import require_listening, somebody_waits
 from fullcircle.tracking.rest import Rest
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.folder import Begin
@@ -42,10 +44,19 @@ class MlflowDoor:
     def _rest(self) -> Rest:
         return Rest(self._settings)
 
+    @contextlib.contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """The spool asks again by itself: a server at which nobody listens is not asked four times, for 15 s."""
+        with translated(self._settings, doing):
+            if is_server(self._settings):
+                with somebody_waits():
+                    require_listening(self._settings.tracking_uri)
+            yield
+
     def begin(self, begin: Begin, key: str) -> str:
         """The run that was begun for this spool, found by its tag or made now: an earlier request may have made it, and
         its answer was lost."""
-        with translated(self._settings, f"starting run {begin.name!r} of {begin.experiment}"):
+        with self._asking(f"starting run {begin.name!r} of {begin.experiment}"):
             found = self._client.search_runs([self._experiment(begin)], f"tags.`{SPOOL}` = '{key}'", max_results=1)
         return str(found[0].info.run_id) if found else self.make(begin, key)[0]
 
@@ -55,7 +66,7 @@ class MlflowDoor:
         Raises:
             TrackerAway: nobody knows whether it was made; `begin` finds out.
         """
-        with translated(self._settings, f"starting run {begin.name!r} of {begin.experiment}"):
+        with self._asking(f"starting run {begin.name!r} of {begin.experiment}"):
             experiment, tags = self._experiment(begin), {**begin.tags, SPOOL: key}
             if is_server(self._settings):
                 return self._make_once(experiment, begin, tags), experiment
@@ -79,12 +90,12 @@ class MlflowDoor:
         match entry:
             case Params():
                 params = [Param(key, value) for key, value in entry.values.items()]
-                with translated(self._settings, f"logging parameters of run {run_id}"):
+                with self._asking(f"logging parameters of run {run_id}"):
                     for start in range(0, len(params), 100):  # MLflow's limit for one request
                         self._client.log_batch(run_id, params=params[start : start + 100])
             case Tags():
                 tags = [RunTag(key, value) for key, value in entry.values.items()]
-                with translated(self._settings, f"tagging run {run_id}"):
+                with self._asking(f"tagging run {run_id}"):
                     for start in range(0, len(tags), 100):
                         self._client.log_batch(run_id, tags=tags[start : start + 100])
             case Inputs():
@@ -92,12 +103,12 @@ class MlflowDoor:
 
     def tags(self, run_id: str) -> Mapping[str, str]:
         """The tags that the run has."""
-        with translated(self._settings, f"reading run {run_id}"):
+        with self._asking(f"reading run {run_id}"):
             return dict(self._client.get_run(run_id).data.tags)
 
     def keep(self, run_id: str, path: Path, artifact: Artifact) -> None:
         """Upload a file and look at its size there. Raises TrackingUnavailable when it is not there in full."""
-        with translated(self._settings, f"keeping {path.name} with run {run_id}"):
+        with self._asking(f"keeping {path.name} with run {run_id}"):
             self._client.log_artifact(run_id, str(path), artifact.folder or None)
         if not self.has(run_id, artifact):
             raise TrackingUnavailable(
@@ -108,13 +119,13 @@ class MlflowDoor:
         """Whether the run has this artifact with this size; stores that do not tell sizes are believed."""
         name = Path(artifact.file).name
         wanted = f"{artifact.folder}/{name}" if artifact.folder else name
-        with translated(self._settings, f"looking for {wanted} of run {run_id}"):
+        with self._asking(f"looking for {wanted} of run {run_id}"):
             found = self._client.list_artifacts(run_id, artifact.folder or None)
         return any(each.path == wanted and each.file_size in (None, artifact.size) for each in found)
 
     def end(self, run_id: str, status: Status) -> None:
         """Set the run's status; one that may be resumed gets no time of its end."""
-        with translated(self._settings, f"ending run {run_id}"):
+        with self._asking(f"ending run {run_id}"):
             if status.status in ("RUNNING", "SCHEDULED"):
                 self._client.update_run(run_id, status=status.status)
             else:
@@ -129,7 +140,7 @@ class MlflowDoor:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(entry.name, entry.digest, entry.source_type, entry.source, profile=entry.profile)
-        with translated(self._settings, f"logging the data of run {run_id}"):
+        with self._asking(f"logging the data of run {run_id}"):
             context = InputTag("mlflow.data.context", entry.context)
             self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
