@@ -35,6 +35,10 @@ def whole(step: SupportsIndex) -> int:
     return found
 
 
+Told = tuple[tuple[str, ...]]
+"""The metrics that were told of a step, wrapped, so that whoever puts it in knows it again as its own."""
+
+
 class Repeats:
     """What a run has, and what it was told since. Safe for several threads; a month of steps does not make it grow.
 
@@ -50,22 +54,46 @@ class Repeats:
         self._lock = threading.Lock()
         self._floor = {key: step for key, step in (last or {}).items() if key not in exact}
         self._highest = max(self._floor.values(), default=_NONE)
-        self._told: dict[int, tuple[str, ...]] = {}  # by step: a loop tells many metrics of each
+        self._told: dict[int, Told] = {}  # by step: a loop tells many metrics of each
         for key, found in exact.items():
             for step in found:
-                self._told[step] = (*self._told.get(step, ()), key)
+                self._told[step] = ((*self._keys(step), key),)
 
     def new(self, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
         """The metrics of which the run does not have this step; `keys` itself where these are all. From now on it has
         them. A loop that hands in the same tuple each time has it kept once."""
+        if step > self._highest:  # as a loop tells: no metric has to be looked up, and no lock is taken
+            mine: Told = (keys,)
+            if self._told.setdefault(step, mine) is mine:  # one step of the interpreter: of two threads one is first
+                return keys if step > self._highest and len(self._told) <= EXACT else self._settled(mine, step)
         with self._lock:
-            if step > self._highest and step not in self._told:  # as a loop tells: no metric has to be looked up
-                self._told[step] = keys
-            elif keys := tuple(key for key in keys if not self._has(key, step)):
-                self._told[step] = (*self._told.get(step, ()), *keys)
+            return self._among(keys, step)
+
+    def _settled(self, mine: Told, step: int) -> tuple[str, ...]:
+        """As `new`, behind what was put in without the lock: it is time to forget, or another thread just did."""
+        with self._lock:
+            if step <= self._highest and self._told.get(step) is mine:  # forgotten before us: it counts as told
+                del self._told[step]
+                return self._among(mine[0], step)
             if len(self._told) > EXACT:
                 self._forget()
-        return keys
+        return mine[0]
+
+    def _among(self, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
+        while True:
+            before = self._told.get(step)
+            new = tuple(key for key in keys if not self._has(key, step))
+            if not new:
+                return ()
+            if before is not None:  # nobody else changes one that is there
+                self._told[step] = ((*before[0], *new),)
+                break
+            mine: Told = (new,)
+            if self._told.setdefault(step, mine) is mine:
+                break
+        if len(self._told) > EXACT:
+            self._forget()
+        return new
 
     def has(self, key: str, step: int) -> bool:
         """Whether the run has this point."""
@@ -77,15 +105,20 @@ class Repeats:
         with self._lock:
             wanted = set(keys)
             floors = (step for key, step in self._floor.items() if key in wanted)
-            return max([0, *floors, *(step for step, told in self._told.items() if not wanted.isdisjoint(told))])
+            told = tuple(self._told.items())  # at once: others put in meanwhile
+            return max([0, *floors, *(step for step, (keys,) in told if not wanted.isdisjoint(keys))])
 
     def _has(self, key: str, step: int) -> bool:
-        return step <= self._floor.get(key, _NONE) or key in self._told.get(step, ())
+        return step <= self._floor.get(key, _NONE) or key in self._keys(step)
+
+    def _keys(self, step: int) -> tuple[str, ...]:
+        told = self._told.get(step)
+        return () if told is None else told[0]
 
     def _forget(self) -> None:
         last: dict[tuple[str, ...], int] = {}
-        for step in list(islice(self._told, EXACT // 2)):  # in the order of telling
-            keys = self._told.pop(step)
+        for step in list(islice(self._told, EXACT // 2)):  # in the order of telling, and at once
+            (keys,) = self._told.pop(step)
             last[keys] = max(step, last.get(keys, _NONE))
         for keys, step in last.items():
             for key in keys:
