@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.tracking.checkout import apply, has_commit, top_of, worktree
-from fullcircle.tracking.provenance import MAX_DIFF_BYTES, installed, provenance
+from fullcircle.tracking.provenance import MAX_DIFF_BYTES, _named, installed, packages, provenance
 
 
 def git(folder: Path, *words: str) -> str:
@@ -210,3 +211,20 @@ def test_an_unknown_commit_is_known_to_be_unknown(checkout: Path, tmp_path: Path
     unknown = worktree(checkout, "0" * 40, tmp_path / "code")
     with pytest.raises(UsageError, match="commit 000000000000 cannot be checked out of"), unknown:
         pass
+
+
+def test_the_packages_are_those_that_pythons_own_slower_reader_finds() -> None:
+    found: dict[str, str] = {}
+    for each in distributions():
+        found.setdefault(each.metadata["Name"].lower().replace("_", "-"), each.version)
+    assert packages(installed()[0]) == found
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_package_that_talks_of_names_and_versions_in_its_description_has_its_own(tmp_path: Path, ending: str) -> None:
+    lines = ["Metadata-Version: 2.4", "Name: Own", "Version:  1.2 ", "", "Name: other", "Version: 9"]
+    folder = tmp_path / "own-1.2.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_bytes(ending.join(lines).encode())
+    (distribution,) = distributions(path=[str(tmp_path)])
+    assert _named(distribution) == ("Own", "1.2")

@@ -20,7 +20,8 @@ MAX_DIFF_BYTES = 2_000_000
 MAX_NOT_KEPT = 100
 CUT = "# ... cut"
 _MAX_UNTRACKED_BYTES = 200_000
-_FIELD = re.compile(r"^(Name|Version): *(.*?) *$", re.MULTILINE)
+_FIELD = re.compile(r"^(Name|Version):\s*(.*?)\s*$", re.MULTILINE)
+_BLANK_LINE = re.compile(r"\r?\n\r?\n")
 _FILE = re.compile(r"^(?=diff --git )", re.MULTILINE)
 _TEXT = re.compile(r"^--- (.*?)\t?\n\+\+\+ (.*?)\t?\n@@.*", re.MULTILINE | re.DOTALL)
 _UNREADABLE = "\ufffd"
@@ -97,8 +98,9 @@ def installed() -> tuple[str, str]:
 def _named(distribution: Distribution) -> tuple[str, str]:
     """Name and version. `importlib.metadata` parses the whole of the file for each, long description included."""
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    head = dict(_FIELD.findall(text.partition("\n\n")[0]))
-    return head.get("Name", ""), head.get("Version", "")
+    head = _BLANK_LINE.split(text, maxsplit=1)[0]
+    found = dict(reversed(_FIELD.findall(head)))  # of two fields of one name the first one counts
+    return found.get("Name", ""), found.get("Version", "")
 
 
 def packages(requirements: str) -> dict[str, str]:
