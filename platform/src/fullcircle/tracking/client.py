@@ -184,7 +184,9 @@ def _of_server(settings: Settings, doing: str, error: Exception) -> FullcircleEr
     if getattr(error, "error_code", "") in _CALLERS_FAULT:
         return UsageError(f"MLflow refused {doing}: {_first_line(error)}")
     found = _unavailable(settings, doing, error)
-    return TrackerAway(found.what, hint=found.hint) if status in (408, 429) or status >= 500 else found
+    if status in (408, 429) or status >= 500:
+        return TrackerAway(found.what, hint=found.hint)
+    return TrackingUnavailable(found.what)  # it is up: it said no
 
 
 def _unavailable(settings: Settings, doing: str, error: Exception) -> TrackingUnavailable:
