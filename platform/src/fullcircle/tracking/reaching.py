@@ -40,7 +40,16 @@ def somebody_waits() -> Iterator[None]:
 
 
 def require_listening(uri: str, within_s: float = LISTENS_WITHIN_S) -> None:
-    """Connect to the server and hang up, if somebody waits for it. Asks it nothing: a slow one is not called away.
+    """As `connect_once`, if somebody waits for the server."""
+    waiting = _waiting.get()
+    if waiting is None or waiting.over:
+        return
+    connect_once(uri, within_s)
+    waiting.over = True
+
+
+def connect_once(uri: str, within_s: float = LISTENS_WITHIN_S) -> None:
+    """Connect to the server and hang up. Asks it nothing: a slow one is not called away.
 
     Args:
         within_s: for each of the addresses that its name has.
@@ -48,9 +57,6 @@ def require_listening(uri: str, within_s: float = LISTENS_WITHIN_S) -> None:
     Raises:
         ConnectionError: nobody listens there, in the system's own words.
     """
-    waiting = _waiting.get()
-    if waiting is None or waiting.over:
-        return
     import socket
 
     if (server := _server(uri)) is not None:
@@ -58,7 +64,6 @@ def require_listening(uri: str, within_s: float = LISTENS_WITHIN_S) -> None:
             socket.create_connection(server, within_s).close()
         except OSError as error:
             raise ConnectionError((error.strerror or str(error)).lower()) from error
-    waiting.over = True
 
 
 def _server(uri: str) -> tuple[str, int] | None:

@@ -14,7 +14,7 @@ import msgspec
 from fullcircle.core.errors import TrackingUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, connect, is_server, translated
-from fullcircle.tracking.reaching import require_listening, somebody_waits
+from fullcircle.tracking.reaching import connect_once
 from fullcircle.tracking.rest import Rest
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.folder import Begin
@@ -49,8 +49,7 @@ class MlflowDoor:
         """The spool asks again by itself: a server at which nobody listens is not asked four times, for 15 s."""
         with translated(self._settings, doing):
             if is_server(self._settings):
-                with somebody_waits():
-                    require_listening(self._settings.tracking_uri)
+                connect_once(self._settings.tracking_uri)
             yield
 
     def begin(self, begin: Begin, key: str) -> str:
