@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import SpoolTooNew
-from fullcircle.tracking.spool.entries import Points, decode, encode
+from fullcircle.tracking.spool.entries import Points, decode, encode, packed
 from fullcircle.tracking.spool.frames import HEAD_BYTES, LONGEST, VERSION, End, frame, head, read
 
 payloads = st.lists(st.binary(max_size=200), max_size=12)
@@ -84,19 +85,33 @@ def test_an_absurd_length_is_refused_by_the_writer_and_not_read_into_memory(file
     assert read(file).end is End.DAMAGED
 
 
-@given(
-    rows=st.lists(
-        st.tuples(
-            st.dictionaries(st.text(max_size=20), st.floats(allow_nan=False)),
-            st.integers(0, 2**43),
-            st.integers(0, 2**53),
-        )
+ROWS = st.lists(
+    st.tuples(
+        st.dictionaries(st.text(max_size=20), st.floats(allow_nan=False), max_size=9),
+        st.integers(0, 2**43),
+        st.integers(-(2**63), 2**63 - 1),
     )
 )
-def test_points_come_back_to_the_last_bit(rows: list[tuple[dict[str, float], int, int]]) -> None:
-    points = decode(encode(Points(rows)))
-    assert points == Points(rows)
-    assert len(points.points()) == len(points) == sum(len(values) for values, _, _ in rows)
+Told = list[tuple[dict[str, float], int, int]]
+
+
+def flat(rows: Told) -> list[tuple[str, float, int, int]]:
+    return [(key, value, at_ms, step) for values, at_ms, step in rows for key, value in values.items()]
+
+
+@given(rows=ROWS)
+def test_points_come_back_to_the_last_bit(rows: Told) -> None:
+    points = decode(encode(Points.of((*packed(values), at_ms, step) for values, at_ms, step in rows)))
+    assert isinstance(points, Points)
+    assert points.points() == flat(rows)
+    assert len(points) == len(flat(rows))
+
+
+@given(rows=ROWS)
+def test_points_that_were_written_before_they_were_packed_are_read(rows: Told) -> None:
+    points = decode(msgspec.msgpack.encode(("points", rows)))
+    assert isinstance(points, Points)
+    assert points.points() == flat(rows)
 
 
 def test_an_entry_that_this_version_does_not_know_is_refused() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping
 
 from fullcircle.core.errors import UsageError
 from fullcircle.tracking.repeats import LARGEST, Repeats, whole
+from fullcircle.tracking.spool.entries import Names, packing, unpacked
 
 MOST_SHAPES = 1000
 """So many different sets of names are known by heart; loops tell a few."""
@@ -24,37 +26,53 @@ class Intake:
 
     def __init__(self, repeats: Repeats) -> None:
         self._repeats = repeats
-        self._shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._shapes: dict[Names, tuple[Names, Callable[..., bytes]]] = {}
         self.has, self.last = repeats.has, repeats.last
 
-    def new(self, values: Mapping[str, float], step: int) -> tuple[dict[str, float], int]:
-        """(what of it the run does not have, the step as a plain int); it is to be told now. Nothing is remembered of
-        what is refused.
+    def new(self, values: Mapping[str, float], step: int) -> tuple[Names, bytes, int]:
+        """(the metrics that the run does not have of this step, their values as `entries.packing` has them, the step as
+        a plain int); these are to be told now. Nothing is remembered of what is refused.
 
         A training waits for this, thousands of times, and whatever is touched here has left the processor's caches
         since the last time: between two steps a call of another function costs ten times what it costs in a loop.
 
         Raises:
-            UsageError: a name that MLflow does not take, or a step that is no whole number.
+            UsageError: a name that MLflow does not take, a value that is no number, or a step that is no whole number.
         """
         if type(step) is not int or not -LARGEST <= step <= LARGEST:
             step = whole(step)
-        own = dict(values)
-        for each in own.values():
-            if type(each) is not float:
-                own = {key: float(value) for key, value in own.items()}
-                break
-        keys = tuple(own)
-        keys = self._shapes.get(keys) or self._shaped(keys)
-        new = self._repeats.new(keys, step)
-        return (own if new is keys else {key: own[key] for key in new}), step
+        names = tuple(values)
+        names, pack = self._shapes.get(names) or self._shaped(names)
+        try:
+            packed = pack(*values.values())
+        except struct.error:
+            packed = pack(*_numbers(values))
+        new = self._repeats.new(names, step)
+        return new, (packed if new is names else _of(packed, names, new)), step
 
-    def _shaped(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+    def _shaped(self, names: Names) -> tuple[Names, Callable[..., bytes]]:
         """The names of a call, which are found good, and kept: a loop tells the same ones again."""
-        require_names(keys)
+        require_names(names)
         if len(self._shapes) >= MOST_SHAPES:
             self._shapes.clear()
-        return self._shapes.setdefault(keys, keys)
+        return self._shapes.setdefault(names, (names, packing(len(names)).pack))
+
+
+def _of(packed: bytes, names: Names, some: Names) -> bytes:
+    """The values of some of these metrics."""
+    values = dict(zip(names, unpacked(packed), strict=True))
+    return packing(len(some)).pack(*(values[name] for name in some))
+
+
+def _numbers(values: Mapping[str, float]) -> list[float]:
+    """Each as a float. Raises UsageError for the first that is none."""
+    found = []
+    for name, value in values.items():
+        try:
+            found.append(float(value))
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+            raise UsageError(f"metric {name!r} is no number: {error}", hint="tell it as a float") from error
+    return found
 
 
 def require_names(names: Iterable[str]) -> None:

@@ -167,22 +167,23 @@ class Run:
 
     def points(self, values: Mapping[str, float], step: int) -> None:
         """Log metrics of a step, for loops that do so thousands of times: costs a copy and an append to a list. They
-        are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take."""
-        new, step = self._intake.new(values, step)
+        are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take, and for what is no number.
+        """
+        new, packed, step = self._intake.new(values, step)
         if not new:
             return
         if self._spool is not None:
-            self._spool.points(new, step)
+            self._spool.packed(new, packed, step)
             return
         with self._writing() as spool:
-            spool.points(new, step)
+            spool.packed(new, packed, step)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""
-        new, step = self._intake.new(values, step)
+        new, packed, step = self._intake.new(values, step)
         with self._writing() as spool:
             if new:
-                spool.points(new, step)
+                spool.packed(new, packed, step)
             spool.flush()
 
     def flush(self, patience_s: float = 5.0) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
 import msgspec
 
 from fullcircle.core.errors import SpoolTooNew
@@ -11,22 +15,68 @@ Point = tuple[str, float, int, int]
 point with the same time, step and value for the same one, so that sending it again does not double it."""
 
 
-Row = tuple[dict[str, float], int, int]
-"""What one call told: (metrics, milliseconds since the epoch, step). It is written as it came: taking it apart is the
-sender's work, not the training's."""
+Names = tuple[str, ...]
+Row = tuple[Names, bytes, int, int]
+"""What one call told: (metrics, their values, milliseconds since the epoch, step). Of the values only their bytes are
+kept, see `packing`: a training that tells each step fills its processor's caches with whatever is kept for long."""
 
 
-class Points(msgspec.Struct, tag="points", array_like=True, frozen=True):
-    """Points of metrics, at most 1,000: what MLflow takes in one request."""
+@lru_cache(maxsize=256)
+def packing(count: int) -> struct.Struct:
+    """How so many values are kept: float64, little-endian, one behind the other."""
+    return struct.Struct(f"<{count}d")
 
-    rows: list[Row]
+
+def packed(values: Mapping[str, float]) -> tuple[Names, bytes]:
+    """Metrics and their values as a `Row` has them."""
+    return tuple(values), packing(len(values)).pack(*values.values())
+
+
+def unpacked(values: bytes) -> tuple[float, ...]:
+    """The values of a `Row`."""
+    return packing(len(values) // packing(1).size).unpack(values)
+
+
+class Points(msgspec.Struct, tag="rows", array_like=True, frozen=True):
+    """Points of metrics, at most 1,000: what MLflow takes in one request. Written as they came, a call a row: taking
+    them apart is the sender's work, not the training's.
+
+    Attributes:
+        names: the different sets of metrics.
+        rows: (the set's place in `names`, the values as `packing` has them, milliseconds since the epoch, step).
+    """
+
+    names: list[Names]
+    rows: list[tuple[int, bytes, int, int]]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Points:
+        """These rows."""
+        places: dict[Names, int] = {}
+        last: Names | None = None
+        place, found = 0, []
+        for names, values, at_ms, step in rows:
+            if names is not last:  # a loop hands in the same tuple each time
+                place, last = places.setdefault(names, len(places)), names
+            found.append((place, values, at_ms, step))
+        return cls(list(places), found)
 
     def points(self) -> list[Point]:
         """Each of them."""
-        return [(key, value, at_ms, step) for values, at_ms, step in self.rows for key, value in values.items()]
+        return [
+            (key, value, at_ms, step)
+            for place, values, at_ms, step in self.rows
+            for key, value in zip(self.names[place], unpacked(values), strict=True)
+        ]
 
     def __len__(self) -> int:
-        return sum(len(values) for values, _, _ in self.rows)
+        return sum(len(self.names[place]) for place, *_ in self.rows)
+
+
+class _Before(msgspec.Struct, tag="points", array_like=True, frozen=True):
+    """Points as they were written before they were packed; spools that wait may hold some."""
+
+    rows: list[tuple[dict[str, float], int, int]]
 
 
 class Params(msgspec.Struct, tag="params", array_like=True, frozen=True):
@@ -78,7 +128,7 @@ class Status(msgspec.Struct, tag="status", array_like=True, frozen=True):
 Entry = Points | Params | Tags | Inputs | Artifact | Status
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Entry)
+_decoder = msgspec.msgpack.Decoder(Entry | _Before)
 
 
 def encode(entry: Entry) -> bytes:
@@ -89,10 +139,12 @@ def encode(entry: Entry) -> bytes:
 def decode(payload: bytes) -> Entry:
     """The entry of a payload. Raises SpoolTooNew when it is none of this version's."""
     try:
-        entry: Entry = _decoder.decode(payload)
+        entry: Entry | _Before = _decoder.decode(payload)
     except msgspec.DecodeError as error:
         raise SpoolTooNew(
             f"a spool holds an entry that this version does not know ({error})",
             hint="send it with the version of fullcircle that wrote it, or a newer one",
         ) from error
+    if isinstance(entry, _Before):
+        return Points.of((*packed(values), at_ms, step) for values, at_ms, step in entry.rows)
     return entry

@@ -10,7 +10,7 @@ from fullcircle.core.errors import FullcircleError, HomeUnwritable, SpoolTooNew,
 from fullcircle.tracking.spool import left_out
 from fullcircle.tracking.spool.courier import Courier, Door
 from fullcircle.tracking.spool.delivery import SPOOL
-from fullcircle.tracking.spool.entries import Entry, Params, Points, Tags, decode
+from fullcircle.tracking.spool.entries import Entry, Params, Points, Tags, decode, packed
 from fullcircle.tracking.spool.folder import Folder
 from fullcircle.tracking.spool.frames import HEAD_BYTES, read
 
@@ -90,7 +90,8 @@ def _refused(door: Door, run_id: str, entry: Entry) -> Entry | None:
     match entry:
         case Points():
             points = _alone(lambda some: door.points(run_id, some), entry.points())
-            return Points([({key: value}, at_ms, step) for key, value, at_ms, step in points]) if points else None
+            rows = [(*packed({key: value}), at_ms, step) for key, value, at_ms, step in points]
+            return Points.of(rows) if rows else None
         case Params() | Tags():
             kind = type(entry)
             pairs = _alone(lambda some: door.say(run_id, kind(dict(some))), list(entry.values.items()))

@@ -10,7 +10,7 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.spool import artifacts
 from fullcircle.tracking.spool.courier import Door
-from fullcircle.tracking.spool.entries import Entry
+from fullcircle.tracking.spool.entries import Entry, Names
 from fullcircle.tracking.spool.folder import MAIN, About, Folder, Unsent, made
 from fullcircle.tracking.spool.sender import PATIENCE_S, Sender
 from fullcircle.tracking.spool.writer import Writer
@@ -33,8 +33,9 @@ class Spool:
         except BaseException:
             self._held.close()
             raise
-        self.points: Callable[[dict[str, float], int], None] = self._writer.points
-        """`Writer.points`: a training waits for it, and each call between costs it more than the append itself."""
+        self.points = self._writer.points
+        self.packed: Callable[[Names, bytes, int], None] = self._writer.packed
+        """`Writer.packed`: a training waits for it, and each call between costs it more than the append itself."""
         self._sender = Sender(self.folder, open_door)
         self._closed = False
 

@@ -7,13 +7,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import home_unwritable
-from fullcircle.tracking.spool.entries import Entry, Points, Row, encode
+from fullcircle.tracking.spool.entries import Entry, Names, Points, Row, encode, packed, packing
 from fullcircle.tracking.spool.frames import frame, head
 
 FLUSH_EVERY_S = 0.2
@@ -24,6 +24,7 @@ SYNC_EVERY_S = 2.0
 """The file is forced to the disk this often, and at its end: a power cut loses no more."""
 BATCH = 1000
 """MLflow's limit of points for one request, and so for one frame."""
+_VALUE = packing(1).size
 
 _forks = 0
 """How often this process and those before it were forked. Asking the system for the process id costs a step more."""
@@ -64,23 +65,24 @@ class Writer:
         self._thread = threading.Thread(target=self._flushing, name="spool-flush", daemon=True)
         self._thread.start()
 
-    def points(self, values: dict[str, float], step: int) -> None:
-        """Append points of now. Costs an append to a list; they are in the file about 0.2 s later.
+    def points(self, values: Mapping[str, float], step: int) -> None:
+        """Append points of now, as `packed`."""
+        self.packed(*packed(values), step)
 
-        Args:
-            values: whoever called does not change them any more.
+    def packed(self, names: Names, values: bytes, step: int) -> None:
+        """Append points of now, see `entries.Row`. Costs an append to a list; they are in the file about 0.2 s later.
 
         Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
         """
         if self._forks != _forks:
             self._refuse()
         now_ms = time.time_ns() // 1_000_000
-        if len(values) <= BATCH:
-            self._waiting.append((values, now_ms, step))
+        if len(names) <= BATCH:
+            self._waiting.append((names, values, now_ms, step))
         else:
-            pairs = list(values.items())
-            parts = (dict(pairs[start : start + BATCH]) for start in range(0, len(pairs), BATCH))
-            self._waiting.extend((part, now_ms, step) for part in parts)
+            for start in range(0, len(names), BATCH):
+                part = values[_VALUE * start : _VALUE * (start + BATCH)]
+                self._waiting.append((names[start : start + BATCH], part, now_ms, step))
         if len(self._waiting) >= FLUSH_AT:
             self.flush()
 
@@ -174,8 +176,8 @@ def _framed(rows: Sequence[Row]) -> Iterator[bytes]:
     for row in rows:
         count += len(row[0])
         if count > BATCH:
-            yield frame(encode(Points(some)))
+            yield frame(encode(Points.of(some)))
             some, count = [], len(row[0])
         some.append(row)
     if some:
-        yield frame(encode(Points(some)))
+        yield frame(encode(Points.of(some)))
