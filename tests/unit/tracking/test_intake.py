@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import UsageError
-from fullcircle.tracking.intake import Intake
-from fullcircle.tracking.repeats import Repeats
-from fullcircle.tracking.spool.entries import unpacked
+from fullcircle.tracking import intake as intake_module
+from fullcircle.tracking import repeats as repeats_module
+from fullcircle.tracking.intake import HotPath, Intake
+from fullcircle.tracking.repeats import Repeats, Told
+from fullcircle.tracking.spool.entries import Points, decode, unpacked
+from fullcircle.tracking.spool.frames import End, read
+from fullcircle.tracking.spool.writer import BATCH, Writer
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -54,3 +66,171 @@ def test_a_value_that_is_no_number_is_refused_by_name_and_nothing_of_the_call_is
     assert not intake.has("good", 1)
     names, _, _ = intake.new({"good": 1.0, "loss": Fraction(1, 2)}, 1)  # type: ignore[dict-item]
     assert names == ("good", "loss")
+
+
+def told(path: Path) -> Counter[tuple[str, float, int]]:
+    """How often each (metric, value, step) stands in a spool file."""
+    found: Counter[tuple[str, float, int]] = Counter()
+    offset = 0
+    while (part := read(path, offset)).payloads:
+        for payload, _ in part.payloads:
+            entry = decode(payload)
+            assert isinstance(entry, Points)
+            found.update((key, value, step) for key, value, _, step in entry.points())
+        offset = part.offset
+    assert part.end is End.WHOLE
+    return found
+
+
+CALLS = st.lists(
+    st.tuples(
+        st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(-9, 9), st.floats(-9, 9)), max_size=3),
+        st.one_of(st.integers(-3, 60), st.integers(-3, 60).map(np.int64)),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=50)
+@given(calls=CALLS, last=st.dictionaries(st.sampled_from("abc"), st.integers(0, 30)), exact=st.integers(2, 50))
+def test_the_hot_path_tells_what_the_long_way_tells(
+    tmp_path_factory: pytest.TempPathFactory,
+    calls: list[tuple[dict[str, float], int]],
+    last: dict[str, int],
+    exact: int,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        few_are_remembered(patch, exact)
+        one, other = (Writer(tmp_path_factory.mktemp("spool") / "main.spool") for _ in range(2))
+        hot, long = HotPath(Intake(Repeats(last)), one), Intake(Repeats(last))
+        for values, step in calls:
+            hot.points(values, step)
+            new, packed, number = long.new(values, step)
+            other.packed(new, packed, number)
+        one.close()
+        other.close()
+    assert told(one.path) == told(other.path)
+
+
+def test_a_call_of_more_metrics_than_a_request_may_have_is_taken_apart(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "main.spool")
+    hot = HotPath(Intake(Repeats()), writer)
+    values = {f"m{number}": float(number) for number in range(2 * BATCH + 1)}
+    for step in (1, 2):  # the second time the names are known
+        hot.points(values, step)
+    writer.close()
+    assert told(writer.path) == Counter((key, value, step) for key, value in values.items() for step in (1, 2))
+
+
+def test_a_process_that_was_forked_is_refused_on_the_hot_path_too(tmp_path: Path) -> None:
+    program = f"""
+        import os
+        from pathlib import Path
+        from fullcircle.core.errors import UsageError
+        from fullcircle.tracking.intake import HotPath, Intake
+        from fullcircle.tracking.repeats import Repeats, Told
+        from fullcircle.tracking.spool.writer import Writer
+        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        hot = HotPath(Intake(Repeats()), writer)
+        hot.points({{"loss": 1.0}}, 1)
+        if (child := os.fork()) == 0:
+            refused = 0
+            for step in (2, 3):
+                try:
+                    hot.points({{"loss": 9.0}}, step)
+                except UsageError as error:
+                    refused += "was forked from the one that opened the run" in str(error)
+            os._exit(refused)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        hot.points({{"loss": 0.5}}, 2)
+        writer.close()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    assert told(tmp_path / "main.spool") == Counter([("loss", 1.0, 1), ("loss", 0.5, 2)])
+
+
+def few_are_remembered(patch: pytest.MonkeyPatch, exact: int) -> None:
+    for module in (repeats_module, intake_module):
+        patch.setattr(module, "EXACT", exact)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Threads take turns as often as they can, and a few calls are forgotten already."""
+    few_are_remembered(monkeypatch, 16)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_a_step_that_is_told_again_at_the_moment_in_which_it_is_forgotten_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_remembered(monkeypatch, 4)
+    repeats, writer, others = Repeats(), Writer(tmp_path / "main.spool"), list[threading.Thread]()
+
+    class Telling(dict[int, Told]):
+        def __delitem__(self, step: int) -> None:
+            super().__delitem__(step)
+            others.append(threading.Thread(target=hot.points, args=({"loss": 2.0}, step)))
+            others[-1].start()
+            others[-1].join(0.02)  # it waits for us, or it is done
+
+    repeats.told = Telling()
+    hot = HotPath(Intake(repeats), writer)
+    for step in range(20):
+        hot.points({"loss": 1.0}, step)
+    for other in others:
+        other.join()
+    writer.close()
+    assert len(others) > 10
+    assert told(writer.path) == Counter(("loss", 1.0, step) for step in range(20))
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("seed", range(5))
+def test_threads_that_tell_in_any_order_while_others_are_forgotten_tell_nothing_twice(
+    tmp_path: Path, seed: int
+) -> None:
+    repeats, writer = Repeats(), Writer(tmp_path / "main.spool")
+    hot = HotPath(Intake(repeats), writer)
+
+    def tell(number: int) -> None:
+        rng = np.random.default_rng([seed, number])
+        for step in range(3000):
+            keys = ("loss", "auc") if rng.random() < 0.5 else ("auc",)
+            hot.points(dict.fromkeys(keys, 1.0), step + int(rng.integers(-20, 21)))
+
+    threads = [threading.Thread(target=tell, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    assert max(told(writer.path).values()) == 1
+    assert len(repeats.told) <= 17
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_metric_whose_steps_ascend_is_told_in_full_whatever_other_threads_tell(tmp_path: Path) -> None:
+    writer, ended = Writer(tmp_path / "main.spool"), threading.Event()
+    hot = HotPath(Intake(Repeats()), writer)
+    samples = itertools.count(1)
+
+    def load() -> None:
+        while not ended.is_set():
+            hot.points({"load": 1.0}, next(samples))
+
+    other = threading.Thread(target=load)
+    other.start()
+    try:
+        for step in range(20_000):
+            hot.points({"loss": 1.0}, step)
+    finally:
+        ended.set()
+        other.join()
+    writer.close()
+    wanted = {"loss": range(20_000), "load": range(1, next(samples))}
+    assert told(writer.path) == Counter((key, 1.0, step) for key, steps in wanted.items() for step in steps)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import UsageError
-from fullcircle.tracking import repeats as repeats_module
 from fullcircle.tracking.repeats import EXACT, Repeats, whole
 
 told = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 300)), max_size=200)
@@ -47,7 +44,7 @@ def test_a_long_training_does_not_make_it_grow_and_its_newest_steps_may_come_in_
     repeats = Repeats()
     steps = range(0, 60 * EXACT, 3)
     assert all(len(repeats.new(("loss", "norm"), step)) == 2 for step in steps)
-    assert len(repeats._told) <= EXACT
+    assert len(repeats.told) <= EXACT
     assert not any(repeats.new(("loss",), step) for step in steps)
     late = steps[-1] - 1
     assert [repeats.new(("loss",), step) for step in (late, late)] == [("loss",), ()]
@@ -74,57 +71,6 @@ def test_threads_that_tell_the_same_at_once_tell_it_once() -> None:
     for thread in threads:
         thread.join()
     assert sum(new, Counter()) == Counter(range(5000))
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Threads take turns as often as they can, and a few calls are forgotten already."""
-    monkeypatch.setattr(repeats_module, "EXACT", 16)
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(usual)
-
-
-@pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize("seed", range(5))
-def test_threads_that_tell_in_any_order_while_others_are_forgotten_tell_nothing_twice(seed: int) -> None:
-    repeats, new = Repeats(), [Counter[tuple[str, int]]() for _ in range(4)]
-
-    def tell(number: int) -> None:
-        rng = np.random.default_rng([seed, number])
-        for step in range(3000):
-            keys = ("loss", "auc") if rng.random() < 0.5 else ("auc",)
-            at = step + int(rng.integers(-20, 21))
-            new[number].update((key, at) for key in repeats.new(keys, at))
-
-    threads = [threading.Thread(target=tell, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert max(sum(new, Counter()).values()) == 1
-    assert len(repeats._told) <= 17
-
-
-@pytest.mark.usefixtures("hasty")
-def test_a_metric_whose_steps_ascend_is_told_in_full_whatever_other_threads_tell() -> None:
-    repeats, told = Repeats(), Counter[int]()
-    ended = threading.Event()
-
-    def load() -> None:
-        step = 0
-        while not ended.is_set():
-            step += 1
-            assert repeats.new(("load",), step) == ("load",)
-
-    other = threading.Thread(target=load)
-    other.start()
-    for step in range(20_000):
-        told.update([step] * len(repeats.new(("loss",), step)))
-    ended.set()
-    other.join()
-    assert told == Counter(range(20_000))
 
 
 def test_a_step_that_is_no_whole_number_of_64_bits_is_refused() -> None:

@@ -8,6 +8,7 @@ another order than they began in) are told apart one by one, as long as they are
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import threading
 from collections.abc import Collection, Iterable, Mapping
@@ -45,6 +46,13 @@ class Repeats:
     Args:
         last: the last step of each metric that the run has; all before it count as told.
         steps: of some of these metrics all steps that the run has, so that those between them are still new.
+
+    Attributes:
+        told: by step, what was told of the newest ones: a loop tells many metrics of each. A step beyond `highest` may
+            be put in without the lock, with `setdefault`, which is one step of the interpreter: of two threads one is
+            first. Whoever did so looks again, and goes on with `settled` where it is time to forget, or the step is
+            not beyond `highest` any more.
+        highest: of no step beyond it any metric counts as told, but for those in `told`.
     """
 
     def __init__(
@@ -53,45 +61,43 @@ class Repeats:
         exact = steps or {}
         self._lock = threading.Lock()
         self._floor = {key: step for key, step in (last or {}).items() if key not in exact}
-        self._highest = max(self._floor.values(), default=_NONE)
-        self._told: dict[int, Told] = {}  # by step: a loop tells many metrics of each
+        self.highest = max(self._floor.values(), default=_NONE)
+        self.told: dict[int, Told] = {}
         for key, found in exact.items():
             for step in found:
-                self._told[step] = ((*self._keys(step), key),)
+                self.told[step] = ((*self._keys(step), key),)
 
     def new(self, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
         """The metrics of which the run does not have this step; `keys` itself where these are all. From now on it has
         them. A loop that hands in the same tuple each time has it kept once."""
-        if step > self._highest:  # as a loop tells: no metric has to be looked up, and no lock is taken
-            mine: Told = (keys,)
-            if self._told.setdefault(step, mine) is mine:  # one step of the interpreter: of two threads one is first
-                return keys if step > self._highest and len(self._told) <= EXACT else self._settled(mine, step)
         with self._lock:
             return self._among(keys, step)
 
-    def _settled(self, mine: Told, step: int) -> tuple[str, ...]:
-        """As `new`, behind what was put in without the lock: it is time to forget, or another thread just did."""
+    def settled(self, mine: Told, step: int) -> tuple[str, ...]:
+        """As `new`, behind what was put into `told` without the lock: it is time to forget, or another thread did."""
         with self._lock:
-            if step <= self._highest and self._told.get(step) is mine:  # forgotten before us: it counts as told
-                del self._told[step]
+            if step <= self.highest and self.told.get(step) is mine:  # forgotten before us: it counts as told
+                del self.told[step]
                 return self._among(mine[0], step)
-            if len(self._told) > EXACT:
+            if len(self.told) > EXACT:
                 self._forget()
         return mine[0]
 
     def _among(self, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
         while True:
-            before = self._told.get(step)
+            before = self.told.get(step)
             new = tuple(key for key in keys if not self._has(key, step))
             if not new:
                 return ()
+            if len(new) == len(keys):
+                new = keys
             if before is not None:  # nobody else changes one that is there
-                self._told[step] = ((*before[0], *new),)
+                self.told[step] = ((*before[0], *new),)
                 break
             mine: Told = (new,)
-            if self._told.setdefault(step, mine) is mine:
+            if self.told.setdefault(step, mine) is mine:
                 break
-        if len(self._told) > EXACT:
+        if len(self.told) > EXACT:
             self._forget()
         return new
 
@@ -105,22 +111,30 @@ class Repeats:
         with self._lock:
             wanted = set(keys)
             floors = (step for key, step in self._floor.items() if key in wanted)
-            told = tuple(self._told.items())  # at once: others put in meanwhile
-            return max([0, *floors, *(step for step, (keys,) in told if not wanted.isdisjoint(keys))])
+            return max([0, *floors, *(step for step, (keys,) in self._oldest() if not wanted.isdisjoint(keys))])
 
     def _has(self, key: str, step: int) -> bool:
         return step <= self._floor.get(key, _NONE) or key in self._keys(step)
 
     def _keys(self, step: int) -> tuple[str, ...]:
-        told = self._told.get(step)
+        told = self.told.get(step)
         return () if told is None else told[0]
 
+    def _oldest(self, count: int | None = None) -> list[tuple[int, Told]]:
+        """So many, in the order of telling; all when None."""
+        while True:
+            with contextlib.suppress(RuntimeError):  # a garbage collection let another thread put one in meanwhile
+                return list(islice(self.told.items(), count))
+
     def _forget(self) -> None:
+        oldest = self._oldest(EXACT // 2)
         last: dict[tuple[str, ...], int] = {}
-        for step in list(islice(self._told, EXACT // 2)):  # in the order of telling, and at once
-            (keys,) = self._told.pop(step)
+        for step, (keys,) in oldest:
             last[keys] = max(step, last.get(keys, _NONE))
         for keys, step in last.items():
             for key in keys:
                 self._floor[key] = max(step, self._floor.get(key, _NONE))
-        self._highest = max(self._floor.values(), default=_NONE)
+        # Before a step is let go: whoever puts it in again, without the lock, looks at `highest` behind that.
+        self.highest = max(self._floor.values(), default=_NONE)
+        for step, _ in oldest:
+            del self.told[step]

@@ -20,7 +20,7 @@ from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
 from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
-from fullcircle.tracking.intake import Intake, require_names
+from fullcircle.tracking.intake import HotPath, Intake, require_names
 from fullcircle.tracking.lineage import DATA, data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
 from fullcircle.tracking.repeats import Repeats
@@ -93,6 +93,7 @@ class Run:
         self._begun_ms = begun_ms
         self._had = had
         self._last_step = 0 if spool is None else self._intake.last(STEP_METRICS)
+        self._tell = self.metrics if spool is None else HotPath(self._intake, spool.writer).points
         self._params = dict(params or {})
         self._step_at = -math.inf
         self._step_waits: tuple[int, dict[str, float]] | None = None
@@ -169,18 +170,13 @@ class Run:
         """Log metrics of a step, for loops that do so thousands of times: costs a copy and an append to a list. They
         are in the spool 0.2 s later. Raises UsageError for a name that MLflow does not take, and for what is no number.
         """
-        new, packed, step = self._intake.new(values, step)
-        if not new:
-            return
-        if self._spool is not None:
-            self._spool.packed(new, packed, step)
-            return
-        with self._writing() as spool:
-            spool.packed(new, packed, step)
+        self._tell(values, step)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""
         new, packed, step = self._intake.new(values, step)
+        if not new and self._spool is None:
+            return
         with self._writing() as spool:
             if new:
                 spool.packed(new, packed, step)
@@ -292,7 +288,7 @@ class Run:
             self.unsent = self._spool.close()
         finally:
             self._spool.let_go()
-            self._spool = None  # whatever is told from now on is appended
+            self._spool, self._tell = None, self.metrics  # whatever is told from now on is appended
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Spool]:

@@ -173,7 +173,7 @@ class MlflowDoor:
         self._rest.post(_LOG_BATCH, body)
 
 
-class _Metric(msgspec.Struct):
+class _Metric(msgspec.Struct, gc=False):
     key: str
     value: float | str
     timestamp: int

@@ -10,7 +10,7 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.spool import artifacts
 from fullcircle.tracking.spool.courier import Door
-from fullcircle.tracking.spool.entries import Entry, Names
+from fullcircle.tracking.spool.entries import Entry
 from fullcircle.tracking.spool.folder import MAIN, About, Folder, Unsent, made
 from fullcircle.tracking.spool.sender import PATIENCE_S, Sender
 from fullcircle.tracking.spool.writer import Writer
@@ -29,13 +29,11 @@ class Spool:
         self._held = contextlib.ExitStack()
         self.folder: Folder = self._held.enter_context(made(settings, name, about))
         try:
-            self._writer = Writer(self.folder.path / f"{MAIN}.spool")
+            self.writer = Writer(self.folder.path / f"{MAIN}.spool")
         except BaseException:
             self._held.close()
             raise
-        self.points = self._writer.points
-        self.packed: Callable[[Names, bytes, int], None] = self._writer.packed
-        """`Writer.packed`: a training waits for it, and each call between costs it more than the append itself."""
+        self.points, self.packed = self.writer.points, self.writer.packed
         self._sender = Sender(self.folder, open_door)
         self._closed = False
 
@@ -45,11 +43,11 @@ class Spool:
 
     def flush(self) -> None:
         """All that was told is in the file when this returns: a kill -9 does not lose it."""
-        self._writer.flush()
+        self.writer.flush()
 
     def entry(self, entry: Entry) -> None:
         """Append an entry behind all that was told; it is in the file when this returns."""
-        self._writer.entry(entry)
+        self.writer.entry(entry)
 
     def text(self, text: str, artifact_path: str) -> None:
         """Keep a text as artifact at this path."""
@@ -61,7 +59,7 @@ class Spool:
 
     def drain(self, patience_s: float = PATIENCE_S) -> bool:
         """Wait until all that was told was sent; False when nothing could be sent for `patience_s`."""
-        self._writer.flush()
+        self.writer.flush()
         return self._sender.drain(patience_s)
 
     def close(self, patience_s: float = PATIENCE_S) -> Unsent | None:
@@ -73,7 +71,7 @@ class Spool:
         if self._closed:
             return None
         try:
-            self._writer.close()
+            self.writer.close()
             if self._sender.drain(patience_s, sealed=True) and not self.folder.damaged():
                 self._sender.close()
                 self.folder.remove()
@@ -86,7 +84,7 @@ class Spool:
         """Stop sending and let go of the folder as it is. Nothing after `close`."""
         self._closed = True
         try:
-            self._writer.close()
+            self.writer.close()
         finally:
             self._sender.close()
             self._held.close()

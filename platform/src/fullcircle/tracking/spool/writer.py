@@ -26,13 +26,13 @@ BATCH = 1000
 """MLflow's limit of points for one request, and so for one frame."""
 _VALUE = packing(1).size
 
-_forks = 0
+forks = 0
 """How often this process and those before it were forked. Asking the system for the process id costs a step more."""
 
 
 def _forked() -> None:
-    global _forks
-    _forks += 1
+    global forks
+    forks += 1
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -42,6 +42,10 @@ class Writer:
     """Appends entries to a new spool file, in the order of the calls. Safe for several threads; in a process that was
     forked every call raises UsageError, for it would write over what the process that made it writes.
 
+    Attributes:
+        waiting: rows of at most `BATCH` metrics, to which `tracking.intake.HotPath` appends as `packed` does.
+        forks: the module's, when it was made; as long as these are the same no fork lies between.
+
     Raises:
         FileExistsError: there is such a file; one file has one writer.
         HomeUnwritable: the file cannot be made.
@@ -49,8 +53,8 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._forks = _forks
-        self._waiting: deque[Row] = deque()
+        self.forks = forks
+        self.waiting: deque[Row] = deque()
         self._writing = threading.RLock()
         self._ended = threading.Event()
         self._begun = head()
@@ -74,16 +78,16 @@ class Writer:
 
         Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
         """
-        if self._forks != _forks:
+        if self.forks != forks:
             self._refuse()
         now_ms = time.time_ns() // 1_000_000
         if len(names) <= BATCH:
-            self._waiting.append((names, values, now_ms, step))
+            self.waiting.append((names, values, now_ms, step))
         else:
             for start in range(0, len(names), BATCH):
                 part = values[_VALUE * start : _VALUE * (start + BATCH)]
-                self._waiting.append((names[start : start + BATCH], part, now_ms, step))
-        if len(self._waiting) >= FLUSH_AT:
+                self.waiting.append((names[start : start + BATCH], part, now_ms, step))
+        if len(self.waiting) >= FLUSH_AT:
             self.flush()
 
     def entry(self, entry: Entry) -> None:
@@ -117,7 +121,7 @@ class Writer:
                 self._file = -1
 
     def _require_own(self) -> None:
-        if self._forks != _forks:
+        if self.forks != forks:
             self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -127,11 +131,11 @@ class Writer:
         )
 
     def _gather(self) -> None:
-        rows = tuple(self._waiting.copy())  # in one step: others append meanwhile
+        rows = tuple(self.waiting.copy())  # in one step: others append meanwhile
         self._begun += b"".join(_framed(rows))
         # Not sooner: Ctrl-C may come between any two lines. A point that is in the file twice is one at the tracker.
         for _ in rows:
-            self._waiting.popleft()
+            self.waiting.popleft()
 
     def _write(self) -> None:
         """Write what was begun. After a failure or Ctrl-C the same bytes go to the same place: frames of it may have
