@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import math
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
@@ -22,7 +24,7 @@ from fullcircle.core.errors import UsageError
 from fullcircle.tracking import intake as intake_module
 from fullcircle.tracking import repeats as repeats_module
 from fullcircle.tracking.intake import HotPath, Intake
-from fullcircle.tracking.repeats import Repeats, Told
+from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.spool.entries import Points, decode, unpacked
 from fullcircle.tracking.spool.frames import End, read
 from fullcircle.tracking.spool.writer import BATCH, Writer
@@ -61,7 +63,7 @@ def test_of_a_step_that_is_told_again_only_what_is_new_is_told_with_its_own_valu
 @pytest.mark.parametrize("value", [None, "high", [1.0, 2.0], np.array([1.0, 2.0]), 10**400, 1j], ids=range(6))
 def test_a_value_that_is_no_number_is_refused_by_name_and_nothing_of_the_call_is_remembered(value: object) -> None:
     intake = Intake(Repeats())
-    with pytest.raises(UsageError, match="metric 'loss' is no number"):
+    with pytest.raises(UsageError, match="metric 'loss' cannot be told as a float"):
         intake.new({"good": 1.0, "loss": value}, 1)  # type: ignore[dict-item]
     assert not intake.has("good", 1)
     names, _, _ = intake.new({"good": 1.0, "loss": Fraction(1, 2)}, 1)  # type: ignore[dict-item]
@@ -76,6 +78,8 @@ def told(path: Path) -> Counter[tuple[str, float, int]]:
         for payload, _ in part.payloads:
             entry = decode(payload)
             assert isinstance(entry, Points)
+            assert len(entry) <= BATCH
+            assert all(abs(at_ms / 1000 - time.time()) < 600 for _, _, at_ms, _ in entry.points())
             found.update((key, value, step) for key, value, _, step in entry.points())
         offset = part.offset
     assert part.end is End.WHOLE
@@ -128,7 +132,7 @@ def test_a_process_that_was_forked_is_refused_on_the_hot_path_too(tmp_path: Path
         from pathlib import Path
         from fullcircle.core.errors import UsageError
         from fullcircle.tracking.intake import HotPath, Intake
-        from fullcircle.tracking.repeats import Repeats, Told
+        from fullcircle.tracking.repeats import Repeats
         from fullcircle.tracking.spool.writer import Writer
         writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
         hot = HotPath(Intake(Repeats()), writer)
@@ -150,6 +154,79 @@ def test_a_process_that_was_forked_is_refused_on_the_hot_path_too(tmp_path: Path
     assert told(tmp_path / "main.spool") == Counter([("loss", 1.0, 1), ("loss", 0.5, 2)])
 
 
+class Waits:
+    """A value that is converted by Python code, as TensorFlow's tensors are; meanwhile somebody presses Ctrl-C."""
+
+    def __float__(self) -> float:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["names that are new", "names that are known"])
+def test_ctrl_c_while_a_value_is_converted_is_heard(tmp_path: Path, times: int) -> None:
+    writer = Writer(tmp_path / "main.spool")
+    hot = HotPath(Intake(Repeats()), writer)
+    for step in range(1, times):
+        hot.points({"loss": 1.0}, step)
+    with pytest.raises(KeyboardInterrupt):
+        hot.points({"loss": Waits()}, times)  # type: ignore[dict-item]
+    hot.points({"loss": 0.5}, times)
+    writer.close()
+    assert told(writer.path)[("loss", 0.5, times)] == 1
+
+
+class Metric(enum.StrEnum):
+    LOSS = "loss"
+
+
+@pytest.mark.parametrize("name", [np.str_("loss"), Metric.LOSS], ids=["numpy", "enum"])
+def test_a_name_that_is_more_than_a_plain_string_is_told_as_one(tmp_path: Path, name: str) -> None:
+    writer = Writer(tmp_path / "main.spool")
+    hot = HotPath(Intake(Repeats()), writer)
+    for step in (1, 2):
+        hot.points({name: 1.0}, step)
+    hot.points({"loss": 9.0}, 2)
+    writer.close()
+    assert told(writer.path) == Counter([("loss", 1.0, 1), ("loss", 1.0, 2)])
+
+
+@pytest.mark.parametrize(("values", "step"), [({7: 1.0}, 1), ({"loss": 1.0}, 2**63), ({"loss": 1.0}, 2.0)], ids=repr)
+def test_what_mlflow_would_refuse_is_refused_at_once_also_where_the_names_are_known(
+    tmp_path: Path, values: dict[str, float], step: int
+) -> None:
+    writer = Writer(tmp_path / "main.spool")
+    hot = HotPath(Intake(Repeats()), writer)
+    hot.points({"loss": 1.0}, 1)
+    for _ in range(2):
+        with pytest.raises(UsageError):
+            hot.points(values, step)
+    writer.close()
+    assert told(writer.path) == Counter([("loss", 1.0, 1)])
+
+
+def test_a_fork_while_another_thread_holds_the_lock_is_refused_and_does_not_wait(tmp_path: Path) -> None:
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from fullcircle.core.errors import UsageError
+        from fullcircle.tracking.intake import HotPath, Intake
+        from fullcircle.tracking.repeats import Repeats
+        from fullcircle.tracking.spool.writer import Writer
+        repeats = Repeats()
+        hot = HotPath(Intake(repeats), Writer(Path({str(tmp_path)!r}) / "main.spool"))
+        with repeats._lock:
+            if (child := os.fork()) == 0:
+                signal.alarm(20)
+                try:
+                    hot.points({{"loss": 1.0}}, 1)
+                except UsageError:
+                    os._exit(7)
+                os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+
+
 def few_are_remembered(patch: pytest.MonkeyPatch, exact: int) -> None:
     for module in (repeats_module, intake_module):
         patch.setattr(module, "EXACT", exact)
@@ -165,28 +242,81 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
-def test_a_step_that_is_told_again_at_the_moment_in_which_it_is_forgotten_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Caller:
+    """Another thread, which can be held at each step of the protocol by which a step is claimed without the lock."""
+
+    def __init__(self, repeats: Repeats, name: str, step: int) -> None:
+        self.told: tuple[str, ...] | None = None
+        self._going = self._go(repeats, (name,), step)
+
+    def go_on(self) -> None:
+        next(self._going, None)
+
+    def _go(self, repeats: Repeats, names: tuple[str, ...], step: int) -> Iterator[None]:
+        told = repeats.told
+        yield
+        beyond = repeats.highest < step
+        yield
+        claim = [names]
+        if not beyond or told.setdefault(step, claim) is not claim:
+            yield
+            self.told = repeats.new(names, step)
+            return
+        yield
+        settle = repeats.told is not told or len(told) > repeats_module.EXACT
+        yield
+        self.told = repeats.settled(told, claim, names, step) if settle else names
+
+
+@settings(max_examples=500)
+@given(data=st.data(), exact=st.integers(2, 6))
+def test_whoever_is_held_wherever_a_point_is_told_once_and_none_is_lost_but_one_behind_a_later_one(
+    data: st.DataObject, exact: int
 ) -> None:
-    few_are_remembered(monkeypatch, 4)
-    repeats, writer, others = Repeats(), Writer(tmp_path / "main.spool"), list[threading.Thread]()
+    calls = st.tuples(st.sampled_from("ab"), st.integers(0, 12))
+    with pytest.MonkeyPatch.context() as patch:
+        few_are_remembered(patch, exact)
+        repeats, made, done = Repeats(), set[tuple[str, int]](), Counter[tuple[str, int]]()
+        held: list[tuple[Caller, tuple[str, int]]] = []
+        for moves in data.draw(st.lists(st.one_of(calls, st.integers(0, 3)), max_size=60)) + [0] * 400:
+            if isinstance(moves, tuple):
+                made.add(moves)
+                held.append((Caller(repeats, *moves), moves))
+            elif held:
+                caller, call = held[min(moves, len(held) - 1)]
+                caller.go_on()
+                if caller.told is not None:
+                    held.remove((caller, call))
+                    done.update([call] * len(caller.told))
+    assert not held
+    assert not done or max(done.values()) == 1
+    for name, step in made - set(done):
+        assert any(other == name and later > step for other, later in done)
 
-    class Telling(dict[int, Told]):
-        def __delitem__(self, step: int) -> None:
-            super().__delitem__(step)
-            others.append(threading.Thread(target=hot.points, args=({"loss": 2.0}, step)))
-            others[-1].start()
-            others[-1].join(0.02)  # it waits for us, or it is done
 
-    repeats.told = Telling()
-    hot = HotPath(Intake(repeats), writer)
-    for step in range(20):
-        hot.points({"loss": 1.0}, step)
-    for other in others:
-        other.join()
-    writer.close()
-    assert len(others) > 10
-    assert told(writer.path) == Counter(("loss", 1.0, step) for step in range(20))
+@pytest.mark.parametrize(
+    ("between", "own"),
+    [
+        ([("other", 11), ("other", 12)], ("loss",)),
+        ([("other", 11), ("other", 12), ("extra", 10), ("other", 13)], ("loss",)),
+        ([("other", step) for step in range(11, 30)], ("loss",)),
+    ],
+    ids=["it was kept", "another metric of the step was told", "it was forgotten as told"],
+)
+def test_a_claim_that_others_made_forget_in_the_midst_is_still_ones_own(
+    monkeypatch: pytest.MonkeyPatch, between: list[tuple[str, int]], own: tuple[str, ...]
+) -> None:
+    few_are_remembered(monkeypatch, 2)
+    repeats = Repeats()
+    caller = Caller(repeats, "loss", 10)
+    for _ in range(3):
+        caller.go_on()
+    for name, step in between:
+        assert repeats.new((name,), step) == (name,)
+    while caller.told is None:
+        caller.go_on()
+    assert caller.told == own
+    assert repeats.new(("loss",), 10) == ()
 
 
 @pytest.mark.usefixtures("hasty")

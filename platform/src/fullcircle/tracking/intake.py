@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-import struct
 from collections.abc import Callable, Iterable, Mapping
 from time import time_ns
 
 from fullcircle.core.errors import UsageError
-from fullcircle.tracking.repeats import EXACT, LARGEST, Repeats, Told, whole
+from fullcircle.tracking.repeats import EXACT, LARGEST, Claim, Repeats, whole
 from fullcircle.tracking.spool import writer as spool_writer
 from fullcircle.tracking.spool.entries import Names, packing, unpacked
 from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, Writer
@@ -41,19 +40,17 @@ class Intake:
         Raises:
             UsageError: a name that MLflow does not take, a value that is no number, or a step that is no whole number.
         """
-        step = whole(step)
+        step, values = whole(step), dict(values)  # at once: another thread may change it
         names = tuple(values)
         names, pack = self.shapes.get(names) or self._shaped(names)
-        try:
-            packed = pack(*values.values())
-        except struct.error:
-            packed = pack(*_numbers(values))
+        packed = pack(*_numbers(values))
         new = self.repeats.new(names, step)
         return new, (packed if new is names else _of(packed, names, new)), step
 
     def _shaped(self, names: Names) -> tuple[Names, Callable[..., bytes]]:
         """The names of a call, which are found good, and kept: a loop tells the same ones again."""
         require_names(names)
+        names = tuple(map(str.__str__, names))  # msgspec writes no others, such as numpy's
         shape = (names, packing(len(names)).pack)
         if not names:  # nothing is told
             return shape
@@ -67,42 +64,48 @@ class HotPath:
     are numbers, and the step is beyond all that was told. Every other call goes their way.
 
     A training waits for this, thousands of times. Between two steps whatever is touched here has left the processor's
-    caches, and a call of another function costs ten times what it costs in a loop: in four functions it took 15 us,
-    in one it takes 10. So it reads what `Intake`, `Repeats` and `Writer` have; whoever changes these looks here.
+    caches, and a call of another function costs ten times what it costs in a loop, 1 to 1.5 us, and there were four of
+    them. So this reads what `Intake`, `Repeats` and `Writer` have; whoever changes these looks here (ADR 0034).
     """
 
-    __slots__ = ("_forks", "_intake", "_repeats", "_shapes", "_told", "_waiting", "_writer")
+    __slots__ = ("_forks", "_intake", "_repeats", "_shapes", "_waiting", "_writer")
 
     def __init__(self, intake: Intake, writer: Writer) -> None:
-        self._intake, self._shapes = intake, intake.shapes
-        self._repeats, self._told = intake.repeats, intake.repeats.told
+        self._intake, self._shapes, self._repeats = intake, intake.shapes, intake.repeats
         self._writer, self._waiting, self._forks = writer, writer.waiting, writer.forks
 
     def points(self, values: Mapping[str, float], step: int) -> None:
         """Tell points of now. Raises as `Intake.new` and `Writer.packed`."""
-        known = self._shapes.get(tuple(values))
-        if known is None or type(step) is not int or not self._repeats.highest < step <= LARGEST:
-            return self._other(values, step)
+        own = dict(values)  # at once: another thread may change it
+        known = self._shapes.get(tuple(own))
+        repeats = self._repeats
+        told = repeats.told
+        if known is None or type(step) is not int or not repeats.highest < step <= LARGEST:
+            return self._other(own, step)
+        names, pack = known
         try:
-            packed = known[1](*values.values())
-        except struct.error:
-            return self._other(values, step)
-        mine = (known[0],)
-        if self._forks != spool_writer.forks or len(packed) > _LONGEST or self._told.setdefault(step, mine) is not mine:
-            return self._other(values, step)
-        if len(self._told) > EXACT or step <= self._repeats.highest:
-            return self._settled(mine, packed, step)
-        self._waiting.append((known[0], packed, time_ns() // 1_000_000, step))
+            packed = pack(*map(float, own.values()))  # `pack` would turn even Ctrl-C into an error of its own
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            return self._other(own, step)
+        if self._forks != spool_writer.forks or len(packed) > _LONGEST:
+            return self._other(own, step)
+        claim = [names]
+        if told.setdefault(step, claim) is not claim:  # it was told, or another thread was first
+            return self._other(own, step)
+        if repeats.told is not told or len(told) > EXACT:
+            return self._settled(told, claim, names, packed, step)
+        self._waiting.append((names, packed, time_ns() // 1_000_000, step))
         if len(self._waiting) >= FLUSH_AT:
             self._writer.flush()
         return None
 
-    def _settled(self, mine: Told, packed: bytes, step: int) -> None:
-        new = self._repeats.settled(mine, step)
+    def _settled(self, told: dict[int, Claim], claim: Claim, names: Names, packed: bytes, step: int) -> None:
+        new = self._repeats.settled(told, claim, names, step)
         if new:
-            self._writer.packed(new, packed if new is mine[0] else _of(packed, mine[0], new), step)
+            self._writer.packed(new, packed if new is names else _of(packed, names, new), step)
 
     def _other(self, values: Mapping[str, float], step: int) -> None:
+        self._writer.require_own()  # before the lock, which in a forked process nobody may ever let go of
         new, packed, step = self._intake.new(values, step)
         if new:
             self._writer.packed(new, packed, step)
@@ -120,15 +123,15 @@ def _numbers(values: Mapping[str, float]) -> list[float]:
     for name, value in values.items():
         try:
             found.append(float(value))
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise UsageError(f"metric {name!r} is no number: {error}", hint="tell it as a float") from error
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # torch's is a RuntimeError
+            raise UsageError(f"metric {name!r} cannot be told as a float: {error}") from error
     return found
 
 
-def require_names(names: Iterable[str]) -> None:
+def require_names(names: Iterable[object]) -> None:
     """Refuse now, with UsageError, what MLflow would refuse later, when nobody is there to hear it."""
     for name in names:
-        if not _NAME.fullmatch(name) or posixpath.normpath(name) != name:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or posixpath.normpath(name) != name:
             raise UsageError(
                 f"MLflow does not take {name!r} as a name",
                 hint="letters, digits, '_', '-', '.', ':', '/' and spaces, at most 250, and no path like 'a/../b'",

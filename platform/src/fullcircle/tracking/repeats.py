@@ -12,7 +12,6 @@ import contextlib
 import operator
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from itertools import islice
 from typing import SupportsIndex
 
 from fullcircle.core.errors import UsageError
@@ -36,8 +35,9 @@ def whole(step: SupportsIndex) -> int:
     return found
 
 
-Told = tuple[tuple[str, ...]]
-"""The metrics that were told of a step, wrapped, so that whoever puts it in knows it again as its own."""
+Claim = list[tuple[str, ...]]
+"""The metrics that were told of a step, a set of names for each call. Whoever put it in knows it again as its own. When
+it is forgotten it is emptied."""
 
 
 class Repeats:
@@ -48,11 +48,13 @@ class Repeats:
         steps: of some of these metrics all steps that the run has, so that those between them are still new.
 
     Attributes:
-        told: by step, what was told of the newest ones: a loop tells many metrics of each. A step beyond `highest` may
-            be put in without the lock, with `setdefault`, which is one step of the interpreter: of two threads one is
-            first. Whoever did so looks again, and goes on with `settled` where it is time to forget, or the step is
-            not beyond `highest` any more.
+        told: what was told of the newest steps. A step beyond `highest` may be claimed without the lock, see below.
         highest: of no step beyond it any metric counts as told, but for those in `told`.
+
+    Claiming without the lock. Read `told`, then `highest`, then put a claim in with `setdefault`, which is one step of
+    the interpreter: of two threads one is first. When `told` is still the same dictionary behind that, nothing was
+    forgotten meanwhile and the step is one's own; else `settled` tells. To forget is to take another dictionary, and
+    while that is done `highest` lets nobody claim.
     """
 
     def __init__(
@@ -62,10 +64,10 @@ class Repeats:
         self._lock = threading.Lock()
         self._floor = {key: step for key, step in (last or {}).items() if key not in exact}
         self.highest = max(self._floor.values(), default=_NONE)
-        self.told: dict[int, Told] = {}
+        self.told: dict[int, Claim] = {}
         for key, found in exact.items():
             for step in found:
-                self.told[step] = ((*self._keys(step), key),)
+                self.told.setdefault(step, []).append((key,))
 
     def new(self, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
         """The metrics of which the run does not have this step; `keys` itself where these are all. From now on it has
@@ -73,30 +75,32 @@ class Repeats:
         with self._lock:
             return self._among(keys, step)
 
-    def settled(self, mine: Told, step: int) -> tuple[str, ...]:
-        """As `new`, behind what was put into `told` without the lock: it is time to forget, or another thread did."""
+    def settled(self, told: dict[int, Claim], claim: Claim, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
+        """As `new`, behind a claim that was put into `told` without the lock."""
         with self._lock:
-            if step <= self.highest and self.told.get(step) is mine:  # forgotten before us: it counts as told
-                del self.told[step]
-                return self._among(mine[0], step)
-            if len(self.told) > EXACT:
-                self._forget()
-        return mine[0]
+            if self.told is told:
+                if len(told) > EXACT:
+                    self._forget()
+                return keys
+            # Another dictionary: the claim came before it was made, and was taken along, or forgotten as told. Or it
+            # came behind that, and is none: what counts is what was told by now.
+            if not claim or self.told.get(step) is claim:
+                return keys
+            return self._among(keys, step)
 
     def _among(self, keys: tuple[str, ...], step: int) -> tuple[str, ...]:
-        while True:
-            before = self.told.get(step)
-            new = tuple(key for key in keys if not self._has(key, step))
+        new = tuple(key for key in keys if not self._has(key, step))
+        if not new:
+            return ()
+        if len(new) == len(keys):
+            new = keys
+        claim = [new]
+        found = self.told.setdefault(step, claim)
+        if found is not claim:  # there before, or another thread claimed it since we looked
+            new = tuple(key for key in new if not any(key in names for names in found))
             if not new:
                 return ()
-            if len(new) == len(keys):
-                new = keys
-            if before is not None:  # nobody else changes one that is there
-                self.told[step] = ((*before[0], *new),)
-                break
-            mine: Told = (new,)
-            if self.told.setdefault(step, mine) is mine:
-                break
+            found.append(new)
         if len(self.told) > EXACT:
             self._forget()
         return new
@@ -111,30 +115,34 @@ class Repeats:
         with self._lock:
             wanted = set(keys)
             floors = (step for key, step in self._floor.items() if key in wanted)
-            return max([0, *floors, *(step for step, (keys,) in self._oldest() if not wanted.isdisjoint(keys))])
+            told = (step for step, claim in _items(self.told) if any(not wanted.isdisjoint(keys) for keys in claim))
+            return max([0, *floors, *told])
 
     def _has(self, key: str, step: int) -> bool:
-        return step <= self._floor.get(key, _NONE) or key in self._keys(step)
-
-    def _keys(self, step: int) -> tuple[str, ...]:
-        told = self.told.get(step)
-        return () if told is None else told[0]
-
-    def _oldest(self, count: int | None = None) -> list[tuple[int, Told]]:
-        """So many, in the order of telling; all when None."""
-        while True:
-            with contextlib.suppress(RuntimeError):  # a garbage collection let another thread put one in meanwhile
-                return list(islice(self.told.items(), count))
+        return step <= self._floor.get(key, _NONE) or any(key in keys for keys in self.told.get(step, ()))
 
     def _forget(self) -> None:
-        oldest = self._oldest(EXACT // 2)
+        """Of the first half keep each metric's last step alone. Ctrl-C between any two lines leaves all that counts."""
+        self.highest = LARGEST
+        before = self.told
+        claims = _items(before)
         last: dict[tuple[str, ...], int] = {}
-        for step, (keys,) in oldest:
-            last[keys] = max(step, last.get(keys, _NONE))
+        for step, claim in claims[: EXACT // 2]:
+            for keys in claim:
+                last[keys] = max(step, last.get(keys, _NONE))
         for keys, step in last.items():
             for key in keys:
                 self._floor[key] = max(step, self._floor.get(key, _NONE))
-        # Before a step is let go: whoever puts it in again, without the lock, looks at `highest` behind that.
+        for _, claim in claims[: EXACT // 2]:
+            claim.clear()
+        self.told = dict(claims[EXACT // 2 :])
+        # Whoever looked at `highest` before it was raised may have claimed meanwhile; from here on they ask `settled`.
+        self.told |= dict(_items(before)[len(claims) :])
         self.highest = max(self._floor.values(), default=_NONE)
-        for step, _ in oldest:
-            del self.told[step]
+
+
+def _items(told: dict[int, Claim]) -> list[tuple[int, Claim]]:
+    """All at one moment, in the order of telling."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # a garbage collection let another thread put one in meanwhile
+            return list(told.items())

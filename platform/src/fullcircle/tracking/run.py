@@ -174,6 +174,8 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics now, together with all that waits: when this returns, a kill -9 does not lose them."""
+        if self._spool is not None:
+            self._spool.writer.require_own()
         new, packed, step = self._intake.new(values, step)
         if not new and self._spool is None:
             return
@@ -284,11 +286,18 @@ class Run:
                 self.last_of_steps()
                 if tags:
                     self.tags(tags)
+                self._tell = self._too_late
                 self._spool.entry(Status(status, time.time_ns() // 1_000_000))
             self.unsent = self._spool.close()
         finally:
             self._spool.let_go()
             self._spool, self._tell = None, self.metrics  # whatever is told from now on is appended
+
+    def _too_late(self, values: Mapping[str, float], step: int) -> None:
+        raise UsageError(
+            f"run {self.id} is being ended, and was told {', '.join(values)} of step {step}",
+            hint="let the threads that tell it end before it does",
+        )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Spool]:

@@ -92,7 +92,7 @@ class Writer:
 
     def entry(self, entry: Entry) -> None:
         """Write an entry behind all that waits; it is in the file when this returns. Raises HomeUnwritable."""
-        self._require_own()
+        self.require_own()
         with self._writing:
             self._gather()
             self._begun += frame(encode(entry))
@@ -100,14 +100,19 @@ class Writer:
 
     def flush(self) -> None:
         """Write what waits into the file. Raises HomeUnwritable; what could not be written still waits."""
-        self._require_own()
+        self.require_own()
         with self._writing:
             self._gather()
             self._write()
 
+    def require_own(self) -> None:
+        """Raise UsageError in a process that was forked from the one that made it."""
+        if self.forks != forks:
+            self._refuse()
+
     def close(self) -> None:
         """Write what waits, force it to the disk and close the file. Safe to call twice. Raises HomeUnwritable."""
-        self._require_own()
+        self.require_own()
         self._ended.set()
         with self._writing:
             if self._file < 0:
@@ -119,10 +124,6 @@ class Writer:
             finally:
                 os.close(self._file)
                 self._file = -1
-
-    def _require_own(self) -> None:
-        if self.forks != forks:
-            self._refuse()
 
     def _refuse(self) -> NoReturn:
         raise UsageError(
