@@ -27,7 +27,7 @@ from fullcircle.tracking.intake import HotPath, Intake
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.spool.entries import Points, decode, unpacked
 from fullcircle.tracking.spool.frames import End, read
-from fullcircle.tracking.spool.writer import BATCH, Writer
+from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, Writer
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -263,7 +263,7 @@ class Caller:
             self.told = repeats.new(names, step)
             return
         yield
-        settle = repeats.told is not told or len(told) > repeats_module.EXACT
+        settle = len(told) > repeats_module.EXACT
         yield
         self.told = repeats.settled(told, claim, names, step) if settle else names
 
@@ -317,6 +317,40 @@ def test_a_claim_that_others_made_forget_in_the_midst_is_still_ones_own(
         caller.go_on()
     assert caller.told == own
     assert repeats.new(("loss",), 10) == ()
+
+
+def test_what_others_tell_and_forget_while_a_value_is_converted_is_not_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_remembered(monkeypatch, 2)
+    repeats, writer = Repeats(), Writer(tmp_path / "main.spool")
+    hot = HotPath(Intake(repeats), writer)
+    hot.points({"loss": 0.0, "extra": 0.0}, 1)
+
+    class Slow:
+        """A value whose conversion takes so long that others tell the same step, and later ones."""
+
+        def __float__(self) -> float:
+            hot.points({"others": 1.0}, 2)
+            hot.points({"others": 1.0}, 3)
+            assert repeats.new(("loss",), 10) == ("loss",)
+            for step in range(11, 20):
+                hot.points({"others": 1.0}, step)
+            return 7.0
+
+    hot.points({"loss": Slow(), "extra": 8.0}, 10)  # type: ignore[dict-item]
+    writer.close()
+    assert [each for each in told(writer.path) if each[2] == 10] == [("extra", 8.0, 10)]
+
+
+def test_so_many_calls_that_the_writing_thread_is_behind_are_written_by_whoever_tells(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "main.spool")
+    writer._ended.set()
+    writer._thread.join()
+    hot = HotPath(Intake(Repeats()), writer)
+    for step in range(FLUSH_AT + 1):
+        hot.points({"loss": 1.0}, step)
+    assert (len(writer.waiting), len(told(writer.path))) == (1, FLUSH_AT)
 
 
 @pytest.mark.usefixtures("hasty")

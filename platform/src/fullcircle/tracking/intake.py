@@ -92,7 +92,7 @@ class HotPath:
         claim = [names]
         if told.setdefault(step, claim) is not claim:  # it was told, or another thread was first
             return self._other(own, step)
-        if repeats.told is not told or len(told) > EXACT:
+        if len(told) > EXACT:  # it is time to forget, or others did and this is not what counts any more
             return self._settled(told, claim, names, packed, step)
         self._waiting.append((names, packed, time_ns() // 1_000_000, step))
         if len(self._waiting) >= FLUSH_AT:

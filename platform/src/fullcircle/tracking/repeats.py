@@ -52,9 +52,9 @@ class Repeats:
         highest: of no step beyond it any metric counts as told, but for those in `told`.
 
     Claiming without the lock. Read `told`, then `highest`, then put a claim in with `setdefault`, which is one step of
-    the interpreter: of two threads one is first. When `told` is still the same dictionary behind that, nothing was
-    forgotten meanwhile and the step is one's own; else `settled` tells. To forget is to take another dictionary, and
-    while that is done `highest` lets nobody claim.
+    the interpreter: of two threads one is first. To forget is to take another dictionary when this one holds more than
+    `EXACT` steps, and while that is done `highest` lets nobody claim. So when `told` holds no more behind the claim, it
+    is what counts, and the step is one's own; else `settled` says.
     """
 
     def __init__(
@@ -98,8 +98,6 @@ class Repeats:
         found = self.told.setdefault(step, claim)
         if found is not claim:  # there before, or another thread claimed it since we looked
             new = tuple(key for key in new if not any(key in names for names in found))
-            if not new:
-                return ()
             found.append(new)
         if len(self.told) > EXACT:
             self._forget()
