@@ -299,6 +299,30 @@ def test_a_run_is_not_marked_as_finished_before_all_of_its_artifacts_are_there(
     assert Tracker(settings).download(run.id, "weights/weights.bin").read_bytes() == whole
 
 
+def test_what_another_thread_tells_while_a_run_is_being_ended_is_refused_and_not_lost_without_a_word(
+    up: Server, settings: Settings, project: Project
+) -> None:
+    run = Tracker(settings).start(project, name="ended", kind="train")
+    run.points({"loss": 1.0}, 1)
+    assert run.flush()
+    up.kill()  # so that the end waits for it
+    ending = threading.Thread(target=run.end)
+    ending.start()
+    told, refused = [1], ""
+    while not refused and ending.is_alive():
+        try:
+            run.points({"loss": 1.0}, told[-1] + 1)
+            told.append(told[-1] + 1)
+        except UsageError as error:
+            refused = str(error)
+        time.sleep(0.001)
+    ending.join()
+    assert refused.startswith(f"run {run.id} is being ended, and was told loss of step {told[-1] + 1}")
+    up.start()
+    assert sync(settings) == ()
+    assert points(settings, run.id)["loss"] == Counter(told)
+
+
 def test_a_tracker_whose_disk_is_full_gets_every_point_once_when_it_has_room_again(
     up: Server, settings: Settings, project: Project
 ) -> None:
