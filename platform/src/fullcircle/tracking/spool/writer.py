@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import home_unwritable
@@ -78,8 +77,7 @@ class Writer:
 
         Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
         """
-        if self.forks != forks:
-            self._refuse()
+        self.require_own()
         now_ms = time.time_ns() // 1_000_000
         if len(names) <= BATCH:
             self.waiting.append((names, values, now_ms, step))
@@ -108,7 +106,10 @@ class Writer:
     def require_own(self) -> None:
         """Raise UsageError in a process that was forked from the one that made it."""
         if self.forks != forks:
-            self._refuse()
+            raise UsageError(
+                f"process {os.getpid()} was forked from the one that opened the run, and cannot tell it anything",
+                hint="tell it there, or give what is to be told back to that process",
+            )
 
     def close(self) -> None:
         """Write what waits, force it to the disk and close the file. Safe to call twice. Raises HomeUnwritable."""
@@ -124,12 +125,6 @@ class Writer:
             finally:
                 os.close(self._file)
                 self._file = -1
-
-    def _refuse(self) -> NoReturn:
-        raise UsageError(
-            f"process {os.getpid()} was forked from the one that opened the run, and cannot tell it anything",
-            hint="tell it there, or give what is to be told back to that process",
-        )
 
     def _gather(self) -> None:
         rows = tuple(self.waiting.copy())  # in one step: others append meanwhile
