@@ -13,7 +13,7 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: install demo check test bench bench-train lock clean
+.PHONY: install demo check test nightly bench bench-train lock clean
 
 install: $(STAMP)
 
@@ -39,6 +39,11 @@ check: $(STAMP)
 TEST_WORKERS ?= 2
 test: check
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+
+# What is too heavy for every change. The last -m on the line wins over the one in pyproject.toml. Exit code 5, no test
+# chosen, is a failure here: a night without a test is no good night.
+nightly: $(STAMP)
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m nightly
 
 bench: $(STAMP)
 	@for script in $(sort $(wildcard tests/benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
