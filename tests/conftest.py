@@ -5,16 +5,23 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hypothesis
 import pytest
 
 from fullcircle.core.settings import quiet_dependencies
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+T = TypeVar("T")
 
 # Before any tool is imported: most read their switches once, at import.
 quiet_dependencies()
@@ -76,3 +83,82 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+class Chromium:
+    """The machine's own Chromium, headless. Its thread is its own: Playwright runs an event loop in whatever thread it
+    is started in, and every `asyncio.run` of a later test would find it there.
+    """
+
+    ARGUMENTS = (
+        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync",
+    )  # fmt: skip
+
+    def __init__(self, program: str) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chromium")
+        self._browser: Browser = self._thread.submit(self._start, program).result()
+
+    def _start(self, program: str) -> Browser:
+        from playwright.sync_api import sync_playwright
+
+        self._playwright = sync_playwright().start()
+        return self._playwright.chromium.launch(executable_path=program, args=list(self.ARGUMENTS))
+
+    def see(self, url: str, look: Callable[[Page], T], *, width: int = 1280, height: int = 900) -> T:
+        """What `look` makes of the page at `url`, once it is loaded and its scripts have had their turn. Playwright's
+        objects must not leave `look`: take texts, figures and screenshots with you.
+        """
+        return self._thread.submit(self._see, url, look, width, height).result()
+
+    def _see(self, url: str, look: Callable[[Page], T], width: int, height: int) -> T:
+        context = self._browser.new_context(viewport={"width": width, "height": height})
+        try:
+            page = context.new_page()
+            page.goto(url, wait_until="load")
+            return look(page)
+        finally:
+            context.close()
+
+    def said(self, url: str, *, until: Callable[[Page], object] = lambda page: None) -> list[str]:
+        """What scripts of the page and of its frames wrote to the console, and the dialogs that they opened, until it
+        was loaded and `until` returned. A browser's own complaint, such as of a script that was refused, is not theirs.
+        """
+        return self._thread.submit(self._said, url, until).result()
+
+    def _said(self, url: str, until: Callable[[Page], object]) -> list[str]:
+        heard: list[str] = []
+        context = self._browser.new_context()
+        try:
+            page = context.new_page()
+            page.on("console", lambda message: heard.append(message.text) if message.type == "log" else None)
+
+            def dialog(shown: Any) -> None:
+                heard.append(f"dialog: {shown.message}")
+                shown.dismiss()
+
+            page.on("dialog", dialog)
+            page.goto(url, wait_until="load")
+            until(page)
+            # Once every frame answers, each has run the scripts that it was given, and what they said is here.
+            for frame in page.frames:
+                frame.evaluate("() => new Promise(done => setTimeout(done))")
+            return heard
+        finally:
+            context.close()
+
+    def close(self) -> None:
+        """End the browser and Playwright's own process."""
+        self._thread.submit(lambda: (self._browser.close(), self._playwright.stop())).result()
+        self._thread.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """One browser for all tests of this worker. Without one they are skipped, and say why."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine to look at pages with: 'apt-get install chromium'")
+    browser = Chromium(program)
+    yield browser
+    browser.close()
