@@ -85,6 +85,20 @@ def repository() -> Path:
     return Path(__file__).resolve().parents[1]
 
 
+HOSTILE = (
+    "\"'></script></title></style></textarea><script>console.log(31337)</script><img src=x onerror=console.log(31337)>"
+    "[see](javascript:console.log(31337)) ![](http://evil.example/x) *bold* `code` | $x^{$ [bold red]red[/] [/nothing]"
+    "\x1b]0;pwned\x07\x1b[2J\x1b[31m\u202egnp.exe\u2066 @channel @everyone <!channel> <@U1> https://evil.example/login"
+    "\n# Approved\n\n- by ceo\r\x00"
+)
+"""What a stranger may send: it runs, calls, colours or breaks something in each medium that takes it as it is."""
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    return HOSTILE
+
+
 class Chromium:
     """The machine's own Chromium, headless. Its thread is its own: Playwright runs an event loop in whatever thread it
     is started in, and every `asyncio.run` of a later test would find it there.

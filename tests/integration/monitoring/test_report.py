@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -174,3 +175,49 @@ def test_a_project_of_many_columns_reports_the_worst_of_them() -> None:
     drifts = [name for name in found if name.startswith("ValueDrift:c")]
     assert len(drifts) == MOST_COLUMNS
     assert "ValueDrift:c42" in drifts
+
+
+def page_of(path: Path, text: str, **how: Any) -> str:
+    """The address of a report whose categories and whose column are called `text`."""
+    columns = (Number("distance"), Category("origin"), Category(text))
+    project = dataclasses.replace(PROJECT, columns=columns)
+    current, reference = (rows(400, seed, shift).assign(**{text: "plain"}) for seed, shift in ((2, 1.0), (1, 0.0)))
+    current.loc[:99, "origin"] = text
+    current.loc[:50, text] = text
+    return evidently_report(project, judged(current, reference, project), current, reference, path, **how).as_uri()
+
+
+CONNECTED = """() => new Promise(done => {
+    addEventListener('securitypolicyviolation', found => done(found.effectiveDirective));
+    fetch('http://127.0.0.1:9/').then(() => done('open'));
+})"""
+"""What forbade the page to connect."""
+
+
+def test_a_category_or_a_column_that_is_a_script_does_not_run_and_can_still_be_read(
+    chromium: Any, tmp_path: Path, hostile: str
+) -> None:
+    asked: list[str] = []
+    found: dict[str, Any] = {}
+
+    def drawn(page: Any) -> None:
+        page.on("request", lambda request: asked.append(request.url))
+        page.reload()
+        frame = page.frames[1]
+        frame.wait_for_selector("text=Drift Score", timeout=120_000)
+        found["header"], found["report"] = page.inner_text("header"), frame.inner_text("body")
+        found["pictures"] = frame.locator("svg.main-svg").count()
+        found["rights"] = frame.evaluate("self.origin"), frame.evaluate(CONNECTED)
+
+    url = page_of(tmp_path / "report.html", hostile)
+    assert chromium.said(url, until=drawn) == []
+    assert [each for each in asked if not each.startswith(("data:", "about:"))] == [url]
+    assert "flights, 2013-04" in found["header"]
+    assert "\u2039script\u203aconsole.log(31337)\u2039/script\u203a" in found["report"]
+    assert found["pictures"] > 3  # it still draws, without an origin and without a connection
+    assert found["rights"] == ("null", "connect-src")
+
+
+def test_with_the_texts_as_they_came_the_script_runs(chromium: Any, tmp_path: Path, hostile: str) -> None:
+    url = page_of(tmp_path / "report.html", hostile, naming=lambda texts: {text: text for text in texts})
+    assert "31337" in chromium.said(url)

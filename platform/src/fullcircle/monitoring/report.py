@@ -2,14 +2,16 @@
 
 Evidently looks at the same sampled rows with the same distances, so its numbers and verdicts are those of the health.
 A number that drifted by its missing values appears as a column of its own, `<column> (missing)`.
+
+Whoever sends a request chooses what categories there are, and Evidently writes them into a script as they are. So names
+and categories are made harmless before it sees them, and its page stands in a frame without rights within one of ours.
 """
 
 from __future__ import annotations
 
 import contextlib
-import html
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,10 @@ import numpy as np
 
 from fullcircle.core.files import replacing
 from fullcircle.core.health import Health
+from fullcircle.core.html_page import framed_page, html_page
 from fullcircle.core.project import Category, Project
 from fullcircle.core.settings import home_unwritable
+from fullcircle.core.untrusted import html_text, told_apart
 from fullcircle.monitoring import distances
 from fullcircle.monitoring.drift import PREDICTION
 from fullcircle.monitoring.image_drift import as_numbers
@@ -34,10 +38,19 @@ MOST_SUMMARIES = 10
 """Of these, the columns with a table of statistics: Evidently draws seven pictures for each, of which it shows one."""
 LABEL = "label"
 """Name of the target column in the report."""
+Naming = Callable[[Iterable[str]], Mapping[str, str]]
+"""Texts from outside -> text: how each is shown."""
 
 
 def evidently_report(
-    project: Project, health: Health, current: pd.DataFrame, reference: pd.DataFrame, path: Path, *, seed: int = 0
+    project: Project,
+    health: Health,
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    path: Path,
+    *,
+    seed: int = 0,
+    naming: Naming = told_apart,
 ) -> Path:
     """Write the window's Evidently report as one HTML file, 4 to 6 MB: drift, data summary, and, once labels are
     known, how well the predictions did.
@@ -45,6 +58,7 @@ def evidently_report(
     Args:
         health: of this very window, judged with the same `seed`.
         current, reference: as for `assess`.
+        naming: as for `snapshot`.
 
     A window without rows gets a page that says so.
 
@@ -60,22 +74,35 @@ def evidently_report(
                 part.write_text(_empty_page(health), encoding="utf-8")
             else:
                 with _quiet(), _white_pictures():
-                    snapshot(project, health, current, reference, seed=seed).save_html(str(part))
+                    made = snapshot(project, health, current, reference, seed=seed, naming=naming)
+                    made.save_html(str(part))
+                inner = part.read_text(encoding="utf-8")
+                part.write_text(framed_page(_title(health), _summary(health), inner), encoding="utf-8")
     except OSError as error:
         raise home_unwritable(path.parent, error) from error
     return path
 
 
 def snapshot(
-    project: Project, health: Health, current: pd.DataFrame, reference: pd.DataFrame, *, seed: int = 0
+    project: Project,
+    health: Health,
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    seed: int = 0,
+    naming: Naming = told_apart,
 ) -> Any:  # an evidently Snapshot; it stays in this room
     """What Evidently made of the window: `.dict()` has its numbers, `.save_html()` the report.
 
     Of an image it shows the numbers of the embedding, each held to the threshold that the verdict held it to.
+
+    Args:
+        naming: how Evidently gets the names of columns and the categories. It escapes nothing: with the texts as they
+            are, a category runs as a script.
     """
     project, health, current, reference = as_numbers(project, health, current, reference, seed=seed)
     now, before = sample(current, ROWS, seed), sample(reference, ROWS, seed)
-    found = _drift_snapshot(project, health, now, before)
+    found = _drift_snapshot(project, health, now, before, naming)
     labelled = now[now["label"].notna() & now["probability"].notna()] if "label" in now else now.iloc[:0]
     if health.performance is None or labelled["label"].nunique() < 2:
         return found
@@ -87,7 +114,7 @@ def drift_column(column: str, method: str) -> str:
     return f"{column} (missing)" if method == distances.MISSING else column
 
 
-def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before: pd.DataFrame) -> Any:
+def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before: pd.DataFrame, naming: Naming) -> Any:
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset, DataSummaryPreset
@@ -95,7 +122,6 @@ def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before:
     _register()
     methods = {distances.WASSERSTEIN: CLIPPED}
     worst = sorted(health.columns, key=lambda c: -c.distance / max(c.threshold, 1e-12))[:MOST_COLUMNS]
-    columns = {drift_column(c.column, c.method): c for c in worst}
     shown = {c.column for c in worst}
     names = {
         kind: [c.name for c in project.inputs if c.name in shown and isinstance(c, Category) == kind]
@@ -107,13 +133,16 @@ def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before:
         name for name in names[False] if np.isnan(numbers(now, name)).all() or np.isnan(numbers(before, name)).all()
     ]
     kept = [name for name in names[False] if name not in hollow]
+    called = naming([*kept, *names[True], *(drift_column(name, distances.MISSING) for name in gaps)])
+    columns = {called[drift_column(c.column, c.method)]: c for c in worst}
     definition = DataDefinition(
-        numerical_columns=[*kept, PREDICTION],
-        categorical_columns=[*names[True], *(drift_column(name, distances.MISSING) for name in gaps)],
+        numerical_columns=[*(called[name] for name in kept), PREDICTION],
+        categorical_columns=[
+            called[name] for name in (*names[True], *(drift_column(n, distances.MISSING) for n in gaps))
+        ],
     )
-    sides = [
-        Dataset.from_pandas(_frame(side, kept, names[True], gaps), data_definition=definition) for side in (now, before)
-    ]
+    frames = _frames((now, before), kept, names[True], gaps, naming)
+    sides = [Dataset.from_pandas(frame.rename(columns=called), data_definition=definition) for frame in frames]
     drift = DataDriftPreset(
         columns=list(columns),
         drift_share=health.drifted_share_limit,
@@ -123,21 +152,27 @@ def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before:
     answers = health.prediction
     answered = [ValueDrift(column=PREDICTION, method=CLIPPED, threshold=answers.threshold)] if answers else []
     summed = [c.column for c in worst if c.column in (*kept, *names[True])][:MOST_SUMMARIES]
-    summary = DataSummaryPreset(columns=list(dict.fromkeys(summed)))
+    summary = DataSummaryPreset(columns=[called[name] for name in dict.fromkeys(summed)])
     return Report([drift, *answered, summary]).run(sides[0], sides[1])
 
 
-def _frame(side: pd.DataFrame, kept: list[str], words: list[str], gaps: list[str]) -> pd.DataFrame:
+def _frames(
+    sides: tuple[pd.DataFrame, pd.DataFrame], kept: list[str], words: list[str], gaps: list[str], naming: Naming
+) -> list[pd.DataFrame]:
     import pandas as pd
 
-    data: dict[str, object] = {name: numbers(side, name) for name in kept}
+    made: list[dict[str, object]] = [{name: numbers(side, name) for name in kept} for side in sides]
     for name in words:
-        values = categories(side, name)
-        data[name] = np.where(values == "", "(missing)", values)
-    for name in gaps:
-        data[drift_column(name, distances.MISSING)] = np.where(np.isnan(numbers(side, name)), "missing", "present")
-    data[PREDICTION] = numbers(side, "probability")
-    return pd.DataFrame(data)
+        values = [categories(side, name) for side in sides]
+        # Of both sides at once, as a category must be called the same on both.
+        called = {**naming(str(text) for text in np.unique(np.concatenate(values))), "": "(missing)"}
+        for data, found in zip(made, values, strict=True):
+            data[name] = np.array([called[str(text)] for text in found], dtype=object)
+    for data, side in zip(made, sides, strict=True):
+        for name in gaps:
+            data[drift_column(name, distances.MISSING)] = np.where(np.isnan(numbers(side, name)), "missing", "present")
+        data[PREDICTION] = numbers(side, "probability")
+    return [pd.DataFrame(data) for data in made]
 
 
 def _performance_snapshot(labelled: pd.DataFrame) -> Any:
@@ -182,12 +217,18 @@ def _register() -> None:
     register_stattest(test, default_impl=clipped)
 
 
+def _title(health: Health) -> str:
+    return f"{health.window.project}, {health.window.name}"
+
+
+def _summary(health: Health) -> str:
+    drifted = f"{len(health.drifted)} of {len(health.columns)} columns drifted"
+    return f"{drifted} · {health.window.rows:,} predictions of version {health.champion_version}"
+
+
 def _empty_page(health: Health) -> str:
-    window = html.escape(f"{health.window.project}, {health.window.name}")
-    return (
-        f"<!doctype html><meta charset='utf-8'><title>{window}</title>"
-        f"<p style='font-family: sans-serif'>{window}: no predictions were logged, so there is nothing to compare.</p>"
-    )
+    said = html_text(f"{_title(health)}: no predictions were logged, so there is nothing to compare.")
+    return html_page(_title(health), f"<p>{said}</p>", styles=("p { font: 15px/1.5 system-ui, sans-serif; }",))
 
 
 @contextlib.contextmanager
