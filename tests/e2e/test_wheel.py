@@ -45,6 +45,7 @@ def test_the_wheel_holds_the_package_its_templates_and_the_flows_and_nothing_els
         "_flows/replay.py",
         "scaffold/templates/project.py.tmpl",
         "loop/replaying/templates/report.html.j2",
+        "loop/replaying/templates/report.css",
         "store/migrations/env.py",
     ):
         assert f"fullcircle/{needed}" in names

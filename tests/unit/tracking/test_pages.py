@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from fullcircle.core.ledger import Action, Aliases, Entry
-from fullcircle.tracking.pages import links, release_tags
+from fullcircle.tracking.pages import links, release_tags, run_page
 
 RUN, RETRAIN = "a" * 32, "b" * 32
 
@@ -20,6 +20,11 @@ def test_a_description_begins_with_links_to_run_retrain_and_version_and_names_th
 
 def test_while_the_tracking_server_is_away_runs_are_named_without_a_link() -> None:
     assert links("", retrain=RETRAIN, data="0123.dir") == "retrain `bbbbbbbbbbbb` · data `0123.dir`\n\n"
+
+
+def test_an_artifact_has_a_page_of_its_own_whatever_it_is_called() -> None:
+    page = run_page("7", RUN, "monitoring/a b#?.html")
+    assert page == f"#/experiments/7/runs/{RUN}/artifacts/monitoring/a%20b%23%3F.html"
 
 
 def test_a_release_is_shown_by_when_by_whom_and_why_however_long_that_is() -> None:

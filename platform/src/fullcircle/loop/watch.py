@@ -22,6 +22,9 @@ from fullcircle.loop.steps import Step, plain
 if TYPE_CHECKING:
     import pandas as pd
 
+MONITORING = "monitoring"
+"""The folder of a champion's run that keeps what its windows came to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WatchResult:
@@ -30,6 +33,7 @@ class WatchResult:
     Attributes:
         rows: the window's rows as logged, one a row id, with `probability` and `label` (NaN while unknown).
         report: the Evidently HTML report, also kept with the champion's run.
+        report_url: where the MLflow UI shows the one that is kept.
     """
 
     project: str
@@ -137,8 +141,8 @@ def write_report(
     path = settings.folder("reports", project.name) / f"{health.window.name}.html"
     evidently_report(project, health, rows, reference, path)
     run = Tracker(settings).append(champion.run_id)
-    run.file(path, "monitoring")
-    run.json(dataclasses.asdict(health), f"monitoring/{health.window.name}.json")
+    run.file(path, MONITORING)
+    run.json(dataclasses.asdict(health), f"{MONITORING}/{health.window.name}.json")
     return path
 
 
@@ -181,15 +185,17 @@ def _champion(project: Project, settings: Settings) -> ModelVersion:
     return champion
 
 
-def run_url(settings: Settings, run_id: str) -> str:
-    """Where the MLflow UI shows that run, once `fullcircle ui` is up."""
+def run_url(settings: Settings, run_id: str, artifact: str = "") -> str:
+    """Where the MLflow UI shows that run, or an artifact of it, once `fullcircle ui` is up."""
     from fullcircle.tracking.runs import Tracker
 
-    return f"http://{settings.host}:{settings.mlflow_port}/{Tracker(settings).link(run_id)}"
+    return f"http://{settings.host}:{settings.mlflow_port}/{Tracker(settings).link(run_id, artifact)}"
 
 
 def _links(project: Project, settings: Settings, champion: ModelVersion, report: Path) -> dict[str, str]:
-    links = {"run": run_url(settings, champion.run_id), "report": report.as_uri()}
+    # Of the report that is kept with the run: whoever is paged has this machine's UI, and not its files.
+    kept = run_url(settings, champion.run_id, f"{MONITORING}/{report.name}")
+    links = {"run": run_url(settings, champion.run_id), "report": kept}
     return links | ({"runbook": project.runbook} if project.runbook else {})
 
 

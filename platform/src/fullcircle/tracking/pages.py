@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC
+from urllib.parse import quote
 
 from fullcircle.core.ledger import Entry
+from fullcircle.core.untrusted import markdown_code, markdown_link
 
 RELEASED_AT, RELEASED_BY, RELEASED_WHY = (f"fullcircle.released_{name}" for name in ("at", "by", "why"))
 """Tags of a model version: its newest release, as the ledger has it."""
 _WHY_CHARACTERS = 4900  # the registry's column holds 5,000
 
 
-def run_page(experiment_id: str, run_id: str) -> str:
-    """A run's page."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}"
+def run_page(experiment_id: str, run_id: str, artifact: str = "") -> str:
+    """A run's page, or, of the artifact with that path within the run, the page that shows it."""
+    page = f"#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{page}/artifacts/{quote(artifact)}" if artifact else page
 
 
 def version_page(name: str, version: str) -> str:
     """A model version's page."""
-    return f"#/models/{name}/versions/{version}"
+    return f"#/models/{quote(name)}/versions/{quote(version)}"
 
 
 def links(
@@ -40,8 +43,8 @@ def links(
     """
     parts = [f"{what} {_run(experiment_id, id_)}" for what, id_ in _named(run=run, retrain=retrain, winner=winner)]
     if version is not None:
-        parts.append(f"model version [{version[0]} {version[1]}]({version_page(*version)})")
-    parts.append(f"data `{data}`")
+        parts.append(f"model version {markdown_link(' '.join(version), version_page(*version))}")
+    parts.append(f"data {markdown_code(data)}")
     return " · ".join(parts) + "\n\n"
 
 

@@ -168,10 +168,10 @@ class Tracker:
         assert isinstance(value, dict)
         return value
 
-    def link(self, run_id: str) -> str:
-        """The run's page, relative to the address of the MLflow UI: `#/experiments/<id>/runs/<id>`."""
+    def link(self, run_id: str, artifact: str = "") -> str:
+        """The page of a run, or of an artifact of it, relative to the MLflow UI: `#/experiments/<id>/runs/<id>`."""
         info = self._get(run_id).info
-        return run_page(info.experiment_id, info.run_id)
+        return run_page(info.experiment_id, info.run_id, artifact)
 
     def download(self, run_id: str, artifact_path: str) -> Path:
         """An artifact (or folder of artifacts) as local path; do not write to it. Raises DataUnavailable."""

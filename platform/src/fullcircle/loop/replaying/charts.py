@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.core.untrusted import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -153,11 +155,12 @@ def _months(axes: Axes, months: Sequence[str]) -> None:
     step = max(1, -(-len(months) // 16))
     # A month's name is enough where the year is the same: 2013-04, -05, -06.
     names = [name if place == 0 or name[:4] != months[0][:4] else name[4:] for place, name in enumerate(months)]
-    axes.set_xticks(range(0, len(months), step), names[::step])
+    axes.set_xticks(range(0, len(months), step), [_plain(name) for name in names[::step]])
 
 
 def _plain(text: str) -> str:
     """Shown as it is: no formula between dollar signs, and no name that pushes the drawing off its page."""
+    text = visible(text)
     short = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
     return short.replace("$", r"\$")
 
@@ -167,7 +170,9 @@ def _number(value: float | None) -> float:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element alone. Ids get a prefix, since several drawings share one page."""
+    """The figure as an `<svg>` element alone. Ids get a prefix, since several drawings share one page, and it has no
+    style of its own, which the page's policy would not obey.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -177,12 +182,28 @@ def _svg(figure: Figure, name: str) -> str:
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     text = written.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"font: ([^;\"]*?)'[^;\"]*", r"font: \1var(--font)", text)
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r'<svg role="img" \1', text, count=1).replace(
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    # In tags alone: a column may have the name of a colour.
+    text = re.sub(r"<[^<>]+>", lambda tag: _ours(tag[0], name), text)
+    # What the style that was taken out said of all elements.
+    inherited = 'role="img" stroke-linejoin="round" stroke-linecap="butt"'
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"', rf"<svg {inherited} \1", text, count=1).replace(
         'height="', 'data-height="', 1
     )
+
+
+def _ours(tag: str, name: str) -> str:
+    """A tag with the page's colours and font, its ids prefixed, and attributes instead of a style."""
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", tag)
+    for colour, variable in VARIABLES.items():
+        tag = tag.replace(colour, f"var({variable})")
+    return re.sub(r'\bstyle="([^"]*)"', lambda found: _attributes(found[1]), tag)
+
+
+def _attributes(style: str) -> str:
+    """A style's declarations as SVG's presentation attributes; the font is the page's."""
+    style = re.sub(r"\bfont: (?:(\w+) )?([\d.]+px)[^;]*", r"font-weight: \1; font-size: \2", style)
+    pairs = (part.split(":", 1) for part in style.split(";") if ":" in part)
+    known = ((key.strip(), value.strip()) for key, value in pairs if key.strip() != "font-family")
+    return " ".join(f'{key}="{value}"' for key, value in known if value)

@@ -52,7 +52,7 @@ def month_row(
         "promoted": False,
         "verdict": None,
         "run_url": run_url(settings, serving.run_id),
-        "report_url": seen.report_url,
+        "report_url": seen.report.name,
         "done": False,
     } | ({"candidates": _candidates(settings, frozen, labelled)} if frozen.version == serving.version else {})
 

@@ -3,6 +3,8 @@
 A row is one month: month, rows, late_share, auc_frozen, auc_champion, auc_champion_low, auc_champion_high,
 drifted (names, worst first), drifted_share, decision, reason, serving, retrained, promoted, verdict, run_url,
 report_url; and, where there was a release, released: the version that serves from the month's end on.
+
+Its links to drift reports are relative: these lie beside it, wherever the folder is taken.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from fullcircle.core.files import write_whole
+from fullcircle.core.html_page import html_page
 from fullcircle.core.project import Project
+from fullcircle.core.untrusted import safe_link, visible
 from fullcircle.loop.replaying import charts
 from fullcircle.loop.replaying.table import decision_text, serves_now
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 Curve = Sequence[tuple[float, float, int]]
 """A reliability curve: (mean predicted probability, observed share, rows) of each bin, as in `Evaluation`."""
 
+SIGNS = {"promote": "✓", "reject": "✗", "inconclusive": "?"}
+"""What a verdict looks like to who does not tell its colour from another."""
 AGREEMENT = 0.02
 """ROC AUC within which the frameworks' candidates should be of each other."""
 
@@ -92,18 +98,19 @@ def render(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportEx
     """The report as HTML text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    loader = PackageLoader("fullcircle.loop.replaying", "templates")
     environment = Environment(
-        loader=PackageLoader("fullcircle.loop.replaying", "templates"),
+        loader=loader,
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"auc": _auc, "percent": _percent, "signed": _signed, "href": safe_link}
-    months = [_month(row) for row in rows]
-    return environment.get_template("report.html.j2").render(
+    body = environment.get_template("report.html.j2").render(
         project=project,
-        months=months,
+        months=[_month(row) for row in rows],
         head=headline(rows),
         extras=extras,
         charts=_charts(rows, extras),
@@ -112,6 +119,13 @@ def render(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportEx
         agreement=agreement(extras.candidates),
         links={name: link for name, url in extras.links.items() if (link := safe_link(url))},
     )
+    style, _, _ = loader.get_source(environment, "report.css")
+    return html_page(f"{project.name}: the circle, replayed", body, styles=(style,))
+
+
+def _shown(value: object) -> object:
+    """What a placeholder of the template becomes before it is escaped: text without hidden characters."""
+    return visible(value, keep="\n\t") if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -150,17 +164,6 @@ def agreement(candidates: Sequence[CandidateScore]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def safe_link(url: str | None) -> str | None:
-    """The link if it leads to http(s), a file or a relative place; else None: a report never runs a script."""
-    if not url:
-        return None
-    try:
-        scheme = urlsplit(url.strip()).scheme.lower()
-    except ValueError:
-        return None
-    return url.strip() if scheme in ("", "http", "https", "file") else None
-
-
 def _month(row: Mapping[str, Any]) -> dict[str, Any]:
     frozen, circle = row.get("auc_frozen"), row.get("auc_champion")
     return {
@@ -173,15 +176,24 @@ def _month(row: Mapping[str, Any]) -> dict[str, Any]:
         "high": row.get("auc_champion_high"),
         "ahead": circle - frozen if circle is not None and frozen is not None else None,
         "drifted": [str(name) for name in row.get("drifted") or ()],
-        "decision": str(row["decision"]),
+        "badge": str(row.get("verdict") or row["decision"]),
+        "sign": SIGNS.get(str(row.get("verdict")), ""),
         "decided": decision_text(row),
         "reason": str(row.get("reason") or ""),
         "why": [str(reason) for reason in row.get("verdict_reasons") or ()],
         "promoted": bool(row.get("promoted")),
         "serves": serves_now(row),
         "run_url": safe_link(row.get("run_url")),
-        "report_url": safe_link(row.get("report_url")),
+        "report_url": _beside(row.get("report_url")),
     }
+
+
+def _beside(url: str | None) -> str | None:
+    """Where a file lies that is beside the report, relative to it; rows of an earlier version have whole paths."""
+    if url is None or (link := safe_link(url)) is None:
+        return None
+    parts = urlsplit(link)
+    return link if parts.scheme in ("http", "https") else f"./{quote(unquote(parts.path).rpartition('/')[2])}"
 
 
 def _charts(rows: Sequence[Mapping[str, Any]], extras: ReportExtras) -> dict[str, Markup]:

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLOURS = {"retrain": "bold cyan", "rollback": "bold yellow", "keep": "dim"}
+COLOURS = {
+    "retrain": "bold cyan", "rollback": "bold yellow", "keep": "dim",
+    "promote": "bold green", "reject": "bold red", "inconclusive": "bold yellow",
+}  # fmt: skip
+"""Of a decision, or, after a retrain, of the verdict."""
 
 
 def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") -> Table:
@@ -45,7 +49,7 @@ def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") ->
             _auc(row.get("auc_frozen")),
             Text(_auc(row.get("auc_champion")), style=_ahead(row)),
             drifted_text(row, names=2),
-            Text(decision_text(row), style=COLOURS.get(str(row["decision"]), "")),
+            Text(decision_text(row), style=COLOURS.get(str(row.get("verdict") or row["decision"]), "")),
             f"v{serves_now(row)}",
         )
     return table
