@@ -28,12 +28,14 @@ def test_the_tutorials_commands_run_from_top_to_bottom(repository: Path, tmp_pat
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "FULLCIRCLE_SERVE_PORT": str(free_port()),
     }
-    output = run_script("set -euo pipefail\n" + "\n".join(blocks), tmp_path, env)
+    output = run_script("set -euo pipefail\numask 000\n" + "\n".join(blocks), tmp_path, env)
     afternoon = tmp_path / "afternoon"
     assert sorted(path.name for path in (afternoon / "restored").iterdir()) == sorted(
         path.name for path in (afternoon / "my-project" / "data").iterdir()
     )
     assert list((afternoon / ".fullcircle" / "quarantine").rglob("violations.json")), output
+    assert [str(each) for each in (afternoon / ".fullcircle").rglob("*") if each.lstat().st_mode & 0o077] == []
+    assert all(path.stat().st_mode & 0o777 == 0o666 for path in (afternoon / "restored").iterdir())
     assert '"prediction_ids"' in output
     assert "LeakageFound" in output
 

@@ -67,3 +67,10 @@ def test_a_prediction_of_it_is_traced_to_the_version_that_answered(ask: Ask) -> 
     shown = " ".join(ask("trace", FIRST_PREDICTION, codes=(0, 1)).split())  # 1: its code is in no checkout here
     assert "tickets version 1" in shown
     assert "probability 0.4729, label 1" in shown
+
+
+def test_it_is_private_once_it_was_opened(ask: Ask, unpacked: Path) -> None:
+    (unpacked / "home").chmod(0o755)
+    (unpacked / "home" / "mlflow.db").chmod(0o644)
+    ask("ledger", "verify", "tickets")
+    assert [str(each) for each in (unpacked / "home").rglob("*") if each.lstat().st_mode & 0o077] == []

@@ -26,11 +26,12 @@ UI = (
 def test_both_uis_answer_at_the_addresses_that_are_printed_and_end_with_ctrl_c(tmp_path: Path) -> None:
     # Without the API of the tests' own server, which `connect` put into this environment.
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"} | {
-        "FULLCIRCLE_HOME": str(tmp_path),
         "FULLCIRCLE_MLFLOW_PORT": str(free_port()),
         "FULLCIRCLE_PREFECT_PORT": str(free_port()),
     }
-    command = subprocess.Popen([sys.executable, "-c", UI], stdout=subprocess.PIPE, text=True, env=environment)
+    home = tmp_path / "home"
+    environment["FULLCIRCLE_HOME"] = str(home)
+    command = subprocess.Popen([sys.executable, "-c", UI], stdout=subprocess.PIPE, text=True, env=environment, umask=0)
     try:
         assert command.stdout is not None
         lines = [command.stdout.readline() for _ in range(3)]
@@ -42,6 +43,7 @@ def test_both_uis_answer_at_the_addresses_that_are_printed_and_end_with_ctrl_c(t
         command.send_signal(signal.SIGINT)
         assert command.wait(timeout=40) == 0
     assert not any(answers(url) for url in urls)
+    assert [str(each) for each in (home, *home.rglob("*")) if each.lstat().st_mode & 0o077] == []
 
 
 def test_a_port_that_is_taken_names_the_variable_to_set(settings: Settings) -> None:

@@ -102,6 +102,7 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     RUN is an MLflow run id or the beginning of one. Says which hash differs when they cannot come back.
     """
     from fullcircle.cli.terminal import print_json
+    from fullcircle.core.permissions import as_the_user_makes_it
     from fullcircle.core.settings import Settings
     from fullcircle.data.versions import Versions
     from fullcircle.tracking.runs import Tracker
@@ -110,6 +111,7 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     version = Tracker(settings).data_version(run)
     folder = into or Path(f"restored-{run[:12]}")
     files = Versions(settings).restore(version, folder)
+    as_the_user_makes_it(folder)
     if as_json:
         print_json({"run": run, "digest": version.digest, "rows": version.rows, "folder": folder, "files": files})
         return

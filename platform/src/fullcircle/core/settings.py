@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
+from fullcircle.core.permissions import open_privately
 from fullcircle.core.prices import Prices, Watts, table
 
 # Telemetry of every dependency is off before any of them is imported.
@@ -91,10 +92,11 @@ class Settings:
         )
 
     def folder(self, *parts: str) -> Path:
-        """A folder under home, made if missing. Raises HomeUnwritable in one line when it cannot be."""
+        """A folder under home, made if missing and private. Raises HomeUnwritable in one line when it cannot be."""
         path = self.home.joinpath(*parts)
         try:
             fresh = not self.home.exists()
+            open_privately(self.home)
             path.mkdir(parents=True, exist_ok=True)
             if fresh:  # what a run keeps of a checkout's uncommitted files is code, and no prediction log
                 (self.home / ".gitignore").write_text("# Made by fullcircle: nothing of this is to be committed.\n*\n")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.permissions import users_umask
 from fullcircle.core.settings import quiet_dependencies
 
 
@@ -65,7 +66,7 @@ def _running(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
     env.setdefault("DVC_SITE_CACHE_DIR", str(root / ".dvc" / "tmp" / "site"))
     process = subprocess.Popen(
         command, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", start_new_session=True,
+        text=True, errors="replace", start_new_session=True, umask=users_umask(),  # the checkout is no home
     )  # fmt: skip
     try:
         yield process

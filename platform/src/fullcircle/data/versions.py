@@ -12,12 +12,14 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, FullcircleError
+from fullcircle.core.permissions import users_umask
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies
 from fullcircle.data.partitions import Partition
@@ -55,6 +57,7 @@ class Versions:
                 text = Path(repo.cache.local.oid_to_path(digest)).read_bytes()
                 files = folder_files(text, digest)
                 _ensure_pushed(repo, digest, files, folder)
+                self._open_to_its_readers(md5 for _, md5 in (("", digest), *files))
                 held = contents(project, parts, [folder / part.path.name for part in parts])
             finally:
                 shutil.rmtree(folder.parent, ignore_errors=True)
@@ -118,7 +121,12 @@ class Versions:
             for name in ("dvc", "dvc_data", "dvc_objects"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
             try:
-                with Repo(str(root), config=_config(root, self._settings.dvc_remote), _wait_for_lock=True) as repo:
+                config = _config(root, self._settings.dvc_remote)
+                with (
+                    _objects_of(0o444 if self._shared else 0o400),
+                    Repo(str(root), config=config, _wait_for_lock=True) as repo,
+                ):
+                    repo.cache.local.CACHE_MODE = 0o400
                     yield repo
             except (FullcircleError, AssertionError, AttributeError, KeyError, TypeError):
                 raise
@@ -127,6 +135,23 @@ class Versions:
                 if isinstance(error, OSError) and ours and self._settings.dvc_remote not in str(error.filename):
                     raise home_unwritable(self._settings.home, error) from error
                 raise self._unavailable(error) from error
+
+    @property
+    def _shared(self) -> bool:
+        """Whether the remote is a folder outside of the home: a team's, with the modes that it would have had."""
+        remote = self._settings.dvc_remote
+        return "://" not in remote and not _folder(remote).is_relative_to(self._settings.home)
+
+    def _open_to_its_readers(self, oids: Iterable[str]) -> None:
+        """Give the folders that DVC made in a shared remote, as private as a home's, the modes of the user's umask."""
+        if not self._shared:
+            return
+        root, wanted = _folder(self._settings.dvc_remote), 0o777 & ~users_umask()
+        below = root / "files" / "md5"
+        for folder in (root, below.parent, below, *{below / oid[:2] for oid in oids}):
+            with contextlib.suppress(OSError):  # another user's
+                if stat.S_IMODE(folder.stat().st_mode) == 0o700:
+                    folder.chmod(wanted)
 
     def _unavailable(self, error: Exception) -> DataUnavailable:
         remote = self._settings.dvc_remote
@@ -150,8 +175,24 @@ def _config(root: Path, remote: str) -> dict[str, Any]:
         },
         # Copies, where the file system cannot clone: a hard link would let an edited partition corrupt the cache.
         "cache": {"type": ["reflink", "copy"]},
-        "remote": {_REMOTE: {"url": remote if "://" in remote else str(Path(remote).expanduser().absolute())}},
+        "remote": {_REMOTE: {"url": remote if "://" in remote else str(_folder(remote))}},
     }
+
+
+def _folder(remote: str) -> Path:
+    return Path(remote).expanduser().absolute()
+
+
+@contextlib.contextmanager
+def _objects_of(mode: int) -> Iterator[None]:
+    """DVC makes objects read-only for everybody, and takes one with that mode for sound. It has no setting for it."""
+    from dvc_data.hashfile.db.local import LocalHashFileDB
+
+    before, LocalHashFileDB.CACHE_MODE = LocalHashFileDB.CACHE_MODE, mode
+    try:
+        yield
+    finally:
+        LocalHashFileDB.CACHE_MODE = before
 
 
 @contextlib.contextmanager
@@ -172,7 +213,7 @@ def _clean(root: Path) -> None:
     shutil.rmtree(root / "work", ignore_errors=True)
     (root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
     # DVC's index caches are pickles: for us alone to write.
-    for folder in (root / ".dvc", root / ".dvc" / "site"):
+    for folder in (root / ".dvc", root / ".dvc" / "site", root / ".dvc" / "site" / "repo"):  # DVC makes that one 0777
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
@@ -247,7 +288,7 @@ def _fetch(stores: Sequence[Any], oid: str, target: Path, what: str) -> None:
             continue
         found = md5_of(target)
         if found == oid.removesuffix(".dir"):
-            target.chmod(0o644)
+            target.chmod(0o600)  # DVC's are read-only
             return
         reasons.append(f"{store.path} has {found} in its place")
     raise DataUnavailable(f"{what} (md5 {oid}) cannot come back: {'; '.join(reasons)}", hint=RESTORE_HINT)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fullcircle.core.files import write_whole
+from fullcircle.core.permissions import close_below
 
 LOCK, MARKER = "server.lock", "server.json"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -42,7 +43,9 @@ def create() -> Application:
     write_whole(home / MARKER, json.dumps(where))
     # Listening on every address was the user's choice; which names lead here is then not ours to know.
     names = None if host in EVERYWHERE else (*LOOPBACK, f"[{host}]" if ":" in host else host)
-    return Guarded(create_app(final=True), names, lock)
+    app = create_app(final=True)
+    close_below(home / "ui")  # copied out of site-packages, with the modes that it has there
+    return Guarded(app, names, lock)
 
 
 class Guarded:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from fullcircle.core.permissions import write_privately
 from fullcircle.core.processes import dying_with
 from fullcircle.training.places import pids
 from fullcircle.training.places.progress import FIRST_STEP_S, Progress
@@ -104,6 +105,7 @@ def arm(job: TrainJob, rank: int) -> Armed:
     In a rank of `local:N` the launcher watches. Inline and under Ray the process watches itself: without a step for
     `compute.stall_s` it writes its stacks to `stacks/rank-<r>-<n>.txt`, and under Ray it ends so as to be replaced.
     """
+    write_privately()  # under Ray nobody's umask was inherited
     return Armed(job, rank)
 
 
