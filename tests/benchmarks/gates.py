@@ -4,8 +4,10 @@
 
 Scores are binormal: of a positive row N(d, 1), of a negative row N(0, 1), so that the true ROC AUC is Phi(d / sqrt 2);
 the champion's and a challenger's scores of one row are correlated, as those of models of one problem are. Every
-comparison runs `core.statistics.delong` and `evaluation.superiority`, as the gate does. A look holds two candidates
-against the champion, the network and the baseline, as a retrain may.
+comparison runs `core.intervals.auc_interval` and `evaluation.superiority`, as the gate does. A look holds two
+candidates against the champion, the network and the baseline, as a retrain may. How often the gate's intervals hold
+the truth is told for few rows, where the textbook's (DeLong, the bootstrap) are too narrow: Newcombe 2006 and 1998,
+see `core.small_samples`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from statistics import NormalDist
 
 import numpy as np
 
+from fullcircle.core.intervals import auc_interval, metric_interval
 from fullcircle.core.project import Evidence
-from fullcircle.core.statistics import delong
+from fullcircle.core.statistics import brier, delong, log_loss
 from fullcircle.evaluation.spending import Spent, next_look
 from fullcircle.evaluation.superiority import Superiority, superiority
 
@@ -28,6 +31,7 @@ AUC, POSITIVE, CORRELATION = 0.70, 0.25, 0.9
 ROWS, POWER_ROWS, WEEKS = 1000, 12_000, 52
 GAINS = (0.0, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02)
 BUDGETS = (1, 12, 52)
+FEW = (10, 28, 60, 200)
 START = datetime(2013, 1, 1, tzinfo=UTC)
 _NORMAL = NormalDist()
 
@@ -35,15 +39,56 @@ _NORMAL = NormalDist()
 def compared(rng: np.random.Generator, rows: int, gains: tuple[float, ...], level: float) -> list[Superiority]:
     """The tests of challengers whose true ROC AUC is the champion's plus `gains`, all on the same rows."""
     labels = (rng.random(rows) < POSITIVE).astype(np.int8)
-    common = rng.normal(size=rows)
+    champion, *challengers = scored(rng, labels, (AUC, *(AUC + gain for gain in gains)))
+    return [superiority(auc_interval(labels, scores, champion), 0.0, level) for scores in challengers]
+
+
+def scored(rng: np.random.Generator, labels: np.ndarray, aucs: tuple[float, ...]) -> list[np.ndarray]:
+    """Scores (rows,) of models with those true ROC AUCs, correlated as models of one problem are."""
+    common = rng.normal(size=len(labels))
 
     def scores(auc: float) -> np.ndarray:
-        own = rng.normal(size=rows)
+        own = rng.normal(size=len(labels))
         noise = math.sqrt(CORRELATION) * common + math.sqrt(1 - CORRELATION) * own
         return noise + labels * math.sqrt(2) * _NORMAL.inv_cdf(auc)
 
-    champion = scores(AUC)
-    return [superiority(delong(labels, scores(AUC + gain), champion), 0.0, level) for gain in gains]
+    return [scores(auc) for auc in aucs]
+
+
+def coverage(rows: int, auc: float, trials: int, seed: int) -> dict[str, float]:
+    """How often each interval of `rows` rows holds the truth: asked for is 95%.
+
+    The first three are of binormal scores with that true ROC AUC, half of them positive; the losses are of calibrated
+    probabilities behind noise, whose true mean is taken from 200,000 rows.
+    """
+    rng, hits = np.random.default_rng(seed), dict.fromkeys(("DeLong", "ROC AUC", "difference", "log loss", "Brier"), 0)
+    _, truth = losses(np.random.default_rng(0), 200_000)
+    used = 0
+    for trial in range(trials):
+        labels = (rng.random(rows) < 0.5).astype(np.int8)
+        if not 0 < labels.sum() < rows:
+            continue  # one class alone is refused before it is judged
+        used += 1
+        a, b = scored(rng, labels, (auc, auc))
+        (labels_too, answers), _ = losses(rng, rows)
+        found = {
+            "DeLong": (delong(labels, a), auc),
+            "ROC AUC": (auc_interval(labels, a), auc),
+            "difference": (auc_interval(labels, a, b), 0.0),
+            "log loss": (metric_interval(labels_too, answers, log_loss, seed=trial), truth["log loss"]),
+            "Brier": (metric_interval(labels_too, answers, brier, seed=trial), truth["Brier"]),
+        }
+        for name, (interval, true) in found.items():
+            hits[name] += interval.low <= true <= interval.high
+    return {name: count / used for name, count in hits.items()}
+
+
+def losses(rng: np.random.Generator, rows: int) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, float]]:
+    """((labels, probabilities) of `rows` rows, what they come to)."""
+    logit = rng.normal(-0.5, 2.0, rows)
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(np.int8)
+    answers = 1 / (1 + np.exp(-logit - rng.normal(0, 0.5, rows)))
+    return (labels, answers), {"log loss": log_loss(labels, answers), "Brier": brier(labels, answers)}
 
 
 def looks(rng: np.random.Generator, evidence: Evidence, count: int) -> Iterator[list[Superiority]]:
@@ -121,6 +166,12 @@ def main() -> int:
     table(
         ("true gain", *curve[0.0]),
         [(f"{gain:+.4f}", *(f"{value:.0%}" for value in curve[gain].values())) for gain in GAINS],
+    )
+    print("Intervals of few rows: how often they hold the truth (asked for: 95%)\n")
+    covered = {(rows, auc): coverage(rows, auc, asked.trials, seed=4) for rows in FEW for auc in (0.7, 0.9, 0.98)}
+    table(
+        ("rows", "true ROC AUC", "DeLong alone", *tuple(covered[10, 0.7])[1:]),
+        [(str(rows), f"{auc:g}", *(f"{v:.1%}" for v in found.values())) for (rows, auc), found in covered.items()],
     )
     held = all(
         wilson(hits, trials)[0] <= 0.05

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,3 +84,13 @@ def noisy(truth: np.ndarray, noise: float, seed: int = 1) -> np.ndarray:
 def noisy_fixture() -> Callable[..., np.ndarray]:
     """`noisy` as a fixture: tests are no package to import it from."""
     return noisy
+
+
+@pytest.fixture(scope="session")
+def bench(repository: Path) -> Any:
+    """`tests/benchmarks/gates.py`: simulations in which the truth is known."""
+    spec = importlib.util.spec_from_file_location("bench_gates", repository / "tests" / "benchmarks" / "gates.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

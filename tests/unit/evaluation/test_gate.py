@@ -159,8 +159,8 @@ def test_the_champion_itself_is_neither_promoted_nor_rejected(project: Project, 
     assert got.outcome is Outcome.INCONCLUSIVE
     assert got.rows_needed is None
     assert got.reasons == (
-        "ROC AUC is better than version 3's by +0.0000 [+0.0000, +0.0000], p = 1: it answers alike, so the champion "
-        "stays",
+        "ROC AUC equals version 3's to four digits [+0.0000, +0.0000] (higher is better), p = 1: "
+        "it answers alike, so the champion stays",
     )
 
 

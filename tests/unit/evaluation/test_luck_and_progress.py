@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from fullcircle.core.project import Evidence
-
-
-@pytest.fixture(scope="module")
-def bench(repository: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("bench_gates", repository / "tests" / "benchmarks" / "gates.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_of_equally_good_models_at_most_alpha_are_promoted_where_the_naive_rule_promotes_half(bench: Any) -> None:

@@ -3,7 +3,8 @@
 `labels` are 0 or 1, shape (rows,); `probability` is that of the positive class, shape (rows,). Intervals are 95%.
 Percentile intervals reuse the same resampled rows for the same seed and labels, so a model that is better on every
 row never gets a worse interval (Efron & Tibshirani 1993, ch. 13 and 16). Above `LARGE` rows the resampling gives way
-to its normal limit, which then differs by less than the resampling's own noise.
+to its normal limit, which then differs by less than the resampling's own noise. These are the textbook's; what gates
+and monitoring go by is as wide as few rows ask for: `core.intervals`.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def paired_means(labels: Numbers, a: Numbers, b: Numbers, metric: Metric) -> Int
     The mean of the rows' differences, and its standard error: no draws, and right far out in the tail.
     ValueError for a metric that is none.
     """
-    losses = _LOSSES.get(metric)
+    losses = LOSSES.get(metric)
     if losses is None:
         raise ValueError(f"{metric!r} is no mean over rows: use log_loss or brier")
     rows = losses(labels, a) - losses(labels, b)
@@ -122,17 +123,25 @@ def delong(labels: Numbers, a: Numbers, b: Numbers | None = None) -> Interval:
     floor = 0.0 if b is None else -1.0
     if min(count, others) < 2:
         return Interval(value=value, low=floor, high=1.0)
-    by_positive, by_negative = _placements(positive, np.asarray(a))
+    by_positive, by_negative = placements(positive, np.asarray(a))
     if b is not None:
-        other_positive, other_negative = _placements(positive, np.asarray(b))
+        other_positive, other_negative = placements(positive, np.asarray(b))
         by_positive, by_negative = by_positive - other_positive, by_negative - other_negative
     half = Z95 * float(np.sqrt(by_positive.var(ddof=1) / count + by_negative.var(ddof=1) / others))
     return Interval(value=value, low=max(value - half, floor), high=min(value + half, 1.0))
 
 
-def standard_error(interval: Interval) -> float:
-    """The standard error that a 95% interval stands for, by the normal approximation."""
-    return (interval.high - interval.low) / (2 * Z95)
+def standard_error(interval: Interval, towards: float | None = None) -> float:
+    """The standard error that a 95% interval stands for, by the normal approximation.
+
+    Args:
+        towards: the value that the estimate is held against: then by the half of the interval that faces it, which
+            is the one that counts where the halves differ. None: by both.
+    """
+    if towards is None:
+        return (interval.high - interval.low) / (2 * Z95)
+    half = interval.value - interval.low if towards <= interval.value else interval.high - interval.value
+    return half / Z95
 
 
 def _as_float(values: Numbers) -> NDArray[np.float64]:
@@ -148,7 +157,7 @@ def _brier_losses(labels: Numbers, probability: Numbers) -> NDArray[np.float64]:
     return np.asarray((_as_float(probability) - _as_float(labels)) ** 2, dtype=np.float64)
 
 
-_LOSSES: dict[Metric, Callable[[Numbers, Numbers], NDArray[np.float64]]] = {log_loss: _log_losses, brier: _brier_losses}
+LOSSES: dict[Metric, Callable[[Numbers, Numbers], NDArray[np.float64]]] = {log_loss: _log_losses, brier: _brier_losses}
 """Of each metric that is a mean over rows, what a row adds to it."""
 
 
@@ -173,7 +182,7 @@ def _replicates(
         means = _resampled_means(np.hstack([_gaps(labels, model) for model in models]), seed, resamples)
         errors = np.abs(means.reshape(resamples, len(models), BINS)).sum(axis=2)
         return np.asarray(errors[:, 0] - errors[:, 1] if len(models) == 2 else errors[:, 0], dtype=np.float64)
-    losses = _LOSSES.get(metric)
+    losses = LOSSES.get(metric)
     if losses is None:
         raise ValueError(f"no interval is known for {metric!r}: use roc_auc, log_loss, brier or calibration_error")
     rows = losses(labels, models[0]) - (losses(labels, models[1]) if len(models) == 2 else 0.0)
@@ -242,7 +251,7 @@ def _weighted_auc(
     return np.asarray(wins / (len(hit_scores) * len(miss_scores)), dtype=np.float64)
 
 
-def _placements(positive: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def placements(positive: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the other class that each row is on the right side of: of the positive rows, of the negative rows."""
     ranks, hits, misses = midranks(scores), scores[positive], scores[~positive]
     by_positive = (ranks[positive] - midranks(hits)) / len(misses)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fullcircle.core.models import Interval, Outcome
 from fullcircle.core.project import Project
+from fullcircle.core.small_samples import spare_rows
 from fullcircle.evaluation.spending import Look
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+MIN_OF_A_CLASS = 20
+"""Below this many rows of either class nothing is proven, whatever an interval says."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,15 @@ class Case:
     version: str
     look: Look
     against: dict[str, Interval]
+
+    @property
+    def spare(self) -> int:
+        """Rows of the class that has fewer."""
+        return spare_rows(self.labels)
+
+    def rows_for(self, of_a_class: int) -> int:
+        """About how many rows have so many of the class that has fewer."""
+        return math.ceil(len(self.labels) * of_a_class / max(self.spare, 1))
 
 
 def negated(difference: Interval) -> Interval:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fullcircle.core.intervals import auc_interval, metric_interval
 from fullcircle.core.models import Evaluation, SliceScore
-from fullcircle.core.statistics import bootstrap, delong, reliability
+from fullcircle.core.statistics import reliability
 from fullcircle.evaluation.metrics import METRIC
 from fullcircle.evaluation.slices import groups, sliced_columns
 
@@ -42,7 +43,7 @@ def evaluate(
         framework=framework,
         rows=len(labels),
         positives=int(labels.sum()),
-        metrics={name: bootstrap(labels, probability, metric, seed=seed) for name, (metric, _) in METRIC.items()},
+        metrics={name: metric_interval(labels, probability, metric, seed=seed) for name, (metric, _) in METRIC.items()},
         slices=_slices(project, frame, labels, probability, champion),
         reliability=reliability(labels, probability),
     )
@@ -77,8 +78,8 @@ def _slices(
             column=column,
             group=group,
             rows=int(mask.sum()),
-            roc_auc=delong(labels[mask], probability[mask]),
-            difference=delong(labels[mask], probability[mask], champion[mask]) if champion is not None else None,
+            roc_auc=auc_interval(labels[mask], probability[mask]),
+            difference=auc_interval(labels[mask], probability[mask], champion[mask]) if champion is not None else None,
         )
         for column in sliced_columns(project)
         for group, mask in groups(project, frame, column)

@@ -6,22 +6,27 @@ agreement promotes. See docs/adr/0050-three-verdicts.md for the rules, and 0054 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fullcircle.core.intervals import auc_interval, paired_interval
 from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, Verdict
 from fullcircle.core.project import AtLeast, NotWorse, Project, Slice
-from fullcircle.core.statistics import delong, paired_bootstrap, roc_auc
-from fullcircle.evaluation.case import Case, Word, negated
+from fullcircle.core.small_samples import few
+from fullcircle.core.statistics import roc_auc
+from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word, negated
 from fullcircle.evaluation.evaluate import checked_labels, in_unit_interval
 from fullcircle.evaluation.holm import fallen_slices
 from fullcircle.evaluation.metrics import METRIC, TITLE
+from fullcircle.evaluation.slices import MIN_ROWS, largest_group
 from fullcircle.evaluation.spending import Look, next_look
 from fullcircle.evaluation.superiority import rows_to_decide
 from fullcircle.evaluation.takeover import takeovers
+from fullcircle.evaluation.wording import difference, wrong_side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +71,7 @@ def judge(
         against = _differences(labels, challenger, champion, seed)
     case = Case(project, frame, labels, challenger, champion, version, look, against)
     words = [
+        *_enough_rows(case),
         *_beats_baseline(labels, challenger, baseline),
         *_project_gates(case, evaluation),
         *_slice_gates(case, seed),
@@ -80,9 +86,9 @@ def _differences(
 ) -> dict[str, Interval]:
     """Metric -> challenger minus champion on the same rows: DeLong's interval for ROC AUC, else the bootstrap's."""
     return {
-        name: delong(labels, challenger, champion)
+        name: auc_interval(labels, challenger, champion)
         if metric is roc_auc
-        else paired_bootstrap(labels, challenger, champion, metric, seed=seed)
+        else paired_interval(labels, challenger, champion, metric, seed=seed)
         for name, (metric, _) in METRIC.items()
     }
 
@@ -118,55 +124,74 @@ def _verdict(
     )
 
 
+def _enough_rows(case: Case) -> Iterator[Word]:
+    """Silent where there are enough: a first champion, too, must have met more than a handful of rows."""
+    if case.spare < MIN_OF_A_CLASS:
+        said = (
+            f"only {case.spare} rows of one class among {len(case.labels):,} test rows: "
+            f"a verdict takes {MIN_OF_A_CLASS} of each"
+        )
+        yield Word("enough test rows", Outcome.INCONCLUSIVE, said, None, case.rows_for(MIN_OF_A_CLASS))
+
+
 def _beats_baseline(
     labels: NDArray[np.int8], challenger: NDArray[np.float32], baseline: NDArray[np.float32] | None
 ) -> Iterator[Word]:
     if baseline is None:
         return
-    difference = delong(labels, challenger, baseline)
-    gate, number = "beats baseline", f"by {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-    said = f"ROC AUC differs from the logistic baseline's {number}"
-    if difference.value > 0:
-        yield Word(gate, Outcome.PROMOTE, f"{said}: {'better' if difference.low > 0 else 'ahead, but maybe by luck'}")
-    elif difference.high <= 0:
-        yield Word(gate, Outcome.REJECT, f"{said}: no better", -difference.value)
-    else:
-        needed = rows_to_decide(difference, 0.0, len(labels))
-        yield Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", -difference.value, needed)
+    yield beats_baseline(auc_interval(labels, challenger, baseline), len(labels))
+
+
+def beats_baseline(found: Interval, rows: int) -> Word:
+    """The word on the challenger's ROC AUC minus the baseline's on so many rows."""
+    gate, said = "beats baseline", difference("roc_auc", found, "the logistic baseline's")
+    if found.value > 0:
+        return Word(gate, Outcome.PROMOTE, f"{said}: {'better' if found.low > 0 else 'ahead, but maybe by luck'}")
+    if found.high <= 0:
+        return Word(gate, Outcome.REJECT, f"{said}: no better", abs(found.value))
+    needed = rows_to_decide(found, 0.0, rows)
+    return Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", abs(found.value), needed)
 
 
 def _project_gates(case: Case, evaluation: Evaluation) -> Iterator[Word]:
     for gate in case.project.gates:
         if isinstance(gate, AtLeast):
-            yield _at_least(gate, evaluation)
+            yield at_least(gate, case, evaluation)
         elif isinstance(gate, NotWorse):
-            yield _not_worse(gate, case)
+            yield not_worse(gate, case)
 
 
-def _at_least(gate: AtLeast, evaluation: Evaluation) -> Word:
+def at_least(gate: AtLeast, case: Case, evaluation: Evaluation) -> Word:
+    """By the estimate; on few rows by both ends of its interval, since there the estimate may be anything."""
     value, greater = evaluation.metrics[gate.metric], METRIC[gate.metric][1]
-    passed = value.value >= gate.threshold if greater else value.value <= gate.threshold
     border = f"{'at least' if greater else 'at most'} {gate.threshold:g}"
-    detail = f"{TITLE[gate.metric]} is {value}, which is {'' if passed else 'not '}{border}"
-    name, off = f"{gate.metric} {border}", abs(value.value - gate.threshold)
-    return Word(name, Outcome.PROMOTE, detail) if passed else Word(name, Outcome.REJECT, detail, off)
+    name, said, off = f"{gate.metric} {border}", f"{TITLE[gate.metric]} is {value}", abs(value.value - gate.threshold)
+    ends = (value.low, value.high) if few(case.labels) else (value.value,)
+    passed = {end >= gate.threshold if greater else end <= gate.threshold for end in ends}
+    if len(passed) == 2:
+        needed = rows_to_decide(value, gate.threshold, len(case.labels), power=case.project.evidence.power)
+        open_still = f"{said}, which on so few rows may or may not be {border}"
+        return Word(name, Outcome.INCONCLUSIVE, open_still, None, needed)
+    if passed == {True}:
+        return Word(name, Outcome.PROMOTE, f"{said}, which is {border}")
+    return Word(name, Outcome.REJECT, f"{said}, which is not {border}", off)
 
 
-def _not_worse(gate: NotWorse, case: Case) -> Word:
+def not_worse(gate: NotWorse, case: Case) -> Word:
+    """Non-inferiority to the champion, by `case.against`."""
     name, title = f"{gate.metric} not worse by {gate.margin:g}", TITLE[gate.metric]
     if case.champion is None:
         return Word(name, Outcome.PROMOTE, f"{title}: there is no champion to be worse than")
     found, greater = case.against[gate.metric], METRIC[gate.metric][1]
-    worse, better = _worse(found, greater), "more" if greater else "less"
-    numbers = f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}] ({better} is better)"
-    said = f"{title} differs from {case.version}'s by {numbers}"
+    worse, said = _worse(found, greater), difference(gate.metric, found, f"{case.version}'s")
     if worse.high <= gate.margin:
         return Word(name, Outcome.PROMOTE, f"{said}: within the margin of {gate.margin:g} even at its bad end")
     off = worse.high - gate.margin
     if worse.low > gate.margin:
         return Word(name, Outcome.REJECT, f"{said}: beyond the margin of {gate.margin:g} even at its good end", off)
     needed = rows_to_decide(worse, gate.margin, len(case.labels), power=case.project.evidence.power)
-    return Word(name, Outcome.INCONCLUSIVE, f"{said}: the margin of {gate.margin:g} lies inside", off, needed)
+    ends = f"beyond the margin of {gate.margin:g} at its bad end, not at its good end"
+    return Word(name, Outcome.INCONCLUSIVE, f"{said}: {ends}", off, needed)
 
 
 def _worse(difference: Interval, greater_is_better: bool) -> Interval:
@@ -183,13 +208,25 @@ def _slice_gates(case: Case, seed: int) -> Iterator[Word]:
         case.project, case.frame, case.labels, gates, challenger=case.challenger, champion=case.champion, seed=seed
     )
     for gate, (looked_at, fallen) in zip(gates, found, strict=True):
-        limit = f"{TITLE[gate.metric]} more than {gate.drop:g} below {case.version}'s"
-        if fallen:
-            worst = "; ".join(f"{group} by {fall}" for group, fall in fallen)
-            off = max(fall.value for _, fall in fallen) - gate.drop
-            yield Word(_slice_name(gate), Outcome.REJECT, f"{gate.column}: {limit} in {worst}", off)
-        else:
-            yield Word(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: in none of {looked_at} groups is {limit}")
+        yield slice_word(gate, looked_at, fallen, case.version) if looked_at else _no_group(gate, case)
+
+
+def slice_word(gate: Slice, looked_at: int, fallen: Sequence[tuple[str, Interval]], version: str) -> Word:
+    """The word on a column's groups: how many were looked at, and (group, fall) of those that credibly fell."""
+    limit = f"{TITLE[gate.metric]} more than {gate.drop:g} {wrong_side(gate.metric)} {version}'s"
+    if not fallen:
+        return Word(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: in none of {looked_at} groups is {limit}")
+    worst = "; ".join(f"{group} by {fall}" for group, fall in fallen)
+    off = max(fall.value for _, fall in fallen) - gate.drop
+    return Word(_slice_name(gate), Outcome.REJECT, f"{gate.column}: {limit} in {worst}", off)
+
+
+def _no_group(gate: Slice, case: Case) -> Word:
+    """A fall that nobody could have seen is none that was ruled out."""
+    largest = largest_group(case.project, case.frame, gate.column)
+    said = f"{gate.column}: no group has the {MIN_ROWS} rows with both classes on which a fall would show"
+    needed = math.ceil(len(case.labels) * MIN_ROWS / largest) if largest < MIN_ROWS else None
+    return Word(_slice_name(gate), Outcome.INCONCLUSIVE, said, None, needed)
 
 
 def _slice_name(gate: Slice) -> str:
@@ -207,5 +244,6 @@ def _budgets(project: Project, candidate: Candidate) -> Iterator[Word]:
         # Written so that a NaN fails.
         outcome = Outcome.PROMOTE if value <= limit else Outcome.REJECT
         sign = "within" if outcome is Outcome.PROMOTE else "over"
-        detail = f"{what} is {value:.3g}{unit}, {sign} the budget of {limit:g}{unit}"
+        measured = "not a number" if math.isnan(value) else f"{value:.3g}{unit}"
+        detail = f"{what} is {measured}, {sign} the budget of {limit:g}{unit}"
         yield Word(gate, outcome, detail, value - limit if value > limit else None)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fullcircle.core.intervals import auc_interval, paired_interval
 from fullcircle.core.models import Interval
 from fullcircle.core.project import Project, Slice
-from fullcircle.core.statistics import delong, paired_bootstrap, roc_auc, standard_error
+from fullcircle.core.statistics import roc_auc, standard_error
 from fullcircle.evaluation.metrics import METRIC
 from fullcircle.evaluation.slices import groups
 
@@ -60,17 +61,17 @@ def fallen_slices(
 def _fall(metric: str, labels: NDArray[np.int8], a: NDArray[np.float32], b: NDArray[np.float32], seed: int) -> Interval:
     function, greater = METRIC[metric]
     if function is roc_auc:
-        return delong(labels, b, a)
+        return auc_interval(labels, b, a)
     return (
-        paired_bootstrap(labels, b, a, function, seed=seed)
+        paired_interval(labels, b, a, function, seed=seed)
         if greater
-        else paired_bootstrap(labels, a, b, function, seed=seed)
+        else paired_interval(labels, a, b, function, seed=seed)
     )
 
 
 def _p_value(fall: Interval, drop: float) -> float:
     """Of "it fell by `drop` at most", one-sided, by the normal approximation."""
-    error = standard_error(fall)
+    error = standard_error(fall, drop)
     if error == 0.0:
         return 0.0 if fall.value > drop else 1.0
     return 1.0 - NormalDist().cdf((fall.value - drop) / error)

@@ -38,6 +38,11 @@ def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str
     return kept
 
 
+def largest_group(project: Project, frame: pd.DataFrame, column: str) -> int:
+    """Rows of the largest group, whatever its classes."""
+    return int(np.unique(group_names(project, frame, column), return_counts=True)[1].max())
+
+
 def group_names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[np.str_]:
     """The group of each row, (rows,): the category or number itself, the quarter of a number with many values."""
     import pandas as pd

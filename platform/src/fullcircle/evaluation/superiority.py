@@ -51,7 +51,7 @@ def superiority(gain: Interval, border: float, level: float) -> Superiority:
     """
     if not 0.0 <= level < 0.5:
         raise ValueError(f"level must be at least 0 and below 0.5, got {level!r}")
-    error, above = standard_error(gain), gain.value - border
+    error, above = standard_error(gain, border), gain.value - border
     if error == 0.0:
         p_value, needed = (0.0 if above > 0 else 1.0), 0.0
     else:
@@ -70,7 +70,7 @@ def rows_to_decide(
     power analysis for clinical trials", Controlled Clinical Trials 2:93-113. The difference seen is itself uncertain,
     and the figure with it (Hoenig & Heisey 2001): it says the order of magnitude. None: no number of rows would.
     """
-    gap, error = abs(difference.value - border), standard_error(difference)
+    gap, error = abs(difference.value - border), standard_error(difference, border)
     if error == 0.0 or level <= 0.0:
         return None
     if gap == 0.0:

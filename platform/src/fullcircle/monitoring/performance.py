@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.health import Performance
-from fullcircle.core.statistics import bootstrap, brier, log_loss, paired_bootstrap, roc_auc
+from fullcircle.core.intervals import metric_interval, paired_interval
+from fullcircle.core.statistics import brier, log_loss, roc_auc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,13 +38,13 @@ def performance(
     y, p = labels[known].astype(np.int8), probability[known]
     if len(y) < MIN_LABELS or len(np.unique(y)) < 2:
         return None
-    gain = paired_bootstrap(y, previous[known], p, roc_auc, seed=seed) if previous is not None else None
+    gain = paired_interval(y, previous[known], p, roc_auc, seed=seed) if previous is not None else None
     return Performance(
         rows=len(y),
         positives=int(y.sum()),
-        roc_auc=bootstrap(y, p, roc_auc, seed=seed),
-        log_loss=bootstrap(y, p, log_loss, seed=seed),
-        brier=bootstrap(y, p, brier, seed=seed),
+        roc_auc=metric_interval(y, p, roc_auc, seed=seed),
+        log_loss=metric_interval(y, p, log_loss, seed=seed),
+        brier=metric_interval(y, p, brier, seed=seed),
         expected_auc=expected_auc,
         previous_gain=gain,
     )

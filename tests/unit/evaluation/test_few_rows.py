@@ -1,0 +1,182 @@
+"""Few rows are little evidence: intervals have a width there, cover the truth, and the gate asks for more rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fullcircle.core.intervals import auc_interval, metric_interval, paired_interval, paired_mean_interval
+from fullcircle.core.models import Outcome, Verdict
+from fullcircle.core.project import AtLeast, Better, NotWorse, Project, Slice
+from fullcircle.core.small_samples import auc_limits, student_975, unseen_share
+from fullcircle.core.statistics import delong
+from fullcircle.evaluation.evaluate import evaluate
+from fullcircle.evaluation.gate import judge
+from fullcircle.evaluation.metrics import METRIC
+
+Make = Callable[..., Project]
+
+
+def told_apart(rows: int, positives: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows that a model tells apart without a mistake, and its answers."""
+    labels = np.array([1] * positives + [0] * (rows - positives), dtype="int8")
+    spread = np.linspace(0, 0.1, rows).astype("float32")
+    frame = pd.DataFrame({"late": labels, "origin": "EWR", "distance": 1.0})
+    return frame, np.where(labels == 1, 0.85, 0.05).astype("float32") + spread
+
+
+def judged(project: Project, frame: pd.DataFrame, challenger: np.ndarray, champion: np.ndarray | None) -> Verdict:
+    mean = np.full(len(frame), frame["late"].mean(), dtype="float32")
+    return judge(
+        project,
+        frame,
+        challenger=challenger,
+        baseline=mean,
+        champion=champion,
+        champion_version=None if champion is None else "2",
+        evaluation=evaluate(project, "torch", frame, challenger),
+        candidate=None,
+    )
+
+
+def test_a_first_champion_without_a_mistake_on_28_rows_waits_for_more_rows(make_project: Make) -> None:
+    frame, perfect = told_apart(28, 14)
+    project = make_project(gates=(AtLeast("roc_auc", 0.55),))
+    auc = evaluate(project, "torch", frame, perfect).metrics["roc_auc"]
+    assert (auc.value, auc.high) == (1.0, 1.0) and 0.8 < auc.low < 0.9
+    got = judged(project, frame, perfect, None)
+    assert (got.outcome, got.rows_needed) == (Outcome.INCONCLUSIVE, 40)
+    assert got.reasons == ("only 14 rows of one class among 28 test rows: a verdict takes 20 of each",)
+
+
+@pytest.mark.parametrize(("rows", "positives"), [(28, 1), (28, 27), (2, 1), (3000, 5)])
+def test_the_fewer_of_the_two_classes_counts(make_project: Make, rows: int, positives: int) -> None:
+    frame, perfect = told_apart(rows, positives)
+    for champion in (None, np.full(rows, 0.5, dtype="float32")):
+        got = judged(make_project(gates=()), frame, perfect, champion)
+        assert got.outcome is Outcome.INCONCLUSIVE and got.rows_needed is not None and got.rows_needed > rows
+
+
+def test_many_rows_told_apart_are_evidence(make_project: Make) -> None:
+    frame, perfect = told_apart(400, 200)
+    project = make_project(gates=(AtLeast("roc_auc", 0.9), NotWorse("log_loss", 0.01), Better("roc_auc")))
+    assert judged(project, frame, perfect, None).outcome is Outcome.PROMOTE
+    got = judged(project, frame, perfect, np.full(400, 0.5, dtype="float32"))
+    assert got.outcome is Outcome.PROMOTE
+    assert got.against["roc_auc"].low < 0.5, "also a difference of 0.5 on every row is known to a width"
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.9, 0.999])
+def test_on_few_rows_a_threshold_is_reached_or_missed_by_the_whole_interval(
+    make_project: Make, threshold: float
+) -> None:
+    frame, answers = told_apart(60, 30)
+    project = make_project(gates=(AtLeast("roc_auc", threshold),))
+    for probability in (answers, 1 - answers):
+        auc = evaluate(project, "torch", frame, probability).metrics["roc_auc"]
+        gate = judged(project, frame, probability, None).gates[-1]
+        if auc.low >= threshold:
+            assert gate.passed
+        elif auc.high < threshold:
+            assert not gate.passed and gate.rows_needed is None and "is not at least" in gate.detail
+        else:
+            assert not gate.passed and gate.rows_needed is not None and "may or may not be at least" in gate.detail
+
+
+def test_two_models_that_are_both_right_on_few_rows_are_not_told_apart(make_project: Make) -> None:
+    frame, perfect = told_apart(60, 30)
+    other = perfect.copy() * np.float32(0.9)
+    got = judge(
+        make_project(gates=()), frame, challenger=perfect, baseline=other, champion=other, champion_version="2",
+        evaluation=evaluate(make_project(gates=()), "torch", frame, perfect), candidate=None,
+    )  # fmt: skip
+    assert got.outcome is Outcome.INCONCLUSIVE, "neither better than the baseline nor no better than it"
+    assert got.against["roc_auc"].low < 0 < got.against["roc_auc"].high
+
+
+def test_a_slice_that_nobody_could_look_at_is_not_said_to_hold(make_project: Make) -> None:
+    frame, perfect = told_apart(150, 75)
+    project = make_project(gates=(Slice("origin", "roc_auc", drop=0.03),))
+    gate = next(g for g in judged(project, frame, perfect, 1 - perfect).gates if "origin" in g.gate)
+    assert (gate.passed, gate.rows_needed) == (False, 200)
+    assert judged(project, frame, perfect, None).outcome is Outcome.PROMOTE, "nothing to fall below"
+
+
+def test_a_slice_with_two_positive_rows_does_not_reject_by_a_width_of_nothing(make_project: Make) -> None:
+    labels = np.array([1] * 2 + [0] * 298 + [1] * 300 + [0] * 300, dtype="int8")
+    frame = pd.DataFrame({"late": labels, "origin": ["LGA"] * 300 + ["EWR"] * 600, "distance": 1.0})
+    rng = np.random.default_rng(0)
+    champion = np.clip(np.where(labels == 1, 0.6, 0.4) + rng.normal(0, 0.2, 900), 0, 1)
+    challenger = np.clip(np.where(labels == 1, 0.7, 0.3) + rng.normal(0, 0.1, 900), 0, 1)
+    champion[:300], challenger[:300] = np.where(labels[:300] == 1, 0.9, 0.1), np.where(labels[:300] == 1, 0.55, 0.5)
+    challenger[2:20] = 0.56  # 18 of 298 above both positive rows: delong's error is that of the negatives alone
+    assert delong(labels[:300], champion[:300], challenger[:300]).low > 0.03
+    got = judged(make_project(gates=(Slice("origin", "roc_auc", drop=0.03),)), frame, challenger, champion)
+    assert got.outcome is Outcome.PROMOTE
+
+
+ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=90)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_no_interval_of_few_rows_is_without_a_width_or_outside_of_what_there_is(
+    rows: list[tuple[bool, int, int]],
+) -> None:
+    """Ties, constant answers, 0 and 1, identical models, a single row of a class."""
+    labels = np.array([row[0] for row in rows], dtype="int8")
+    if not 0 < labels.sum() < len(labels):
+        return
+    a, b = (np.array([row[column] / 4 for row in rows]) for column in (1, 2))
+    for name, (metric, _) in METRIC.items():
+        for found in (
+            metric_interval(labels, a, metric, seed=0),
+            paired_interval(labels, a, b, metric, seed=0),
+            paired_interval(labels, a, a, metric, seed=0),
+        ):
+            if min(labels.sum(), len(labels) - labels.sum()) < 50:
+                assert found.low < found.high, name
+            assert found.low <= found.value <= found.high
+            assert np.isfinite((found.low, found.high)).all() or len(rows) < 2
+        assert metric_interval(labels, a, metric, seed=0).low >= 0
+    assert auc_interval(labels, a, b).low >= -1 and auc_interval(labels, a).high <= 1
+
+
+@pytest.mark.parametrize("rows", [10, 28, 60, 200])
+def test_intervals_of_few_rows_hold_the_truth_as_often_as_they_say(bench: Any, rows: int) -> None:
+    """95% less three standard errors of 80 draws; `tests/benchmarks/gates.py` has the table of 1,000."""
+    found = bench.coverage(rows, 0.98 if rows > 28 else 0.8, 80, seed=rows)
+    assert min(share for name, share in found.items() if name != "DeLong") >= 0.88, found
+
+
+def test_limits_are_those_of_the_papers() -> None:
+    # Newcombe 2006, part 2: method 5 solves |seen - true| = z * error(true).
+    low, high = auc_limits(0.8, 20, 30)
+    for true in (low, high):
+        spread = 1 + 24 * ((1 - true) / (2 - true) + true / (1 + true))
+        assert abs(0.8 - true) == pytest.approx(1.959964 * (true * (1 - true) * spread / 600) ** 0.5, abs=1e-6)
+    assert auc_limits(1.0, 1, 500) == (0.0, 1.0)
+    # Clopper & Pearson at 0 of 28; Student's t of 9 and 27 degrees of freedom.
+    assert unseen_share(28) == pytest.approx(0.1234, abs=1e-4)
+    assert (student_975(9), student_975(27)) == pytest.approx((2.2622, 2.0518), abs=2e-3)
+
+
+def test_with_many_rows_the_intervals_are_the_textbooks() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(1000) < 0.25).astype("int8")
+    a, b = rng.random(1000), rng.random(1000)
+    assert auc_interval(labels, a, b) == delong(labels, a, b)
+    from fullcircle.core.statistics import bootstrap, paired_bootstrap, paired_means
+
+    for name in ("log_loss", "brier", "calibration_error"):
+        metric = METRIC[name][0]
+        assert paired_interval(labels, a, b, metric, seed=1) == paired_bootstrap(labels, a, b, metric, seed=1)
+        assert metric_interval(labels, a, metric, seed=1) == bootstrap(labels, a, metric, seed=1)
+        if name != "calibration_error":
+            assert paired_mean_interval(labels, a, b, metric) == paired_means(labels, a, b, metric)
