@@ -13,18 +13,23 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import mlflow
 import numpy as np
 import pytest
 
-from fullcircle.core.errors import FullcircleError, TrainingFailed, UsageError
+from fullcircle.core.errors import FullcircleError, TrackerAway, TrainingFailed, UsageError
 from fullcircle.core.loading import load_project
+from fullcircle.core.models import EpochMetrics
 from fullcircle.core.processes import answers
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.interrupted import interrupted
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.scalars import tensorboard
+from fullcircle.loop.steps import Step
 from fullcircle.loop.train import TrainResult, Wish, resume, train
 from fullcircle.tracking.runs import Tracker
 
@@ -391,6 +396,44 @@ def test_the_next_retrain_goes_on_with_one_that_was_killed(
     assert set(points(client, killed.run_id).values()) == {1}
 
 
+class Heard(progress.LogProgress):
+    """Epochs that were done in front of whoever watches."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
+        self.epochs += 1
+
+
+@pytest.mark.slow
+def test_a_retrain_that_was_stopped_behind_its_training_is_gone_on_with_and_nothing_is_trained_again(
+    project: Project, settings: Settings, client: mlflow.MlflowClient
+) -> None:
+    until = datetime(2024, 5, 20, tzinfo=UTC)
+
+    def away(name: str, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
+        if name == "export the one graph":
+            raise TrackerAway("the tracking server was away for longer than FULLCIRCLE_WAIT")
+        return function(*args, **kwargs)
+
+    first, again = Heard(), Heard()
+    with progress.shown_by(first), pytest.raises(TrackerAway):
+        retrain(project, settings, until=until, step=cast(Step, away))
+    stopped = Tracker(settings).states(project, "retrain")[0]
+    begun = {child.run_id for child in Tracker(settings).children(project, stopped.run_id)}
+    assert (stopped.status, first.epochs > 0, len(begun)) == ("KILLED", True, 2)
+    with progress.shown_by(again):
+        result = retrain(project, settings, until=until)
+    assert (result.run_id, again.epochs) == (stopped.run_id, 0)
+    ended = Tracker(settings).children(project, stopped.run_id)
+    assert {(child.run_id, child.status) for child in ended} == {(run_id, "FINISHED") for run_id in begun}
+    assert client.get_run(result.run_id).info.status == "FINISHED"
+    assert set(points(client, result.winner_run_id).values()) == {1}
+    assert not [name for name in ("jobs", "exports") for _ in (settings.home / name).glob(f"*{result.winner_run_id}*")]
+    assert interrupted(project, settings, until) is None, "it came to its end"
+
+
 @pytest.mark.slow
 def test_a_retrain_whose_code_changed_starts_anew_and_the_old_one_is_given_up(
     stopped: Callable[..., str], project: Project, settings: Settings, workplace: Path
@@ -398,7 +441,6 @@ def test_a_retrain_whose_code_changed_starts_anew_and_the_old_one_is_given_up(
     stopped("run", "tickets", "--until", "2024-05-01")
     tracker = Tracker(settings)
     waiting = next(state for state in tracker.states(project, "retrain") if state.preempted)
-    from fullcircle.loop.interrupted import interrupted
 
     (workplace / "tickets" / "features.py").write_text("'''Other code.'''\n")
     try:

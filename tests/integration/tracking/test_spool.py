@@ -24,9 +24,11 @@ import pytest
 
 from fullcircle.core.errors import TrackerAway, UsageError
 from fullcircle.core.models import EpochMetrics
+from fullcircle.core.outages import Patience, patient
 from fullcircle.core.processes import free_port, process_exists
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Run, Tracker
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.frames import head
@@ -371,6 +373,59 @@ def test_a_tracker_that_goes_away_for_a_moment_is_not_seen_by_who_appends_or_nam
     with pytest.raises(UsageError, match="MLflow does not take 'a%b' as a name"):
         appended.metrics({"a%b": 1.0})
     assert isinstance(appended, Run)
+    assert unsent(settings) == ()
+
+
+class Heard(list[str]):
+    """What was said; the first line starts the server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def hear(self, text: str) -> None:
+        self.append(text)
+        if len(self) == 1:
+            self.server.start()
+
+
+def test_whoever_is_patient_outlasts_a_tracker_that_goes_away_wherever_it_is_asked(
+    up: Server, settings: Settings, project: Project, tmp_path: Path
+) -> None:
+    def patience(heard: Heard) -> Patience:
+        return Patience(limit_s=600, say=heard.hear, kept=str(settings.home), setting="FULLCIRCLE_WAIT")
+
+    tracker = Tracker(settings)
+    with tracker.start(project, name="before", kind="train") as known:
+        pass
+    appended = tracker.append(known.id)
+    asked: dict[str, Callable[[], object]] = {
+        "read": lambda: tracker.state(known.id).status,
+        "connect": lambda: Tracker(settings).state(known.id).status,
+        "append": lambda: appended.text("later", "later.txt"),
+        "download": lambda: Tracker(settings).download(known.id, "later.txt").read_text(),
+        "registry": lambda: Registry(settings).versions(project.name),
+    }
+    expected = {"read": "FINISHED", "connect": "FINISHED", "append": None, "download": "later", "registry": ()}
+    for name, ask in asked.items():
+        up.kill()
+        heard = Heard(up)
+        with patient(patience(heard)):
+            assert ask() == expected[name]
+        away, back = heard
+        assert away.startswith(f"the tracking server at {up.url} is away since"), name
+        assert f"everything is safe in {settings.home}" in away
+        assert back.startswith("it answers again")
+    # A run that began and ended meanwhile is known to whoever appends to it.
+    up.kill()
+    heard = Heard(up)
+    with patient(patience(heard)):
+        with tracker.start(project, name="meanwhile", kind="train") as early:
+            early.epoch(epoch(1))
+        assert heard == [], "a run can begin and end without the tracker: nobody waits for that"
+        tracker.append(early.id).tags({"later": "yes"})
+    assert len(heard) == 2
+    assert tracker.state(early.id).tags["later"] == "yes"
+    assert points(settings, tracker.find(early.id))["train_loss"] == Counter({1: 1})
     assert unsent(settings) == ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 import fullcircle.store
-from fullcircle.core.errors import FullcircleError, HomeUnwritable, UsageError
+from fullcircle.core.errors import DatabaseAway, FullcircleError, HomeUnwritable, UsageError
+from fullcircle.core.outages import Patience, patient
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.locks import exclusive
@@ -118,3 +120,44 @@ def test_numpy_becomes_plain() -> None:
     import numpy as np
 
     assert plain({"a": np.float32(0.5), 2: np.arange(2), "s": {"x"}}) == {"a": 0.5, "2": [0, 1], "s": ["x"]}
+
+
+@contextlib.contextmanager
+def locked(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """Another program holds the file until the block's end, or until it rolls back."""
+    connection = sqlite3.connect(settings.home / "fullcircle.db", isolation_level=None, check_same_thread=False)
+    with contextlib.closing(connection):
+        connection.execute("BEGIN EXCLUSIVE")
+        yield connection
+
+
+def test_a_database_that_somebody_holds_is_waited_for_by_the_patient_and_nothing_is_lost(
+    settings: Settings, db: Database
+) -> None:
+    Windows(db).record("p", "2013-04", at=AT, row={"rows": 1})
+    said: list[str] = []
+    with locked(settings) as holder:
+
+        def hear(text: str) -> None:
+            said.append(text)
+            if holder.in_transaction:
+                holder.rollback()
+
+        with patient(Patience(limit_s=600, say=hear, kept=str(settings.home), setting="FULLCIRCLE_WAIT")):
+            Windows(db).record("p", "2013-05", at=AT, row={"rows": 2})
+            Windows(Database(settings)).record("p", "2013-06", at=AT, row={"rows": 3})
+    away, back = said
+    assert away.startswith(f"the database sqlite:///{settings.home}/fullcircle.db is away since")
+    assert "(another program holds it locked); everything is safe in" in away
+    assert back.startswith("it answers again")
+    assert [row["rows"] for row in Windows(db).all("p")] == [1, 2, 3]
+
+
+def test_a_database_that_is_never_let_go_of_is_said_in_one_line(settings: Settings, db: Database) -> None:
+    Windows(db).record("p", "2013-04", at=AT, row={"rows": 1})
+    never = Patience(limit_s=0.1, say=lambda _: None, kept=str(settings.home), setting="FULLCIRCLE_WAIT")
+    with locked(settings), patient(never), pytest.raises(DatabaseAway) as held:
+        Windows(db).record("p", "2013-05", at=AT, row={"rows": 2})
+    assert "another program holds it locked" in held.value.what
+    assert "\n" not in str(held.value)
+    assert [row["rows"] for row in Windows(db).all("p")] == [1]

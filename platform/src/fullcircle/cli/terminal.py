@@ -127,15 +127,12 @@ def parse_time(text: str | None) -> datetime | None:
 
 def parse_span(text: str) -> float:
     """A span of time such as 90s, 30m or 1h30m, in seconds. Raises UsageError saying what was expected."""
-    import re
-
     from fullcircle.core.errors import UsageError
+    from fullcircle.core.settings import seconds_in
 
-    match = re.fullmatch(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s?)?", text.strip())
-    seconds = sum(int(match[unit] or 0) * each for unit, each in (("h", 3600), ("m", 60), ("s", 1))) if match else 0
-    if not seconds:
+    if not (seconds := seconds_in(text)):
         raise UsageError(f"a span of time must look like 90s, 30m or 1h30m, got {text!r}")
-    return float(seconds)
+    return seconds
 
 
 def _plain(value: object) -> object:

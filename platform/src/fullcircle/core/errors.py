@@ -12,7 +12,9 @@ FullcircleError                exit code 1
 |-- Preempted                  exit code 75: training was told to stop, wrote a checkpoint, and can be resumed
 |-- ExportFailed               the one graph could not be built, or differs from the native model
 |-- TrackingUnavailable        MLflow's store or the registry does not answer
-|   `-- TrackerAway            a tracking server is away for now: what a run tells waits in its spool
+|   `-- TrackerAway            (also Away) away for now: what a run tells waits in its spool
+|-- Away                       somebody else's service is away for now, and is worth waiting for
+|   `-- DatabaseAway           the platform's database does not answer, or another program holds it locked
 |-- SpoolTooNew                a newer version wrote this spool; nothing of it is changed
 |-- ModelUnavailable           no such version or alias, or its graph does not load or match its digest
 |-- BadRequest                 a prediction request that names no answer: which field and why
@@ -21,6 +23,7 @@ FullcircleError                exit code 1
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -107,8 +110,28 @@ class TrackingUnavailable(FullcircleError):
     """MLflow's store or registry does not answer."""
 
 
-class TrackerAway(TrackingUnavailable):
-    """A tracking server does not answer now, but may later: what a run tells waits in its spool until it does."""
+class Away(FullcircleError):
+    """What cannot be had at this moment and may be had later; see `core.outages`.
+
+    Args:
+        whom: what is away, as a sentence begins: "the tracking server at ...".
+        why: in the system's own words.
+        worth_s: waiting longer than so many seconds helps nobody.
+    """
+
+    def __init__(self, what: str, *, hint: str = "", whom: str = "", why: str = "", worth_s: float = math.inf) -> None:
+        super().__init__(what, hint=hint)
+        self.whom = whom or "what is needed"
+        self.why = why or what
+        self.worth_s = worth_s
+
+
+class TrackerAway(TrackingUnavailable, Away):
+    """A tracker does not answer now, but may later: what a run tells waits in its spool until it does."""
+
+
+class DatabaseAway(Away):
+    """The platform's database does not answer, or another program holds it and did not let go of it in time."""
 
 
 class SpoolTooNew(FullcircleError):

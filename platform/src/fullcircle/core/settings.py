@@ -6,6 +6,7 @@ Everything that a command writes lives under `home`. Servers listen on loopback 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,8 @@ QUIET: Mapping[str, str] = {
 }
 
 _NAMES = ("HOME", "DATABASE_URL", "DVC_REMOTE", "HOST", "SERVE_PORT", "MLFLOW_PORT", "PREFECT_PORT", "PRICES", "WATTS")
-VARIABLES = frozenset(f"FULLCIRCLE_{name}" for name in (*_NAMES, "PLACE"))
+_SPAN = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s?)?")
+VARIABLES = frozenset(f"FULLCIRCLE_{name}" for name in (*_NAMES, "WAIT", "PLACE"))
 """All that begins with FULLCIRCLE_ and means something; PLACE is set by the platform for the processes of a job."""
 
 
@@ -51,6 +53,8 @@ class Settings:
             `FULLCIRCLE_PREFECT_PORT` 4200.
         prices: what computing costs (`FULLCIRCLE_PRICES`, a JSON object; default: not told).
         watts: power for the estimate of energy (`FULLCIRCLE_WATTS`, a JSON object).
+        wait_s: how long a command that has done work waits for a tracker or database that is away, in seconds
+            (`FULLCIRCLE_WAIT`, such as `90s`, `30m`, `12h`; default 24h; 0: not at all).
     """
 
     home: Path
@@ -64,6 +68,7 @@ class Settings:
     prefect_port: int
     prices: Prices = field(default_factory=Prices)
     watts: Watts = field(default_factory=Watts)
+    wait_s: float = 24 * 3600.0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -89,6 +94,7 @@ class Settings:
             prefect_port=_port(env, "FULLCIRCLE_PREFECT_PORT", 4200),
             prices=table(Prices, env, "FULLCIRCLE_PRICES"),
             watts=table(Watts, env, "FULLCIRCLE_WATTS"),
+            wait_s=_wait_s(env),
         )
 
     def folder(self, *parts: str) -> Path:
@@ -140,6 +146,21 @@ def quiet_dependencies(env: dict[str, str] | os._Environ[str] | None = None) -> 
     target = os.environ if env is None else env
     for key, value in QUIET.items():
         target.setdefault(key, value)
+
+
+def seconds_in(text: str) -> float | None:
+    """A span of time such as 90s, 30m, 12h or 1h30m, in seconds; None when it is none."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        return None
+    return float(sum(int(match[unit] or 0) * each for unit, each in (("h", 3600), ("m", 60), ("s", 1))))
+
+
+def _wait_s(env: Mapping[str, str]) -> float:
+    text = env.get("FULLCIRCLE_WAIT") or "24h"
+    if (seconds := seconds_in(text)) is None:
+        raise UsageError(f"FULLCIRCLE_WAIT must be a span of time such as 90s, 30m, 12h or 0, got {text!r}")
+    return seconds
 
 
 def _with_driver(url: str) -> str:

@@ -50,10 +50,12 @@ class Champion:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """One candidate: its model, its run and how it does on the test rows (probability: (test rows,))."""
+    """One candidate: its model, its run and how it does on the test rows (probability: (test rows,)). Its working files
+    are under `key`, see `RunState.key`."""
 
     framework: str
     run_id: str
+    key: str
     fitted: Fitted
     probability: NDArray[np.float32]
     evaluation: Evaluation
@@ -117,7 +119,7 @@ def train(
     if known is not None and known.finished:
         progress.current().note(f"{framework} was trained before the retrain was stopped")
         done = relaunched(_job(project, settings, framework, prepared, learned_from, known.key))
-        return evaluated(project, framework, known.run_id, done.fitted, prepared, champion)
+        return evaluated(project, framework, (known.run_id, known.key), done.fitted, prepared, champion)
     tracker, tags = Tracker(settings), {"fullcircle.framework": framework}
     with (
         tracker.resume(known.run_id)
@@ -131,7 +133,7 @@ def train(
         run.params(parameters(project, framework, prepared))
         job = _job(project, settings, framework, prepared, learned_from, run.key)
         fitted = launched(project, settings, run, job, rows=len(prepared.frames.train)).outcome.fitted
-        trained = evaluated(project, framework, run.id, fitted, prepared, champion)
+        trained = evaluated(project, framework, (run.id, run.key), fitted, prepared, champion)
         run.evaluation(trained.evaluation, "test")
     return trained
 
@@ -172,12 +174,28 @@ def _job(
 
 
 def evaluated(
-    project: Project, framework: str, run_id: str, fitted: Fitted, prepared: Prepared, champion: Champion | None
+    project: Project,
+    framework: str,
+    run: tuple[str, str],
+    fitted: Fitted,
+    prepared: Prepared,
+    champion: Champion | None,
 ) -> Trained:
-    """How a fitted model does on the test rows, beside the champion when there is one."""
+    """How a fitted model does on the test rows, beside the champion when there is one.
+
+    Args:
+        run: its id and its key.
+    """
     from fullcircle.evaluation.evaluate import evaluate
 
     probability = fitted.probability(prepared.x_test)
     against = champion.probability if champion else None
     evaluation = evaluate(project, framework, prepared.frames.test, probability, champion=against)
-    return Trained(framework=framework, run_id=run_id, fitted=fitted, probability=probability, evaluation=evaluation)
+    return Trained(
+        framework=framework,
+        run_id=run[0],
+        key=run[1],
+        fitted=fitted,
+        probability=probability,
+        evaluation=evaluation,
+    )

@@ -16,6 +16,7 @@ from fullcircle.core.project import Image, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
+from fullcircle.loop.interrupted import RETRAIN
 from fullcircle.loop.launching import forget
 from fullcircle.loop.looks import take_look
 from fullcircle.tracking.lineage import DATA_DIGEST
@@ -136,7 +137,7 @@ def tidy(settings: Settings, trained: Sequence[Trained], parent: str) -> None:
 
     forget(settings, parent)
     for one in trained:
-        forget(settings, one.run_id)
+        forget(settings, one.key)
         shutil.rmtree(_graph_path(settings, one).parent, ignore_errors=True)
 
 
@@ -240,7 +241,7 @@ def _version_tags(challenger: Challenger, data: DataVersion, parent: str) -> dic
         "fullcircle.framework": challenger.trained.framework,
         DATA_DIGEST: data.digest,
         "fullcircle.test_roc_auc": repr(challenger.trained.evaluation.metrics["roc_auc"].value),
-        "fullcircle.retrain": parent,
+        RETRAIN: parent,
     }
     return {name: text[:TAG_CHARACTERS] for name, text in tags.items()}
 

@@ -1,4 +1,4 @@
-"""Retrains that were stopped while they trained, and the one that the next retrain goes on with."""
+"""Retrains that were stopped before their release, and the one that the next retrain goes on with."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ WITHIN = timedelta(days=8)
 KEPT = timedelta(days=30)
 """Folders of jobs that were stopped or failed are removed when nothing was written to them for so long."""
 
+RETRAIN = "fullcircle.retrain"
+"""Tag of a model version: the run of the retrain that made it."""
 UNTIL, PLAN = "fullcircle.until", "fullcircle.plan"
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interrupted:
-    """A retrain that was stopped while it trained.
+    """A retrain that was stopped before its release.
 
     Attributes:
         until: it learns from rows before this.
@@ -66,7 +68,7 @@ def plan(project: Project) -> str:
 
 
 def interrupted(project: Project, settings: Settings, until: datetime | None) -> Interrupted | None:
-    """The newest retrain, if it was stopped while it trained: by SIGTERM, Ctrl-C or a kill.
+    """The newest retrain, if it was stopped before its release: by SIGTERM, Ctrl-C, a kill, or a tracker that was away.
 
     Args:
         until: only one that learns until this very moment; None: until any.
@@ -80,7 +82,7 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
         candidates = {
             child.tags.get("fullcircle.framework", ""): child for child in tracker.children(project, state.run_id)
         }
-        if _may_go_on(project, state, candidates):
+        if _may_go_on(project, state) and not _decided(project, settings, state.run_id):
             return Interrupted(
                 run_id=state.run_id,
                 until=datetime.fromisoformat(state.tags[UNTIL]),
@@ -120,13 +122,21 @@ def sweep(settings: Settings) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _may_go_on(project: Project, state: RunState, candidates: Mapping[str, RunState]) -> bool:
+def _decided(project: Project, settings: Settings, run_id: str) -> bool:
+    """Whether a version of the retrain was released or nominated: it came to its end but for a few words."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.ledger import Ledger
+    from fullcircle.tracking.registry import Registry
+
+    known = {entry.version for entry in Ledger(Database(settings)).entries(project.name)}
+    made = Registry(settings).versions(project.name)
+    return any(each.tags.get(RETRAIN) == run_id and each.version in known for each in made)
+
+
+def _may_go_on(project: Project, state: RunState) -> bool:
     if not (state.preempted or state.status == "KILLED") or state.tags.get(PLAN) != plan(project):
         return False
-    if UNTIL not in state.tags or time.time() - state.started_s > WITHIN.total_seconds():
-        return False
-    # Stopped after its training, it may have registered or released already: that is for `recover`.
-    return any(name not in candidates or not candidates[name].finished for name in ("baseline", *project.frameworks))
+    return UNTIL in state.tags and time.time() - state.started_s <= WITHIN.total_seconds()
 
 
 def _written(folder: Path) -> float:

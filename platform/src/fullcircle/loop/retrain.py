@@ -19,6 +19,7 @@ from fullcircle.loop.champion.approval import nominate as nominate_version
 from fullcircle.loop.champion.release import recover, refuse_moved, release
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
+from fullcircle.loop.outages import outlasts
 from fullcircle.loop.shadow import replay_window
 from fullcircle.loop.steps import Step, plain
 
@@ -51,6 +52,7 @@ class RetrainResult:
     promoted: bool
 
 
+@outlasts
 def retrain(
     project: Project,
     settings: Settings,
@@ -62,7 +64,8 @@ def retrain(
 ) -> RetrainResult:
     """Train a challenger on the data before `until` and release it when the gate says so.
 
-    A retrain that was stopped while it trained is gone on with, in the same runs: what is trained is not trained again.
+    A retrain that was stopped before its release is gone on with, in the same runs: what is trained is not trained
+    again. A tracker that goes away meanwhile is waited for (`FULLCIRCLE_WAIT`).
 
     Args:
         until: learn from rows before this; default: from all whose labels are known by now (`labels_after`), or from
@@ -72,7 +75,8 @@ def retrain(
         ContractViolated: the data breaks the contract; nothing was trained, the batch is kept aside.
         LeakageFound: the split would let the answer or the future in; nothing was trained.
         Preempted: told to stop (SIGTERM); the next retrain goes on with it.
-        TrainingFailed, ExportFailed, TrackingUnavailable: the champion stays as it was.
+        TrainingFailed, ExportFailed: the champion stays as it was.
+        TrackingUnavailable, HomeUnwritable, DatabaseAway: the champion stays as it was; the next retrain goes on.
         FullcircleError: an alias was moved behind the platform's back; nothing was trained.
     """
     at = until or datetime.now(UTC)
@@ -86,7 +90,7 @@ def retrain(
         resumable(f"the next 'fullcircle run {project.name}' or scheduled retrain goes on with it"),
         _parent(project, settings, until, reason, (data, split), stopped) as parent,
     ):
-        prepared = step("preprocess", prepare, project, frames, job_folder(settings, parent.id))
+        prepared = step("preprocess", prepare, project, frames, job_folder(settings, parent.key))
         champion = step("load the champion", load_champion, project, settings, frames.test)
         shared = (prepared, champion, (data, split), parent.id, stopped.candidates if stopped else {})
         trained = [
@@ -97,8 +101,8 @@ def retrain(
         promoted = step(
             "release", _release, project, settings, result.version, result.verdict, champion, reason, decided_by, at
         )
-        tidy(settings, trained, parent.id)
         _conclude(parent, trained, result, promoted)
+    tidy(settings, trained, parent.key)  # last of all: whoever goes on finds the trained candidates in what it removes
     return dataclasses.replace(result, promoted=promoted)
 
 

@@ -23,6 +23,7 @@ from fullcircle.loop.candidates import Prepared, evaluated, parameters, prepare
 from fullcircle.loop.fingerprints import JOB, recipe
 from fullcircle.loop.interrupted import resumable
 from fullcircle.loop.launching import Launched, forget, job_folder, launched, tell_unsent
+from fullcircle.loop.outages import outlasts
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
 from fullcircle.loop.trainable import KIND, require_checkpoint, require_trainable, what_it_was, with_data
 
@@ -80,6 +81,7 @@ class TrainResult:
     notes: tuple[str, ...]
 
 
+@outlasts
 def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     """Check, version, split, preprocess, train one framework's model, evaluate it on the test rows.
 
@@ -106,6 +108,7 @@ def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     return result
 
 
+@outlasts
 def resume(
     project: Project, settings: Settings, reference: str, *, framework: str | None = None, where: str | None = None
 ) -> TrainResult:
@@ -170,7 +173,7 @@ def _trained(
         )
     from fullcircle.tracking.pages import links
 
-    judged = evaluated(project, wish.framework, run.id, done.outcome.fitted, prepared, None)
+    judged = evaluated(project, wish.framework, (run.id, run.key), done.outcome.fitted, prepared, None)
     run.evaluation(judged.evaluation, "test")
     result = _result(project, settings, wish, run.id, data, judged.evaluation, done)
     run.note(links(run.experiment_id, data=data.digest) + _note(result))

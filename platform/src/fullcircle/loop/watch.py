@@ -17,6 +17,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.challenger import REFERENCE
 from fullcircle.loop.decide import decide
+from fullcircle.loop.outages import outlasts
 from fullcircle.loop.steps import Step, plain
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class WatchResult:
     report_url: str
 
 
+@outlasts
 def watch(project: Project, settings: Settings, start: datetime, end: datetime, *, step: Step = plain) -> WatchResult:
     """Judge the predictions of [start, end) against the champion's own training data, page, and decide.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import SQLAlchemyError, StatementError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
-from fullcircle.core.errors import FullcircleError
+from fullcircle.core.errors import DatabaseAway, FullcircleError
+from fullcircle.core.outages import outlast
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.store.locks import exclusive
 from fullcircle.store.opening import failed, opened, reason, shown, take_turn
@@ -19,6 +21,10 @@ from fullcircle.store.schema import REVISIONS
 
 VARIABLE = "FULLCIRCLE_DATABASE_URL"
 _DISK = ("disk is full", "readonly database", "unable to open database file", "disk I/O error")
+_LOCKED = ("database is locked", "database table is locked")
+_GONE = re.compile(r"refused|closed the connection|reset by peer|timeout|timed out|starting up|shutting down|no route")
+_answered: set[str] = set()
+"""Addresses of databases that answered this program."""
 
 
 class Database:
@@ -35,20 +41,35 @@ class Database:
         """One transaction: committed at the end, rolled back on an exception. Within another one of the same
         thread it is part of that one, so several steps can be made to happen together or not at all.
 
+        Its beginning waits for a database that is away where a use case is patient (`core.outages`).
+
         Raises:
             HomeUnwritable: when the disk is full or read-only.
-            FullcircleError: when the database does not answer, or its schema is newer than this code.
+            DatabaseAway: when it does not answer, or somebody else holds it for long.
+            FullcircleError: when the database cannot be used, or its schema is newer than this code.
         """
         outer: Session | None = getattr(self._current, "session", None)
         if outer is not None:
             yield outer
             return
-        with self._translated(), Session(self._engine(), expire_on_commit=False) as session, session.begin():
+        with outlast(self._begun) as session, self._translated(), _ended(session):
             self._current.session = session
             try:
                 yield session
             finally:
                 self._current.session = None
+
+    def _begun(self) -> Session:
+        """A session whose transaction is open: from here on nobody else is in the way."""
+        with self._translated():
+            session = Session(self._engine(), expire_on_commit=False)
+            try:
+                session.connection()
+            except BaseException:
+                session.close()
+                raise
+        _answered.add(self.settings.database_url)
+        return session
 
     def close(self) -> None:
         """Close the connections. The next `session` opens them again."""
@@ -95,7 +116,16 @@ class Database:
                 raise error.orig from None  # a value that does not fit its column: the caller's mistake
             if any(sign in reason(error) for sign in _DISK):
                 raise home_unwritable(self.settings.home, OSError(reason(error))) from error
+            if isinstance(error, OperationalError) and (why := self._away(reason(error))):
+                raise _database_away(self.settings.database_url, why) from error
             raise failed(self.settings.database_url, error, variable=VARIABLE) from error
+
+    def _away(self, said: str) -> str:
+        """Why the database cannot be had at this moment; "" for every other trouble, and for a server that never
+        answered this program: whoever starts it with a wrong address is to read that at once."""
+        if any(sign in said for sign in _LOCKED):
+            return "another program holds it locked"
+        return said if self.settings.database_url in _answered and _GONE.search(said) else ""
 
     def _open(self) -> Engine:
         self.settings.folder()  # first, and not as SQLite's folder: a home is made with a .gitignore
@@ -103,6 +133,23 @@ class Database:
             return opened(self.settings.database_url, variable=VARIABLE)
         except OSError as error:
             raise home_unwritable(self.settings.home, error) from error
+
+
+@contextlib.contextmanager
+def _ended(session: Session) -> Iterator[None]:
+    """Commit at the end, roll back on an exception."""
+    try:
+        yield
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+
+
+def _database_away(address: str, why: str) -> DatabaseAway:
+    whom = f"the database {shown(address)}"
+    hint = f"nothing was changed by this; {VARIABLE} says which one is used"
+    return DatabaseAway(f"{whom} failed ({why})", hint=hint, whom=whom, why=why)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -12,8 +12,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fullcircle.core.errors import FullcircleError, UsageError
+from fullcircle.core.outages import is_patient
 
 BUSY_TIMEOUT_S = 30
+PATIENT_TIMEOUT_S = 2
+"""Who is patient (`core.outages`) hears sooner that the database is locked, says so, and asks again."""
 CONNECT_TIMEOUT_S = 10
 MIGRATING = 0x66756C6C  # of an advisory lock: any number that nobody else takes in the same database
 EXAMPLE = "postgresql://user:password@host:5432/database"
@@ -140,4 +143,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     # Deferred, two transactions that read and then write could both start, and one would fail at its write.
+    timeout_s = PATIENT_TIMEOUT_S if is_patient() else BUSY_TIMEOUT_S
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={timeout_s * 1000}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -5,20 +5,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
+from fullcircle.core.outages import outlast
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.store.locks import exclusive
-from fullcircle.tracking.reaching import require_listening
+from fullcircle.tracking.reaching import first_sign_awaited, require_listening
+from fullcircle.tracking.waiting import Waiting
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+T = TypeVar("T")
 
 _SQLITE = "sqlite:///"
 _POSTGRES = "postgresql"
@@ -31,13 +37,23 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 _CALLERS_FAULT = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 _TOOLS = {"mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "alembic"}
 _DISK = ("disk is full", "readonly database", "unable to open database file", "disk I/O error")
+_LOCKED = ("database is locked", "database table is locked")
+ANSWERED_WORTH_S = 600.0
+"""A server that answers, and answers that it failed, is waited for no longer: it may do so for ever."""
 
 
 def connect(settings: Settings) -> MlflowClient:
     """A client on the settings' tracking store, which is also the registry. Raises TrackingUnavailable.
 
-    The first connection ever makes the SQLite file; later ones take about 2 ms once MLflow is imported.
+    The first connection ever makes the SQLite file; later ones take about 2 ms once MLflow is imported. Where a use
+    case is patient (`core.outages`), a store that is away is waited for, here and in every call of the client.
     """
+    if is_server(settings) and first_sign_awaited():
+        return waiting(settings, _connected(settings))
+    return waiting(settings, outlast(lambda: _connected(settings)))
+
+
+def _connected(settings: Settings) -> MlflowClient:
     # MLflow would repeat a refused connection for minutes; a user wants to read why after seconds.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -95,9 +111,29 @@ def translated(settings: Settings, doing: str) -> Iterator[None]:
             raise _of_server(settings, doing, error) from error
         if any(sign in str(error) for sign in _DISK):
             raise home_unwritable(settings.home, OSError(_first_line(error))) from error
+        if any(sign in str(error) for sign in _LOCKED):
+            raise _locked(settings, doing) from error
         if getattr(error, "error_code", "") in _CALLERS_FAULT:
             raise UsageError(f"MLflow refused {doing}: {_first_line(error)}") from error
         raise _unavailable(settings, doing, error) from error
+
+
+def waiting(settings: Settings, tool: T) -> T:
+    """A client of MLflow, or another of its objects that asks the server, which waits where a use case is patient."""
+    return cast(T, Waiting(tool, partial(away, settings), settings.tracking_uri))
+
+
+def away(settings: Settings, doing: str, error: Exception) -> TrackerAway | None:
+    """What an error means that says that the store cannot be had at this moment; None for every other one."""
+    if isinstance(error, (FileNotFoundError, FullcircleError)):
+        return error if isinstance(error, TrackerAway) else None
+    try:
+        with translated(settings, doing):
+            raise error
+    except TrackerAway as found:
+        return found
+    except Exception:  # noqa: BLE001 - another one, which the caller raises as it is
+        return None
 
 
 @contextlib.contextmanager
@@ -185,8 +221,17 @@ def _of_server(settings: Settings, doing: str, error: Exception) -> FullcircleEr
         return UsageError(f"MLflow refused {doing}: {_first_line(error)}")
     found = _unavailable(settings, doing, error)
     if status in (408, 429) or status >= 500:
-        return TrackerAway(found.what, hint=found.hint)
+        whom = f"the tracking server at {address(settings)}"
+        answered = answer is not None or any(hasattr(error, word) for word in ("json", "status"))
+        worth_s = ANSWERED_WORTH_S if status == 500 and answered else math.inf
+        return TrackerAway(found.what, hint=found.hint, whom=whom, why=_first_line(error), worth_s=worth_s)
     return TrackingUnavailable(found.what)  # it is up: it said no
+
+
+def _locked(settings: Settings, doing: str) -> TrackerAway:
+    whom, why = f"MLflow's database {address(settings)}", "another program holds it locked"
+    hint = "wait for it, or find it with 'fuser' or 'lsof'; nothing was lost"
+    return TrackerAway(f"{whom} failed while {doing}: {why}", hint=hint, whom=whom, why=why)
 
 
 def _unavailable(settings: Settings, doing: str, error: Exception) -> TrackingUnavailable:

@@ -48,6 +48,12 @@ def require_listening(uri: str, within_s: float = LISTENS_WITHIN_S) -> None:
     waiting.over = True
 
 
+def first_sign_awaited() -> bool:
+    """Whether somebody waits who has not heard of the tracker yet, and is to be told at once that it is away."""
+    waiting = _waiting.get()
+    return waiting is not None and not waiting.over
+
+
 def connect_once(uri: str, within_s: float = LISTENS_WITHIN_S) -> None:
     """Connect to the server and hang up. Asks it nothing: a slow one is not called away.
 

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, TypeVar
 from fullcircle.core.errors import ModelUnavailable
 from fullcircle.core.files import sha256_of
 from fullcircle.core.models import ModelVersion
+from fullcircle.core.outages import outlast
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.store.locks import exclusive
 from fullcircle.tracking.ancestry.record import version_record
 from fullcircle.tracking.card import shortened
-from fullcircle.tracking.client import DISK_ERRORS, connect, translated
+from fullcircle.tracking.client import DISK_ERRORS, away, connect, translated, waiting
 from fullcircle.tracking.lineage import DIGEST
 from fullcircle.tracking.run import FAILURE, PREEMPTED, Run
 from fullcircle.tracking.signature import input_example, signature
@@ -78,6 +79,19 @@ class Registry:
         self._refuse_unusable(project, run)
         _expect(graph, digest, f"the graph to register for {project.name}")
         self._ensure_model(project)
+        # Whole, when the registry went away in the middle: what was made of it is looked for first.
+        return outlast(lambda: self._registered(project, run, graph, digest, example, card, tags))
+
+    def _registered(
+        self,
+        project: Project,
+        run: Run,
+        graph: Path,
+        digest: str,
+        example: pd.DataFrame,
+        card: str,
+        tags: Mapping[str, str],
+    ) -> ModelVersion:
         with exclusive(self._settings.folder("locks") / f"register-{project.name}.lock"):
             if (known := self._version_of_run(project.name, run.id)) is not None:
                 return known
@@ -169,19 +183,23 @@ class Registry:
             )
 
     def _fetch(self, version: ModelVersion, folder: Path) -> Path:
-        with translated(self._settings, f"fetching {version.name} version {version.version}"):
+        doing = f"fetching {version.name} version {version.version}"
+        with translated(self._settings, doing):
             from mlflow.exceptions import MlflowException
             from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
             source = self._client.get_model_version_download_uri(version.name, version.version)
             try:
-                repository = get_artifact_repository(source, tracking_uri=self._settings.tracking_uri)
+                found = get_artifact_repository(source, tracking_uri=self._settings.tracking_uri)
+                repository = waiting(self._settings, found)
                 fetched = Path(repository.download_artifacts(GRAPH, str(folder)))  # type: ignore[no-untyped-call]
                 if fetched.parent != folder:  # a local repository hands out its own file
                     fetched = Path(shutil.copyfile(fetched, folder / GRAPH))
             except (OSError, MlflowException) as error:
                 if isinstance(error, OSError) and error.errno in DISK_ERRORS:
                     raise
+                if (away_now := away(self._settings, doing, error)) is not None:  # it is there, and not to be had now
+                    raise away_now from error
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ModelUnavailable(
                     f"the graph of {version.name} version {version.version} cannot be fetched ({reason})",

@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion, Split
-from fullcircle.core.errors import Preempted, TrackingUnavailable, UsageError
+from fullcircle.core.errors import Away, HomeUnwritable, Preempted, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.interrupts import interrupts_wait
 from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
+from fullcircle.core.outages import is_patient, outlast
 from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
@@ -28,6 +29,7 @@ from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.folder import About, Unsent
 from fullcircle.tracking.spool.spool import Spool
+from fullcircle.tracking.syncing import settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,14 +42,17 @@ PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
 PAUSED = "SCHEDULED"
 """Status of a preempted run: MLflow's UI shows it in blue, as something still to come, not in red."""
 
+STOPPED_BY = (TrackingUnavailable, HomeUnwritable, Away)
+"""Errors from outside of what a run does: when they are mended, it may be resumed."""
+
 NOTE_CHARACTERS = 7900
 """MLflow refuses tag values over 8,000 characters."""
 
 
 class Run:
     """A run that can be written to. Leaving it as a context manager ends it: FINISHED, FAILED with the reason in
-    the tag `fullcircle.failure`, KILLED on Ctrl-C, or SCHEDULED with the step in `fullcircle.preempted` when it was
-    told to stop and can be resumed.
+    the tag `fullcircle.failure`, KILLED on Ctrl-C and by what is no fault of the run (`STOPPED_BY`), or SCHEDULED with
+    the step in `fullcircle.preempted` when it was told to stop and can be resumed.
 
     All that is told goes to the run's spool, a file on this machine, and from there to MLflow: a tracker that is away
     neither stops nor slows whoever tells. At the end MLflow has it, or `unsent` says what it does not have.
@@ -65,7 +70,8 @@ class Run:
     not ascend, as long as they are among the newest: see `tracking.repeats`.
 
     Methods that write raise HomeUnwritable when the spool cannot be written; those of an appended run also
-    TrackingUnavailable, when what they told waits in the spool. Metrics may be told from several threads.
+    TrackingUnavailable, when what they told waits in the spool, for which a patient use case has waited. Metrics may be
+    told from several threads.
     """
 
     def __init__(
@@ -271,7 +277,8 @@ class Run:
             with contextlib.suppress(Exception):
                 self.pause(error.step)
             return
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        failed = isinstance(error, Exception) and not isinstance(error, STOPPED_BY)
+        status = "FAILED" if failed else "KILLED"
         # What went wrong matters more than that it could not be written down.
         with contextlib.suppress(Exception):
             self.end(status, reason=f"{type(error).__name__}: {error}".strip(": "))
@@ -322,6 +329,9 @@ class Run:
             if isinstance(spool.error, UsageError):  # refused: nothing to be sent later
                 spool.folder.remove()
                 raise spool.error
+            if isinstance(spool.error, TrackerAway) and is_patient():
+                outlast(lambda: settle(self._settings, self.id))
+                return
             raise TrackingUnavailable(f"{left}", hint="it is safe in the spool; 'fullcircle sync' sends it")
 
 

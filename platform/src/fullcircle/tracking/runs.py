@@ -20,7 +20,7 @@ from fullcircle.tracking.pages import run_page
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.resuming import RunState, is_gone, last_steps, ref, state
 from fullcircle.tracking.run import Run
-from fullcircle.tracking.syncing import settle, sync
+from fullcircle.tracking.syncing import of_run, settle, sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,6 +80,8 @@ class Tracker:
     def append(self, run_id: str) -> Run:
         """A run to add artifacts, tags and metrics to, whatever its status, which stays as it is. A metric that it has
         keeps its value: a retrain that was killed tells again what it had told before."""
+        if any(each.about().run_id is None for each in of_run(self._settings, run_id)):
+            settle(self._settings, run_id)  # it began while the tracker was away, which does not know it yet
         found = self._get(self.find(run_id))
         return Run(
             self._client,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import TrackerAway
 from fullcircle.core.models import RunRef
+from fullcircle.core.outages import impatient
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address
@@ -60,8 +61,9 @@ def start(
     client: MlflowClient | None = None
     run_id, experiment, key = None, "", spool_id
     try:
-        client = connected()
-        run_id, experiment = MlflowDoor(settings, client).make(begin, spool_id)
+        with impatient():  # it can begin without the tracker
+            client = connected()
+            run_id, experiment = MlflowDoor(settings, client).make(begin, spool_id)
         key = run_id
     except TrackerAway:
         client = None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import FullcircleError, SpoolTooNew, TrackerAway, TrackingUnavailable
+from fullcircle.core.outages import outlast
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address
 from fullcircle.tracking.reaching import somebody_waits
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 LOOK_EVERY_S = 0.1
+_SAFE = "it is safe in the spool; 'fullcircle sync' sends it"
 
 
 def opened(settings: Settings, about: About, name: str, client: MlflowClient | None) -> Spool:
@@ -46,6 +48,11 @@ def sync(settings: Settings, run_id: str | None = None) -> tuple[Unsent, ...]:
     Returns:
         What is left all the same, each with why; of a run that a process writes, that process sends it.
     """
+    return _synced(settings, run_id)[0]
+
+
+def _synced(settings: Settings, run_id: str | None) -> tuple[tuple[Unsent, ...], TrackerAway | None]:
+    """As `sync`, with what says that the tracker is away."""
     door: MlflowDoor | None = None
     away: TrackerAway | None = None
     left = []
@@ -65,7 +72,7 @@ def sync(settings: Settings, run_id: str | None = None) -> tuple[Unsent, ...]:
             found = dataclasses.replace(_looked_at(folder), why=error.what)
         if found is not None:
             left.append(found)
-    return tuple(left)
+    return tuple(left), away
 
 
 def settle(settings: Settings, run_id: str, patience_s: float = PATIENCE_S) -> None:
@@ -75,11 +82,22 @@ def settle(settings: Settings, run_id: str, patience_s: float = PATIENCE_S) -> N
     the process that was killed. What it will send is not with the tracker yet, and would be told a second time.
 
     Raises:
+        TrackerAway: the tracker is away. A patient use case waits for it.
         TrackingUnavailable: not all could be sent, or another process still holds what was not sent.
     """
+    outlast(lambda: _settled(settings, run_id, patience_s))
+
+
+def _settled(settings: Settings, run_id: str, patience_s: float) -> None:
     ends = time.monotonic() + patience_s
-    while left := [each for each in sync(settings, run_id) if each.why or each.owed]:
+    while True:
+        found, away = _synced(settings, run_id)
+        left = [each for each in found if each.why or each.owed]
+        if not left:
+            return
         if stuck := [each for each in left if each.why and not each.writing]:
+            if away is not None:
+                raise TrackerAway(f"{stuck[0]}", hint=_SAFE, whom=away.whom, why=away.why, worth_s=away.worth_s)
             raise TrackingUnavailable(f"{stuck[0]}", hint="'fullcircle sync' says what stands in the way")
         if time.monotonic() >= ends:
             raise TrackingUnavailable(

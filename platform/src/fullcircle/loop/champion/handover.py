@@ -17,9 +17,11 @@ from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.core.errors import FullcircleError, ModelUnavailable
 from fullcircle.core.ledger import RELEASING, Action, Aliases, Entry, Head, after, current, waiting
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
+from fullcircle.core.outages import patient
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.review import review
+from fullcircle.loop.outages import patience
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.locks import exclusive
@@ -34,9 +36,10 @@ from fullcircle.tracking.registry import Registry
 def handover(project: Project, settings: Settings) -> Iterator[Handover]:
     """Hold the project's aliases while the block changes them; pages that wait go out after it."""
     desk = Handover(project, settings)
-    with exclusive(settings.folder("locks") / f"aliases-{project.name}.lock"):
-        yield desk
-    Dispatcher(desk.db, project, settings).flush()
+    with patient(patience(settings)):
+        with exclusive(settings.folder("locks") / f"aliases-{project.name}.lock"):
+            yield desk
+        Dispatcher(desk.db, project, settings).flush()
 
 
 class Handover:

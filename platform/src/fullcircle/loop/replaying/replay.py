@@ -19,6 +19,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.champion.release import completed, recover, rollback
+from fullcircle.loop.outages import outlasts
 from fullcircle.loop.replaying.month import month_row
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
@@ -53,6 +54,7 @@ class ReplayResult:
         return mean_auc(self.rows, "auc_champion") - mean_auc(self.rows, "auc_frozen")
 
 
+@outlasts
 def replay(
     project: Project,
     settings: Settings,

@@ -27,6 +27,7 @@ from fullcircle.core.processes import run_to_end
 from fullcircle.core.reproduction import Difference, Kind, Reproduction, differences, ranked
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.outages import outlasts
 from fullcircle.loop.reproduction import rebuild
 from fullcircle.loop.reproduction.originals import Original, original
 from fullcircle.loop.reproduction.sources import Source, imported, source
@@ -59,6 +60,7 @@ class Again:
     record: bool = True
 
 
+@outlasts
 def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
     """Train a run again and say how far it went as it did.
 

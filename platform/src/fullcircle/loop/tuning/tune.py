@@ -23,6 +23,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import ARRAYS
 from fullcircle.loop.launching import forget, job_folder, tell_unsent
+from fullcircle.loop.outages import outlasts
 from fullcircle.loop.tuning.study_rows import agreed_rows, refuse_others
 from fullcircle.loop.tuning.study_run import tell_study
 from fullcircle.loop.tuning.study_wish import Wish as Wish
@@ -88,6 +89,7 @@ def tune_each(project: Project, settings: Settings, frameworks: Sequence[str], w
     return results
 
 
+@outlasts
 def tune(project: Project, settings: Settings, wish: Wish) -> TuneResult:
     """Search, or go on with the search of that name.
 

@@ -15,7 +15,7 @@ from fullcircle.core.errors import DataUnavailable, ModelUnavailable
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.ancestry.record import RunRecord, run_record
-from fullcircle.tracking.client import connect, translated
+from fullcircle.tracking.client import connect, translated, waiting
 from fullcircle.tracking.lineage import DATA, DIGEST, data_version
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class Ancestry:
 
         with tempfile.TemporaryDirectory(dir=self._settings.folder("tmp")) as aside:
             # Not the client's own download, which would ask for the run again, twice.
-            repository = get_artifact_repository(run.artifacts, tracking_uri=self._settings.tracking_uri)
+            found = get_artifact_repository(run.artifacts, tracking_uri=self._settings.tracking_uri)
+            repository = waiting(self._settings, found)
             try:
                 path = repository.download_artifacts(artifact_path, aside)  # type: ignore[no-untyped-call]
                 return Path(path).read_bytes()

@@ -1,0 +1,39 @@
+"""Use cases that are worth waiting for what is away: they have done work, or nobody sits in front of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from fullcircle.core.outages import Patience, patient
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def patience(settings: Settings) -> Patience:
+    """How long the settings let a use case wait; what it waits for is told to whoever watches its progress."""
+    return Patience(
+        limit_s=settings.wait_s,
+        say=lambda text: progress.current().note(text),
+        kept=str(settings.home),
+        setting="FULLCIRCLE_WAIT",
+    )
+
+
+def outlasts(use_case: Callable[P, T]) -> Callable[P, T]:
+    """A use case, one of whose arguments is the settings, that waits for a tracker or a database that goes away.
+
+    A tracker that is away when a command that somebody typed begins is told at once all the same: nothing is done yet.
+    """
+
+    @functools.wraps(use_case)
+    def waits(*args: P.args, **kwargs: P.kwargs) -> T:
+        settings = next(each for each in (*args, *kwargs.values()) if isinstance(each, Settings))
+        with patient(patience(settings)):
+            return use_case(*args, **kwargs)
+
+    return waits
