@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import string
 import urllib.error
 import urllib.request
@@ -93,6 +94,29 @@ def test_a_page_says_what_since_when_how_bad_and_what_to_do() -> None:
     over = page(incident(), kind="resolved", project=project())
     assert over.title == "[flights] resolved: drift: 7 columns"
     assert "Nobody has to do anything." in over.body
+
+
+def test_a_page_of_hostile_text_calls_nobody_and_adds_no_line(receiver: WebhookReceiver, hostile: str) -> None:
+    ill = incident(
+        hostile,
+        title=hostile,
+        columns=(hostile,) * 7,
+        evidence={hostile: hostile},
+        links={hostile: hostile, "2": "http://a.example"},
+    )
+    told = replace(project(), owner=hostile, runbook=hostile)
+    plain = page(
+        incident(evidence={"drifted": "7"}, links={"x": "x", "2": "http://a.example"}), kind="open", project=project()
+    )
+    for kind in ("open", "resolved"):
+        assert deliver(page(ill, kind=kind, project=told), receiver.url) == ""
+    opened, resolved = ((each["title"], each["message"]) for each in receiver.pages)
+    assert len(opened[1].splitlines()) == len(plain.body.splitlines())
+    for text in (*opened, *resolved):
+        assert not re.search(r"@(channel|everyone)|<[!@]|\]\(|evil\.example/|https?://(?!a\.example)", text)
+        assert not set(text) & set("\x1b\x07\u202e\u2066\r\x00")
+        assert "gnp.exe" in text
+    assert "- 2: http://a.example" in opened[1]
 
 
 def test_an_incident_pages_once_and_resolves_itself(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
+from fullcircle.cli.lines import say
 from fullcircle.cli.tables import ledger_table, print_table, print_unsent
-from fullcircle.cli.terminal import TerminalProgress, parse_time
+from fullcircle.cli.terminal import PlainConsole, TerminalProgress, parse_time, styled
 from fullcircle.cli.tree import trace_tree
-from fullcircle.core.errors import UsageError
+from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.ledger import Action, Aliases, Entry
 from fullcircle.core.lineage import Kind, Link, Missing, Trace
 from fullcircle.core.models import EpochMetrics
+from fullcircle.core.untrusted import LineFormatter
 
 
 def epoch(number: int) -> EpochMetrics:
@@ -125,3 +130,74 @@ def test_an_address_that_is_wider_than_its_column_is_not_cut() -> None:
     lines = text.getvalue().splitlines()
     assert max(len(line) for line in lines) <= 80
     assert "http://127.0.0.1:9" in "".join(line[-20:].strip() for line in lines)
+
+
+OURS = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|2K|[0-9]*A)|\r")
+"""Colours, the cursor hidden and shown, and the bar's line drawn anew: what rich itself writes."""
+
+
+def written(width: int = 4000) -> tuple[io.StringIO, PlainConsole]:
+    """A terminal with colours, and what was written on it."""
+    text = io.StringIO()
+    return text, PlainConsole(
+        file=text, force_terminal=True, width=width, color_system="standard", legacy_windows=False
+    )
+
+
+def harmless(text: str) -> str:
+    """The text without what is rich's own: nothing in it does anything to a terminal, and no word is swallowed."""
+    rest = OURS.sub("", text)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", rest)
+    assert "[bold red]red[/] [/nothing]" in rest
+    assert r"\x1b]0;pwned" in rest
+    assert r"\x1b[2J\x1b[31m\u202egnp.exe" in rest
+    return rest
+
+
+def test_hostile_text_neither_colours_nor_clears_a_terminal_nor_forges_a_line(hostile: str) -> None:
+    text, console = written()
+    console.print(styled("[bold]{}[/]: {why:<13}", hostile, why=hostile))
+    assert len(harmless(text.getvalue()).splitlines()) == 1
+    assert "\x1b[1m" in text.getvalue()  # ours still is bold
+
+
+@pytest.mark.parametrize("width", [4000, 30])
+def test_hostile_text_in_a_table_is_text_on_a_wide_and_on_a_narrow_terminal(width: int, hostile: str) -> None:
+    text, console = written(width)
+    table = Table(hostile, "column", title=hostile)
+    table.add_row(hostile, hostile)
+    print_table(console, table)
+    if width > 1000:
+        harmless(text.getvalue())
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", OURS.sub("", text.getvalue()))
+
+
+def test_hostile_text_in_what_long_work_says_is_text(hostile: str) -> None:
+    text, console = written()
+    with TerminalProgress(console).live() as view:
+        view.stage(hostile, hostile)
+        view.note(hostile)
+        view.moved(hostile, 0.5, 3, 1.0)
+        view.advance(hostile, 1, 2)
+    harmless(text.getvalue())
+    assert not [line for line in text.getvalue().splitlines() if line.startswith("# Approved")]
+
+
+def test_a_line_and_an_error_and_a_log_record_stay_one_line(hostile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"said: {hostile}")
+    error = FullcircleError(f"no such column: {hostile}", hint=hostile)
+    say(f"{error.what} {error.hint} {error}")
+    lines = harmless(capsys.readouterr().out).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["said", "no such column"]
+    assert len(str(error).splitlines()) == 1
+    record = logging.LogRecord("fullcircle", logging.INFO, "", 0, "sent by %s", (hostile,), None)
+    assert len(harmless(LineFormatter("%(message)s").format(record)).splitlines()) == 1
+
+
+def test_without_our_console_the_same_text_does_take_over(hostile: str) -> None:
+    text = io.StringIO()
+    Console(file=text, force_terminal=True, width=4000, legacy_windows=False).print(
+        hostile, markup=False, highlight=False
+    )
+    assert "\x1b]0;pwned" in text.getvalue()
+    assert "\n# Approved" in text.getvalue()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from fullcircle.core.dataset import DataVersion, LeakageReport, Span, Split
 from fullcircle.core.disagreement import Disagreement, GroupDisagreement, RowDisagreement
@@ -81,6 +83,54 @@ def test_a_card_shows_where_it_disagrees_with_the_champion_and_on_which_rows() -
     ):
         assert words in card
     assert "disagrees" not in model_card(PROJECT, REF, DATA, SPLIT, {}, None, None)
+
+
+def in_a_browser(chromium: Any, text: str, page: Path) -> tuple[list[str], str, int]:
+    """What the Markdown says to the console, its text, and its links and pictures, where HTML in it is rendered too."""
+    shown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text)
+    page.write_text(f"<!doctype html><meta charset='utf-8'>{shown}", encoding="utf-8")
+    said = chromium.said(page.as_uri())
+    seen = chromium.see(page.as_uri(), lambda page: (page.inner_text("body"), page.locator("a, img").count()))
+    return said, *seen
+
+
+def test_hostile_text_in_every_place_of_a_card_is_text(chromium: Any, tmp_path: Path, hostile: str) -> None:
+    project = dataclasses.replace(
+        PROJECT, owner=hostile, purpose=hostile, limits=hostile, runbook=hostile,
+        columns=(Category(hostile), Number("distance")), target=Binary("late", positive=hostile),
+    )  # fmt: skip
+    ref = dataclasses.replace(REF, framework=hostile, commit=hostile, environment=hostile)
+    gates = (GateResult(gate=hostile, passed=False, detail=hostile),)
+    verdict = Verdict(
+        outcome=Outcome.REJECT, reasons=(hostile, "2"), gates=gates, against={}, champion_version=hostile, rows=40
+    )
+    score = SliceScore(column=hostile, group=hostile, rows=5, roc_auc=interval(0.5), difference=None)
+    candidate = Candidate(framework="torch", graph=Path("g"), digest=hostile, parity=2e-7, size_mb=0.2, p99_ms=0.05)
+    found = Disagreement(
+        start=DATA.start, end=DATA.end, rows=5, answered=5, unanswered=0, margin=0.1, share=0.1, mean=0.0,
+        mean_absolute=0.0,
+        groups=(GroupDisagreement(column=hostile, group=hostile, rows=9, mean=-0.2, mean_absolute=0.2),),
+        largest=(RowDisagreement(prediction_id="p", row_id=hostile, champion=0.1, challenger=0.9, label=None),),
+    )  # fmt: skip
+    judged = dataclasses.replace(evaluation(hostile, 0.7), slices=(score,))
+    data = dataclasses.replace(DATA, digest=hostile)
+    card = model_card(project, ref, data, SPLIT, {hostile: judged}, verdict, candidate, found)
+    said, text, links = in_a_browser(chromium, card, tmp_path / "card.html")
+    assert (said, links) == ([], 0)
+    assert text.count("<script>console.log(31337)</script>") > 15
+    assert not set(text) & set("\x1b\x07\u202e\u2066")
+    assert "\nApproved" not in text  # no heading of its own
+    assert "31337" in in_a_browser(chromium, hostile, tmp_path / "bare.html")[0]  # as it came it does run
+
+
+def test_a_runbook_on_the_web_is_a_link_and_one_in_the_repository_is_named() -> None:
+    web = dataclasses.replace(PROJECT, runbook="https://wiki.example/flights")
+    assert "- runbook: <https://wiki.example/flights>" in card_of(web)
+    assert "- runbook: docs/runbooks/flights.md" in card_of(PROJECT)
+
+
+def card_of(project: Project) -> str:
+    return model_card(project, REF, DATA, SPLIT, {}, None, None)
 
 
 def test_a_card_says_what_for_from_what_how_good_against_whom_and_who_owns_it() -> None:

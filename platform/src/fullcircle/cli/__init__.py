@@ -12,6 +12,7 @@ import sys
 import click
 
 from fullcircle.cli.groups import NearestGroup
+from fullcircle.cli.lines import say
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect
 from fullcircle.tracking.reaching import somebody_waits
@@ -82,7 +83,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal does not have must not end a command
         sys.stdout.reconfigure(errors="replace")
     for warning in without_effect():
-        click.echo(f"fullcircle: {warning}", err=True)
+        say(f"fullcircle: {warning}", err=True)
     try:
         with somebody_waits():
             code = fullcircle.main(standalone_mode=False)
@@ -106,9 +107,9 @@ def main() -> None:
 
 def _say(what: str, hint: str, code: int, error: FullcircleError | None = None) -> int:
     kind = type(error).__name__ if error else "fullcircle"
-    click.echo(f"{kind}: {what}", err=True)
+    say(f"{kind}: {what}", err=True)
     if hint:
-        click.echo(f"  -> {hint}", err=True)
+        say(f"  -> {hint}", err=True)
     return code
 
 

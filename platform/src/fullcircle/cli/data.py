@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.cli.groups import NearestGroup
+from fullcircle.cli.lines import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def check(project: str, file: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(_checked(loaded.name, len(rows), ()))
     else:
-        click.echo(f"{len(rows):,} rows keep the contract of {loaded.name}")
+        say(f"{len(rows):,} rows keep the contract of {loaded.name}")
 
 
 @data.command("list", epilog="Example: fullcircle data list flights")
@@ -115,7 +116,7 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"run": run, "digest": version.digest, "rows": version.rows, "folder": folder, "files": files})
         return
-    click.echo(f"restored {len(files)} files, {version.rows:,} rows, digest {version.digest} into {folder}/")
+    say(f"restored {len(files)} files, {version.rows:,} rows, digest {version.digest} into {folder}/")
 
 
 def _checked(project: str, rows: int, violations: Sequence[Violation]) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.cli.groups import NearestGroup
+from fullcircle.cli.lines import say
 
 if TYPE_CHECKING:
     from fullcircle.core.models import Release
@@ -83,7 +84,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
     """
     from datetime import UTC, datetime
 
-    from fullcircle.cli.terminal import consoles, parse_time, print_json
+    from fullcircle.cli.terminal import consoles, parse_time, print_json, styled
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import who as who_served
@@ -93,7 +94,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
         print_json(found)
         return
     console = consoles(False)[0]
-    console.print(f"[bold]version {found['version']}[/] of {found['project']}", highlight=False)
+    console.print(styled("[bold]version {}[/] of {}", found["version"], found["project"]), highlight=False)
     since = f"{found['since']:%Y-%m-%d %H:%M} UTC ({found['action']}, entry {found['entry']} of the ledger)"
     for name, value in (
         ("since", since),
@@ -103,7 +104,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
         ("model digest", found["model_digest"] or "not recorded"),
         ("data digest", found["data_digest"] or "not recorded"),
     ):
-        console.print(f"  {name:<13} {value}", highlight=False, markup=False, soft_wrap=True)
+        console.print(styled("  {:<13} {}", name, value), highlight=False, soft_wrap=True)
 
 
 @click.group(cls=NearestGroup, short_help="Verify and show the record of who served.")
@@ -132,17 +133,17 @@ def verify(project: str | None, as_json: bool) -> None:
     else:
         for each in checked:
             for what in (*each.faults, *each.moved):
-                click.echo(f"{each.project}: {what}")
+                say(f"{each.project}: {what}")
             if each.faults:
-                click.echo("  -> bring the database back from a backup; what was written into it stays in doubt")
+                say("  -> bring the database back from a backup; what was written into it stays in doubt")
             if each.moved:
-                click.echo(f"  -> 'fullcircle ledger heal {each.project} --why TEXT' or 'fullcircle ledger accept ...'")
+                say(f"  -> 'fullcircle ledger heal {each.project} --why TEXT' or 'fullcircle ledger accept ...'")
             if each.unfinished:
-                click.echo(f"{each.project}: {each.unfinished}; the next command finishes or undoes it")
+                say(f"{each.project}: {each.unfinished}; the next command finishes or undoes it")
             if each.holds:
-                click.echo(f"{each.project}: {_entries(each.entries)}")
+                say(f"{each.project}: {_entries(each.entries)}")
         if not checked:
-            click.echo("there is no ledger yet")
+            say("there is no ledger yet")
     raise click.exceptions.Exit(0 if all(each.holds for each in checked) else 1)
 
 
@@ -204,9 +205,9 @@ def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
         print_json({"project": project, how: list(mended)})
         return
     for what in mended:
-        click.echo(f"{what}: {done}")
+        say(f"{what}: {done}")
     if not mended:
-        click.echo(f"nothing to {how}: the aliases of {project} are as the ledger says")
+        say(f"nothing to {how}: the aliases of {project} are as the ledger says")
 
 
 def _entries(count: int) -> str:
@@ -239,4 +240,4 @@ def _say(made: Release, words: str, as_json: bool) -> None:
     if as_json:
         print_json(made)
     else:
-        click.echo(f"{made.project}: {words}")
+        say(f"{made.project}: {words}")

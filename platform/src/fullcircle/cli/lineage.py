@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fullcircle.cli.lines import say
+
 if TYPE_CHECKING:
     from fullcircle.core.lineage import Trace
 
@@ -29,7 +31,7 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
     """
     from pathlib import Path
 
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.terminal import consoles, print_json, styled
     from fullcircle.core.errors import UsageError
     from fullcircle.core.settings import Settings
     from fullcircle.loop.lineage.trace import predictions_of_row
@@ -41,7 +43,7 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
     if row is not None:
         *earlier, prediction_id = predictions_of_row(settings, row, project=project)
         if earlier:
-            click.echo(f"the newest of {len(earlier) + 1} predictions of row {row}", err=True)
+            say(f"the newest of {len(earlier) + 1} predictions of row {row}", err=True)
     assert prediction_id is not None
     found = walk(settings, prediction_id, project=project, checkout=Path())
     if as_json:
@@ -53,7 +55,8 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
         console.print(trace_tree(found, ascii_only=console.options.ascii_only))
         if found.missing:
             said = "1 link is missing" if len(found.missing) == 1 else f"{len(found.missing)} things are missing"
-            console.print(f"{said}: {'; '.join(each.what for each in found.missing)}", style="red", highlight=False)
+            what = "; ".join(each.what for each in found.missing)
+            console.print(styled("[red]{}: {}[/]", said, what), highlight=False)
     raise click.exceptions.Exit(1 if found.missing else 0)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fullcircle.cli.lines import say
+
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 
 
@@ -57,7 +59,7 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
     """
     from datetime import UTC, datetime
 
-    from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
+    from fullcircle.cli.terminal import consoles, parse_time, print_json, shown, styled
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.watch import watch as watch_window
@@ -74,8 +76,8 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
             {"health": seen.health, "incidents": seen.incidents, "decision": seen.decision, "report": seen.report}
         )
     else:
-        results.print(f"{type(seen.decision).__name__}: {seen.decision.reason}", markup=False)
-        results.print(f"report: {seen.report}", markup=False, soft_wrap=True)
+        results.print(styled("{}: {}", type(seen.decision).__name__, seen.decision.reason))
+        results.print(styled("report: {}", seen.report), soft_wrap=True)
     raise click.exceptions.Exit(1 if seen.incidents else 0)
 
 
@@ -105,7 +107,7 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     if as_json:
         print_json(made)
     else:
-        click.echo(f"{made.project}: version {made.version} serves again, version {made.previous} is the previous one")
+        say(f"{made.project}: version {made.version} serves again, version {made.previous} is the previous one")
 
 
 @click.command(
@@ -127,7 +129,7 @@ def incidents(project: str, as_json: bool) -> None:
     elif rows:
         print_table(consoles(False)[0], incidents_table(rows))
     else:
-        click.echo(f"{project} has had no incidents")
+        say(f"{project} has had no incidents")
     raise click.exceptions.Exit(1 if any(row["resolved"] is None for row in rows) else 0)
 
 
@@ -183,7 +185,7 @@ def sync(leave_out: str | None, as_json: bool) -> None:
         print_unsent(consoles(False)[0], left)
     else:
         whose = "runs of this home" if leave_out is None else f"run {leave_out}"
-        click.echo(f"the tracker has all that {whose} told")
+        say(f"the tracker has all that {whose} told")
     raise click.exceptions.Exit(1 if any(not row["writing"] and (row["owed"] or row["damaged"]) for row in left) else 0)
 
 
@@ -202,4 +204,4 @@ def schedule(project: str, as_json: bool) -> None:
     if as_json:
         print_json(made.as_json())
     else:
-        click.echo(made.text())
+        say(made.text(), keep="\n")

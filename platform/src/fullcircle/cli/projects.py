@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fullcircle.cli.lines import say
+
 
 @click.command(short_help="The whole circle on a year of real flights.", epilog="Example: fullcircle demo --fresh")
 @click.option(
@@ -48,10 +50,10 @@ def new(name: str, git: bool) -> None:
     folder = create(name, Path.cwd())
     committed = git and put_under_git(folder)
     where = ", in a git repository of its own" if committed else ""
-    click.echo(f"made {folder.relative_to(Path.cwd())}/ with project.py, data/ and README.md{where}")
+    say(f"made {folder.relative_to(Path.cwd())}/ with project.py, data/ and README.md{where}")
     if not committed:
-        click.echo("to let each run name its code, commit it with git")
-    click.echo(f"next: fullcircle run {name}")
+        say("to let each run name its code, commit it with git")
+    say(f"next: fullcircle run {name}")
 
 
 @click.command(

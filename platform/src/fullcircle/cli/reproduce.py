@@ -100,6 +100,8 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from fullcircle.cli.terminal import styled
+
     seen = result.comparison
     title = f"{result.project}: {result.framework}, run {result.run_id[:12]}, trained again in {result.seconds:.0f} s"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=False)
@@ -110,15 +112,17 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
     table.add_row("losses", _losses(seen))
     table.add_row("weights", _bits(seen.weights))
     console.print(table, highlight=False)
-    console.print(f"[bold]{result.verdict}[/]", highlight=False)
+    console.print(styled("[bold]{}[/]", result.verdict), highlight=False)
     _print_differences(console, result)
     for note in result.notes:
-        console.print(f"  note: {note}", highlight=False, markup=False)
+        console.print(styled("  note: {}", note), highlight=False)
     if result.kept:
-        console.print(f"kept: {result.kept}", highlight=False, markup=False, soft_wrap=True)
+        console.print(styled("kept: {}", result.kept), highlight=False, soft_wrap=True)
 
 
 def _print_differences(console: Console, result: Reproduction) -> None:
+    from fullcircle.cli.terminal import styled
+
     found = result.differences
     if not found:
         if result.causes != () or result.comparison.unequal_at is not None:
@@ -126,7 +130,7 @@ def _print_differences(console: Console, result: Reproduction) -> None:
         return
     console.print("suspected causes:" if result.causes else "not as it was, and without effect:")
     for number, each in enumerate(found[:SHOWN], 1):
-        console.print(f"  {number}. {each.kind}: {each.what}", highlight=False, markup=False)
+        console.print(styled("  {}. {}: {}", number, each.kind, each.what), highlight=False)
     if len(found) > SHOWN:
         console.print(f"  and {len(found) - SHOWN} more (--json)", highlight=False)
 

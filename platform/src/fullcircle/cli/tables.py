@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from fullcircle.cli.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def print_table(console: Console, table: Table) -> None:
     for row in range(table.row_count):
         for name, cells in columns:
             value = cells[row]
-            text = value if isinstance(value, Text) else Text.from_markup(str(value))
+            text = value if isinstance(value, Text) else Text(str(value))
             console.print(Text(f"{name}: ", style="bold") + text)
         console.print()
 
@@ -74,9 +75,9 @@ def print_retrain(console: Console, result: RetrainResult) -> None:
         mark = " *" if framework == result.winner else ""
         table.add_row(framework + mark, *(str(figure) if figure else "" for figure in figures))
     print_table(console, table)
-    console.print(f"[bold]{result.verdict.outcome}[/]: {result.winner}, version {result.version.version}")
+    console.print(styled("[bold]{}[/]: {}, version {}", result.verdict.outcome, result.winner, result.version.version))
     for reason in result.verdict.reasons:
-        console.print(f"  - {reason}", highlight=False, markup=False)
+        console.print(styled("  - {}", reason), highlight=False)
     console.print(f"data version {result.data.digest}, run {result.winner_run_id}", highlight=False, soft_wrap=True)
     if result.verdict.outcome == "promote" and not result.promoted:
         words = f"{result.project} {result.version.version} --why TEXT"
@@ -92,8 +93,13 @@ def show_replay(console: Console, outcome: ReplayOutcome) -> None:
     console.print(months_table(outcome.result.rows, outcome.result.target))
     gain = outcome.result.gain
     console.print(
-        f"mean ROC AUC: the circle [bold]{outcome.mean_champion:.4f}[/], never retrained {outcome.mean_frozen:.4f} "
-        f"([bold green]{gain:+.4f}[/]) with {_count(outcome.result.retrains, 'retrain')}",
+        styled(
+            "mean ROC AUC: the circle [bold]{:.4f}[/], never retrained {:.4f} ([bold green]{:+.4f}[/]) with {}",
+            outcome.mean_champion,
+            outcome.mean_frozen,
+            gain,
+            _count(outcome.result.retrains, "retrain"),
+        ),
         highlight=False,
     )
     if outcome.page:
@@ -102,14 +108,14 @@ def show_replay(console: Console, outcome: ReplayOutcome) -> None:
         title, body = (Text(str(outcome.page.get(key, ""))) for key in ("title", "message"))
         title.stylize("bold")
         console.print(Panel(title + "\n\n" + body, title="what on-call got", title_align="left"))
-    console.print(f"report: [bold]{outcome.report}[/]", highlight=False, soft_wrap=True)
+    console.print(styled("report: [bold]{}[/]", outcome.report), highlight=False, soft_wrap=True)
     console.print("next:")
     for command, what in (
         ("fullcircle ui", "MLflow UI and Prefect UI with links to the runs"),
         (f"fullcircle serve {outcome.result.project}", "serve the champion over HTTP"),
         ("fullcircle new my-project", "a project of your own"),
     ):
-        console.print(f"  [bold]{command:<28}[/] {what}", highlight=False)
+        console.print(styled("  [bold]{:<28}[/] {}", command, what), highlight=False)
 
 
 def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -176,14 +182,16 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
     """Who serves, what was released and decided, and what is open."""
     for alias, version in found["aliases"].items():
         auc = f", test ROC AUC {float(version['test_roc_auc']):.4f}" if version["test_roc_auc"] else ""
-        line = f"[bold]{alias:<11}[/] version {version['version']} ({version['framework']}{auc})"
+        line = styled("[bold]{:<11}[/] version {} ({}{})", alias, version["version"], version["framework"], auc)
         console.print(line, highlight=False)
     if not found["aliases"]:
         console.print(f"{found['project']} has no champion yet; 'fullcircle run {found['project']}' trains one")
     for wrong in found["ledger"]:
-        console.print(Text(f"{wrong}; see 'fullcircle ledger verify {found['project']}'", style="red"))
+        console.print(styled("[red]{}; see 'fullcircle ledger verify {}'[/]", wrong, found["project"]))
     if found["unfinished_releases"]:
-        console.print(f"[yellow]{found['unfinished_releases']} releases were cut short; the next run finishes them[/]")
+        console.print(
+            styled("[yellow]{} releases were cut short; the next run finishes them[/]", found["unfinished_releases"])
+        )
     table = Table("released", "version", "before", "by", "reason", box=SIMPLE_HEAD)
     for made in found["releases"]:
         table.add_row(

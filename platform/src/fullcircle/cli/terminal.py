@@ -1,19 +1,64 @@
-"""What long work looks like on a terminal: finished stages as lines, the running one as a bar (rich)."""
+"""What long work looks like on a terminal: finished stages as lines, the running one as a bar (rich).
+
+What is told comes from outside. On our consoles a text is a text: neither square brackets nor escape codes in it mean
+anything; only `styled` gives a line its colours.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import string
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.control import Control
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from fullcircle.core.models import EpochMetrics
+from fullcircle.core.untrusted import visible
+
+
+class PlainConsole(Console):
+    """A console that takes texts as they are: no markup, no emoji codes, and no escape codes but its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+        self.push_render_hook(_Spelled())
+
+
+class _Spelled(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Rich's word for: whatever is printed passes here."""
+        return [each if isinstance(each, Control) else _Inside(each) for each in renderables]
+
+
+class _Inside:
+    """Something to print, whose texts have their hidden characters spelled out."""
+
+    def __init__(self, printed: ConsoleRenderable) -> None:
+        self._printed = printed
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style, control in console.render(self._printed, options):
+            yield Segment(text if control else visible(text, keep="\n"), style, control)
+
+
+def styled(template: str, *values: object, **named: object) -> Text:
+    """A line from a template with rich's markup, such as `[bold]{}[/]: {}`; in the values nothing is markup, and each
+    stays in one line."""
+    return Text.from_markup(_InertValues().vformat(template, values, named), emoji=False)
+
+
+class _InertValues(string.Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return escape(visible(super().format_field(value, format_spec)))
 
 
 class TerminalProgress:
@@ -51,7 +96,9 @@ class TerminalProgress:
     def stage(self, name: str, detail: str = "") -> None:
         """Print the stage and what it came to."""
         seconds = time.monotonic() - self._started
-        self._line(f"[dim]{seconds:6.1f}s[/] [bold cyan]{name:<24}[/] {escape(detail)}".rstrip())
+        line = styled("[dim]{:6.1f}s[/] [bold cyan]{:<24}[/] {}", seconds, name, detail)
+        line.rstrip()
+        self._line(line)
 
     def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
         """Move the trainer's bar, and print the epoch as a line where there is no bar."""
@@ -59,7 +106,7 @@ class TerminalProgress:
         self._judged = f", AUC {metrics.validation_auc:.4f}"
         self._bar(f"train {framework}", metrics.epoch, epochs, detail)
         if not self._console.is_terminal:
-            self._line(f"        {framework} epoch {metrics.epoch}/{epochs}: {detail}")
+            self._line(styled("        {} epoch {}/{}: {}", framework, metrics.epoch, epochs, detail))
 
     def moved(self, framework: str, epochs_done: float, epochs: int, samples_per_second: float) -> None:
         """Move the trainer's bar within an epoch. Its ETA is that of all epochs; not all may be needed."""
@@ -74,9 +121,9 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Print the note, set back."""
-        self._line(f"        [yellow]{escape(text)}[/]")
+        self._line(styled("        [yellow]{}[/]", text))
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: Text) -> None:
         # A log is searched line by line, so that there no line is broken in two.
         self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
 
@@ -84,8 +131,10 @@ class TerminalProgress:
         if name.startswith("train "):
             for other in [key for key in self._tasks if key.startswith("train ") and key != name]:
                 self._bars.remove_task(self._tasks.pop(other))
+        detail = escape(visible(detail))
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=total, completed=int(done), detail=detail)
+            described = escape(visible(name))
+            self._tasks[name] = self._bars.add_task(described, total=total, completed=int(done), detail=detail)
         self._bars.update(self._tasks[name], completed=done, total=total, detail=detail)
         if done >= total:
             self._bars.remove_task(self._tasks.pop(name))
@@ -102,7 +151,7 @@ def shown(console: Console) -> Iterator[None]:
 
 def consoles(as_json: bool) -> tuple[Console, Console]:
     """(for results, for progress): with --json, standard output carries the JSON alone."""
-    return Console(quiet=as_json), Console(stderr=as_json)
+    return PlainConsole(quiet=as_json), PlainConsole(stderr=as_json)
 
 
 def print_json(value: object) -> None:

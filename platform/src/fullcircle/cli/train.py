@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fullcircle.cli.lines import say
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -98,7 +100,7 @@ def tensorboard(run: str, port: int | None) -> None:
 
     service, url = board(Settings.from_env(), run, port)
     with service:
-        click.echo(f"TensorBoard: {url}   (Ctrl-C ends it)")
+        say(f"TensorBoard: {url}   (Ctrl-C ends it)")
         service.wait()
 
 
@@ -106,6 +108,8 @@ def print_training(console: Console, result: TrainResult) -> None:
     """Metrics, where and why, the time, energy, cost, and what to do next."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from fullcircle.cli.terminal import styled
 
     title = f"{result.project}: {result.framework} on {result.evaluation.rows:,} test rows"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=False)
@@ -119,7 +123,7 @@ def print_training(console: Console, result: TrainResult) -> None:
         table.add_row(name, value)
     console.print(table, highlight=False)
     if result.utilisation is not None:
-        console.print(result.utilisation.sentence, highlight=False)
+        console.print(styled("{}", result.utilisation.sentence), highlight=False)
     console.print(f"data version {result.data.digest}, run {result.run_id}", highlight=False, soft_wrap=True)
     console.print(f"next: fullcircle ui   fullcircle run {result.project}", highlight=False)
 

@@ -88,6 +88,8 @@ def print_study(console: Console, result: TuneResult) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from fullcircle.cli.terminal import styled
+
     title = f"{result.study}: the best of {result.ended} trials on the validation rows"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for name in ("trial", "ROC AUC", "epochs"):
@@ -103,13 +105,13 @@ def print_study(console: Console, result: TuneResult) -> None:
         table.add_row(f"{trial.number}{mark}", worth, f"{len(trial.curve)}", words)
     if shown:
         console.print(table, highlight=False)
-    console.print(_counts(result), highlight=False)
+    console.print(styled("{}", _counts(result)), highlight=False)
     if result.importance:
         shares = (f"{name.removeprefix('training.')} {share:.0%}" for name, share in result.importance.items())
-        console.print(f"what matters: {', '.join(shares)}", highlight=False)
-    console.print(f"data version {result.data}, run {result.run_id}", highlight=False, soft_wrap=True)
+        console.print(styled("what matters: {}", ", ".join(shares)), highlight=False)
+    console.print(styled("data version {}, run {}", result.data, result.run_id), highlight=False, soft_wrap=True)
     if result.command:
-        console.print(f"next: {result.command}", highlight=False, soft_wrap=True)
+        console.print(styled("next: {}", result.command), highlight=False, soft_wrap=True)
 
 
 def _counts(result: TuneResult) -> str:

@@ -26,6 +26,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fullcircle.core.untrusted import visible
+
 if TYPE_CHECKING:
     from fullcircle.core.dataset import ContractReport, LeakageReport
 
@@ -36,14 +38,17 @@ class FullcircleError(Exception):
     Args:
         what: one line: what failed, for which id, and why.
         hint: what the reader can do about it; empty when there is nothing to say.
+
+    Either quotes what came from outside, and is read on a terminal, in a log and in an answer: hidden characters of
+    both are spelled out.
     """
 
     exit_code = 1
 
     def __init__(self, what: str, *, hint: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.hint = hint
+        self.what = visible(what)
+        self.hint = visible(hint)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         return f"{self.what}; {self.hint}" if self.hint else self.what

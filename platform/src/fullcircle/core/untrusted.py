@@ -8,8 +8,10 @@ is made harmless where it is shown, by the function of that medium, and stays re
 from __future__ import annotations
 
 import html
+import logging
 import re
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 # Control characters (escape codes, newlines, NUL), line separators, what turns the direction of writing (Boucher and
@@ -22,7 +24,8 @@ _MENTION = re.compile(r"@(?=(?:everyone|here|channel|all|group|team|room)\b)|(?<
 _LINK = re.compile(r":(?=//)|(?<=\bmailto):|(?<=\bjavascript):|(?<=\bdata):(?=\w+/)", re.IGNORECASE)
 _HOST = re.compile(r"(?<=\bwww)\.|(?<=[\w-])\.(?=[a-z]{2,24}[/?#]\S)", re.IGNORECASE)
 _TAG = re.compile(r"<(?=[^\s\d=<.-])")
-_EMPHASIS = re.compile(r"[\\`*\[\]]|~(?=~)|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|!(?=\[)")
+# An interval, [0.58, 0.64], is left as it is: with nothing behind it, it can be no link.
+_EMPHASIS = re.compile(r"\[[-+\d., e%]+\](?![\[(:])|[\\`*\[\]]|~(?=~)|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|!(?=\[)")
 _BLOCK = re.compile(r"^(\s*)([#>+=~-]|\d{1,9}(?=[.)]))")
 
 
@@ -72,7 +75,7 @@ def markdown(text: object) -> str:
     Only what would mean something is escaped (CommonMark 0.31, section 2.4), so that the source stays readable.
     """
     shown = _LINK.sub("[:]", visible(text))
-    shown = _EMPHASIS.sub(lambda found: "\\" + found[0], shown)
+    shown = _EMPHASIS.sub(lambda found: found[0] if len(found[0]) > 1 else "\\" + found[0], shown)
     shown = _BLOCK.sub(_block, shown)
     return _TAG.sub("&lt;", shown)
 
@@ -115,6 +118,18 @@ def safe_link(url: str | None) -> str | None:
     except ValueError:
         return None
     return url.strip() if scheme in ("", "http", "https", "file") else None
+
+
+class LineFormatter(logging.Formatter):
+    """A record is one line of a log, whatever its message quotes; a traceback has its own lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """The line, its hidden characters spelled out."""
+        return visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        """The traceback, its lines kept."""
+        return visible(super().formatException(ei), keep="\n\t")
 
 
 def _spelled(character: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.models import Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Image, Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.untrusted import markdown
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
 from fullcircle.loop.interrupted import RETRAIN
@@ -247,7 +248,7 @@ def _version_tags(challenger: Challenger, data: DataVersion, parent: str) -> dic
 
 
 def _first_of_all(verdict: Verdict) -> str:
-    reasons = "".join(f"- {reason}\n" for reason in verdict.reasons)
+    reasons = "".join(f"- {markdown(reason)}\n" for reason in verdict.reasons)
     return f"**{verdict.outcome}** (against {_against(verdict)}, {verdict.rows:,} test rows)\n\n{reasons}\n"
 
 

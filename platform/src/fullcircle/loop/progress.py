@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from fullcircle.core.models import EpochMetrics
+from fullcircle.core.untrusted import visible
 
 log = logging.getLogger("fullcircle")
 
@@ -42,7 +43,7 @@ class LogProgress:
 
     def stage(self, name: str, detail: str = "") -> None:
         """Log the stage."""
-        log.info("%s %s", name, detail)
+        log.info("%s %s", name, visible(detail))
 
     def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
         """Log the epoch's losses."""
@@ -62,7 +63,7 @@ class LogProgress:
 
     def note(self, text: str) -> None:
         """Log the note."""
-        log.info("%s", text)
+        log.info("%s", visible(text))
 
 
 _current: ContextVar[Progress | None] = ContextVar("fullcircle_progress", default=None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.models import CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.untrusted import markdown
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
 from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register, tidy
@@ -252,10 +253,10 @@ def _conclude(parent: Run, trained: list[Trained], result: RetrainResult, promot
             "fullcircle.promoted": str(promoted).lower(),
         }
     )
-    lines = "\n".join(f"- {reason}" for reason in verdict.reasons)
+    lines = "\n".join(f"- {markdown(reason)}" for reason in verdict.reasons)
     named = (version.name, version.version)
     leads_on = links(parent.experiment_id, winner=winner.run_id, version=named, data=result.data.digest)
-    parent.note(f"{leads_on}**{verdict.outcome}**: {winner.framework}, version {version.version}\n\n{lines}")
+    parent.note(f"{leads_on}**{verdict.outcome}**: {markdown(winner.framework)}, version {version.version}\n\n{lines}")
 
 
 def _evaluations(

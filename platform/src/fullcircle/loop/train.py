@@ -18,6 +18,7 @@ from fullcircle.core.models import Evaluation
 from fullcircle.core.overrides import overridden, recalled
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.untrusted import markdown
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Prepared, evaluated, parameters, prepare
 from fullcircle.loop.fingerprints import JOB, recipe
@@ -248,10 +249,10 @@ def _note(result: TrainResult) -> str:
     """What the MLflow UI shows on top of the run."""
     auc, loss = result.evaluation.metrics["roc_auc"], result.evaluation.metrics["log_loss"]
     lines = [
-        f"**{result.framework}**: ROC AUC {auc}, log loss {loss} on {result.evaluation.rows:,} test rows",
-        f"- best epoch {result.best_epoch} of {result.epochs}; {result.where}",
+        f"**{markdown(result.framework)}**: ROC AUC {auc}, log loss {loss} on {result.evaluation.rows:,} test rows",
+        f"- best epoch {result.best_epoch} of {result.epochs}; {markdown(result.where)}",
         f"- energy {result.spent}",
     ]
     if result.utilisation is not None:
-        lines.append(f"- {result.utilisation.sentence}")
-    return "\n".join([*lines, *(f"- {note}" for note in result.notes)])
+        lines.append(f"- {markdown(result.utilisation.sentence)}")
+    return "\n".join([*lines, *(f"- {markdown(note)}" for note in result.notes)])

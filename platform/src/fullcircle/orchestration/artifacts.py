@@ -1,4 +1,7 @@
-"""What a flow run leaves to read in the Prefect UI: tables of what was judged, links to the run and the report."""
+"""What a flow run leaves to read in the Prefect UI: tables of what was judged, links to the run and the report.
+
+The UI renders descriptions and links as Markdown.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fullcircle.core.settings import Settings
+from fullcircle.core.untrusted import inert, markdown
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult
@@ -76,6 +80,13 @@ def months_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as the UI may show them, whatever column names and reasons are in them."""
+    return [
+        {inert(key): inert(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+    ]
+
+
 def run_url(run_id: str, settings: Settings) -> str:
     """Where `fullcircle ui` shows an MLflow run."""
     from fullcircle.tracking.runs import Tracker
@@ -99,13 +110,13 @@ def tagged(*found: str) -> Iterator[None]:
 def _table(project: str, what: str, rows: list[dict[str, Any]], description: str) -> None:
     from prefect.artifacts import create_table_artifact
 
-    create_table_artifact(rows, key=_key(project, what), description=description)
+    create_table_artifact(shown(rows), key=_key(project, what), description=markdown(description))
 
 
 def _link(project: str, what: str, link: str, text: str) -> None:
     from prefect.artifacts import create_link_artifact
 
-    create_link_artifact(link, text, key=_key(project, what))
+    create_link_artifact(link, markdown(text), key=_key(project, what))
 
 
 def _key(project: str, what: str) -> str:

@@ -19,6 +19,7 @@ from fullcircle.core.errors import FullcircleError, ServiceUnavailable
 from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings, quiet_dependencies
+from fullcircle.core.untrusted import LineFormatter
 from fullcircle.serving.rehearsal import OneGraph
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _speak_up() -> None:
     ours = logging.getLogger("fullcircle")
     if not ours.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(LineFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
         ours.addHandler(handler)
         ours.setLevel(logging.INFO)
         ours.propagate = False

@@ -1,6 +1,7 @@
 """The model card: one Markdown page that says what a model is for, what it learned from and how good it is. Pure.
 
-Sections follow Mitchell et al. 2019, "Model Cards for Model Reporting".
+Sections follow Mitchell et al. 2019, "Model Cards for Model Reporting". Names, categories, reasons and ids come from
+outside and are shown as text: nothing in them is Markdown.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from fullcircle.core.dataset import DataVersion, Span, Split
 from fullcircle.core.disagreement import Disagreement
 from fullcircle.core.models import Candidate, Evaluation, RunRef, SliceScore, Verdict
 from fullcircle.core.project import METRICS, Category, Image, Number, Project
+from fullcircle.core.untrusted import markdown, markdown_code
 
 SHOWN_SLICES = 12
 
@@ -76,20 +78,20 @@ def _more(sections: Sequence[str]) -> str:
 
 
 def _purpose(project: Project, ref: RunRef) -> Iterator[str]:
-    yield f"# {project.name}, {ref.framework}"
+    yield f"# {markdown(project.name)}, {markdown(ref.framework)}"
     yield ""
     yield "## Purpose"
     yield ""
-    yield project.purpose or f"Predicts `{project.target.name}`."
+    yield markdown(project.purpose) or f"Predicts {markdown_code(project.target.name)}."
     yield ""
-    yield f"It answers with the probability that a row is positive: {project.target.positive}."
+    yield f"It answers with the probability that a row is positive: {markdown(project.target.positive)}."
     yield ""
 
 
 def _verdict(verdict: Verdict | None) -> Iterator[str]:
     if verdict is None:
         return
-    against = f" against champion version {verdict.champion_version}" if verdict.champion_version else ""
+    against = f" against champion version {markdown(verdict.champion_version)}" if verdict.champion_version else ""
     yield f"## Verdict: {verdict.outcome.value}"
     yield ""
     yield f"On {verdict.rows} test rows{against}."
@@ -98,11 +100,12 @@ def _verdict(verdict: Verdict | None) -> Iterator[str]:
     yield ""
     told = {gate.detail for gate in verdict.gates}
     if not told.issuperset(verdict.reasons):
-        yield from (f"- {reason}" for reason in verdict.reasons)
+        yield from (f"- {markdown(reason)}" for reason in verdict.reasons)
         yield ""
     if verdict.gates:
         yield from _table(
-            ("gate", "passed", "detail"), [(g.gate, "yes" if g.passed else "**no**", g.detail) for g in verdict.gates]
+            ("gate", "passed", "detail"),
+            [(markdown(g.gate), "yes" if g.passed else "**no**", markdown(g.detail)) for g in verdict.gates],
         )
 
 
@@ -113,14 +116,14 @@ def _metrics(evaluations: Mapping[str, Evaluation], verdict: Verdict | None) -> 
     yield ""
     names = [name for name in METRICS if any(name in each.metrics for each in evaluations.values())]
     rows = [
-        (who, str(each.rows), *(str(each.metrics[name]) if name in each.metrics else "" for name in names))
+        (markdown(who), str(each.rows), *(str(each.metrics[name]) if name in each.metrics else "" for name in names))
         for who, each in evaluations.items()
     ]
     yield from _table(("model", "rows", *names), rows)
     if verdict is not None and verdict.against:
         yield "Challenger minus champion on the same rows:"
         yield ""
-        yield from (f"- {name}: {interval}" for name, interval in verdict.against.items())
+        yield from (f"- {markdown(name)}: {interval}" for name, interval in verdict.against.items())
         yield ""
 
 
@@ -139,7 +142,7 @@ def _slices(evaluation: Evaluation | None) -> Iterator[str]:
 
 def _slice(score: SliceScore) -> tuple[str, ...]:
     difference = str(score.difference) if score.difference is not None else ""
-    return f"{score.column} = {score.group or '(missing)'}", str(score.rows), str(score.roc_auc), difference
+    return _group(score.column, score.group), str(score.rows), str(score.roc_auc), difference
 
 
 def _disagreement(found: Disagreement | None) -> Iterator[str]:
@@ -154,12 +157,16 @@ def _disagreement(found: Disagreement | None) -> Iterator[str]:
         yield f"To **{found.unanswered}** of them it has no finite answer."
     yield ""
     groups = [
-        (f"{g.column} = {g.group or '(missing)'}", str(g.rows), f"{g.mean:+.3f}", f"{g.mean_absolute:.3f}")
-        for g in found.groups
+        (_group(g.column, g.group), str(g.rows), f"{g.mean:+.3f}", f"{g.mean_absolute:.3f}") for g in found.groups
     ]
     yield from _table(("slice", "rows", "mean difference", "mean absolute difference"), groups) if groups else ()
     rows = [
-        (f"`{r.row_id}`", f"{r.champion:.3f}", f"{r.challenger:.3f}", "unknown" if r.label is None else str(r.label))
+        (
+            markdown_code(r.row_id),
+            f"{r.champion:.3f}",
+            f"{r.challenger:.3f}",
+            "unknown" if r.label is None else str(r.label),
+        )
         for r in found.largest
     ]
     yield from _table(("row", "champion", "challenger", "outcome"), rows) if rows else ()
@@ -168,8 +175,8 @@ def _disagreement(found: Disagreement | None) -> Iterator[str]:
 def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
     yield "## Data"
     yield ""
-    yield f"DVC version `{data.digest}`: {data.rows} rows in {len(data.files)} files, {data.start:%Y-%m-%d} to "
-    yield f"{data.end:%Y-%m-%d}. {_columns(project)}."
+    yield f"DVC version {markdown_code(data.digest)}: {data.rows} rows in {len(data.files)} files, "
+    yield f"{data.start:%Y-%m-%d} to {data.end:%Y-%m-%d}. {_columns(project)}."
     yield ""
     rows = [_span(name, getattr(split, name)) for name in ("train", "validation", "test")]
     yield from _table(("part", "from", "to", "rows", "positive"), rows)
@@ -177,7 +184,7 @@ def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
 
 def _columns(project: Project) -> str:
     """The raw columns in words: `12 numeric and 3 categorical raw columns`."""
-    images = [f"`{column.name}`, {column.size}" for column in project.inputs if isinstance(column, Image)]
+    images = [f"{markdown_code(column.name)}, {column.size}" for column in project.inputs if isinstance(column, Image)]
     if images:
         return f"One image a row: {images[0]}"
     numbers, words = (sum(isinstance(column, kind) for column in project.inputs) for kind in (Number, Category))
@@ -204,7 +211,7 @@ def _cost(candidate: Candidate | None, project: Project) -> Iterator[str]:
         )
     yield f"- size: {candidate.size_mb:.3g} MB (budget {budgets.size_mb:g} MB)"
     yield f"- largest difference to the native model: {candidate.parity:.1e} (budget {budgets.parity:.0e})"
-    yield f"- ONNX digest: `{candidate.digest}`"
+    yield f"- ONNX digest: {markdown_code(candidate.digest)}"
     yield ""
 
 
@@ -212,23 +219,33 @@ def _limits(project: Project, data: DataVersion) -> Iterator[str]:
     yield "## Limits"
     yield ""
     yield (
-        project.limits
+        markdown(project.limits)
         or f"Nothing is known of rows from before {data.start:%Y-%m-%d} or long after {data.end:%Y-%m-%d}."
     )
     yield ""
 
 
 def _origin(ref: RunRef, project: Project) -> Iterator[str]:
-    code = f"`{ref.commit[:12]}`{' with uncommitted changes' if ref.dirty else ''}" if ref.commit else "not under git"
+    uncommitted = " with uncommitted changes" if ref.dirty else ""
+    code = f"{markdown_code(ref.commit[:12])}{uncommitted}" if ref.commit else "not under git"
     yield "## Origin"
     yield ""
-    yield f"- owner: {project.owner}"
+    yield f"- owner: {markdown(project.owner)}"
     if project.runbook:
-        yield f"- runbook: {project.runbook}"
+        yield f"- runbook: {_place(project.runbook)}"
     yield f"- run: `{ref.run_id}`, seed {ref.seed}"
-    yield f"- code: {code}; environment `{ref.environment[:12]}`"
+    yield f"- code: {code}; environment {markdown_code(ref.environment[:12])}"
     yield "- who released it, when and why: the tags `fullcircle.released_...` of the model version; the ledger has all"
     yield f"- the data comes back with `fullcircle data restore {ref.run_id}`"
+
+
+def _group(column: str, group: str) -> str:
+    return f"{markdown(column)} = {markdown(group or '(missing)')}"
+
+
+def _place(where: str) -> str:
+    """A link, where the text is an address of the web; else the text, such as a path within the project's code."""
+    return f"<{where}>" if re.fullmatch(r"https?://[^\s<>\\\"`\x00-\x20\u200b-\u2069]+", where) else markdown(where)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -239,5 +256,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells)
+    # Cells are Markdown already; a bar would end one, even in code.
+    escaped = (cell.replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(escaped)} |"

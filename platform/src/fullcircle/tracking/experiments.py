@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import TrackingUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.untrusted import markdown
 from fullcircle.tracking.client import artifact_root, translated
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def experiment_tags(project: Project) -> dict[str, str]:
     """What the UI shows of a project's experiment."""
-    about = f"{project.purpose}\n\nOwner: {project.owner}".strip()
+    about = f"{markdown(project.purpose)}\n\nOwner: {markdown(project.owner)}".strip()
     # The kind: without it the UI opens an experiment as if it were of language models.
     kind = "custom_model_development"
     return {"fullcircle.project": project.name, "mlflow.note.content": about, "mlflow.experimentKind": kind}

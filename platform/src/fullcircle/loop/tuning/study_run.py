@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fullcircle.core.search import Search
+from fullcircle.core.untrusted import markdown
 from fullcircle.loop.tuning.trials import VALUE
 
 if TYPE_CHECKING:
@@ -67,9 +68,15 @@ def _best_so_far(trials: Sequence[Trial]) -> list[tuple[int, float]]:
 def _note(top: Sequence[Trial], ended: int) -> str:
     """What the MLflow UI shows on top of the run."""
     names = list(top[0].parameters)
-    head = "| trial | validation ROC AUC | " + " | ".join(name.removeprefix("training.") for name in names) + " |"
+    head = (
+        " | ".join(["| trial", "validation ROC AUC", *(_cell(name.removeprefix("training.")) for name in names)]) + " |"
+    )
     lines = [f"The best of {ended} trials, on the validation rows:", "", head, "|" + " --- |" * (len(names) + 2)]
     for trial in top:
-        values = " | ".join(str(trial.parameters[name]) for name in names)
+        values = " | ".join(_cell(trial.parameters[name]) for name in names)
         lines.append(f"| {trial.number} | {trial.value:.4f} | {values} |")
     return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return markdown(value).replace("|", "\\|")

@@ -17,6 +17,7 @@ from fullcircle.core.models import EpochMetrics, model_params
 from fullcircle.core.overrides import overridden
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.untrusted import markdown_code
 from fullcircle.loop.launching import forget, job_folder
 from fullcircle.tracking.lineage import DATA_DIGEST
 from fullcircle.training.standing import best_epoch
@@ -140,7 +141,7 @@ class Trials:
             name = f"trial {trial.number}"
             run = self._tracker.start(self._project, name=name, kind=KIND, parent=self._parent, tags=tags)
         if known is None or DATA_DIGEST not in known.tags:  # the last of its data; a kill may have come before
-            run.note("\n".join(f"- `--set {word}`" for word in trial.settings))
+            run.note("\n".join(f"- {markdown_code(f'--set {word}')}" for word in trial.settings))
             run.data(self._data)
         return run
 

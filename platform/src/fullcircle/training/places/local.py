@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import TrainingFailed
+from fullcircle.core.untrusted import LineFormatter
 from fullcircle.training.places import tpu
 from fullcircle.training.places.progress import FIRST_STEP_S
 from fullcircle.training.places.rank import Work, begin, remove_empty
@@ -155,7 +156,7 @@ def _quiet(logs: Path) -> Iterator[None]:
     """The launcher's library tells of each restart in many lines: into a file instead of on the terminal."""
     logs.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(logs / "launcher.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(message)s"))
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [logger.propagate for logger in loggers]
     for logger in loggers:
