@@ -58,6 +58,19 @@ def test_versions_count_up_and_aliases_move(registry: Registry, release: Release
     assert second.tags["framework"] == "torch"
 
 
+def test_another_runs_page_shows_a_versions_model_once_however_often_it_is_asked(
+    tracker: Tracker, registry: Registry, project: Project, release: Release, settings: Settings
+) -> None:
+    version = release()
+    with tracker.start(project, name="retrain", kind="retrain") as parent:
+        for _ in range(2):
+            registry.show_with(parent.id, version)
+    client = mlflow.MlflowClient(settings.tracking_uri)
+    own, shown = (client.get_run(each).outputs.model_outputs for each in (version.run_id, parent.id))
+    assert [each.model_id for each in shown] == [each.model_id for each in own]
+    assert len(shown) == 1
+
+
 def test_a_run_registers_once(
     tracker: Tracker, registry: Registry, project: Project, rows: pd.DataFrame, make_graph: MakeGraph, tmp_path: Path
 ) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from fullcircle.core.models import CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
-from fullcircle.core.untrusted import markdown
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
 from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register, tidy
 from fullcircle.loop.champion.approval import nominate as nominate_version
 from fullcircle.loop.champion.release import recover, refuse_moved, release
+from fullcircle.loop.conclusion import conclude
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
 from fullcircle.loop.outages import outlasts
@@ -102,7 +102,8 @@ def retrain(
         promoted = step(
             "release", _release, project, settings, result.version, result.verdict, champion, reason, decided_by, at
         )
-        _conclude(parent, trained, result, promoted)
+        winner = next(one for one in trained if one.framework == result.winner)
+        conclude(project, settings, parent, winner, prepared, result, promoted)
     tidy(settings, trained, parent.key)  # last of all: whoever goes on finds the trained candidates in what it removes
     return dataclasses.replace(result, promoted=promoted)
 
@@ -237,26 +238,6 @@ def _release(
     release(project, settings, version, reason=reason, decided_by=decided_by, at=at)
     progress.current().stage("release", f"version {version.version} is the {CHAMPION}")
     return True
-
-
-def _conclude(parent: Run, trained: list[Trained], result: RetrainResult, promoted: bool) -> None:
-    from fullcircle.tracking.pages import links
-
-    winner = next(one for one in trained if one.framework == result.winner)
-    verdict, version = result.verdict, result.version
-    parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
-    parent.tags(
-        {
-            "fullcircle.winner": winner.framework,
-            "fullcircle.verdict": str(verdict.outcome),
-            "fullcircle.version": version.version,
-            "fullcircle.promoted": str(promoted).lower(),
-        }
-    )
-    lines = "\n".join(f"- {markdown(reason)}" for reason in verdict.reasons)
-    named = (version.name, version.version)
-    leads_on = links(parent.experiment_id, winner=winner.run_id, version=named, data=result.data.digest)
-    parent.note(f"{leads_on}**{verdict.outcome}**: {markdown(winner.framework)}, version {version.version}\n\n{lines}")
 
 
 def _evaluations(

@@ -10,6 +10,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.untrusted import markdown
 from fullcircle.tracking.client import artifact_root, translated
+from fullcircle.tracking.review import VIEW_TAG, saved_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,7 +22,8 @@ def experiment_tags(project: Project) -> dict[str, str]:
     about = f"{markdown(project.purpose)}\n\nOwner: {markdown(project.owner)}".strip()
     # The kind: without it the UI opens an experiment as if it were of language models.
     kind = "custom_model_development"
-    return {"fullcircle.project": project.name, "mlflow.note.content": about, "mlflow.experimentKind": kind}
+    about_it = {"fullcircle.project": project.name, "mlflow.note.content": about, "mlflow.experimentKind": kind}
+    return {**about_it, **saved_view()}
 
 
 def experiment_id(client: MlflowClient, settings: Settings, name: str, tags: Mapping[str, str]) -> str:
@@ -34,6 +36,8 @@ def experiment_id(client: MlflowClient, settings: Settings, name: str, tags: Map
         found = client.get_experiment_by_name(name)
         if found is None:
             found = _make(client, settings, name, tags)
+        elif VIEW_TAG in tags and VIEW_TAG not in found.tags:  # made by an earlier version; somebody's own choice stays
+            client.set_experiment_tag(found.experiment_id, VIEW_TAG, tags[VIEW_TAG])
     if found.lifecycle_stage == "deleted":
         raise TrackingUnavailable(
             f"the MLflow experiment {name!r} was deleted",

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from fullcircle.core.dataset import DataVersion, Split
+from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Evaluation
+from fullcircle.tracking.review import rows_tags
 
 DATA = "data/version.json"
 """Artifact: the data version that a run used."""
@@ -37,19 +38,9 @@ def data_version(text: str) -> DataVersion:
         raise DataUnavailable(f"the data version kept with the run is damaged ({error})") from error
 
 
-def data_tags(version: DataVersion, split: Split | None) -> dict[str, str]:
-    """The tags that answer "what data" in a list of runs."""
-    tags = {
-        DATA_DIGEST: version.digest,
-        "fullcircle.data.rows": str(version.rows),
-        "fullcircle.data.start": version.start.isoformat(),
-        "fullcircle.data.end": version.end.isoformat(),
-        "fullcircle.data.fingerprint": version.fingerprint,
-    }
-    for name in ("train", "validation", "test") if split else ():
-        span = getattr(split, name)
-        tags[f"fullcircle.split.{name}"] = f"{span.start:%Y-%m-%d %H:%M} .. {span.end:%Y-%m-%d %H:%M}, {span.rows} rows"
-    return tags
+def data_tags(version: DataVersion) -> dict[str, str]:
+    """The tags that answer "what data" in a list of runs; all else of it is in its artifacts."""
+    return {DATA_DIGEST: version.digest, **rows_tags(version)}
 
 
 def metrics_of(evaluation: Evaluation, prefix: str) -> dict[str, float]:

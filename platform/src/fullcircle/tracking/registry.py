@@ -153,6 +153,16 @@ class Registry:
             for key, value in tags.items():
                 self._client.set_model_version_tag(name, version, key, value)
 
+    def show_with(self, run_id: str, version: ModelVersion) -> None:
+        """Have the page of another run than its own show the version's model, too. Safe to call twice."""
+        with translated(self._settings, f"showing version {version.version} of {version.name} with run {run_id}"):
+            shown = self._models_of(run_id)
+            new = [each for each in self._models_of(version.run_id) if each not in shown]
+            if new:
+                from mlflow.entities import LoggedModelOutput
+
+                self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0) for model_id in new])
+
     def describe(self, name: str, version: str, markdown: str) -> None:
         """Set the description that the MLflow UI shows for a version; cut to the registry's 5,000 characters."""
         with translated(self._settings, f"describing version {version} of {name}"):
@@ -220,6 +230,11 @@ class Registry:
         self._client.finalize_logged_model(model.model_id, "READY")
         self._client.log_outputs(run.id, [LoggedModelOutput(model.model_id, step=0)])
         return str(model.model_id)
+
+    def _models_of(self, run_id: str) -> list[str]:
+        """Ids of the logged models that a run shows."""
+        outputs = self._client.get_run(run_id).outputs
+        return [str(each.model_id) for each in outputs.model_outputs] if outputs else []
 
     def _ensure_model(self, project: Project) -> None:
         from mlflow.exceptions import MlflowException

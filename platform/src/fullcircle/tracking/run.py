@@ -25,6 +25,7 @@ from fullcircle.tracking.intake import HotPath, Intake, require_names
 from fullcircle.tracking.lineage import DATA, data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
 from fullcircle.tracking.repeats import Repeats
+from fullcircle.tracking.review import score_tags
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.folder import About, Unsent
@@ -195,8 +196,10 @@ class Run:
         return self._spool is None or self._spool.drain(patience_s)
 
     def evaluation(self, evaluation: Evaluation, prefix: str) -> None:
-        """Log `<prefix>_roc_auc`, `..._low`, `..._high` and so on, and all of it as evaluation/<prefix>.json."""
+        """Log `<prefix>_roc_auc`, `..._low`, `..._high` and so on, all of it as evaluation/<prefix>.json, and what the
+        list of runs says of it."""
         self.metrics(metrics_of(evaluation, prefix))
+        self.tags(score_tags(evaluation))
         self.json(evaluation, f"evaluation/{prefix}.json")
 
     def tags(self, values: Mapping[str, str]) -> None:
@@ -248,7 +251,7 @@ class Run:
         self.json(version, DATA)
         if split is not None:
             self.json(split, "data/split.json")
-        self.tags(data_tags(version, split))
+        self.tags(data_tags(version))
 
     def watch_machine(self, *, after: int = -1) -> None:
         """Start to log this machine's load every few seconds, under `system/<its name>/`; `after` the last sample."""

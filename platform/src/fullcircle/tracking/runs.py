@@ -72,7 +72,6 @@ class Tracker:
         about = {
             "fullcircle.project": project.name,
             "fullcircle.kind": kind,
-            "fullcircle.owner": project.owner,
             **({"mlflow.parentRunId": parent} if parent else {}),
         }
         return starting.start(project, self._settings, lambda: self._client, name=name, tags={**about, **(tags or {})})

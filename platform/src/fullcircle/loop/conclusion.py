@@ -1,0 +1,61 @@
+"""What a retrain's own page in MLflow shows when it is over: its verdict first, and what a reviewer asks for next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.candidates import Prepared, Trained, parameters
+from fullcircle.tracking.review import CARD, SHAP, retrain_note, score_tags, verdict_tags
+
+if TYPE_CHECKING:
+    from fullcircle.loop.retrain import RetrainResult
+    from fullcircle.tracking.runs import Run
+
+
+def conclude(
+    project: Project,
+    settings: Settings,
+    parent: Run,
+    winner: Trained,
+    prepared: Prepared,
+    result: RetrainResult,
+    promoted: bool,
+) -> None:
+    """Give the retrain's run its winner's figures, parameters, model, card and SHAP summary, and the verdict."""
+    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.runs import Tracker
+
+    parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
+    parent.params(parameters(project, winner.framework, prepared))
+    decided = verdict_tags(winner.framework, result.verdict, result.version, promoted)
+    parent.tags({**decided, **score_tags(winner.evaluation)})
+    _show_files(settings, parent, winner)
+    # By the tracker's own id: a retrain that began while the tracker was away goes by another.
+    Registry(settings).show_with(Tracker(settings).find(parent.id), result.version)
+    parent.note(
+        retrain_note(
+            parent.experiment_id,
+            run_id=parent.id,
+            winner=winner.framework,
+            winner_run_id=winner.run_id,
+            verdict=result.verdict,
+            version=result.version,
+            promoted=promoted,
+            metrics=winner.evaluation.metrics,
+            data=result.data,
+        )
+    )
+
+
+def _show_files(settings: Settings, parent: Run, winner: Trained) -> None:
+    from fullcircle.tracking.runs import Tracker
+
+    for artifact_path in (CARD, SHAP):
+        try:
+            path = Tracker(settings).download(winner.run_id, artifact_path)
+        except DataUnavailable:
+            continue  # the links to it say so; the winner's own page has what there is
+        parent.file(path, artifact_path.rpartition("/")[0])
