@@ -75,7 +75,7 @@ def last(settings: Settings, project: Project) -> Any:
 
 def wrong(settings: Settings, project: Project) -> tuple[str, ...]:
     (checked,) = verify(settings, [project.name])
-    return (*checked.faults, *checked.moved)
+    return checked.wrong
 
 
 def raw(settings: Settings, *statements: str) -> None:
@@ -108,6 +108,21 @@ def test_an_alias_moved_in_mlflow_is_reported_and_nothing_is_released_over_it(
             change()
     assert named(settings, project) == {"champion": "1", "previous": "1"}
     assert last(settings, project).version == "2"
+
+
+def test_a_version_that_mlflows_promote_button_made_is_reported_and_serves_nobody(
+    settings: Settings, project: Project, two: object, mlflow: MlflowClient
+) -> None:
+    original = f"models:/{project.name}/2"
+    mlflow.copy_model_version(original, f"{project.name}-elsewhere")
+    assert wrong(settings, project) == (), "a model of another name is no concern of the project's"
+    copy = mlflow.copy_model_version(original, project.name)  # what the button does
+    (said,) = wrong(settings, project)
+    assert said.startswith(f"version {copy.version} was copied in MLflow")
+    assert overview(project, settings)["ledger"] == [said], "and whoever looks at the status learns of it"
+    assert named(settings, project)["champion"] == "2"
+    mlflow.delete_model_version(project.name, copy.version)
+    assert wrong(settings, project) == ()
 
 
 def test_a_moved_alias_is_healed_and_the_ledger_says_by_whom_and_from_what(

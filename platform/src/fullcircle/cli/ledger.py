@@ -118,7 +118,8 @@ def ledger() -> None:
 @click.argument("project", required=False)
 @JSON
 def verify(project: str | None, as_json: bool) -> None:
-    """Find entries that were edited, removed or reordered, and aliases that were moved behind the platform's back.
+    """Find entries that were edited, removed or reordered, and aliases that were moved and versions that were made
+    behind the platform's back.
 
     Of one PROJECT, or of all that have a ledger. Changes nothing. Exit code 1 when something is wrong.
     """
@@ -132,12 +133,14 @@ def verify(project: str | None, as_json: bool) -> None:
         print_json([{**vars(each), "holds": each.holds} for each in checked])
     else:
         for each in checked:
-            for what in (*each.faults, *each.moved):
+            for what in each.wrong:
                 say(f"{each.project}: {what}")
             if each.faults:
                 say("  -> bring the database back from a backup; what was written into it stays in doubt")
             if each.moved:
                 say(f"  -> 'fullcircle ledger heal {each.project} --why TEXT' or 'fullcircle ledger accept ...'")
+            if each.copied:
+                say("  -> delete it in MLflow, or leave it: it serves nobody until an alias names it")
             if each.unfinished:
                 say(f"{each.project}: {each.unfinished}; the next command finishes or undoes it")
             if each.holds:

@@ -30,7 +30,7 @@ def overview(project: Project, settings: Settings) -> dict[str, Any]:
     return {
         "project": project.name,
         "aliases": {alias: _version(version) for alias, version in aliases.items() if version},
-        "ledger": [*checked.faults, *checked.moved],
+        "ledger": [*checked.wrong],
         "releases": [_release(made) for made in completed(project, settings)],
         "unfinished_releases": len(Releases(database).pending(project.name)),
         "decisions": [_decision(row) for row in Decisions(database).all(project.name)],

@@ -65,6 +65,22 @@ class Anchor:
                 if not token:
                     return sorted(names)
 
+    def copies(self, name: str) -> tuple[str, ...]:
+        """Versions of the model that MLflow copied from another one ("Promote model" in its UI), the oldest first.
+
+        A copy has the run and the tags of its original: only where it comes from tells it from a version of ours.
+        """
+        found: list[str] = []
+        token: str | None = None
+        with translated(self._settings, f"looking for copies among the versions of {name}"):
+            while True:
+                where = f"name = '{name}' AND source_path LIKE 'models:/%'"
+                page = self._client.search_model_versions(where, max_results=200, page_token=token)
+                found += [str(each.version) for each in page]
+                token = page.token
+                if not token:
+                    return tuple(sorted(found, key=int))
+
     def _model(self, name: str) -> RegisteredModel | None:
         from mlflow.exceptions import MlflowException
 

@@ -21,6 +21,7 @@ class Checked:
     Attributes:
         faults: what is wrong with the chain, one sentence each.
         moved: aliases that name another version than the ledger says, one sentence each.
+        copied: versions that no gate judged, since somebody copied them in MLflow, one sentence each.
         unfinished: a change that a kill cut short; the next command finishes or undoes it. "" when there is none.
     """
 
@@ -28,12 +29,18 @@ class Checked:
     entries: int
     faults: tuple[str, ...]
     moved: tuple[str, ...]
+    copied: tuple[str, ...]
     unfinished: str
 
     @property
     def holds(self) -> bool:
         """Whether nothing is wrong."""
-        return not self.faults and not self.moved
+        return not self.wrong
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """All that is wrong, one sentence each."""
+        return (*self.faults, *self.moved, *self.copied)
 
 
 def who(project: Project, settings: Settings, at: datetime) -> dict[str, Any]:
@@ -180,7 +187,11 @@ def _check(settings: Settings, name: str) -> Checked:
         moved = ()
     unfinished = f"the {pending[0].action} of version {pending[0].version} was cut short" if pending else ""
     wrong = tuple(str(fault) for fault in faults(entries, anchor.head(name)))
-    return Checked(project=name, entries=len(entries), faults=wrong, moved=moved, unfinished=unfinished)
+    copied = tuple(
+        f"version {version} was copied in MLflow, by its 'Promote model' or a program: no gate judged it"
+        for version in anchor.copies(name)
+    )
+    return Checked(project=name, entries=len(entries), faults=wrong, moved=moved, copied=copied, unfinished=unfinished)
 
 
 def _half_way(before: Aliases, target: Aliases, found: Aliases) -> bool:
