@@ -24,7 +24,8 @@ from fullcircle.core.project import Project
 from fullcircle.core.rows import pixels
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics import roc_auc
-from fullcircle.data.partitions import load, partitions
+from fullcircle.data.partitions import partitions
+from fullcircle.data.reader import load
 from fullcircle.graph.session import Graph
 from fullcircle.loop.retrain import RetrainResult, retrain
 from fullcircle.loop.watch import WatchResult, watch

@@ -86,7 +86,7 @@ def test_a_batch_that_is_no_parquet_file_exits_with_1_and_is_named(
     assert refused("data check tickets --file tickets/project.py", monkeypatch) == 1
     said = capsys.readouterr().err
     assert said.startswith("DataUnavailable: tickets/project.py does not read (ArrowInvalid: ")
-    assert said.endswith("  -> it must be a Parquet file\n")
+    assert said.endswith("  -> it must be a Parquet file: make it again\n")
 
 
 def test_a_check_of_data_says_as_json_what_its_table_says(
@@ -97,7 +97,8 @@ def test_a_check_of_data_says_as_json_what_its_table_says(
     monkeypatch.setattr(sys, "argv", ["fullcircle", "data", "check", "tickets", "--json"])
     main()
     good = json.loads(capsys.readouterr().out)
-    assert good == {"project": "tickets", "rows": 12_000, "holds": True, "violations": []}
+    read = {"rows": 12_000, "files": 6, "notes": []}
+    assert good == {"project": "tickets", "holds": True, "violations": [], **read}
     rows = pd.read_parquet(tmp_path / "tickets/data/2024-06.parquet").head(50)
     rows.loc[5, "queue"] = -1
     rows.to_parquet(tmp_path / "bad.parquet")

@@ -14,7 +14,8 @@ from fullcircle.core.project import Binary, Image, Number, Project, SplitRule
 from fullcircle.core.rows import pixels
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.leakage import strength
-from fullcircle.data.partitions import load, partitions
+from fullcircle.data.partitions import partitions
+from fullcircle.data.reader import load
 from fullcircle.data.rules import column_rules
 from fullcircle.data.splits import split
 

@@ -39,21 +39,28 @@ def check(project: str, file: Path | None, as_json: bool) -> None:
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.data.contract import enforce
-    from fullcircle.data.partitions import batch, load, partitions
+    from fullcircle.data.partitions import survey
+    from fullcircle.data.reader import read, single
 
     loaded, settings = load_project(project), Settings.from_env()
-    rows = batch(file) if file else load(partitions(loaded), loaded)
+    surveyed = None if file else survey(loaded)
+    parts = single(file) if file else surveyed.parts if surveyed else ()
+    rows = read(parts, loaded)
+    notes = [*(surveyed.notes if surveyed else ()), *rows.notes]
+    for sentence in notes if not as_json else ():
+        say(sentence, err=True)
+    checked = {"project": loaded.name, "rows": len(rows.frame), "files": len(parts), "notes": notes}
     with refusals_shown(consoles(as_json)[1]):
         try:
-            enforce(loaded, rows, settings.folder("quarantine", loaded.name))
+            enforce(loaded, rows.frame, settings.folder("quarantine", loaded.name))
         except ContractViolated as refused:
             if as_json:
-                print_json(_checked(loaded.name, len(rows), refused.report.violations) | {"kept": refused.quarantine})
+                print_json(checked | _found(refused.report.violations) | {"kept": refused.quarantine})
             raise
     if as_json:
-        print_json(_checked(loaded.name, len(rows), ()))
+        print_json(checked | _found(()))
     else:
-        say(f"{len(rows):,} rows keep the contract of {loaded.name}")
+        say(f"{len(rows.frame):,} rows of {_files(len(parts))} keep the contract of {loaded.name}")
 
 
 @data.command("list", epilog="Example: fullcircle data list flights")
@@ -119,5 +126,9 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     say(f"restored {len(files)} files, {version.rows:,} rows, digest {version.digest} into {folder}/")
 
 
-def _checked(project: str, rows: int, violations: Sequence[Violation]) -> dict[str, object]:
-    return {"project": project, "rows": rows, "holds": not violations, "violations": list(violations)}
+def _found(violations: Sequence[Violation]) -> dict[str, object]:
+    return {"holds": not violations, "violations": list(violations)}
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"

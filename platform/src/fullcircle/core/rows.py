@@ -6,6 +6,7 @@ An `Image` is float32 of shape (rows, height, width, channels); in a frame each 
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,80 @@ from fullcircle.core.project import Category, Column, Image
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+
+LONGEST_TEXT = 1024
+"""Most characters of a category or an id, in a file as in a request."""
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+"""Years in which an event may be: seconds that were taken for milliseconds, or the other way round, mostly are not."""
+EXACT = 2**53
+"""The largest integer up to which float64 holds every one. A larger one is refused as a number, and kept as an id."""
+OVERFLOW = float(2**128 - 2**103)
+"""The smallest number that rounds to infinity as float32: half a step above the largest one."""
+
+
+def text_fault(text: str) -> str:
+    """What is wrong with a category or an id, in a file as in a request: "must ..."; "" when nothing is.
+
+    A NUL ends a string for half of the libraries between a database's `CHAR(n)` and a graph: two texts would be one
+    here and two there. All else is kept as it is, trailing spaces and Unicode's normal forms included.
+    """
+    if len(text) > LONGEST_TEXT:
+        return f"must have at most {LONGEST_TEXT} characters, got {len(text)}"
+    if "\0" in text:
+        return "must not have NUL characters (\\0), which pad a database's CHAR(n): strip them"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "must be valid Unicode, got half a surrogate pair"
+    return ""
+
+
+def identity(value: object) -> str | None:
+    """The one form of a row's id, by which labels, predictions and files are joined: 7 and "7" are one id.
+
+    None for what is no id: 7.0, true and bytes, which other programs would write in other ways.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        return None
+    return str(int(value))
+
+
+def identities(values: pd.Series[Any]) -> list[str]:
+    """A column of ids in their one form; what is no id as Python writes it."""
+    return [str(value) if (found := identity(value)) is None else found for value in values.tolist()]
+
+
+def outside(values: NDArray[Any], low: float | None, high: float | None) -> NDArray[np.bool_]:
+    """Where numbers lie outside an inclusive range, both as float32, which is what the graph and the log hold.
+
+    So a file in float64, the same file in float32, a request and the log agree about 0.1 at the edge of "at most 0.1".
+    A missing number (NaN) lies in every range, an infinite one in none.
+    """
+    with np.errstate(over="ignore"):
+        found = np.asarray(values, dtype=np.float64).astype(np.float32)
+        beyond = np.isinf(found)
+        if low is not None:
+            beyond |= found < np.float32(low)
+        if high is not None:
+            beyond |= found > np.float32(high)
+    return np.asarray(beyond, dtype=bool)
+
+
+def coded(values: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Each text as its place among the different ones, which are in order: (rows,) and (kinds,).
+
+    As numpy's `unique`, but on text as Python has it: numpy's own is as wide in every row as the longest is and drops
+    NULs at the end, and pandas' `factorize` and `unique` end a text at its first NUL.
+    """
+    texts = np.asarray(values, dtype=object).tolist()
+    kinds = sorted(set(texts))
+    places = {kind: place for place, kind in enumerate(kinds)}
+    codes = np.fromiter((places[text] for text in texts), dtype=np.int64, count=len(texts))
+    return codes, np.array(kinds, dtype=object)
 
 
 def raw_frame(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:

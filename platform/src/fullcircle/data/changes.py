@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion
+from fullcircle.core.errors import DataUnavailable
 from fullcircle.data.pointers import md5_of
+from fullcircle.data.reader import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +36,10 @@ def changes(version: DataVersion, folder: Path, original: Path | None) -> Iterat
 
 
 def _rows_changed(then: Path, now: Path) -> str:
-    import pandas as pd
-    import pyarrow as pa
-
     try:
-        before, after = pd.read_parquet(then), pd.read_parquet(now)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        return f"it does not read ({str(error).splitlines()[0]})"
+        before, after = whole(then), whole(now)
+    except DataUnavailable as error:
+        return f"it does not read ({error.what})"
     if list(before.columns) != list(after.columns):
         differ = sorted(set(before.columns) ^ set(after.columns)) or ["their order"]
         return f"other columns ({', '.join(map(str, differ))})"
@@ -50,6 +49,8 @@ def _rows_changed(then: Path, now: Path) -> str:
 
 
 def _first_change(before: pd.DataFrame, after: pd.DataFrame) -> str:
+    # As objects: a column of integers with gaps answers neither yes nor no where a value is missing.
+    before, after = before.astype(object), after.astype(object)
     same = (before == after) | (before.isna() & after.isna())
     rows = ~same.all(axis=1)
     if not rows.any():

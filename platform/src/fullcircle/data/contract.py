@@ -15,6 +15,7 @@ from fullcircle.core.dataset import ContractReport, Violation
 from fullcircle.core.errors import ContractViolated
 from fullcircle.core.files import sha256_of
 from fullcircle.core.project import Project
+from fullcircle.core.untrusted import visible
 from fullcircle.data.rules import rules
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pandera.errors import SchemaError
 
 EXAMPLES = 3
+LONGEST_EXAMPLE = 80
 
 
 def check(project: Project, frame: pd.DataFrame) -> ContractReport:
@@ -94,8 +96,15 @@ def _examples(project: Project, batch: pd.DataFrame, positions: list[int]) -> tu
         return tuple(f"row {at}" for at in positions)
     ids = [batch[project.row_id].iloc[at] for at in positions]
     return tuple(
-        f"row {at}" if pd.isna(name) or name == "" else str(name) for at, name in zip(positions, ids, strict=True)
+        f"row {at}"
+        if (isinstance(name, str) and not name) or (pd.api.types.is_scalar(name) and pd.isna(name))
+        else _short(str(name))
+        for at, name in zip(positions, ids, strict=True)
     )
+
+
+def _short(name: str) -> str:
+    return visible(name if len(name) <= LONGEST_EXAMPLE else f"{name[: LONGEST_EXAMPLE - 3]}...")
 
 
 def _summary(report: ContractReport) -> str:

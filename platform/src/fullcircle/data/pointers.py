@@ -7,11 +7,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
+from fullcircle.data.footers import footer
 from fullcircle.data.partitions import Partition
 
 RESTORE_HINT = "is FULLCIRCLE_DVC_REMOTE the remote that it was pushed to?"
@@ -72,43 +73,24 @@ class Contents:
 
 def contents(project: Project, parts: Sequence[Partition], paths: Sequence[Path]) -> Contents:
     """Rows, bytes, time span and schema fingerprint. Raises DataUnavailable for a file that is not Parquet."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows, size, spans, schemas = 0, 0, [], set()
     for part, path in zip(parts, paths, strict=True):
         try:
-            file = pq.ParquetFile(path)
-            spans.append(_span(file, project.time))
-        except (OSError, pa.ArrowException, KeyError) as error:
-            why = str(error).splitlines()[0]
-            raise DataUnavailable(f"partition {part.path} does not read ({type(error).__name__}: {why})") from error
-        rows, size = rows + file.metadata.num_rows, size + path.stat().st_size
-        schemas.add(json.dumps([(field.name, str(field.type)) for field in file.schema_arrow]))
-    known = [span for span in spans if span is not None]
+            held = footer(path, project.time)
+            schema = pq.read_schema(path)
+        except DataUnavailable as error:
+            raise DataUnavailable(error.what.replace(str(path), str(part.path)), hint=error.hint) from error
+        if project.time not in schema.names:
+            raise DataUnavailable(f"partition {part.path} has no column {project.time!r}")
+        if part.footer is not None and part.footer != held:
+            raise DataUnavailable(f"partition {part.path} changed while it was versioned", hint="try again")
+        spans.append((held.first, held.last))
+        rows, size = rows + held.rows, size + path.stat().st_size
+        schemas.add(json.dumps([(field.name, str(field.type)) for field in schema]))
+    known = [(first, last) for first, last in spans if first is not None and last is not None]
     if not known:
         raise DataUnavailable(f"project {project.name!r}: no row has a time, up to {parts[-1].month}")
     fingerprint = hashlib.sha256("\n".join(sorted(schemas)).encode()).hexdigest()
     return Contents(rows, size, min(low for low, _ in known), max(high for _, high in known), fingerprint)
-
-
-def _span(file: object, column: str) -> tuple[datetime, datetime] | None:
-    """First and last time of one file, None when it has no row."""
-    import pandas as pd
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    assert isinstance(file, pq.ParquetFile)
-    position = file.schema_arrow.names.index(column) if column in file.schema_arrow.names else None
-    if position is None:
-        raise KeyError(f"no column {column}")
-    groups = [file.metadata.row_group(i).column(position).statistics for i in range(file.metadata.num_row_groups)]
-    if groups and all(group is not None and group.has_min_max for group in groups):
-        low, high = min(group.min for group in groups), max(group.max for group in groups)
-    else:
-        extremes = pc.min_max(file.read(columns=[column])[column]).as_py()
-        low, high = extremes["min"], extremes["max"]
-    if low is None:
-        return None
-    first, last = (pd.to_datetime(moment, utc=True).to_pydatetime().astimezone(UTC) for moment in (low, high))
-    return first, last

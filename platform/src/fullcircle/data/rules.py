@@ -9,9 +9,11 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from fullcircle.core.project import Category, Column, Image, Number, Project
+from fullcircle.core.rows import EXACT, FIRST_YEAR, LAST_YEAR, LONGEST_TEXT, OVERFLOW, identity, outside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +36,17 @@ def rules(project: Project) -> dict[str, tuple[Rule, ...]]:
     return {
         **{column.name: column_rules(column) for column in project.columns},
         project.target.name: (Rule("is 0 or 1", _zero_or_one),),
-        project.time: (Rule("is a time with a timezone", _times), Rule("is not missing", _present)),
-        project.row_id: (Rule("is not missing", _filled), Rule("is unique", _unique)),
+        project.time: (
+            Rule("is a time with a timezone", _times),
+            Rule(f"lies in the years {FIRST_YEAR} to {LAST_YEAR}", _sane),
+            Rule("is not missing", _present),
+        ),
+        project.row_id: (
+            Rule("is text or a whole number", _identity),
+            *_text_rules(),
+            Rule("is not missing", _filled),
+            Rule("is unique", _unique),
+        ),
     }
 
 
@@ -44,14 +55,18 @@ def column_rules(column: Column) -> tuple[Rule, ...]:
     if isinstance(column, Image):
         return _image_rules(column)
     if isinstance(column, Category):
-        found = [Rule("is text", _text)]
+        found = [Rule("is text", _text), *_text_rules()]
         if not column.nullable:
             found.append(Rule("is not missing", _filled))
         if column.known != "learn":
             known = tuple(column.known)
             found.append(Rule(f"is one of the {len(known)} known categories", lambda values: _known(values, known)))
         return tuple(found)
-    found = [Rule("is a number", _numeric), Rule("is finite as float32", _finite)]
+    found = [
+        Rule("is a number", _numeric),
+        Rule("is finite as float32", _finite),
+        Rule("is no integer beyond 2^53, which a number does not hold exactly", _exact),
+    ]
     if not column.nullable:
         found.append(Rule("is not missing", _present))
     if column.low is not None or column.high is not None:
@@ -62,13 +77,13 @@ def column_rules(column: Column) -> tuple[Rule, ...]:
 def _image_rules(column: Image) -> tuple[Rule, ...]:
     import numpy as np
 
-    low, high, largest = np.float32(column.low), np.float32(column.high), np.finfo(np.float32).max
+    low, high = np.float32(column.low), np.float32(column.high)
     unit = f" {column.unit}" if column.unit else ""
     return (
         Rule("is a list of numbers", lambda cells: cells.isna() | _each(cells, lambda found: found is not None)),
         Rule("is not missing", _present),
         Rule(f"has {column.values} numbers ({column.size})", _every(lambda found: found.size == column.values)),
-        Rule("is finite as float32", _every(lambda found: bool((np.abs(found) <= largest).all()))),
+        Rule("is finite as float32", _every(lambda found: bool((np.abs(found.astype("float64")) < OVERFLOW).all()))),
         # Not finite is another rule's to say: an image is then named once.
         Rule(
             f"has every pixel between {column.low:g} and {column.high:g}{unit}",
@@ -110,29 +125,92 @@ def _range_sentence(column: Number) -> str:
     return f"is between {column.low:g} and {column.high:g}{unit}"
 
 
+def _text_rules() -> tuple[Rule, ...]:
+    """What a request may not send either, a sentence each: `core.rows.text_fault`."""
+    return (
+        Rule(f"has at most {LONGEST_TEXT} characters", _no_text(lambda text: len(text) > LONGEST_TEXT)),
+        Rule("has no NUL characters (such as CHAR(n) is padded with)", _no_text(lambda text: "\0" in text)),
+        Rule("is valid Unicode", _no_text(lambda text: not text.isascii() and not _encodes(text))),
+    )
+
+
+def _no_text(faulty: Callable[[str], bool]) -> Predicate:
+    """Where a cell is not a faulty text; each different text is looked at once."""
+
+    def holds(values: pd.Series) -> pd.Series:
+        texts = values[_strings(values)].tolist()
+        bad = {text for text in set(texts) if faulty(text)}  # not pandas' unique, which ends a text at its first NUL
+        return _each_cell(values, lambda cell: not (isinstance(cell, str) and cell in bad)) if bad else _all(values)
+
+    return holds
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_number_type(values: pd.Series) -> bool:
     from pandas.api import types
 
     return types.is_numeric_dtype(values.dtype) and not types.is_complex_dtype(values.dtype)
 
 
+def _each_cell(values: pd.Series, holds: Callable[[object], bool]) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series([holds(cell) for cell in values.tolist()], index=values.index, dtype=bool)
+
+
+def _strings(values: pd.Series) -> pd.Series:
+    """Where a cell is text."""
+    import pandas as pd
+
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        texts = [value for value in values.cat.categories if isinstance(value, str)]
+        return values.isin(texts)
+    if isinstance(values.dtype, pd.StringDtype):
+        return values.notna()
+    if values.dtype != object:
+        return ~_all(values)
+    # The inference is one pass in C; cells are looked at one by one only when it finds something else.
+    if pd.api.types.infer_dtype(values, skipna=True) == "string":
+        return values.notna()
+    return _each_cell(values, lambda cell: isinstance(cell, str))
+
+
 def _numeric(values: pd.Series) -> pd.Series:
     if _is_number_type(values):
         return _all(values)
     if values.dtype == object:
-        return values.isna() | values.map(lambda value: isinstance(value, numbers.Number))
+        return values.isna() | _each_cell(values, lambda cell: isinstance(cell, numbers.Real | Decimal))
     return values.isna()
 
 
-def _numbers(values: pd.Series) -> pd.Series:
-    """The numbers of a column as they are; what is no number becomes NaN."""
+def _numbers(values: pd.Series) -> NDArray[np.float64]:
+    """The numbers of a column; what is no number becomes NaN."""
+    import numpy as np
     import pandas as pd
 
     if _is_number_type(values):
-        return values
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
     if values.dtype != object:
-        return pd.Series(float("nan"), index=values.index)
-    return pd.to_numeric(values.where(_numeric(values)), errors="coerce")
+        return np.full(len(values), np.nan)
+    found: NDArray[np.float64] = pd.to_numeric(values.where(_numeric(values)).map(_double)).to_numpy(dtype=np.float64)
+    return found
+
+
+def _double(value: object) -> float:
+    """A number as a double; one that is too large is infinite, what is none is missing."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return float("inf")
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _finite(values: pd.Series) -> pd.Series:
@@ -140,19 +218,35 @@ def _finite(values: pd.Series) -> pd.Series:
 
     found = _numbers(values)
     # The graph's numbers are float32: a larger double would become infinite there.
-    return found.isna() | (found.abs() <= float(np.finfo(np.float32).max))
+    return _held(values, ~(np.abs(found) >= OVERFLOW))
+
+
+def _exact(values: pd.Series) -> pd.Series:
+    from pandas.api import types
+
+    if types.is_integer_dtype(values.dtype):
+        # Both ends compared: the absolute value of the least int64 is itself.
+        return ((values <= EXACT) & (values >= -EXACT)).fillna(True).astype(bool)
+    if values.dtype == object:
+        return _each_cell(values, lambda cell: not isinstance(cell, numbers.Integral) or abs(int(cell)) <= EXACT)
+    return _all(values)
 
 
 def _in_range(values: pd.Series, low: float | None, high: float | None) -> pd.Series:
+    import numpy as np
+
     found = _numbers(values)
-    # In the column's own precision: float32(0.1) is more than 0.1, and must not break "at most 0.1".
-    own = found.dtype.type if found.dtype.kind == "f" else float
-    holds = _all(found)
-    if low is not None:
-        holds &= found.isna() | (found >= own(low))
-    if high is not None:
-        holds &= found.isna() | (found <= own(high))
-    return holds.astype(bool)
+    # Whatever is not finite is another rule's to name, unless it lies beyond the range too.
+    infinite = np.isinf(found)
+    below = False if low is None else infinite & (found < low)
+    above = False if high is None else infinite & (found > high)
+    return _held(values, np.where(infinite, ~(below | above), ~outside(found, low, high)))
+
+
+def _held(values: pd.Series, held: NDArray[np.bool_]) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series(held, index=values.index, dtype=bool)
 
 
 def _present(values: pd.Series) -> pd.Series:
@@ -160,36 +254,59 @@ def _present(values: pd.Series) -> pd.Series:
 
 
 def _filled(values: pd.Series) -> pd.Series:
-    return values.notna() & (values != "").fillna(False).astype(bool)
+    texts = values[_strings(values)]
+    return values.notna() & (texts.astype(object) != "").reindex(values.index, fill_value=True)
 
 
 def _text(values: pd.Series) -> pd.Series:
-    import pandas as pd
-
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        texts = {value for value in values.cat.categories if isinstance(value, str)}
-        return values.isna() | values.isin(texts)
-    # The inference is one pass in C; cells are looked at one by one only when it finds something else.
-    if pd.api.types.infer_dtype(values, skipna=True) in ("string", "empty"):
-        return _all(values)
-    return values.isna() | values.map(lambda value: isinstance(value, str)).astype(bool)
+    return values.isna() | _strings(values)
 
 
 def _known(values: pd.Series, known: tuple[str, ...]) -> pd.Series:
-    return values.isin([*known, ""]) | values.isna()
+    texts = values[_strings(values)]
+    return values.isna() | texts.isin([*known, ""]).reindex(values.index, fill_value=False)
+
+
+def _identity(values: pd.Series) -> pd.Series:
+    from pandas.api import types
+
+    if types.is_integer_dtype(values.dtype):
+        return _all(values)
+    if values.dtype == object:
+        return values.isna() | _each_cell(values, lambda cell: identity(cell) is not None)
+    return values.isna() | _strings(values)
 
 
 def _zero_or_one(values: pd.Series) -> pd.Series:
-    return values.isin([0, 1])
+    if values.dtype == object:
+        return _each_cell(values, lambda cell: isinstance(cell, numbers.Real | Decimal) and cell in (0, 1))
+    return values.isin([0, 1]).astype(bool) if _is_number_type(values) else ~_all(values)
 
 
 def _times(values: pd.Series) -> pd.Series:
     import pandas as pd
 
+    if values.dtype == object:
+        return values.isna() | _each_cell(values, lambda cell: getattr(cell, "tzinfo", None) is not None)
     return _all(values) if isinstance(values.dtype, pd.DatetimeTZDtype) else values.isna()
 
 
+def _sane(values: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    if not isinstance(values.dtype, pd.DatetimeTZDtype):
+        return _all(values)
+    years: pd.Series = values.dt.tz_convert("UTC").dt.year
+    return years.isna() | years.between(FIRST_YEAR, LAST_YEAR)
+
+
 def _unique(values: pd.Series) -> pd.Series:
+    """Where an id is the first of its kind; 7 and "7" are one (`core.rows.identity`)."""
+    import pandas as pd
+
+    if values.dtype == object:
+        cells = [identity(cell) for cell in values.tolist()]
+        values = pd.Series(cells, index=values.index, dtype=object)
     return ~values.duplicated(keep="first") | values.isna()
 
 

@@ -169,12 +169,16 @@ def _parent(
 def checked_rows(project: Project, settings: Settings, until: datetime) -> pd.DataFrame:
     """The rows before `until`, checked against the data contract. Raises ContractViolated."""
     from fullcircle.data.contract import enforce
-    from fullcircle.data.partitions import load, partitions
+    from fullcircle.data.partitions import survey
+    from fullcircle.data.reader import read, typed
 
-    rows = load(partitions(project, until), project, until=until)
-    progress.current().stage("check the data contract", f"{len(rows):,} rows")
-    enforce(project, rows, settings.folder("quarantine", project.name))
-    return rows
+    surveyed = survey(project, until)
+    rows = read(surveyed.parts, project, until=until)
+    progress.current().stage("check the data contract", f"{len(rows.frame):,} rows")
+    for sentence in (*surveyed.notes, *rows.notes):
+        progress.current().note(sentence)
+    enforce(project, rows.frame, settings.folder("quarantine", project.name))
+    return typed(rows.frame, project)
 
 
 def version_data(project: Project, settings: Settings, until: datetime) -> DataVersion:

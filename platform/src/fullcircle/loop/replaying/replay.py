@@ -122,6 +122,13 @@ def _partitions(project: Project) -> tuple[Partition, ...]:
         raise UsageError(
             f"{project.name} has {len(parts)} monthly partitions; a replay needs {FIRST_MONTHS + 1} or more"
         )
+    for part in parts:
+        held = part.footer
+        if held and held.first and held.last and not (part.start <= held.first and held.last < part.end):
+            raise UsageError(
+                f"{part.path.name} of {project.name} has rows from {held.first:%Y-%m-%d} to {held.last:%Y-%m-%d}",
+                hint="a replay goes month by month: move each row into the file of its month",
+            )
     return parts
 
 
@@ -188,12 +195,13 @@ def _live_through(
 
 def send_month(project: Project, settings: Settings, part: Partition, client: Client, sample: float) -> pd.DataFrame:
     """Send the month's rows that were not answered yet, in the order of time. Returns all of the month's rows."""
-    from fullcircle.data.partitions import load
+    from fullcircle.core.rows import identities
+    from fullcircle.data.reader import load
     from fullcircle.predictions.reader import logged_row_ids
 
     rows = _sampled(load([part], project), project, sample)
     logged = logged_row_ids(settings.folder("predictions", project.name), start_of(part.month), end_of(part.month))
-    unsent = rows[~rows[project.row_id].isin(logged)]
+    unsent = rows[[row_id not in logged for row_id in identities(rows[project.row_id])]]
     progress.current().stage("serve", f"{part.month}: {len(unsent):,} rows over HTTP")
     for begin in range(0, len(unsent), 5000):
         client.predict(unsent.iloc[begin : begin + 5000])
@@ -203,7 +211,9 @@ def send_month(project: Project, settings: Settings, part: Partition, client: Cl
 
 def send_labels(project: Project, rows: pd.DataFrame, client: Client) -> None:
     """The month's outcomes become known: send them as labels."""
-    client.labels(rows[project.row_id].tolist(), rows[project.target.name].astype(int).tolist())
+    from fullcircle.core.rows import identities
+
+    client.labels(identities(rows[project.row_id]), rows[project.target.name].astype(int).tolist())
 
 
 def _sampled(rows: pd.DataFrame, project: Project, share: float) -> pd.DataFrame:
