@@ -11,6 +11,7 @@ import numpy as np
 from fullcircle.core.disagreement import Disagreement, GroupDisagreement, RowDisagreement
 from fullcircle.core.models import GateResult, Outcome, Verdict
 from fullcircle.core.project import Agrees, Image, Project
+from fullcircle.core.rows import coded
 from fullcircle.evaluation.slices import group_names, sliced_columns
 
 if TYPE_CHECKING:
@@ -98,19 +99,19 @@ def _groups(
     columns = sliced_columns(project) or tuple(c.name for c in project.inputs if not isinstance(c, Image))
     found = []
     for column in columns:
-        names = group_names(project, frame, column)
-        for name in np.unique(names[finite]):
-            inside = difference[finite & (names == name)]
-            if len(inside) >= MIN_ROWS:
-                found.append(
-                    GroupDisagreement(
-                        column=column,
-                        group=str(name),
-                        rows=len(inside),
-                        mean=float(inside.mean()),
-                        mean_absolute=float(np.abs(inside).mean()),
-                    )
+        codes, names = coded(group_names(project, frame, column))
+        # The large ones alone are looked at: a column may have as many groups as rows.
+        for code in np.flatnonzero(np.bincount(codes[finite], minlength=len(names)) >= MIN_ROWS):
+            inside = difference[finite & (codes == code)]
+            found.append(
+                GroupDisagreement(
+                    column=column,
+                    group=str(names[code]),
+                    rows=len(inside),
+                    mean=float(inside.mean()),
+                    mean_absolute=float(np.abs(inside).mean()),
                 )
+            )
     return tuple(sorted(found, key=lambda each: -each.mean_absolute)[:MOST_GROUPS])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.project import Number, Project, Slice
+from fullcircle.core.rows import coded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +30,11 @@ def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str
     """
     labels = frame[project.target.name].to_numpy() == 1
     names = group_names(project, frame, column)
-    found, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
+    inverse, found = coded(names)
+    counts = np.bincount(inverse, minlength=len(found))
     kept: list[tuple[str, NDArray[np.bool_]]] = []
     for index in np.argsort(-counts, kind="stable")[:MAX_GROUPS]:
-        mask = inverse.reshape(-1) == index
+        mask = inverse == index
         if counts[index] >= MIN_ROWS and 0 < labels[mask].sum() < counts[index]:
             kept.append((str(found[index]), mask))
     return kept
@@ -40,10 +42,10 @@ def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str
 
 def largest_group(project: Project, frame: pd.DataFrame, column: str) -> int:
     """Rows of the largest group, whatever its classes."""
-    return int(np.unique(group_names(project, frame, column), return_counts=True)[1].max())
+    return int(np.bincount(coded(group_names(project, frame, column))[0]).max())
 
 
-def group_names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[np.str_]:
+def group_names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[np.object_]:
     """The group of each row, (rows,): the category or number itself, the quarter of a number with many values."""
     import pandas as pd
 
@@ -51,7 +53,8 @@ def group_names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[n
     declared = next(c for c in project.columns if c.name == column)
     if isinstance(declared, Number) and values.nunique() > MAX_GROUPS:
         quarters = pd.qcut(values.astype("float64"), 4, duplicates="drop", precision=3)
-        return quarters.astype(object).where(values.notna(), "missing").astype(str).to_numpy(dtype=str)
+        return quarters.astype(object).where(values.notna(), "missing").astype(str).to_numpy(dtype=object)
     if isinstance(declared, Number):
-        return np.array(["missing" if value != value else f"{value:g}" for value in values.astype("float64")])
-    return values.astype(object).where(values.notna(), "").replace("", "missing").astype(str).to_numpy(dtype=str)
+        texts = ["missing" if value != value else f"{value:g}" for value in values.astype("float64")]
+        return np.array(texts, dtype=object)
+    return values.astype(object).where(values.notna(), "").replace("", "missing").astype(str).to_numpy(dtype=object)

@@ -15,7 +15,7 @@ import numpy as np
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Scorer
 from fullcircle.core.project import Image, Project
-from fullcircle.core.rows import flat_images, pixels
+from fullcircle.core.rows import flat_images, identities, pixels
 from fullcircle.explain.shap_values import PERMUTATIONS, permutation_shap, sampled
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def explain_images(
         base=base,
         probability=probability[chosen],
         labels=shown[project.target.name].to_numpy().astype(np.int64),
-        row_ids=tuple(shown[project.row_id].astype(str)),
+        row_ids=tuple(identities(shown[project.row_id])),
         outcome=project.target.positive,
     )
 

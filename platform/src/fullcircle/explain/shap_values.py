@@ -17,7 +17,7 @@ import numpy as np
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Scorer
 from fullcircle.core.project import Category, Column, Project
-from fullcircle.core.rows import raw_frame
+from fullcircle.core.rows import coded, identities, raw_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def explain(
         values=values,
         base=base,
         probability=_scored(score, codes, matrix[len(reference) :]),
-        row_ids=tuple(chosen[project.row_id].astype(str)),
+        row_ids=tuple(identities(chosen[project.row_id])),
         rows=raw.reset_index(drop=True),
         outcome=project.target.positive,
     )
@@ -122,7 +122,7 @@ class _Codes:
     def __init__(self, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
         self._columns = columns
         self._words = {
-            c.name: np.unique(frame[c.name].to_numpy().astype(str)) for c in columns if isinstance(c, Category)
+            c.name: coded(frame[c.name].to_numpy(dtype=object))[1] for c in columns if isinstance(c, Category)
         }
 
     def encode(self, frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -130,7 +130,7 @@ class _Codes:
         for column in self._columns:
             values = frame[column.name].to_numpy()
             words = self._words.get(column.name)
-            columns.append(values if words is None else np.searchsorted(words, values.astype(str)))
+            columns.append(values if words is None else np.searchsorted(words, values.astype(object)))
         return np.column_stack(columns).astype(np.float64)
 
     def decode(self, matrix: NDArray[np.float64]) -> pd.DataFrame:
@@ -140,9 +140,7 @@ class _Codes:
         for index, column in enumerate(self._columns):
             words = self._words.get(column.name)
             values = matrix[:, index]
-            data[column.name] = (
-                values.astype(np.float32) if words is None else words.astype(object)[values.astype(np.intp)]
-            )
+            data[column.name] = values.astype(np.float32) if words is None else words[values.astype(np.intp)]
         return pd.DataFrame(data)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fullcircle.core.rows import coded
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ WASSERSTEIN, JENSEN_SHANNON, MISSING = "wasserstein", "jensenshannon", "missing"
 OUTLIERS = 0.005
 """Share of the reference at either end of a number that is clipped, in both samples."""
 SUPPORT = 256
+CELLS = 2_000_000
+"""Most counts that are held at once: 16 MB, and a few times that while they are compared."""
 _LEAST_NORM = 0.001  # Evidently's
 
 
@@ -36,8 +40,8 @@ def wasserstein(reference: Floats, current: Floats) -> float:
 
 def jensen_shannon(reference: NDArray[np.object_], current: NDArray[np.object_]) -> float:
     """Jensen-Shannon distance of two samples of categories, in nats: Evidently's `jensenshannon`."""
-    found = np.unique(np.concatenate([reference, current]).astype(str), return_inverse=True)[1].reshape(-1)
-    counts = [np.bincount(part, minlength=int(found.max()) + 1) for part in np.split(found, [len(reference)])]
+    found, kinds = coded(np.concatenate([reference, current]))
+    counts = [np.bincount(part, minlength=len(kinds)) for part in np.split(found, [len(reference)])]
     return float(js_of_counts(counts[0][None, :], counts[1][None, :])[0])
 
 
@@ -74,9 +78,11 @@ class Draws:
             rows = rng.integers(0, pool, size=(resamples, both))
         return cls(reference=rows[:, :reference], current=rows[:, reference:])
 
-    def counts(self, codes: Codes, kinds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How often each code (0 to kinds - 1) occurs in each sample: (resamples, kinds), twice."""
-        return _count(codes[self.reference], kinds), _count(codes[self.current], kinds)
+    def counts(
+        self, codes: Codes, kinds: int, which: slice = slice(None)
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How often each code (0 to kinds - 1) occurs in each sample, or in `which`: (resamples, kinds), twice."""
+        return _count(codes[self.reference[which]], kinds), _count(codes[self.current[which]], kinds)
 
 
 def null_wasserstein(pool: Floats, reference: Floats, draws: Draws) -> Floats:
@@ -101,8 +107,11 @@ def null_wasserstein(pool: Floats, reference: Floats, draws: Draws) -> Floats:
 
 def null_jensen_shannon(pool: NDArray[np.object_], draws: Draws) -> Floats:
     """Distances of pairs drawn from a pool of categories."""
-    found, codes = np.unique(pool.astype(str), return_inverse=True)
-    return js_of_counts(*draws.counts(codes.reshape(-1).astype(np.int64), len(found)))
+    codes, kinds = coded(pool)
+    # In blocks: a column with as many categories as rows would otherwise take gigabytes.
+    block = max(1, CELLS // max(len(kinds), 1))
+    starts = range(0, len(draws.reference), block)
+    return np.concatenate([js_of_counts(*draws.counts(codes, len(kinds), slice(at, at + block))) for at in starts])
 
 
 def null_missing(reference: NDArray[np.bool_], current: NDArray[np.bool_], *, resamples: int, seed: int) -> Floats:

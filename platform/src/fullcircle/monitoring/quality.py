@@ -9,7 +9,7 @@ import numpy as np
 
 from fullcircle.core.health import QualityIssue
 from fullcircle.core.project import Category, Column, Image, Project
-from fullcircle.core.rows import pixels
+from fullcircle.core.rows import outside, pixels
 from fullcircle.monitoring.samples import categories
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ def _shares(
     # Not samples.numbers: an infinite value is out of range, not missing.
     sides = [frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) for frame in (current, reference)]
     yield MISSING, np.isnan(sides[0]), np.isnan(sides[1])
-    low = -np.inf if column.low is None else column.low
-    high = np.inf if column.high is None else column.high
-    now_bad, before_bad = ((side < low) | (side > high) | np.isinf(side) for side in sides)
+    now_bad, before_bad = (outside(side, column.low, column.high) for side in sides)
     yield RANGE, now_bad, before_bad
 
 
@@ -74,8 +72,7 @@ def _image_shares(
 
 
 def _outside(values: NDArray[np.object_], known: set[str]) -> NDArray[np.bool_]:
-    kinds, inverse = np.unique(values.astype(str), return_inverse=True)
-    return np.array([kind not in known for kind in kinds])[inverse.reshape(-1)]
+    return np.fromiter((value not in known for value in values.tolist()), dtype=bool, count=len(values))
 
 
 def _is_excess(bad: NDArray[np.bool_], usual: NDArray[np.bool_]) -> bool:

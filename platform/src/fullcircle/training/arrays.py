@@ -19,6 +19,7 @@ from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import Arrays, Preprocessor
 from fullcircle.core.project import Project
+from fullcircle.core.rows import identities
 from fullcircle.core.settings import home_unwritable
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 65_536
 """Rows that are preprocessed at a time: what bounds the memory beside the raw rows."""
 
+LONGEST_ID = 64
+"""Characters of a row's id that are kept: it is there to name a row in a sentence."""
 ABOUT = "arrays.json"
 
 
@@ -48,7 +51,9 @@ def store(project: Project, preprocessor: Preprocessor, frames: SplitFrames, fol
             rows = _features(preprocessor, frame)
             digests[f"x_{name}"] = _write(part / f"x_{name}.npy", rows, len(frame), sha)
             digests[f"y_{name}"] = _write(part / f"y_{name}.npy", iter([labels(project, frame)]), len(frame), sha)
-        np.save(part / "ids_train.npy", frames.train[project.row_id].astype(str).to_numpy(dtype=np.str_))
+        # In full width for every row: a long id, of which only the beginning is shown, must not cost kilobytes a row.
+        ids = [row_id[:LONGEST_ID] for row_id in identities(frames.train[project.row_id])]
+        np.save(part / "ids_train.npy", np.array(ids, dtype=np.str_))
         about = {"digest": sha.hexdigest(), "project": project.name, "digests": digests}
         (part / ABOUT).write_text(json.dumps(about))
         shutil.rmtree(folder, ignore_errors=True)
