@@ -136,5 +136,5 @@ def http(project, registry, follower, log, tmp_path):
     registry.release("1")
     follower.check()
     app = create_app(project, follower, log, LabelLog(tmp_path / "log" / "labels"), max_rows=1000, max_bytes=1 << 20)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         yield client

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from starlette.testclient import TestClient
 
+from fullcircle.core.access import Access
 from fullcircle.predictions import lookup, reader
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.serving.app import create_app
+from fullcircle.serving.app import OPEN_PATHS, create_app
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 INFER = "/v2/models/small/infer"
@@ -173,7 +174,7 @@ def test_a_bad_request_is_refused_with_one_line_and_the_field(
 
 def test_while_nothing_is_loaded_it_is_alive_but_not_ready(project, follower, log, tmp_path):
     follower.check()
-    with TestClient(create_app(project, follower, log, LabelLog(tmp_path))) as http:
+    with TestClient(create_app(project, follower, log, LabelLog(tmp_path)), "http://localhost") as http:
         assert http.get("/v2/health/live").status_code == 200
         for answer in (http.get("/v2/health/ready"), http.get("/ping"), http.post(INFER, json=body(1))):
             assert answer.status_code == 503
@@ -191,10 +192,29 @@ def test_what_cannot_be_logged_is_not_answered(http, log, project, tmp_path):
 def test_another_hosts_name_is_not_answered_on_loopback(project, follower, log, registry, tmp_path):
     registry.release("1")
     follower.check()
-    app = create_app(project, follower, log, LabelLog(tmp_path), allowed_hosts=["127.0.0.1"])
+    app = create_app(project, follower, log, LabelLog(tmp_path))
     with TestClient(app) as http:
         assert http.get("/v2", headers={"Host": "127.0.0.1:8080"}).status_code == 200
         assert http.get("/v2", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_every_route_but_the_open_ones_asks_for_the_token(project, follower, log, registry, tmp_path):
+    registry.release("1")
+    follower.check()
+    token = "a-token-that-is-long-enough-for-it-to-be-one"
+    app = create_app(project, follower, log, LabelLog(tmp_path), access=Access(token=token))
+    filled = {"name": "small", "version": "1"}
+    with TestClient(app, "http://localhost") as http:
+        asked = [(method, route.path.format_map(filled)) for route in app.routes for method in route.methods]
+        anonymous = {(method, path) for method, path in asked if http.request(method, path).status_code != 401}
+        known = [http.request(method, path, headers={"Authorization": f"Bearer {token}"}) for method, path in asked]
+        foreign = {"Authorization": f"Bearer {token}", "Origin": "https://evil.example"}
+        from_afar = {
+            http.request(method, path, headers=foreign).status_code for method, path in asked if method == "POST"
+        }
+    assert anonymous == {(method, path) for path in OPEN_PATHS for method in ("GET", "HEAD")}
+    assert not {401, 404, 405} & {answer.status_code for answer in known}
+    assert from_afar == {403}
 
 
 def test_metrics_count_what_was_answered(http):

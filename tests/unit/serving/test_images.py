@@ -98,7 +98,7 @@ def http(settings, project, tmp_path):
     follower = follow(settings, project, tmp_path / "graph.onnx", digest)
     with PredictionLog(tmp_path / "log", project.inputs, background=False) as log:
         app = create_app(project, follower, log, LabelLog(tmp_path / "log" / "labels"), max_bytes=1 << 20)
-        with TestClient(app, raise_server_exceptions=False) as client:
+        with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
             yield client
 
 
@@ -223,7 +223,7 @@ def test_a_served_image_can_be_found_in_the_log_to_the_last_bit(http, tmp_path):
 
 def test_the_client_sends_images_in_requests_of_bounded_size(http, project):
     frame = pd.DataFrame({"scan": list(np.random.default_rng(1).uniform(0, 16, (25, 6)).astype("float32"))})
-    client = Client("http://testserver", project)
+    client = Client("http://localhost", project)
     client._http = http
     client._rows = 10
 
@@ -231,7 +231,7 @@ def test_the_client_sends_images_in_requests_of_bounded_size(http, project):
 
     images = pixels(frame["scan"], SCAN)
     np.testing.assert_allclose(answers["probability"], 1 / (1 + np.exp(-images.mean(axis=1))), rtol=1e-6)
-    assert Client("http://testserver", image_project(Image("big", shape=(300, 300, 3))))._rows == 1
+    assert Client("http://localhost", image_project(Image("big", shape=(300, 300, 3))))._rows == 1
 
 
 def test_a_champion_of_another_image_size_does_not_answer(settings, project, tmp_path):

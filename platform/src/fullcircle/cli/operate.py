@@ -8,6 +8,9 @@ import click
 
 from fullcircle.cli.lines import say
 
+INSECURE = click.option(
+    "--insecure", is_flag=True, help="An address that others reach, without FULLCIRCLE_TOKEN, is meant."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 
 
@@ -17,27 +20,39 @@ JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON documen
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=None, help="Port (default: FULLCIRCLE_SERVE_PORT or 8080)."
 )
-def serve(project: str, host: str | None, port: int | None) -> None:
+@INSECURE
+def serve(project: str, host: str | None, port: int | None, insecure: bool) -> None:
     """Serve the champion: Open Inference Protocol v2 and MLflow's /invocations.
 
-    Follows the champion alias without a restart; every answered row goes to the durable prediction log.
+    Follows the champion alias without a restart; every answered row goes to the durable prediction log. With
+    FULLCIRCLE_TOKEN each request needs it.
     """
+    import dataclasses
+
     from fullcircle.core.settings import Settings
     from fullcircle.serving.server import serve as run_server
 
     settings = Settings.from_env()
+    settings = dataclasses.replace(settings, insecure=settings.insecure or insecure)
     settings.check_writable()
     run_server(project, settings, host=host or settings.host, port=settings.serve_port if port is None else port)
 
 
 @click.command(short_help="MLflow UI and Prefect UI, until Ctrl-C.", epilog="Example: fullcircle ui --worker")
 @click.option("--worker", is_flag=True, help="Run scheduled flows too, as a Prefect worker.")
-def ui(worker: bool) -> None:
-    """Start the MLflow UI and the Prefect UI on loopback, until Ctrl-C."""
+@INSECURE
+def ui(worker: bool, insecure: bool) -> None:
+    """Start the MLflow UI and the Prefect UI on loopback or FULLCIRCLE_HOST, until Ctrl-C.
+
+    With FULLCIRCLE_TOKEN both ask for it; a browser takes it as the password of any user.
+    """
+    import dataclasses
+
     from fullcircle.core.settings import Settings
     from fullcircle.orchestration.ui import ui as run_ui
 
     settings = Settings.from_env()
+    settings = dataclasses.replace(settings, insecure=settings.insecure or insecure)
     settings.check_writable()
     run_ui(settings, with_worker=worker)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fullcircle.core.access import Access, names_of, token_of
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.permissions import open_privately
 from fullcircle.core.prices import Prices, Watts, table
@@ -31,8 +32,11 @@ QUIET: Mapping[str, str] = {
     "MPLBACKEND": "Agg",
 }
 
-_NAMES = ("HOME", "DATABASE_URL", "DVC_REMOTE", "HOST", "SERVE_PORT", "MLFLOW_PORT", "PREFECT_PORT", "PRICES", "WATTS")
 _SPAN = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s?)?")
+_NAMES = (
+    *("HOME", "DATABASE_URL", "DVC_REMOTE", "HOST", "TOKEN", "ALLOWED_HOSTS", "INSECURE"),
+    *("SERVE_PORT", "MLFLOW_PORT", "PREFECT_PORT", "PRICES", "WATTS"),
+)
 VARIABLES = frozenset(f"FULLCIRCLE_{name}" for name in (*_NAMES, "WAIT", "PLACE"))
 """All that begins with FULLCIRCLE_ and means something; PLACE is set by the platform for the processes of a job."""
 
@@ -49,6 +53,10 @@ class Settings:
         dvc_remote: where data versions are pushed (`FULLCIRCLE_DVC_REMOTE`, default a folder under home; `s3://...`).
         prefect_url: an existing Prefect API (`PREFECT_API_URL`), or None: commands start their own on loopback.
         host: the address that servers listen on (`FULLCIRCLE_HOST`, default 127.0.0.1).
+        token: what our servers ask for and our clients send (`FULLCIRCLE_TOKEN`, default none). Needed where `host` is
+            reached from other machines, unless `insecure`.
+        allowed_hosts: further names that our servers answer to (`FULLCIRCLE_ALLOWED_HOSTS`, parted by commas).
+        insecure: an outer address without a token is meant (`FULLCIRCLE_INSECURE=1`, or `--insecure`).
         serve_port, mlflow_port, prefect_port: `FULLCIRCLE_SERVE_PORT` 8080, `FULLCIRCLE_MLFLOW_PORT` 5000,
             `FULLCIRCLE_PREFECT_PORT` 4200.
         prices: what computing costs (`FULLCIRCLE_PRICES`, a JSON object; default: not told).
@@ -66,6 +74,9 @@ class Settings:
     serve_port: int
     mlflow_port: int
     prefect_port: int
+    token: str = field(default="", repr=False)
+    allowed_hosts: tuple[str, ...] = ()
+    insecure: bool = False
     prices: Prices = field(default_factory=Prices)
     watts: Watts = field(default_factory=Watts)
     wait_s: float = 24 * 3600.0
@@ -92,10 +103,26 @@ class Settings:
             serve_port=_port(env, "FULLCIRCLE_SERVE_PORT", 8080),
             mlflow_port=_port(env, "FULLCIRCLE_MLFLOW_PORT", 5000),
             prefect_port=_port(env, "FULLCIRCLE_PREFECT_PORT", 4200),
+            token=token_of(env.get("FULLCIRCLE_TOKEN") or ""),
+            allowed_hosts=names_of(env.get("FULLCIRCLE_ALLOWED_HOSTS") or ""),
+            insecure=_flag(env, "FULLCIRCLE_INSECURE"),
             prices=table(Prices, env, "FULLCIRCLE_PRICES"),
             watts=table(Watts, env, "FULLCIRCLE_WATTS"),
             wait_s=_wait_s(env),
         )
+
+    def access(self, host: str | None = None) -> Access:
+        """Who may ask a server of these settings; `host`: the address that it listens on, where it is another one."""
+        return Access(host=host or self.host, names=self.allowed_hosts, token=self.token, insecure=self.insecure)
+
+    def guard_environment(self) -> dict[str, str]:
+        """What a child process that guards a server reads; in its environment, since `ps` shows arguments."""
+        return {
+            "FULLCIRCLE_HOST": self.host,
+            "FULLCIRCLE_TOKEN": self.token,
+            "FULLCIRCLE_ALLOWED_HOSTS": ",".join(self.allowed_hosts),
+            "FULLCIRCLE_INSECURE": "1" if self.insecure else "0",
+        }
 
     def folder(self, *parts: str) -> Path:
         """A folder under home, made if missing and private. Raises HomeUnwritable in one line when it cannot be."""
@@ -181,6 +208,13 @@ def _nearest(name: str) -> str:
     words |= {"TRACKING_URI": "MLFLOW_TRACKING_URI", "PREFECT_URL": "PREFECT_API_URL"}
     near = difflib.get_close_matches(name.removeprefix("FULLCIRCLE_"), words, n=1)
     return words[near[0]] if near else ""
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name) or "0"
+    if text not in ("0", "1"):
+        raise UsageError(f"{name} must be 1 or 0, got {text!r}")
+    return text == "1"
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

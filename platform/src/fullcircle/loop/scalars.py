@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fullcircle.core.access import reached_at, require_safe
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.processes import Service, free_port
 from fullcircle.core.settings import Settings
@@ -41,13 +42,14 @@ def tensorboard(settings: Settings, reference: str, port: int | None = None) -> 
         port: None: any that is free.
 
     Raises:
-        UsageError: as `event_files`, or TensorBoard is not installed.
+        UsageError: as `event_files`, or TensorBoard is not installed, or it would listen where others reach it.
     """
     from fullcircle.training.telling.tensorboard import require_tensorboard
 
     require_tensorboard()
+    require_safe(settings.access(), "TensorBoard", knows_tokens=False)
     folder, port = event_files(settings, reference), port or free_port(settings.host)
-    url = f"http://{settings.host}:{port}"
+    url = f"http://{reached_at(settings.host, port)}"
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--load_fast", "false"]
     service = Service(
         name="TensorBoard",

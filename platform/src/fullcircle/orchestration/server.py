@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from fullcircle.core.access import is_loopback, reached_at, require_safe
 from fullcircle.core.errors import ServiceUnavailable
 from fullcircle.core.processes import Service, answers, free_port, process_exists
 from fullcircle.core.settings import QUIET, Settings
@@ -17,6 +19,8 @@ from fullcircle.loop import progress
 from fullcircle.orchestration.guarded_app import MARKER, hold
 
 SETTLE_S = 1.5  # the server writes the last tasks' states a moment after it took them; stopped earlier, it loses them
+OWN_CREDENTIALS = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS")
+"""Where a user said what Prefect's client sends, ours is not sent."""
 FIRST_START_S = 120.0  # a first start migrates Prefect's database: 13 s on an idle machine, far more on a busy one
 
 
@@ -44,6 +48,9 @@ def prefect_environment(settings: Settings, *, console: str = "CRITICAL") -> dic
     }
     if settings.prefect_url:
         env["PREFECT_API_URL"] = settings.prefect_url
+    if settings.token and not any(os.environ.get(name) for name in OWN_CREDENTIALS):
+        # Not as PREFECT_API_KEY: its websockets would not send that.
+        env["PREFECT_CLIENT_CUSTOM_HEADERS"] = json.dumps({"Authorization": f"Bearer {settings.token}"})
     return env
 
 
@@ -51,8 +58,10 @@ def prefect_server(settings: Settings, *, port: int | None = None) -> Service:
     """A dedicated local server, not yet started: use it as a context manager. Its UI is at the same port.
 
     Raises:
+        UsageError: `settings.host` is reached from other machines, and there is no token.
         ServiceUnavailable: on entering, when it does not come up, also when another server of this home runs.
     """
+    require_safe(settings.access(), "the Prefect server")
     port = free_port(settings.host) if port is None else port
     url = api_url(settings.host, port)
     origin = url.removesuffix("/api")
@@ -68,11 +77,13 @@ def prefect_server(settings: Settings, *, port: int | None = None) -> Service:
         log=settings.folder("logs") / "prefect.log",
         env={
             **prefect_environment(settings, console="WARNING"),
+            **settings.guard_environment(),
             "PREFECT_HOME": str(home),
             "PREFECT_API_URL": url,
             "PREFECT_SERVER_API_HOST": settings.host,
             "PREFECT_SERVER_API_PORT": str(port),
-            "PREFECT_SERVER_UI_API_URL": url,
+            # A browser elsewhere has its own loopback: there the page asks where it came from.
+            "PREFECT_SERVER_UI_API_URL": url if is_loopback(settings.host) else "/api",
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # the default writes into site-packages
             "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origin,
@@ -82,8 +93,8 @@ def prefect_server(settings: Settings, *, port: int | None = None) -> Service:
 
 
 def api_url(host: str, port: int) -> str:
-    """The API's address on this host and port."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/api"
+    """The address at which this machine reaches the API that listens on this host and port."""
+    return f"http://{reached_at(host, port)}/api"
 
 
 def server_url(service: Service) -> str:
@@ -138,7 +149,8 @@ def running(settings: Settings) -> str | None:
 
 @contextlib.contextmanager
 def _own_server(settings: Settings) -> Iterator[str]:
-    service = prefect_server(settings)
+    # FULLCIRCLE_HOST is for what a user starts to be looked at; this one is for our own flows.
+    service = prefect_server(dataclasses.replace(settings, host="127.0.0.1"))
     # Said before it is done: the first start of a home takes long, and nothing else is to be seen meanwhile.
     progress.current().stage("start Prefect", "a server of its own, on loopback")
     try:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fullcircle.core.access import is_loopback, reached_at, require_safe
 from fullcircle.core.errors import ServiceUnavailable, UsageError
 from fullcircle.core.loading import project_names
 from fullcircle.core.models import CHAMPION
@@ -18,6 +19,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
 from fullcircle.tracking.client import address, is_server
+from fullcircle.tracking.guarded_app import APP_NAME, require_installed
 
 LEASHED = (sys.executable, "-m", "fullcircle.orchestration.leash")
 LOOK_EVERY_S = 10.0
@@ -28,25 +30,31 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
     """MLflow's UI and API over the tracking store, not yet started: use it as a context manager.
 
     Raises:
-        UsageError: when the tracking store is a server already: it has a UI of its own.
+        UsageError: when the tracking store is a server already: it has a UI of its own; or `settings.host` is reached
+            from other machines, and there is no token.
     """
     if is_server(settings):
         raise UsageError(f"MLflow runs at {address(settings)} already", hint="open it in a browser")
+    require_safe(settings.access(), "the MLflow server")
+    require_installed()
     # MLflow's default lets any name through that begins like a private address: 10.evil.example.
     names = [f"{name}:{port}" for name in dict.fromkeys((settings.host, "127.0.0.1", "localhost"))]
+    # Elsewhere its list cannot say what ours can (networks, the connection's own address): our guard has judged before.
+    hosts = ",".join(names) if is_loopback(settings.host) else "*"
     return Service(
         name="the MLflow UI",
         command=[
             *LEASHED,
             *(sys.executable, "-m", "mlflow", "server", "--host", settings.host, "--port", str(port)),
-            *("--workers", "1", "--allowed-hosts", ",".join(names)),
+            *("--app-name", APP_NAME, "--workers", "1", "--allowed-hosts", hosts),
             *("--cors-allowed-origins", ",".join(f"http://{name}" for name in names)),
             *("--default-artifact-root", str(settings.folder("mlartifacts"))),
         ],
-        ready_url=f"http://{settings.host}:{port}/health",
+        ready_url=f"http://{reached_at(settings.host, port)}/health",
         log=settings.folder("logs") / "mlflow.log",
         timeout_s=FIRST_START_S,
         env={
+            **settings.guard_environment(),
             "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,  # not an argument: `ps` would show its password
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         },
@@ -98,6 +106,10 @@ def ui(
     stop = stop or threading.Event()
     with _until_interrupted(), contextlib.ExitStack() as stack:
         services = []
+        # Both before either starts: a refusal leaves nothing behind.
+        require_safe(settings.access(), "the UIs")
+        if settings.insecure and not settings.token and not is_loopback(settings.host):
+            say(f"careful: whoever reaches {settings.host} may read, change and run everything here; there is no token")
         mlflow_url = address(settings)
         if not mlflow_url.startswith(("http://", "https://")):
             _check_free(settings.host, settings.mlflow_port, "FULLCIRCLE_MLFLOW_PORT")

@@ -19,12 +19,13 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from fullcircle.core.access import Access
 from fullcircle.core.errors import BadRequest, FullcircleError, UsageError
+from fullcircle.core.guard import Guard
 from fullcircle.core.project import Project
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import Batch, PredictionLog
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 SMALL_BODY = 16 << 10
 """Up to so many bytes a request is answered on the event loop: a thread would cost more than the answer."""
 
+OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
+"""What is answered without a token: whether the server lives, and whether it can answer."""
+
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 Answer = tuple[Served, Request, "NDArray[np.float32]", Sequence[str]]
 
@@ -51,15 +55,14 @@ def create_app(
     *,
     max_rows: int = 10_000,
     max_bytes: int = 16 << 20,
-    allowed_hosts: Sequence[str] = ("*",),
+    access: Access | None = None,
     lifespan: Lifespan | None = None,
 ) -> Starlette:
     """The ASGI application of one project.
 
     Args:
         max_rows, max_bytes: what one request may have; beyond it is answered 413.
-        allowed_hosts: values of the Host header that are answered; a web page that a user of this machine visits
-            can otherwise reach a loopback server under a name of its own (DNS rebinding).
+        access: who may ask; by default who reaches it by a name of loopback.
         lifespan: what to do at start and end; the server opens and closes the log there.
     """
     server = _Server(project, follower, log, labels, Protocol(project, max_rows=max_rows), max_bytes)
@@ -81,7 +84,7 @@ def create_app(
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)],
+        middleware=[Middleware(Guard, access=access or Access(), open_paths=OPEN_PATHS)],
         exception_handlers={FullcircleError: server.failed, HTTPException: server.refused, Exception: server.crashed},
         lifespan=lifespan,
     )

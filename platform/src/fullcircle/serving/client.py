@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fullcircle.core.access import bearer
 from fullcircle.core.errors import BadRequest, ServiceUnavailable
 from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.core.rows import pixels, raw_frame
@@ -34,14 +35,15 @@ class Client:
 
     Args:
         url: such as `http://127.0.0.1:8080`.
+        token: the server's `FULLCIRCLE_TOKEN`, where it has one.
     """
 
-    def __init__(self, url: str, project: Project, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, project: Project, *, timeout_s: float = 30.0, token: str = "") -> None:
         import httpx
 
         self.url, self.project = url.rstrip("/"), project
         # trust_env off: a proxy of the environment has no business between us and loopback.
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False, headers=bearer(token))
         self._model = f"/v2/models/{project.name}"
         largest = max((column.values for column in project.inputs if isinstance(column, Image)), default=1)
         self._rows = max(1, min(BATCH_ROWS, BATCH_VALUES // largest))
@@ -90,13 +92,19 @@ class Client:
         return accepted
 
     def version(self) -> str | None:
-        """The version that answers now; None while the server is not ready or not there."""
+        """The version that answers now; None while the server is not ready or not there.
+
+        Raises:
+            BadRequest: the server lets us not in.
+        """
         import httpx
 
         try:
             response = self._http.get(f"{self._model}/ready")
         except httpx.TransportError:
             return None
+        if response.status_code in (400, 401, 403):
+            raise BadRequest(f"{self.url} refused: {_refusal(response)[0]}")
         return response.headers.get("X-Model-Version") if response.status_code == 200 else None
 
     def wait_for(self, version: str, timeout_s: float = 30.0) -> None:

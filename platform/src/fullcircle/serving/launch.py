@@ -7,10 +7,11 @@ import sys
 from fullcircle.core.processes import Service
 from fullcircle.core.project import Project
 from fullcircle.core.settings import QUIET, Settings
+from fullcircle.serving.rehearsal import HOST
 
 
 def service(project: Project, settings: Settings, *, port: int, poll_s: float = 0.5) -> Service:
-    """The server of one project on `settings.host`:`port`, not started yet.
+    """The server of one project on loopback, at `port`, not started yet: it is for who starts it.
 
     It counts as up when it answers at all, which it does after it loaded the champion, if there is one.
     `Client.wait_for` tells when a particular version answers. Stopping it seals the prediction log.
@@ -18,18 +19,17 @@ def service(project: Project, settings: Settings, *, port: int, poll_s: float = 
     Args:
         poll_s: how often it looks at the champion alias.
     """
-    host = settings.host
-    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return Service(
         name=f"the inference server of {project.name}",
         command=[
             *(sys.executable, "-m", "fullcircle.serving.server", str(project.folder.resolve())),
-            *("--host", host, "--port", str(port), "--poll-s", str(poll_s)),
+            *("--host", HOST, "--port", str(port), "--poll-s", str(poll_s)),
         ],
-        ready_url=f"http://{reached}:{port}/v2/health/live",
+        ready_url=f"http://{HOST}:{port}/v2/health/live",
         log=settings.folder("logs") / f"serve-{project.name}.log",
         env={
             **QUIET,
+            **settings.guard_environment(),
             "FULLCIRCLE_HOME": str(settings.home),
             "FULLCIRCLE_DATABASE_URL": settings.database_url,
             "MLFLOW_TRACKING_URI": settings.tracking_uri,

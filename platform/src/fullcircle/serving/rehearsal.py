@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from fullcircle.core.access import bearer
 from fullcircle.core.errors import ServiceUnavailable
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.processes import Service, free_port
@@ -81,8 +82,9 @@ def served_p99_ms(project: Project, settings: Settings, graph: Path, digest: str
         port = int(running.ready_url.rsplit(":", 1)[1].partition("/")[0])
         connection = http.client.HTTPConnection(HOST, port, timeout=30.0)
         try:
-            _seconds(project, connection, bodies[:WARM_UP])
-            return _least_p99_ms(lambda: _seconds(project, connection, bodies), project.budgets.p99_ms)
+            asked = {"Content-Type": "application/json", **bearer(settings.token)}
+            _seconds(project, connection, bodies[:WARM_UP], asked)
+            return _least_p99_ms(lambda: _seconds(project, connection, bodies, asked), project.budgets.p99_ms)
         except (OSError, http.client.HTTPException) as error:
             raise ServiceUnavailable(
                 f"the rehearsal of {graph} broke off ({type(error).__name__}: {error})", hint="run it again"
@@ -113,8 +115,10 @@ def _bodies(project: Project, frame: pd.DataFrame) -> list[bytes]:
     return [different[number % len(different)] for number in range(REQUESTS)]
 
 
-def _seconds(project: Project, connection: http.client.HTTPConnection, bodies: Sequence[bytes]) -> list[float]:
-    path, headers = f"/v2/models/{project.name}/infer", {"Content-Type": "application/json"}
+def _seconds(
+    project: Project, connection: http.client.HTTPConnection, bodies: Sequence[bytes], headers: dict[str, str]
+) -> list[float]:
+    path = f"/v2/models/{project.name}/infer"
     seconds = []
     for body in bodies:
         began = time.perf_counter()
@@ -142,5 +146,5 @@ def _service(project: Project, settings: Settings, graph: Path, digest: str, fol
         ],
         ready_url=f"http://{HOST}:{port}/v2/health/live",  # ready says 503 for ever where the graph does not fit,
         log=settings.folder("logs") / f"rehearse-{project.name}.log",
-        env={**QUIET, "FULLCIRCLE_HOME": str(settings.home)},
+        env={**QUIET, **settings.guard_environment(), "FULLCIRCLE_HOME": str(settings.home)},
     )

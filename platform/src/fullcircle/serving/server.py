@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import logging
 import os
 import socket
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fullcircle.core.access import Access, is_loopback, require_safe
 from fullcircle.core.errors import FullcircleError, ServiceUnavailable
 from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from fullcircle.serving.champion import ChampionFollower
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 logger = logging.getLogger(__name__)
 
 
@@ -56,6 +57,7 @@ def serve(
 
     Raises:
         ProjectNotFound: no such project.
+        UsageError: `host` is reached from other machines, and there is neither a token nor `settings.insecure`.
         HomeUnwritable: the prediction log cannot be written.
         ServiceUnavailable: the port is taken or the address not ours.
     """
@@ -63,12 +65,13 @@ def serve(
 
     from fullcircle.serving.champion import ChampionFollower
 
-    project = load_project(project_name, root)
+    project, access = load_project(project_name, root), settings.access(host)
+    require_safe(access, f"the inference server of {project.name!r}")
     _speak_up()
     with _listening(host, port) as listening:
         follower = ChampionFollower(settings, project, poll_s, registry=rehearsed)
         folder = log_folder or settings.folder("predictions", project.name)
-        app = _application(project, follower, folder, host, listening.getsockname()[1])
+        app = _application(project, follower, folder, access, listening.getsockname()[1])
         config = uvicorn.Config(
             app,
             access_log=False,
@@ -87,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("project", help="its name, or its folder")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--insecure", action="store_true", help="an outer address without a token is meant")
     parser.add_argument("--poll-s", type=float, default=2.0)
     parser.add_argument("--graph", type=Path, help="rehearse this file instead of following the champion")
     parser.add_argument("--digest", default="", help="SHA-256 that it must have")
@@ -95,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quiet_dependencies()
     try:
         settings = Settings.from_env()
+        if given.insecure:
+            settings = dataclasses.replace(settings, insecure=True)
         port = settings.serve_port if given.port is None else given.port
         serve(
             given.project,
@@ -111,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _application(project: Project, follower: ChampionFollower, folder: Path, host: str, port: int) -> Starlette:
+def _application(project: Project, follower: ChampionFollower, folder: Path, access: Access, port: int) -> Starlette:
     from fullcircle.predictions.labels import LabelLog
     from fullcircle.predictions.log import PredictionLog
     from fullcircle.serving.app import create_app
@@ -127,16 +133,16 @@ def _application(project: Project, follower: ChampionFollower, folder: Path, hos
             await run_in_threadpool(follower.start)
             version = follower.current.version.version if follower.current else None
             state = f"version {version} answers" if version else follower.problem
-            logger.info("serving %s on http://%s:%d (%s)", project.name, _bracketed(host), port, state)
+            logger.info("serving %s on http://%s:%d (%s)", project.name, _bracketed(access.host), port, state)
+            if not access.token and not is_loopback(access.host):
+                logger.warning("careful: whoever reaches %s may ask and send labels; there is no token", access.host)
             yield
         finally:
             await run_in_threadpool(follower.close)
             await run_in_threadpool(log.close)
             logger.info("%s: stopped, the prediction log is sealed", project.name)
 
-    # On loopback only under loopback's names; on an outer address the names that people use are not ours to know.
-    hosts = [*LOOPBACK, host] if host in LOOPBACK or host.startswith("127.") else ["*"]
-    return create_app(project, follower, log, LabelLog(folder / "labels"), allowed_hosts=hosts, lifespan=lifespan)
+    return create_app(project, follower, log, LabelLog(folder / "labels"), access=access, lifespan=lifespan)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -60,6 +60,8 @@ def _connected(settings: Settings) -> MlflowClient:
     with translated(settings, "connecting"):
         if is_server(settings):
             require_listening(settings.tracking_uri)
+            if settings.token:  # what our own server asks for; whoever has another one has set it
+                os.environ.setdefault("MLFLOW_TRACKING_TOKEN", settings.token)
         from mlflow import MlflowClient
 
         for name in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):
@@ -215,7 +217,8 @@ def _of_server(settings: Settings, doing: str, error: Exception) -> FullcircleEr
         why = f"it got no credentials, or not the right ones (HTTP {status})"
         return UsageError(
             f"MLflow at {address(settings)} refused {doing}: {why}",
-            hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+            hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; "
+            "FULLCIRCLE_TOKEN where 'fullcircle ui' serves it",
         )
     if getattr(error, "error_code", "") in _CALLERS_FAULT:
         return UsageError(f"MLflow refused {doing}: {_first_line(error)}")

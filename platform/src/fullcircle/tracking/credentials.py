@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from fullcircle.core.access import bearer
 from fullcircle.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ def authorization() -> dict[str, str]:
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or filed.get("mlflow_tracking_password", "")
     if user and password and not (os.environ.get("MLFLOW_TRACKING_AUTH") or "").startswith("kubernetes"):
         return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    return bearer(os.environ.get("MLFLOW_TRACKING_TOKEN") or os.environ.get("FULLCIRCLE_TOKEN") or "")
 
 
 def signing() -> AuthBase | None:

@@ -139,8 +139,9 @@ def _served(project: Project, settings: Settings) -> Iterator[Client]:
     from fullcircle.serving.client import Client
     from fullcircle.serving.launch import service
 
-    port = free_port(settings.host)
-    with service(project, settings, port=port), Client(f"http://{settings.host}:{port}", project) as client:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with service(project, settings, port=port), Client(url, project, token=settings.token) as client:
         yield client
 
 
