@@ -414,7 +414,7 @@ def test_a_search_in_which_every_trial_fails_is_ended_and_says_why(project: Proj
         ({"trials": 0}, "there must be a trial and a worker, got 0 and 1"),
         ({"study": "../x"}, "a study's name is lower-case letters"),
         ({"space": ("training.droput=0..1",)}, r"got 'training.droput'; did you mean training.dropout\?"),
-        ({"space": ("training.epochs=0..5",)}, "training.epochs must be at least 1, got 0"),
+        ({"space": ("training.epochs=0..5",)}, "training.epochs must be a whole number from 1 to 1000000, got 0"),
         ({"overrides": ("training.dropout=0.2",)}, "training.dropout is both set and searched"),
     ],
 )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fullcircle.core.errors import ProjectInvalid
+from fullcircle.core.ranges import Float32, check_fields, shown
+
 
 @dataclass(frozen=True)
 class Number:
@@ -19,10 +22,17 @@ class Number:
 
     name: str
     unit: str = ""
-    low: float | None = None
-    high: float | None = None
+    low: Float32 | None = None
+    high: Float32 | None = None
     nullable: bool = False
     after: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"column {shown(self.name)}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ProjectInvalid(
+                f"the range of column {self.name!r} must have low at most high, got {self.low!r} and {self.high!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,13 @@ class Image:
 
     name: str
     shape: tuple[int, int, int]
-    low: float = 0.0
-    high: float = 255.0
+    low: Float32 = 0.0
+    high: Float32 = 255.0
     unit: str = ""
     after: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"image {shown(self.name)}")
 
     @property
     def nullable(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated
+
+from fullcircle.core.ranges import Count, Positive, Score, Share, Span, Within, check_fields
 
 METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
 """Metrics that gates may name. Only `roc_auc` is better when greater."""
@@ -16,7 +18,10 @@ class AtLeast:
     """The challenger's metric itself must reach `threshold` (be at most it, where smaller is better)."""
 
     metric: str
-    threshold: float
+    threshold: Score
+
+    def __post_init__(self) -> None:
+        check_fields(self, "AtLeast")
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,10 @@ class NotWorse:
     """Non-inferiority to the champion on the same rows: worse by `margin` at most, at the interval's bad end."""
 
     metric: str
-    margin: float
+    margin: Score
+
+    def __post_init__(self) -> None:
+        check_fields(self, "NotWorse")
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,10 @@ class Better:
     """
 
     metric: str
-    min_absolute_change: float = 0.0
+    min_absolute_change: Score = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Better")
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,10 @@ class Slice:
 
     column: str
     metric: str
-    drop: float
+    drop: Score
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Slice")
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,11 @@ class Agrees:
     same, and shown, but nothing is stopped by it: a better model has to answer otherwise somewhere.
     """
 
-    share: float = 0.25
-    margin: float = 0.1
+    share: Share = 0.25
+    margin: Annotated[float, Within(0.0, 1.0, above=True, below=True)] = 0.1
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Agrees")
 
 
 Gate = AtLeast | NotWorse | Better | Slice | Agrees
@@ -75,10 +92,13 @@ class Evidence:
         power: chance of deciding with the rows that an inconclusive verdict asks for.
     """
 
-    alpha: float = 0.05
-    looks: int = 52
-    window: timedelta = timedelta(days=365)
-    power: float = 0.8
+    alpha: Annotated[float, Within(0.0, 0.5, above=True, below=True)] = 0.05
+    looks: Count = 52
+    window: Span = timedelta(days=365)
+    power: Annotated[float, Within(0.5, 1.0, below=True)] = 0.8
+
+    def __post_init__(self) -> None:
+        check_fields(self, "evidence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,30 +111,17 @@ class Budgets:
         parity: largest absolute difference between the graph's and the native model's probability.
     """
 
-    p99_ms: float = 10.0
-    size_mb: float = 20.0
-    parity: float = 1e-4
+    p99_ms: Positive = 10.0
+    size_mb: Positive = 20.0
+    parity: Annotated[float, Within(0.0, 1.0, above=True)] = 1e-4
+
+    def __post_init__(self) -> None:
+        check_fields(self, "budgets")
 
 
 def check_gate(gate: Gate, refuse: Callable[[str, str, object], None]) -> None:
     """Call `refuse(field, what it must, what it got)` for what does not fit."""
     if isinstance(gate, Agrees):
-        if not (0.0 <= gate.share <= 1.0 and 0.0 < gate.margin < 1.0):
-            refuse("an Agrees gate", "have a share from 0 to 1 and a margin between 0 and 1", gate)
         return
     if gate.metric not in METRICS:
         refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)
-    if isinstance(gate, Better) and not 0.0 <= gate.min_absolute_change < math.inf:
-        refuse("min_absolute_change of a Better gate", "be 0 or a positive number", gate.min_absolute_change)
-
-
-def check_evidence(evidence: Evidence, refuse: Callable[[str, str, object], None]) -> None:
-    """Call `refuse(field, what it must, what it got)` for what does not fit."""
-    if not 0.0 < evidence.alpha < 0.5:
-        refuse("evidence.alpha", "be between 0 and 0.5", evidence.alpha)
-    if type(evidence.looks) is not int or evidence.looks < 1:
-        refuse("evidence.looks", "be a positive integer", evidence.looks)
-    if evidence.window <= timedelta(0):
-        refuse("evidence.window", "be longer than nothing", evidence.window)
-    if not 0.5 <= evidence.power < 1.0:
-        refuse("evidence.power", "be at least 0.5 and below 1", evidence.power)

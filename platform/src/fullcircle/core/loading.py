@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from fullcircle.core.errors import FullcircleError, ProjectNotFound
+from fullcircle.core.errors import FullcircleError, ProjectInvalid, ProjectNotFound
 from fullcircle.core.project import Project
 
 
@@ -45,6 +45,11 @@ def _execute(path: Path) -> Project:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
+    except ProjectInvalid as error:
+        if error.what.startswith("project "):
+            raise
+        # A part of it, which does not know whose it is.
+        raise ProjectInvalid(f"{path}{_line(error, path)}: {error.what}", hint=error.hint) from error
     except FullcircleError:
         raise
     except Exception as error:

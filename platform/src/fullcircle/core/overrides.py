@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute, Project, Training
+from fullcircle.core.ranges import shown
 
 _KINDS: Mapping[str, type[Training] | type[Compute]] = {"training": Training, "compute": Compute}
 
@@ -59,6 +61,8 @@ def _set(project: Project, kind: str, field: str, value: Any) -> Project:
         if kind == "training":
             changed["extra"] = _without(extra, field)
     elif field in extra and field not in ("torch", "keras", "baseline"):
+        if not _finite(value):
+            raise UsageError(f"{kind}.{field} must have finite numbers, got {shown(value)}")
         changed = {"extra": {**_without(extra, field), field: value}}
     else:
         names = [name for name in (*hints, *extra) if name not in ("extra", "torch", "keras", "baseline")]
@@ -89,7 +93,7 @@ def _require(name: str, hint: Any, value: Any) -> None:
     choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
     if choices:
         if value not in choices:
-            raise UsageError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            raise UsageError(f"{name} must be one of {', '.join(map(str, choices))}, got {shown(value)}")
         return
     kinds = typing.get_args(hint) or (hint,)
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -102,7 +106,14 @@ def _require(name: str, hint: Any, value: Any) -> None:
     )
     if not fits:
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-        raise UsageError(f"{name} must be {' or '.join(words[kind] for kind in kinds)}, got {value!r}")
+        raise UsageError(f"{name} must be {' or '.join(words[kind] for kind in kinds)}, got {shown(value)}")
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers in a plain value are finite: JSON's 1e400 is not, and NaN is read, too."""
+    if isinstance(value, list | dict):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _fitting(hint: Any, value: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.ranges import Within, check_fields, misfit, shown
+
+Rate = Annotated[float, Within(0.0, 1e9)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +26,12 @@ class Prices:
     """
 
     currency: str = "EUR"
-    cpu_core_hour: float = 0.0
-    gpu_hour: float = 0.0
-    kwh: float = 0.0
+    cpu_core_hour: Rate = 0.0
+    gpu_hour: Rate = 0.0
+    kwh: Rate = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "prices")
 
     @property
     def told(self) -> bool:
@@ -45,9 +50,12 @@ class Watts:
         gpu: one GPU at work, where its own meter (NVML) cannot be read.
     """
 
-    cpu_core: float = 12.0
-    memory_gb: float = 0.3725
-    gpu: float = 300.0
+    cpu_core: Rate = 12.0
+    memory_gb: Rate = 0.3725
+    gpu: Rate = 300.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "watts")
 
 
 T = TypeVar("T", Prices, Watts)
@@ -70,12 +78,11 @@ def table(kind: type[T], env: Mapping[str, str], name: str) -> T:
     if not isinstance(values, dict) or not set(values) <= set(fields):
         raise UsageError(f"{name} may have {', '.join(fields)}, got {text!r}", hint=f"such as {_example(kind)}")
     for key, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
         if isinstance(fields[key], str):
             if not (isinstance(value, str) and len(value) == 3 and value.isalpha() and value.isupper()):
                 raise UsageError(f"{name}: {key} must be three capital letters, got {value!r}")
-        elif not (number and math.isfinite(value) and value >= 0):
-            raise UsageError(f"{name}: {key} must be a number of at least 0, got {value!r}")
+        elif (must := misfit(kind, key, value)) is not None:
+            raise UsageError(f"{name}: {key} must be {must}, got {shown(value)}")
     return kind(**values)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fullcircle.core.columns import Category as Category
 from fullcircle.core.columns import Column as Column
@@ -28,7 +28,21 @@ from fullcircle.core.gates import Evidence as Evidence
 from fullcircle.core.gates import Gate as Gate
 from fullcircle.core.gates import NotWorse as NotWorse
 from fullcircle.core.gates import Slice as Slice
-from fullcircle.core.gates import check_evidence, check_gate
+from fullcircle.core.gates import check_gate
+from fullcircle.core.ranges import (
+    LARGEST,
+    NUMBERS,
+    SMALLEST,
+    Count,
+    Delay,
+    Seconds,
+    Share,
+    Span,
+    Within,
+    check_fields,
+    misfit,
+    shown,
+)
 from fullcircle.core.search import Choice as Choice
 from fullcircle.core.search import Integer as Integer
 from fullcircle.core.search import LogUniform as LogUniform
@@ -63,12 +77,15 @@ class Binary:
 class SplitRule:
     """How much of the newest data is held back, by time: first `validation`, then `test` after it."""
 
-    validation: timedelta = timedelta(days=14)
-    test: timedelta = timedelta(days=14)
-    history: timedelta | None = None
+    validation: Span = timedelta(days=14)
+    test: Span = timedelta(days=14)
+    history: Span | None = None
     """How far back training reaches; None: all that there is."""
-    suspicious_auc: float = 0.95
-    """A single column that alone reaches this ROC AUC is taken for a leak of the answer."""
+    suspicious_auc: Annotated[float, Within(0.5, 2.0)] = 0.95
+    """A single column that alone reaches this ROC AUC is taken for a leak of the answer; above 1: none is."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +100,14 @@ class Watch:
         min_rows: below this many rows a window is too small to judge.
     """
 
-    every: timedelta = timedelta(days=1)
-    window: timedelta = timedelta(days=28)
-    false_alarms: float = 0.01
-    drifted_share: float = 0.5
-    min_rows: int = 200
+    every: Span = timedelta(days=1)
+    window: Span = timedelta(days=28)
+    false_alarms: Annotated[float, Within(0.0, 0.5, above=True)] = 0.01
+    drifted_share: Annotated[float, Within(0.0, 1.0, above=True)] = 0.5
+    min_rows: Annotated[int, Within(1, 2**31 - 1)] = 200
+
+    def __post_init__(self) -> None:
+        check_fields(self, "watch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,28 +123,44 @@ class Policy:
         rollback_margin: ROC AUC by which the previous champion must beat the champion on the same labelled rows.
     """
 
-    tolerated_drop: float = 0.02
+    tolerated_drop: Share = 0.02
     on_drift: bool = True
-    cooldown: timedelta = timedelta(days=20)
-    max_retrains: int = 6
-    budget_window: timedelta = timedelta(days=365)
-    rollback_margin: float = 0.02
+    cooldown: Delay = timedelta(days=20)
+    max_retrains: Annotated[int, Within(0, NUMBERS)] = 6
+    budget_window: Span = timedelta(days=365)
+    rollback_margin: Share = 0.02
+
+    def __post_init__(self) -> None:
+        check_fields(self, "policy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Parameters of training, the same for both frameworks unless `torch` or `keras` in `extra` says otherwise."""
 
-    epochs: int = 20
-    batch_size: int = 512
-    learning_rate: float = 1e-3
-    patience: int = 3
+    epochs: Count = 20
+    batch_size: Annotated[int, Within(2, 2**31 - 1)] = 512
+    learning_rate: Annotated[float, Within(SMALLEST, LARGEST)] = 1e-3
+    patience: Count = 3
     class_weights: bool = True
-    clip_norm: float | None = None
+    clip_norm: Annotated[float, Within(SMALLEST, LARGEST)] | None = None
     """Largest norm of the gradient of a step; a longer one is shortened to it. None: as it is."""
-    seed: int = 13
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 13
+    """NumPy and Keras take no other one."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Passed on to the project's model functions as their `params`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "training")
+        for framework in ("baseline", "torch", "keras"):  # what one of them is given in place of what all are
+            own = dict(self.extra).get(framework)
+            for name, value in own.items() if isinstance(own, Mapping) else ():
+                if name in _TRAINING_FIELDS and (must := misfit(Training, name, value)) is not None:
+                    where = f"training.extra[{framework!r}][{name!r}]"
+                    raise ProjectInvalid(f"{where} must be {must}, got {shown(value)}")
+
+
+_TRAINING_FIELDS = frozenset(each.name for each in fields(Training)) - {"extra"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,16 +190,19 @@ class Compute:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     strategy: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
-    accumulate: int = 1
-    threads: int = 1
-    checkpoint_every_s: float | None = 30.0
-    checkpoint_every_steps: int | None = None
-    keep: int = 2
+    accumulate: Annotated[int, Within(1, 2**20)] = 1
+    threads: Annotated[int, Within(1, 4096)] = 1
+    checkpoint_every_s: Seconds | None = 30.0
+    checkpoint_every_steps: Annotated[int, Within(1, 2**53)] | None = None
+    keep: Annotated[int, Within(1, 10_000)] = 2
     storage: str | None = None
-    max_restarts: int = 3
-    stall_s: float = 300.0
-    grace_s: float = 30.0
-    budget_s: float | None = None
+    max_restarts: Annotated[int, Within(0, 10_000)] = 3
+    stall_s: Seconds = 300.0
+    grace_s: Annotated[float, Within(0.0, 1e6)] = 30.0
+    budget_s: Seconds | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "compute")
 
 
 Shape = tuple[int, ...]
@@ -207,7 +246,7 @@ class Project:
     target: Binary
     time: str
     row_id: str
-    labels_after: timedelta = timedelta(days=1)
+    labels_after: Delay = timedelta(days=1)
     torch: ModelFunction | None = None
     keras: ModelFunction | None = None
     training: Training = Training()
@@ -250,18 +289,19 @@ _Refuse = Callable[[str, str, object], None]
 
 def _check(project: Project) -> None:
     def refuse(name: str, must: str, got: object) -> None:
-        raise ProjectInvalid(f"project {project.name!r}: {name} must {must}, got {got!r}")
+        raise ProjectInvalid(f"project {project.name!r}: {name} must {must}, got {shown(got)}")
 
+    for each in fields(project):
+        given = getattr(project, each.name)
+        if (must := misfit(Project, each.name, given)) is not None:
+            refuse(each.name, f"be {must}", given)
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", project.name):
         refuse("name", "be lower-case letters, digits, '-' and '_', starting with a letter", project.name)
     if not project.frameworks:
         refuse("torch / keras", "name at least one function that builds a model", None)
-    if project.approval not in APPROVALS:
-        refuse("approval", f"be one of {', '.join(APPROVALS)}", project.approval)
     _check_columns(project, refuse)
     for gate in project.gates:
         check_gate(gate, refuse)
-    check_evidence(project.evidence, refuse)
     check_search(project.search, project.training, refuse)
     groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
     sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.ranges import LARGEST, SMALLEST, misfit, shown
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project, Training
@@ -23,6 +24,7 @@ _NEVER = {
     "seed": "a seed that happens to be lucky is no better model",
     "extra": "what it holds is named directly, as training.<name>",
 }
+_END = sys.float_info.max
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?P<log>log:)?(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER})")
 
@@ -79,6 +81,8 @@ class Integer:
         for value in (self.low, self.high):
             if type(value) is not int:  # a bool is one, too
                 raise ValueError(f"Integer: its ends must be whole numbers, got {value!r}")
+            if abs(value) >= 2**63:
+                raise ValueError(f"Integer: its ends must have 64 bits at most, got {shown(value)}")
         _in_order(self, self.low, self.high)
         if self.log:
             _above_zero(self, self.low)
@@ -154,6 +158,10 @@ def check_search(search: object, training: Training, refuse: _Refuse) -> None:
             refuse("search", f"{why[0]} ({why[1]})", name)
         if not isinstance(each, Range):
             refuse(f"search[{name!r}]", "be a Uniform, LogUniform, Integer or Choice", each)
+        field = name.partition(".")[2]
+        for value in each.extremes if field in {one.name for one in fields(training)} else ():
+            if (must := misfit(type(training), field, value)) is not None:
+                refuse(f"every value of search[{name!r}]", f"be {must}", value)
 
 
 def search_of(project: Project, words: Iterable[str]) -> dict[str, Range]:
@@ -174,8 +182,8 @@ def default_search(training: Training) -> dict[str, Range]:
     """For a project that says none: the learning rate within a factor of ten, the batch size within one of two."""
     rate, batch = training.learning_rate, training.batch_size
     return {
-        "training.learning_rate": LogUniform(_short(rate / 10), _short(rate * 10)),
-        "training.batch_size": Choice(*sorted({max(2, batch // 2), max(2, batch), max(4, batch * 2)})),
+        "training.learning_rate": LogUniform(max(_short(rate / 10), SMALLEST), min(_short(rate * 10), LARGEST)),
+        "training.batch_size": Choice(*sorted({max(2, batch // 2), max(2, batch), min(max(4, batch * 2), 2**31 - 1)})),
     }
 
 
@@ -233,8 +241,11 @@ def _now(training: Training, name: str) -> Any:
 
 
 def _in_order(owner: object, low: object, high: object) -> None:
-    if not (_is_number(low) and _is_number(high) and -math.inf < low < high < math.inf):  # type: ignore[operator]
-        raise ValueError(f"{type(owner).__name__}: low must be below high, both finite, got {low!r} and {high!r}")
+    # An integer beyond float64 is below infinity, too.
+    if not (_is_number(low) and _is_number(high) and -_END < low < high < _END):  # type: ignore[operator]
+        raise ValueError(
+            f"{type(owner).__name__}: low must be below high, both finite, got {shown(low)} and {shown(high)}"
+        )
 
 
 def _above_zero(owner: object, low: float) -> None:

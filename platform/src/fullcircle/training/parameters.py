@@ -27,10 +27,4 @@ def for_framework(params: Training, framework: str) -> Training:
     fields = {field.name for field in dataclasses.fields(Training)} - {"extra"}
     shared = {key: value for key, value in params.extra.items() if key not in FRAMEWORKS}
     extra = shared | {key: value for key, value in own.items() if key not in fields}
-    merged = dataclasses.replace(params, **{key: own[key] for key in own if key in fields}, extra=extra)
-    for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1)):
-        if getattr(merged, name) < least:
-            raise UsageError(f"training.{name} must be at least {least}, got {getattr(merged, name)!r}")
-    if not merged.learning_rate > 0:
-        raise UsageError(f"training.learning_rate must be positive, got {merged.learning_rate!r}")
-    return merged
+    return dataclasses.replace(params, **{key: own[key] for key in own if key in fields}, extra=extra)
