@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Number
 from fullcircle.serving.columns import raw_column
-from fullcircle.serving.protocol import Protocol, TooLarge, labels
+from fullcircle.serving.limits import TooLarge
+from fullcircle.serving.protocol import Protocol, labels
 
 
 @pytest.fixture(scope="module")
@@ -242,9 +244,9 @@ def test_too_many_rows_are_refused_as_too_large(protocol):
         (b"{}", "missing required field `labels`"),
     ],
 )
-def test_bad_labels_are_refused(body, message):
+def test_bad_labels_are_refused(protocol, body, message):
     with pytest.raises(BadRequest, match=message):
-        labels(body)
+        labels(body, protocol.limits)
 
 
 json_values = st.recursive(
@@ -276,6 +278,11 @@ def test_any_json_is_either_understood_or_refused(protocol, body):
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_either_understood_or_refused(protocol, body):
-    for parse in (protocol.infer, labels, *(lambda b, m=m: protocol.invocation(b, m) for m in ("text/csv", "x/json"))):
+    reads_labels = partial(labels, limits=protocol.limits)
+    for parse in (
+        protocol.infer,
+        reads_labels,
+        *(lambda b, m=m: protocol.invocation(b, m) for m in ("text/csv", "x/json")),
+    ):
         with contextlib.suppress(BadRequest):
             parse(body)

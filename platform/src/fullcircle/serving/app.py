@@ -31,7 +31,8 @@ from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import Batch, PredictionLog
 from fullcircle.serving import protocol
 from fullcircle.serving.champion import ChampionFollower, Served
-from fullcircle.serving.protocol import Protocol, Request, TooLarge
+from fullcircle.serving.limits import TooLarge
+from fullcircle.serving.protocol import Protocol, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,11 +62,11 @@ def create_app(
     """The ASGI application of one project.
 
     Args:
-        max_rows, max_bytes: what one request may have; beyond it is answered 413.
+        max_rows, max_bytes: what one request may have, see `Limits`; beyond it is answered 413.
         access: who may ask; by default who reaches it by a name of loopback.
         lifespan: what to do at start and end; the server opens and closes the log there.
     """
-    server = _Server(project, follower, log, labels, Protocol(project, max_rows=max_rows), max_bytes)
+    server = _Server(project, follower, log, labels, Protocol(project, max_rows=max_rows, max_bytes=max_bytes))
     model = "/v2/models/{name}"
     both = (model, f"{model}/versions/{{version}}")
     routes = [
@@ -107,7 +108,6 @@ class _Server:
     log: PredictionLog
     label_log: LabelLog
     protocol: Protocol
-    max_bytes: int
     counts: _Counts = field(default_factory=_Counts)
 
     async def infer(self, http: HttpRequest) -> Response:
@@ -136,7 +136,7 @@ class _Server:
     async def labels(self, http: HttpRequest) -> Response:
         """POST /labels."""
         body, _ = await self._body(http, "application/json")
-        row_ids, labels = protocol.labels(body)
+        row_ids, labels = protocol.labels(body, self.protocol.limits)
         try:
             accepted = await run_in_threadpool(self.label_log.append, row_ids, labels)
         except UsageError as error:
@@ -255,11 +255,13 @@ class _Server:
         if media_type not in media_types or charset not in {"", "utf-8"}:
             got = http.headers.get("content-type", "nothing")
             raise HTTPException(415, f"Content-Type must be {' or '.join(media_types)} in UTF-8, got {got!r:.80}")
+        announced = http.headers.get("content-length", "")
+        if announced.isascii() and announced.isdigit():  # refused before it is sent; what comes is counted all the same
+            self.protocol.limits.check_length(int(announced[:20]))
         chunks, size = [], 0
         async for chunk in http.stream():
             size += len(chunk)
-            if size > self.max_bytes:
-                raise TooLarge(f"the body is larger than the {self.max_bytes} bytes that one request may have")
+            self.protocol.limits.check_length(size)
             chunks.append(chunk)
         return b"".join(chunks), media_type
 
@@ -280,8 +282,9 @@ class _Server:
         return served
 
     def _refusal(self, status: int, what: str, field_: str = "") -> Response:
+        """One line of bounded length: names and values in it come from the caller."""
         self._count(status)
-        return self._json({"error": what, "field": field_}, status)
+        return self._json({"error": _short(what, 1000), "field": _short(field_, 200)}, status)
 
     def _json(self, content: object, status: int = 200) -> Response:
         headers = _version_header(self.follower.current)
@@ -289,6 +292,10 @@ class _Server:
 
     def _count(self, status: int) -> None:
         self.counts.requests[status] = self.counts.requests.get(status, 0) + 1
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _version_header(served: Served | None) -> dict[str, str]:

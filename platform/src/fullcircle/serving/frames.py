@@ -1,18 +1,37 @@
 """The table formats of MLflow's scoring protocol as columns: name -> list of values. Pure.
 
-A value of an image column is a list itself, so whoever reads columns says which ones are images.
+Only what is expected is built: of another column nothing but its name and its length is of interest, so a list that is
+there already stands in for it.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fullcircle.core.errors import BadRequest
+from fullcircle.serving.limits import Limits, TooLarge
 
 MISSING_IN_CSV = {"", "nan", "na", "n/a", "null", "none"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is read of a table.
+
+    Attributes:
+        names: its columns, of which values are built.
+        images: those of them whose values are lists themselves.
+        limits: how much there may be.
+    """
+
+    names: frozenset[str]
+    images: frozenset[str]
+    limits: Limits
 
 
 def flat_column(name: str, values: object) -> list[Any]:
@@ -26,7 +45,7 @@ def flat_column(name: str, values: object) -> list[Any]:
     return [value[0] for value in values]
 
 
-def _split(frame: object, images: Collection[str] = ()) -> dict[str, list[Any]]:
+def _split(frame: object, expected: Expected) -> dict[str, list[Any]]:
     if (
         not isinstance(frame, dict)
         or not isinstance(frame.get("columns"), list)
@@ -38,30 +57,34 @@ def _split(frame: object, images: Collection[str] = ()) -> dict[str, list[Any]]:
     names, rows = frame["columns"], frame["data"]
     if not all(isinstance(name, str) for name in names):
         raise BadRequest("the names of columns must be strings", field="columns")
-    if doubled := sorted({name for name in names if names.count(name) > 1}):
+    if doubled := sorted(name for name, times in Counter(names).items() if times > 1):
         raise BadRequest(f"column {doubled[0]!r} is given twice", field=doubled[0])
+    expected.limits.check_rows(len(rows))
     for index, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(names):
             raise BadRequest(f"row {index} must be a list of {len(names)} values, one for each column", field="data")
-    return {name: [row[position] for row in rows] for position, name in enumerate(names)}
+    return {
+        name: [row[position] for row in rows] if name in expected.names else rows for position, name in enumerate(names)
+    }
 
 
-def _records(rows: object, images: Collection[str] = ()) -> dict[str, list[Any]]:
+def _records(rows: object, expected: Expected) -> dict[str, list[Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BadRequest("dataframe_records must be a list of objects, one for each row", field="dataframe_records")
+    expected.limits.check_rows(len(rows))
     # A key that some row lacks is null there, as in pandas; a column that none has is missing.
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+    return {name: [row.get(name) for row in rows] if name in expected.names else rows for name in names}
 
 
-def _inputs(columns: object, images: Collection[str] = ()) -> dict[str, list[Any]]:
+def _inputs(columns: object, expected: Expected) -> dict[str, list[Any]]:
     if isinstance(columns, list):
-        return _records(columns)
+        return _records(columns, expected)
     if not isinstance(columns, dict):
         raise BadRequest("inputs must be an object of columns or a list of rows", field="inputs")
     scalars = not any(isinstance(values, list) for values in columns.values())
     return {
-        name: [values] if scalars else _rows(name, values) if name in images else flat_column(name, values)
+        name: [values] if scalars else _rows(name, values) if name in expected.images else flat_column(name, values)
         for name, values in columns.items()
     }
 
@@ -72,25 +95,35 @@ def _rows(name: str, values: object) -> list[Any]:
     return values
 
 
-COLUMNS: Mapping[str, Callable[[object, Collection[str]], dict[str, list[Any]]]] = {
+COLUMNS: Mapping[str, Callable[[object, Expected], dict[str, list[Any]]]] = {
     "dataframe_split": _split,
     "dataframe_records": _records,
     "inputs": _inputs,
     "instances": _inputs,
 }
-"""Format -> (what was sent, names of the image columns) -> columns by name. Each raises BadRequest."""
+"""Format -> (what was sent, what is read of it) -> columns by name. Each raises BadRequest, TooLarge."""
 
 
-def csv_columns(body: bytes) -> dict[str, list[Any]]:
-    """The columns of a CSV body with a header line; every value is a string. Raises BadRequest."""
+def csv_columns(body: bytes, expected: Expected) -> dict[str, list[Any]]:
+    """The columns of a CSV body with a header line; every value is a string. Raises BadRequest, TooLarge."""
+    limits = expected.limits
+    rows: list[list[str]] = []
+    cells = 0
     try:
-        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
+        # Line by line: a body of line breaks alone would be a list for each of them.
+        for row in csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline=""), strict=True):
+            if not row:
+                continue
+            cells += len(row)
+            if cells > limits.cells + len(rows[0] if rows else row):
+                raise TooLarge(f"the body has more than the {limits.cells} values that one request may have")
+            rows.append(row)
+            limits.check_rows(len(rows) - 1)
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadRequest(f"the body is not CSV in UTF-8 ({error})") from error
-    rows = [row for row in rows if row]
     if not rows:
         raise BadRequest("the CSV body has no header line")
-    return _split({"columns": rows[0], "data": rows[1:]})
+    return _split({"columns": rows[0], "data": rows[1:]}, expected)
 
 
 def csv_number(name: str, index: int, text: str) -> float | None:

@@ -22,8 +22,9 @@ import numpy as np
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.serving.columns import moments, raw_column, texts
-from fullcircle.serving.frames import COLUMNS, csv_columns, csv_number, flat_column
+from fullcircle.serving.frames import COLUMNS, Expected, csv_columns, csv_number, flat_column
 from fullcircle.serving.images import tensor_rows
+from fullcircle.serving.limits import Limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,10 +33,6 @@ INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)
 NUMBERS = {"FP16", "FP32", "FP64", "BOOL", *INTEGERS}
 _T = TypeVar("_T")
 OUTPUTS = ("probability", "prediction_id")
-
-
-class TooLarge(BadRequest):
-    """More rows or bytes than one request may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +92,22 @@ class Protocol:
     """Reads requests for one project's model.
 
     Args:
-        max_rows: the most rows that one request may have.
+        max_rows, max_bytes: what one request may have; see `Limits`.
     """
 
-    def __init__(self, project: Project, *, max_rows: int = 10_000) -> None:
+    def __init__(self, project: Project, *, max_rows: int = 10_000, max_bytes: int = 16 << 20) -> None:
         self.project = project
-        self.max_rows = max_rows
+        self.limits = Limits.of(project, rows=max_rows, length=max_bytes)
         self._columns: dict[str, Column] = {column.name: column for column in project.inputs}
-        self._images = frozenset(column.name for column in project.inputs if isinstance(column, Image))
+        self._expected = Expected(
+            names=frozenset((*self._columns, project.row_id, project.time)),
+            images=frozenset(column.name for column in project.inputs if isinstance(column, Image)),
+            limits=self.limits,
+        )
 
     def infer(self, body: bytes) -> Request:
         """An Open Inference Protocol v2 request. Raises BadRequest naming the field, TooLarge."""
-        request = _decoded(_infer, body)
+        request = _decoded(_infer, body, self.limits)
         given: dict[str, list[Any]] = {}
         for tensor in request.inputs:
             if tensor.name in given:
@@ -120,12 +121,14 @@ class Protocol:
     def invocation(self, body: bytes, media_type: str) -> Request:
         """An MLflow scoring request, JSON or CSV. Raises BadRequest naming the field, TooLarge."""
         if media_type == "text/csv":
-            return self._request({name: self._from_csv(name, values) for name, values in csv_columns(body).items()})
-        parsed = _decoded(_scoring, body)
+            self.limits.check_length(len(body))
+            columns = csv_columns(body, self._expected)
+            return self._request({name: self._from_csv(name, values) for name, values in columns.items()})
+        parsed = _decoded(_scoring, body, self.limits)
         formats = [name for name in COLUMNS if name in parsed]
         if len(formats) != 1:
             raise BadRequest(f"must have exactly one of {', '.join(COLUMNS)}, got {sorted(parsed)!r:.200}")
-        return self._request(COLUMNS[formats[0]](parsed[formats[0]], self._images))
+        return self._request(COLUMNS[formats[0]](parsed[formats[0]], self._expected))
 
     def _request(
         self, given: Mapping[str, Sequence[Any]], *, request_id: str | None = None, outputs: tuple[str, ...] = OUTPUTS
@@ -138,8 +141,7 @@ class Protocol:
                 raise BadRequest(f"column {name!r} has {len(values)} rows, the others have {rows}", field=name)
         if rows == 0:
             raise BadRequest("there are no rows to answer")
-        if rows > self.max_rows:
-            raise TooLarge(f"{rows} rows are more than the {self.max_rows} that one request may have")
+        self.limits.check_rows(rows)
         row_id, time = self.project.row_id, self.project.time
         now = datetime.now(UTC)
         return Request(
@@ -180,14 +182,17 @@ class Protocol:
         column = self._columns.get(name)
         if isinstance(column, Image):
             raise BadRequest(f"column {name!r} is an image, which CSV cannot hold", field=name, hint="send JSON")
+        if name not in self._expected.names:
+            return values
         if column is None or isinstance(column, Category):
             return [value or None for value in values]
         return [csv_number(name, index, value) for index, value in enumerate(values)]
 
 
-def labels(body: bytes) -> tuple[list[str], list[int]]:
-    """Row ids and labels of `{"labels": [{"row_id": ..., "label": 0 or 1}, ...]}`. Raises BadRequest."""
-    rows = _decoded(_labels, body).labels
+def labels(body: bytes, limits: Limits) -> tuple[list[str], list[int]]:
+    """Row ids and labels of `{"labels": [{"row_id": ..., "label": 0 or 1}, ...]}`. Raises BadRequest, TooLarge."""
+    rows = _decoded(_labels, body, limits).labels
+    limits.check_rows(len(rows))
     for index, row in enumerate(rows):
         if row.label not in (0, 1):
             raise BadRequest(f"labels[{index}].label must be 0 or 1, got {row.label}", field="label")
@@ -238,7 +243,9 @@ def metadata(project: Project, versions: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes, limits: Limits) -> _T:
+    limits.check_length(len(body))
+    limits.check_json(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
