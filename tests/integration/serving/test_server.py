@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import random
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,14 +17,19 @@ import httpx
 import numpy as np
 import pytest
 
-from fullcircle.core.errors import BadRequest, ServiceUnavailable
-from fullcircle.core.models import CHAMPION
+from fullcircle.core.errors import BadRequest, ModelUnavailable, ServiceUnavailable
+from fullcircle.core.ledger import Aliases
+from fullcircle.core.models import CHAMPION, Release
 from fullcircle.core.processes import free_port
 from fullcircle.predictions import reader
 from fullcircle.predictions.log import PredictionLog
+from fullcircle.serving.champion import ChampionFollower
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
+from fullcircle.serving.local_copy import LocalCopy
 from fullcircle.serving.server import _listening
+from fullcircle.store.database import Database
+from fullcircle.store.ledger import Ledger
 from fullcircle.tracking.registry import Registry
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -173,8 +179,7 @@ def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, sett
     answered: list[str] = []
     with running:
         url = running.ready_url.removesuffix("/v2/health/live")
-        killer = threading.Timer(0.2 + random.Random(4).random() / 2, os.kill, (running.pid, signal.SIGKILL))
-        killer.start()
+        killer = threading.Thread(target=os.kill, args=(running.pid, signal.SIGKILL))
         with httpx.Client(base_url=url, trust_env=False) as http:
             for number in range(100_000):
                 row = {"distance": [number], "wind": [None], "carrier": ["UA"], "time": ["2013-06-01"]}
@@ -183,6 +188,8 @@ def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, sett
                 except httpx.TransportError:
                     break
                 answered += answer.json()["prediction_ids"]
+                if number == 50:  # at its side, so that it falls somewhere within the next answers
+                    killer.start()
     folder = log_folder(settings, project)
     assert len(answered) > 10
     assert set(answered) <= reader.logged_row_ids(folder, START, END)  # no row id was sent: the prediction id is it
@@ -200,3 +207,48 @@ def test_a_stopped_server_has_sealed_its_log(project, settings, first, make_rows
     assert set((folder / "wal").iterdir()) <= before
     _, frame = reader.window(project, folder, START, END)
     assert ids <= set(frame["prediction_id"])
+
+
+def test_a_server_that_starts_while_the_registry_is_away_serves_what_lies_in_the_home(
+    project, settings, server, make_rows
+):
+    away = dataclasses.replace(settings, tracking_uri=f"http://127.0.0.1:{free_port()}")
+    with service(project, away, port=free_port()) as running:
+        url = running.ready_url.removesuffix("/v2/health/live")
+        ready = httpx.get(f"{url}/v2/health/ready", trust_env=False)
+        with Client(url, project) as client:
+            told = client.predict(make_rows(3, "2013-06-25"))
+    assert ready.status_code == 200
+    served = ready.json()["model_version"]
+    assert ready.json()["problem"].startswith(
+        f"serving version {served} from the local copy, registry unreachable since "
+    )
+    assert set(told["model_version"]) == {served}
+
+
+def test_a_home_that_released_and_never_served_asks_its_ledger(project, settings, first, tmp_path):
+    home = dataclasses.replace(
+        settings,
+        home=tmp_path,
+        database_url=f"sqlite:///{tmp_path / 'fullcircle.db'}",
+        tracking_uri="http://127.0.0.1:9",
+    )
+    local = LocalCopy(home, project.name)
+    with pytest.raises(ModelUnavailable, match="it never served or released one"):
+        local.last()
+    database = Database(home)
+    said = {"reason": "first", "decided_by": "me", "action": "promote"}
+    change = Release(project=project.name, version=first.version, previous=None, at=START, **said)
+    with database.session():
+        Ledger(database).append(change, aliases=Aliases(champion=first.version), model_digest=first.digest)
+    kept = home.folder("models", project.name, first.version) / "graph.onnx"
+    shutil.copyfile(Registry(settings).graph(first), kept)
+
+    with ChampionFollower(home, project) as follower:
+        assert follower.current is not None
+        assert follower.current.version.version == first.version
+        assert "from the local copy" in follower.problem
+    kept.write_bytes(b"another")
+    with ChampionFollower(home, project) as follower:
+        assert follower.current is None
+        assert "has the digest" in follower.problem

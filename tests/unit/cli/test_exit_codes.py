@@ -66,6 +66,23 @@ def refused(words: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
         ),
         ("rollback tickets --reason=", "a reason is needed: it is kept in the ledger"),
         ("run tickets --why=", "a reason is needed: it is kept in the ledger"),
+        (
+            "serve tickets --host 0.0.0.0",
+            "the inference server of 'tickets' would answer everybody who reaches '0.0.0.0'",
+        ),
+        ("serve tickets --host ::", "-> set FULLCIRCLE_TOKEN (python -c"),
+        (
+            "train tickets --framework torch --set training.clip_norm=-1",
+            "training.clip_norm must be a number from 1e-30 to 1e+30 or null, g",
+        ),
+        (
+            "train tickets --framework torch --set training.seed=4294967296",
+            "training.seed must be a whole number from 0 to 4294967295, got",
+        ),
+        (
+            "tune tickets --framework torch --space training.epochs=0..5",
+            "training.epochs must be a whole number from 1 to 1000000, got 0",
+        ),
     ],
 )
 def test_words_that_mean_nothing_exit_with_2_and_say_what_would(

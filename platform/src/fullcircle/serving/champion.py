@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -17,11 +18,19 @@ from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Image, Project
 from fullcircle.core.settings import Settings
 from fullcircle.graph.session import kind as graph_kind
+from fullcircle.serving.local_copy import LocalCopy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PATIENCE_S = 30.0
+"""How long a server that starts waits for a registry that neither answers nor refuses, where it has a copy to serve."""
+CLOSING_S = 10.0
 logger = logging.getLogger(__name__)
+
+
+class NoChampion(ModelUnavailable):
+    """The registry answers that no version is the champion."""
 
 
 class Aliases(Protocol):
@@ -64,11 +73,15 @@ class ChampionFollower:
     """The champion, loaded, and kept up with in a thread.
 
     Guarantees: `current` changes in one step, and only to a version that was loaded and answered a row; while a new
-    one cannot be had, the old one stays and `problem` says why. Use as a context manager, or `start` and `close`.
+    one cannot be had, the old one stays and `problem` says why. When the first one cannot be had, the version that this
+    home served last takes its place, from its local copy, until the registry answers. Use as a context manager, or
+    `start` and `close`.
 
     Args:
         poll_s: how often the alias is looked at.
         registry, load: where versions and graphs come from; MLflow's registry and onnxruntime by default.
+        local: the copies of this home; by default none with another registry than MLflow's.
+        patience_s: how long `start` waits for the registry.
     """
 
     def __init__(
@@ -79,10 +92,17 @@ class ChampionFollower:
         *,
         registry: Aliases | None = None,
         load: Load | None = None,
+        local: LocalCopy | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._settings, self._project, self._poll_s = settings, project, poll_s
         self._registry, self._load = registry, load or _load_graph
+        self._local = LocalCopy(settings, project.name) if registry is None and local is None else local
+        self._patience_s = patience_s
         self._current: Served | None = None
+        self._from_copy = False
+        self._away_since: datetime | None = None
+        self._swapping, self._looked = threading.Lock(), threading.Event()
         self._problem = f"no version of {project.name!r} was looked for yet"
         self._checking = threading.Lock()
         self._stop = threading.Event()
@@ -99,10 +119,15 @@ class ChampionFollower:
         return self._problem
 
     def start(self) -> ChampionFollower:
-        """Load the champion if there is one, then follow it in a thread. A failure is a `problem`, not an error."""
-        self.check()
+        """Load the champion if there is one, and follow it in a thread. A failure is a `problem`, not an error."""
         self._thread = threading.Thread(target=self._follow, name="champion-follower", daemon=True)
         self._thread.start()
+        if not self._looked.wait(self._patience_s):  # a registry may be silent for minutes; callers wait for answers
+            said = self._stand_in(f"it has not answered for {self._patience_s:.0f} s", answered=False)
+            if self._current is None or self._from_copy:
+                self._say(said)
+            if self._current is None:
+                self._looked.wait()
         return self
 
     def check(self) -> None:
@@ -110,21 +135,27 @@ class ChampionFollower:
         with self._checking:
             try:
                 self._take_over()
-                problem = ""
-            except FullcircleError as error:
+                problem, self._away_since = "", None
+            except NoChampion as error:
                 problem = str(error)
+            except FullcircleError as error:
+                problem = self._stand_in(str(error), answered=isinstance(error, ModelUnavailable))
             except Exception as error:  # noqa: BLE001  # whatever a registry raises, the old version goes on answering
-                problem = f"cannot follow the champion of {self._project.name!r} ({type(error).__name__}: {error})"
-            if problem and problem != self._problem:  # once, not at every poll
-                kept = f"; version {self._current.version.version} goes on answering" if self._current else ""
-                logger.warning("%s%s", problem, kept)
-            self._problem = problem
+                why = f"cannot follow the champion of {self._project.name!r} ({type(error).__name__}: {error})"
+                problem = self._stand_in(why, answered=False)
+            self._say(problem)
+
+    def _say(self, problem: str) -> None:
+        if problem and problem != self._problem:  # once, not at every poll
+            kept = f"; version {self._current.version.version} goes on answering" if self._current else ""
+            logger.warning("%s%s", problem, kept)
+        self._problem = problem
 
     def close(self) -> None:
         """Stop following. What is loaded stays usable. Safe to call twice."""
         self._stop.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(CLOSING_S)  # it may be waiting for a silent registry, and dies with the process
 
     def __enter__(self) -> ChampionFollower:
         return self.start()
@@ -135,8 +166,11 @@ class ChampionFollower:
         self.close()
 
     def _follow(self) -> None:
-        while not self._stop.wait(self._poll_s):
+        while True:
             self.check()
+            self._looked.set()
+            if self._stop.wait(self._poll_s):
+                return
 
     def _take_over(self) -> None:
         if self._registry is None:
@@ -146,17 +180,49 @@ class ChampionFollower:
         name = self._project.name
         version = self._registry.alias(name, CHAMPION)
         if version is None:
-            raise ModelUnavailable(
+            raise NoChampion(
                 f"no version of {name!r} is the champion",
                 hint="" if self._current else f"'fullcircle run {name}' trains and releases one",
             )
         now = self._current
         if now and (now.version.version, now.version.digest) == (version.version, version.digest):
+            if self._from_copy:
+                logger.info("%s: the registry answers again, and version %s is its champion", name, version.version)
+            self._from_copy = False
             return
         graph = self._load(self._registry.graph(version), version.digest)
         _try(graph, self._project, version)
-        self._current = Served(version, graph)
+        with self._swapping:
+            self._current, self._from_copy = Served(version, graph), False
         logger.info("%s version %s (%s) answers now", name, version.version, version.digest[:12])
+        if self._local is not None:
+            self._local.keep(version)
+
+    def _stand_in(self, why: str, *, answered: bool) -> str:
+        """Let the version that was served last answer, where none does; what there is to say then.
+
+        Args:
+            answered: the registry did, and what it named cannot be had.
+        """
+        if self._local is None:
+            return why
+        self._away_since = None if answered else self._away_since or datetime.now(UTC)
+        if self._away_since is not None:
+            why = f"registry unreachable since {self._away_since:%Y-%m-%dT%H:%M:%SZ}: {why}"
+        with self._swapping:
+            if self._current is None:
+                try:
+                    self._current, self._from_copy = self._copied(self._local), True
+                except FullcircleError as error:
+                    return f"{why}; {error.what}"
+            current = self._current
+        return f"serving version {current.version.version} from the local copy, {why}" if self._from_copy else why
+
+    def _copied(self, local: LocalCopy) -> Served:
+        version, path = local.last()
+        graph = self._load(path, version.digest)
+        _try(graph, self._project, version)
+        return Served(version, graph)
 
 
 def _load_graph(path: Path, digest: str) -> Answers:

@@ -54,7 +54,8 @@ def _split(frame: object, expected: Expected) -> dict[str, list[Any]]:
         raise BadRequest(
             "dataframe_split must be an object with the lists 'columns' and 'data'", field="dataframe_split"
         )
-    names, rows = frame["columns"], frame["data"]
+    names: list[str] = frame["columns"]
+    rows = frame["data"]
     if not all(isinstance(name, str) for name in names):
         raise BadRequest("the names of columns must be strings", field="columns")
     if doubled := sorted(name for name, times in Counter(names).items() if times > 1):
