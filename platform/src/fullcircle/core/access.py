@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 from fullcircle.core.errors import ServiceUnavailable, UsageError
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+LONGEST_HOST = 300
+"""Characters of a Host header: a name of DNS has 253 at most."""
 SHORTEST_TOKEN = 32
 """Characters: 32 of `secrets.token_urlsafe` are 192 random bits."""
 MAKE_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 (a command, no token)
@@ -53,17 +56,7 @@ class Access:
             header: as it was sent, with or without a port.
             local: our own end of the connection. A name may be made to lead here (DNS rebinding), an address may not.
         """
-        found = authority(header)
-        if found is None:
-            return False
-        name, address = found[0], _address(found[0])
-        if address is None:
-            ours = {*LOOPBACK_NAMES, self.host.lower(), *self.names}
-            return name in ours or (not is_loopback_literal(self.host) and name == socket.gethostname().lower())
-        exact = (*LOOPBACK_NAMES, self.host, local)
-        if address.is_unspecified:  # a browser takes 0.0.0.0 for this machine; nobody who means us writes it
-            return False
-        return address in map(_address, exact) or any(address in net for net in map(_network, self.names) if net)
+        return len(header) <= LONGEST_HOST and _answers_to(self, header, local)
 
     def same_origin(self, origin: str, header: str) -> bool:
         """Whether a page of this Origin is one that this server, asked by this Host header, handed out itself."""
@@ -93,6 +86,21 @@ class Access:
         elif scheme.lower() != "bearer":
             given = ""
         return bool(self.token) and hmac.compare_digest(_digest(given), _digest(self.token))
+
+
+@functools.lru_cache(maxsize=256)  # it is asked with each request, and nearly always the same
+def _answers_to(access: Access, header: str, local: str) -> bool:
+    found = authority(header)
+    if found is None:
+        return False
+    name, address = found[0], _address(found[0])
+    if address is None:
+        ours = {*LOOPBACK_NAMES, access.host.lower(), *access.names}
+        return name in ours or (not is_loopback_literal(access.host) and name == socket.gethostname().lower())
+    if address.is_unspecified:  # a browser takes 0.0.0.0 for this machine; nobody who means us writes it
+        return False
+    exact = (*LOOPBACK_NAMES, access.host, local)
+    return address in map(_address, exact) or any(address in net for net in map(_network, access.names) if net)
 
 
 def require_safe(access: Access, what: str, *, knows_tokens: bool = True) -> None:
@@ -136,6 +144,7 @@ def is_loopback_literal(text: str) -> bool:
     return text.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
+@functools.lru_cache(maxsize=256)
 def is_outer(local: str) -> bool:
     """Whether a connection whose own end is this address came from another machine, or may have."""
     return _address(local) is not None and not is_loopback_literal(local)
