@@ -182,7 +182,7 @@ def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, sett
         killer = threading.Thread(target=os.kill, args=(running.pid, signal.SIGKILL))
         with httpx.Client(base_url=url, trust_env=False) as http:
             for number in range(100_000):
-                row = {"distance": [number], "wind": [None], "carrier": ["UA"], "time": ["2013-06-01"]}
+                row = {"distance": [number], "wind": [None], "carrier": ["UA"], "time": ["2013-06-01T00:00:00Z"]}
                 try:
                     answer = http.post("/invocations", json={"inputs": row})
                 except httpx.TransportError:

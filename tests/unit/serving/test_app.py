@@ -61,7 +61,7 @@ def test_v2_infer_answers_with_version_probability_and_prediction_ids(http, proj
 
 
 def test_invocations_answers_the_same_probability_and_is_logged_too(http, project, log):
-    rows = [{"distance": 500, "wind": None, "carrier": "UA", "id": "x", "time": "2013-04-02"}]
+    rows = [{"distance": 500, "wind": None, "carrier": "UA", "id": "x", "time": "2013-04-02T00:00:00Z"}]
     answer = http.post("/invocations", json={"dataframe_records": rows})
     told = answer.json()
     assert told["predictions"][0]["probability"] == http.post(INFER, json=body(1)).json()["outputs"][0]["data"][0]

@@ -80,8 +80,15 @@ def test_identities_come_along_and_columns_of_no_use_are_named(protocol):
     assert request.ignored == ("delay", "late")
 
 
-def test_a_time_without_an_offset_is_utc_and_one_with_is_converted(protocol):
-    request = protocol.infer(v2(tensor("time", ["2013-04-01 10:00", "2013-04-01T06:00:00-04:00"], "BYTES")))
+@pytest.mark.parametrize("datatype", ["FP64", "INT64"])
+def test_a_number_is_the_same_as_an_integer_as_a_fraction_and_as_a_truth(protocol, datatype):
+    whole = columns(protocol.infer(v2(distance=tensor("distance", [1, 0], datatype))))
+    assert same(whole, protocol.infer(v2(distance=tensor("distance", [1.0, 0.0]))))
+    assert same(whole, protocol.infer(v2(distance=tensor("distance", [True, False], "BOOL"))))
+
+
+def test_a_time_is_converted_to_utc(protocol):
+    request = protocol.infer(v2(tensor("time", ["2013-04-01 10:00Z", "2013-04-01T06:00:00-04:00"], "BYTES")))
     assert list(request.event_times) == [datetime(2013, 4, 1, 10, tzinfo=UTC)] * 2
 
 
@@ -92,6 +99,9 @@ def test_a_time_without_an_offset_is_utc_and_one_with_is_converted(protocol):
         (v2(distance=tensor("distance", [1, None])), "distance", "row 1: must not be null"),
         (v2(distance=tensor("distance", [1, 1e39])), "distance", r"row 1: must be finite .* got 1e\+39"),
         (v2(wind=tensor("wind", [10**400, 1])), "wind", "row 0: must be finite"),
+        (v2(distance=tensor("distance", [1, "7"])), "distance", "row 1: must be a number, got a string"),
+        (v2(distance=tensor("distance", [1, 2**53 + 1], "INT64")), "distance", r"row 1: .* beyond 2\^53"),
+        (v2(carrier=tensor("carrier", ["B6", "UA\0\0"], "BYTES")), "carrier", "row 1: must not have NUL characters"),
         (v2(distance=tensor("distance", [1, {}])), "distance", "row 1: must be a number, got an object"),
         (v2(distance=tensor("distance", [1, 2], "BYTES")), "distance", "must have datatype FP32, .* got 'BYTES'"),
         (v2(distance=tensor("distance", [1, 2.5], "INT64")), "distance", "datatype INT64 but fractions"),
@@ -107,8 +117,16 @@ def test_a_time_without_an_offset_is_utc_and_one_with_is_converted(protocol):
         (v2(tensor("wind", [1, 2])), "wind", "given twice"),
         (v2(tensor("time", ["yesterday", None], "BYTES")), "time", "row 0: must be an ISO 8601 time"),
         (v2(tensor("time", [1e300, None], "FP64")), "time", "row 0: must be an ISO 8601 time"),
+        (v2(tensor("time", ["2013-04-01 10:00", None], "BYTES")), "time", "row 0: must have an offset"),
+        (v2(tensor("time", ["2013-04-01", None], "BYTES")), "time", "row 0: must have an offset"),
+        (v2(tensor("time", [1364810400, None], "INT64")), "time", "row 0: .* which may be seconds"),
+        (v2(tensor("time", [0, None], "INT64")), "time", "row 0: .* which may be seconds"),
+        (v2(tensor("time", [True, None], "BOOL")), "time", "row 0: must be an ISO 8601 time"),
+        (v2(tensor("id", ["UA\0", None], "BYTES")), "id", "row 0: must not have NUL"),
+        (v2(tensor("id", [7.0, None], "FP64")), "id", "row 0: must be a string or an integer, got a number"),
+        (v2(tensor("id", [True, None], "BOOL")), "id", "row 0: must be a string or an integer, got a boolean"),
         (v2(tensor("time", ["0001-01-01T00:00:00+05:00", None], "BYTES")), "time", "row 0: must "),
-        (v2(tensor("time", ["0900-01-01", None], "BYTES")), "time", "between the years 1900 and 2200"),
+        (v2(tensor("time", ["0900-01-01T00:00Z", None], "BYTES")), "time", "between the years 1900 and 2200"),
         (v2(tensor("id", [1.5, "a"], "BYTES")), "id", "row 0: must be a string or an integer"),
         (b'{"inputs": [{"name": 3}]}', "inputs[0].name", "Expected `str`, got `int`"),
         (b'{"inputs": []}', "distance", "missing are distance, wind, carrier"),
@@ -240,7 +258,7 @@ def test_too_many_rows_are_refused_as_too_large(protocol):
     [
         (b'{"labels": [{"row_id": "a", "label": 2}]}', r"labels\[0\].label must be 0 or 1, got 2"),
         (b'{"labels": [{"row_id": "a"}]}', "missing required field `label`"),
-        (b'{"labels": [{"row_id": 1, "label": 1}]}', r"labels\[0\].row_id: Expected `str`"),
+        (b'{"labels": [{"row_id": 1.0, "label": 1}]}', r"labels\[0\].row_id: Expected `int \| str`"),
         (b"{}", "missing required field `labels`"),
     ],
 )

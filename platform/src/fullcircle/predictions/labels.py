@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.rows import identity, text_fault
 from fullcircle.predictions import journal, segments
 from fullcircle.predictions.identity import PredictionIds, microseconds
 
@@ -24,27 +25,28 @@ class LabelLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def append(self, row_ids: Sequence[str], labels: Sequence[int], *, arrived: datetime | None = None) -> int:
+    def append(self, row_ids: Sequence[str | int], labels: Sequence[int], *, arrived: datetime | None = None) -> int:
         """Write labels down; how many.
 
         Args:
-            row_ids: the row's own id, or its prediction id where the caller named none.
+            row_ids: the row's own id, text or a whole number, or its prediction id where the caller named none.
             labels: 0 or 1.
             arrived: when the truth came, timezone-aware; now by default.
 
         Raises:
-            UsageError: unequal lengths, a label that is not 0 or 1, an empty row id, a time without a zone.
+            UsageError: unequal lengths, a label that is not 0 or 1, a row id that is empty or none at all, a time
+                without a zone.
             HomeUnwritable: the folder cannot be written; none of these labels was.
         """
         import pyarrow as pa
 
         arrived = arrived or datetime.now(UTC)
-        _check(row_ids, labels, arrived)
+        named = _checked(row_ids, labels, arrived)
         if not len(row_ids):
             return 0
         rows = pa.table(
             {
-                "row_id": pa.array(list(row_ids), pa.string()),
+                "row_id": pa.array(named, pa.string()),
                 "label": pa.array(np.asarray(labels, "int8")),
                 "arrived": pa.array([microseconds(arrived)] * len(row_ids)).cast(pa.timestamp("us", tz="UTC")),
                 # Two labels may arrive in one microsecond; this says which was appended later.
@@ -59,13 +61,22 @@ class LabelLog:
         return len(row_ids)
 
 
-def _check(row_ids: Sequence[str], labels: Sequence[int], arrived: datetime) -> None:
+def _checked(row_ids: Sequence[str | int], labels: Sequence[int], arrived: datetime) -> list[str]:
+    """The ids in their one form, by which they find their predictions."""
     if len(row_ids) != len(labels):
         raise UsageError(f"{len(row_ids)} row ids but {len(labels)} labels")
     if arrived.tzinfo is None:
         raise UsageError(f"arrived must have a time zone, got {arrived.isoformat()}")
+    named = []
     for row_id, label in zip(row_ids, labels, strict=True):
-        if not row_id:
+        text = identity(row_id)
+        if text is None:
+            raise UsageError(f"a row id must be text or a whole number, got {row_id!r:.60}")
+        if not text:
             raise UsageError("a label without a row id", hint="send the row_id or the prediction id that it is for")
+        if fault := text_fault(text):
+            raise UsageError(f"row id {text!r:.60} {fault}")
         if label not in (0, 1):
-            raise UsageError(f"the label of row {row_id!r} must be 0 or 1, got {label!r}")
+            raise UsageError(f"the label of row {text!r} must be 0 or 1, got {label!r}")
+        named.append(text)
+    return named

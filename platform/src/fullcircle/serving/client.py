@@ -12,7 +12,7 @@ import msgspec
 from fullcircle.core.access import bearer
 from fullcircle.core.errors import BadRequest, ServiceUnavailable
 from fullcircle.core.project import Category, Column, Image, Project
-from fullcircle.core.rows import pixels, raw_frame
+from fullcircle.core.rows import identities, identity, pixels, raw_frame
 
 if TYPE_CHECKING:
     import httpx
@@ -71,7 +71,7 @@ class Client:
             for name in ("prediction_id", "model_version", "probability")
         }
         row_id = self.project.row_id
-        row_ids = frame[row_id].astype(str).tolist() if row_id in frame else [""] * len(frame)
+        row_ids = identities(frame[row_id]) if row_id in frame else [""] * len(frame)
         probability = np.array(columns.pop("probability"), "float32")
         return pd.DataFrame({"row_id": row_ids, **columns, "probability": probability}, index=frame.index)
 
@@ -85,7 +85,7 @@ class Client:
         for begin in range(0, len(row_ids), BATCH_LABELS):
             part = slice(begin, begin + BATCH_LABELS)
             rows = [
-                {"row_id": str(row_id), "label": int(label)}
+                {"row_id": str(row_id) if (named := identity(row_id)) is None else named, "label": int(label)}
                 for row_id, label in zip(row_ids[part], labels[part], strict=True)
             ]
             accepted += int(self._post("/labels", {"labels": rows})["accepted"])
@@ -177,7 +177,7 @@ def tensors_of(frame: pd.DataFrame, project: Project) -> list[dict[str, object]]
         raise BadRequest(f"column {missing[0]!r} is missing from the frame", field=missing[0])
     tensors = [_tensor(frame, column) for column in project.inputs]
     if project.row_id in frame:
-        ids = frame[project.row_id].astype(str).tolist()
+        ids = identities(frame[project.row_id])
         tensors.append({"name": project.row_id, "shape": shape, "datatype": "BYTES", "data": ids})
     if project.time in frame:
         times = _iso(frame[project.time])
@@ -210,7 +210,10 @@ def _iso(times: pd.Series[Any]) -> list[str]:
     import numpy as np
     import pandas as pd
 
-    moments: NDArray[np.datetime64] = pd.to_datetime(times, utc=True).to_numpy(dtype="datetime64[us]")
+    if not isinstance(times.dtype, pd.DatetimeTZDtype):
+        what = f"column {times.name!r} holds no times with a timezone (it is {times.dtype})"
+        raise BadRequest(what, field=str(times.name), hint="give them one, such as .dt.tz_localize('UTC')")
+    moments: NDArray[np.datetime64] = times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
     return [str(moment) for moment in np.datetime_as_string(moments, timezone="UTC").tolist()]
 
 

@@ -11,15 +11,14 @@ import numpy as np
 
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Column, Image
+from fullcircle.core.rows import EXACT, FIRST_YEAR, LAST_YEAR, OVERFLOW, identity, text_fault
 from fullcircle.serving.images import images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LONGEST_TEXT = 1024
-FIRST_YEAR, LAST_YEAR = 1900, 2200
-OVERFLOW = float(2**128 - 2**103)
-"""The smallest number that rounds to infinity as float32: half a step above the largest one."""
+DOUBTFUL_MS = 10**11
+"""A smaller number of milliseconds, before March 1973, may as well be seconds of our time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMERIC = {int, float, bool}
 
@@ -42,24 +41,26 @@ def raw_column(column: Column, values: Sequence[object]) -> NDArray[np.generic]:
 
 
 def texts(name: str, values: Sequence[object]) -> list[str]:
-    """Identities: strings or integers; a null is "".
+    """Identities: strings or integers, in their one form (`core.rows.identity`); a null is "".
 
     Raises:
-        BadRequest: another type, or longer than 1,024 characters.
+        BadRequest: another type, or text that a file may not have either (`core.rows.text_fault`).
     """
-    result = ["" if value is None else str(value) for value in values]
-    if not set(map(type, values)) <= {str, int, type(None)}:
-        index = next(i for i, value in enumerate(values) if type(value) not in {str, int, type(None)})
+    result = ["" if value is None else identity(value) for value in values]
+    if None in result:
+        index = result.index(None)
         raise _at(name, index, f"must be a string or an integer, got {_kind(values[index])}")
-    _check_texts(name, result)
-    return result
+    found = [text for text in result if text is not None]
+    _check_texts(name, found)
+    return found
 
 
 def moments(name: str, values: Sequence[object]) -> list[datetime | None]:
-    """Event times in UTC: ISO 8601 strings (without an offset: UTC) or milliseconds since 1970; null stays None.
+    """Event times in UTC: ISO 8601 strings with an offset, or milliseconds since 1970; null stays None.
 
     Raises:
-        BadRequest: neither of the two, or a year outside 1900 to 2200.
+        BadRequest: neither of the two; a string without an offset; a number that may be seconds; or a year outside 1900
+            to 2200.
     """
     return [None if value is None else _moment(name, index, value) for index, value in enumerate(values)]
 
@@ -68,15 +69,13 @@ def _numbers(column: Column, values: Sequence[object], kinds: set[type]) -> NDAr
     if not kinds <= _NUMERIC | {type(None)}:
         index = next(i for i, value in enumerate(values) if value is not None and type(value) not in _NUMERIC)
         raise _at(column.name, index, f"must be a number, got {_kind(values[index])}")
+    if int in kinds:
+        _check_exact(column.name, values)
     if len(values) == 1:  # the usual request; numpy's setup would cost more than the work
         return _number(column, values[0])
     filled = [math.nan if value is None else value for value in values] if type(None) in kinds else list(values)
     with np.errstate(over="ignore"):
-        try:
-            numbers = np.array(filled, "float64").astype("float32")
-        except OverflowError:  # an integer beyond float64
-            index = next(i for i, value in enumerate(values) if isinstance(value, int) and abs(value) >= OVERFLOW)
-            raise _at(column.name, index, "must be finite as a 32-bit number, got a huge integer") from None
+        numbers = np.array(filled, "float64").astype("float32")
     finite = np.isfinite(numbers)
     if column.nullable:
         finite |= np.isnan(numbers)
@@ -84,6 +83,14 @@ def _numbers(column: Column, values: Sequence[object], kinds: set[type]) -> NDAr
         index = int(np.argmin(finite))
         raise _at(column.name, index, f"must be finite as a 32-bit number, got {_short(values[index])}")
     return numbers.reshape(-1, 1)
+
+
+def _check_exact(name: str, values: Sequence[object]) -> None:
+    for index, value in enumerate(values):
+        if isinstance(value, int) and abs(value) > EXACT:
+            if abs(value) >= OVERFLOW:
+                raise _at(name, index, "must be finite as a 32-bit number, got a huge integer")
+            raise _at(name, index, "must be a number that 64 bits hold exactly, got an integer beyond 2^53")
 
 
 def _number(column: Column, value: object) -> NDArray[np.generic]:
@@ -110,13 +117,8 @@ def _texts(column: Column, values: Sequence[object], kinds: set[type]) -> NDArra
 
 def _check_texts(name: str, values: Sequence[str]) -> None:
     for index, value in enumerate(values):
-        if len(value) > LONGEST_TEXT:
-            raise _at(name, index, f"must have at most {LONGEST_TEXT} characters, got {len(value)}")
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise _at(name, index, "must be valid Unicode, got half a surrogate pair") from None
+        if fault := text_fault(value):
+            raise _at(name, index, fault)
 
 
 def _moment(name: str, index: int, value: object) -> datetime:
@@ -124,8 +126,12 @@ def _moment(name: str, index: int, value: object) -> datetime:
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            if moment.tzinfo is None:
+                raise _at(name, index, f"must have an offset, such as 2024-03-01T12:00:00Z, got {value!r:.60}")
+            moment = moment.astimezone(UTC)
         elif isinstance(value, int | float) and not isinstance(value, bool):
+            if abs(value) < DOUBTFUL_MS:
+                raise _at(name, index, f"must be milliseconds since 1970, got {value!r:.60}, which may be seconds")
             moment = _EPOCH + timedelta(milliseconds=value)
     except (ValueError, OverflowError):
         moment = None

@@ -132,6 +132,8 @@ def csv_number(name: str, index: int, text: str) -> float | None:
     if text.strip().lower() in MISSING_IN_CSV:
         return None
     try:
-        return float(text)
+        if text.isascii() and "_" not in text:  # Python would also take 1_000 and digits of any script
+            return float(text)
     except ValueError:
-        raise BadRequest(f"column {name!r}, row {index}: must be a number, got {text!r:.40}", field=name) from None
+        pass
+    raise BadRequest(f"column {name!r}, row {index}: must be a number, got {text!r:.40}", field=name)

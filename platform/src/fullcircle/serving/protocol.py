@@ -75,7 +75,7 @@ class _Infer(msgspec.Struct):
 
 
 class _Label(msgspec.Struct):
-    row_id: str
+    row_id: str | int
     label: int
 
 
