@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from fullcircle.core.files import sha256_of
+from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.settings import Settings
+from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.runs import Tracker
 
 FIRST_PREDICTION = "01a21eb3-22fc-74be-9888-5209708c2f06"
 
@@ -74,3 +83,80 @@ def test_it_is_private_once_it_was_opened(ask: Ask, unpacked: Path) -> None:
     (unpacked / "home" / "mlflow.db").chmod(0o644)
     ask("ledger", "verify", "tickets")
     assert [str(each) for each in (unpacked / "home").rglob("*") if each.lstat().st_mode & 0o077] == []
+
+
+def test_its_data_versions_are_listed_and_come_back(ask: Ask, tmp_path: Path) -> None:
+    listed = json.loads(ask("data", "list", "tickets", "--json"))
+    assert [each["version"] for each in listed] == ["2", "1"]
+    restored = json.loads(ask("data", "restore", listed[1]["run_id"], "--into", str(tmp_path / "rows"), "--json"))
+    assert restored["rows"] == 6000
+    assert len(list((tmp_path / "rows").glob("*.parquet"))) == len(restored["files"]) == 3
+
+
+def test_its_tables_name_the_place_where_it_lies_and_no_other(ask: Ask, unpacked: Path) -> None:
+    ask("data", "list", "tickets")
+    assert _places_of(unpacked / "home") == {(unpacked / "home").as_uri()}
+
+
+def test_its_champion_is_served_from_where_it_lies(ask: Ask, unpacked: Path) -> None:
+    ask("status", "tickets")
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(unpacked / "home")})
+    champion = Registry(settings).version("tickets", "champion")
+    shutil.rmtree(settings.home / "models")  # else it is there already, and nothing is fetched
+    assert sha256_of(Registry(settings).graph(champion)) == champion.digest
+
+
+def test_a_copy_and_what_it_is_a_copy_of_live_on_apart(unpacked: Path, ask: Ask) -> None:
+    ask("status", "tickets")
+    original, copy = unpacked / "home", unpacked / "copies" / "a #b'ü"
+    shutil.copytree(original, copy)
+    before = _files(original)
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(copy)})
+    with Tracker(settings).start(_tickets(unpacked), name="in the copy", kind="train") as run:
+        run.text("told", "told.txt")
+    assert Tracker(settings).download(run.id, "told.txt").read_text() == "told"
+    assert list(copy.glob(f"mlartifacts/tickets/{run.id}/artifacts/told.txt"))
+    assert _files(original) == before
+    assert _places_of(copy) == {copy.as_uri()}
+    assert _places_of(original) == {original.as_uri()}
+
+
+def test_a_copy_that_an_earlier_version_trained_in_gets_the_artifacts_that_went_astray(tmp_path: Path) -> None:
+    # Before, the copy of a home wrote its runs' artifacts into the home that it was copied from.
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "original")})
+    with Tracker(settings).start(_tickets(tmp_path), name="astray", kind="train") as run:
+        run.text("told", "told.txt")
+    copy = tmp_path / "copy"
+    shutil.copytree(settings.home, copy)
+    (copy / "home.json").unlink()
+    shutil.rmtree(copy / "mlartifacts" / "tickets" / run.id)
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(copy)})
+    assert Tracker(settings).download(run.id, "told.txt").read_text() == "told"
+    assert (copy / "mlartifacts" / "tickets" / run.id / "artifacts" / "told.txt").exists()
+
+
+def _tickets(folder: Path) -> Project:
+    return Project(
+        name="tickets",
+        owner="ops@example.com",
+        columns=(Number("x"),),
+        target=Binary("y", positive="yes"),
+        time="hour",
+        row_id="id",
+        torch=lambda inputs, params: None,
+        folder=folder,
+    )
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def _places_of(home: Path) -> set[str]:
+    """The homes that MLflow's tables name."""
+    wanted = {"experiments": "artifact_location", "runs": "artifact_uri", "model_versions": "storage_location"}
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        found = [
+            uri for table, column in wanted.items() for (uri,) in connection.execute(f"SELECT {column} FROM {table}")
+        ]
+    return {uri.split("/mlartifacts/")[0] for uri in found}

@@ -190,12 +190,13 @@ def test_a_commit_killed_at_any_moment_can_be_done_again(project, settings, tmp_
 
     for delay_s in (0.01, 0.03, 0.06, 0.1, 0.15, 0.2):
         shutil.rmtree(settings.home, ignore_errors=True)
-        pid = child(lambda: Versions(settings).commit(project, parts))
+        fresh = Settings.from_env({"FULLCIRCLE_HOME": str(settings.home)})  # whoever was in the removed one is refused
+        pid = child(lambda fresh=fresh: Versions(fresh).commit(project, parts))
         time.sleep(delay_s)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
-        assert Versions(settings).commit(project, parts) == expected
+        assert Versions(fresh).commit(project, parts) == expected
         assert blobs(settings) >= {expected.digest, *(md5 for _, md5 in expected.files)}
         assert not list((settings.home / "dvc" / "work").rglob("*.parquet"))
     forget_everything_local(settings)

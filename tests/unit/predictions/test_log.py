@@ -21,6 +21,7 @@ from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.project import Number
 from fullcircle.predictions import journal, reader, segments
 from fullcircle.predictions.identity import PredictionIds, canonical, made_at
+from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
@@ -295,3 +296,21 @@ def test_what_cannot_be_an_id_is_left_as_it_was_but_for_capitals_and_spaces_arou
     too_long = "0" * 33
     known = {" No-Id ": "no-id", too_long: too_long, "01a1 fee8": "01a1 fee8", "": "", "-": "-"}
     assert {text: canonical(text) for text in known} == known
+
+
+def test_a_log_that_is_moved_while_it_is_open_takes_what_is_answered_along(project, batch, tmp_path):
+    log = PredictionLog(tmp_path / "home" / "log", project.inputs, background=False)
+    labels = LabelLog(tmp_path / "home" / "log" / "labels")
+    log.append(batch(["a", "b"]))
+    (tmp_path / "home").rename(tmp_path / "moved")
+    log.append(batch(["c"]))
+    with pytest.raises(HomeUnwritable, match="was moved or removed"):
+        log.seal()
+    with pytest.raises(HomeUnwritable, match="was moved or removed"):
+        labels.append(["a"], [1])  # nobody would find it there
+    log.append(batch(["d"]))
+    log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+    with PredictionLog(tmp_path / "moved" / "log", project.inputs, background=False):
+        pass
+    assert reader.logged_row_ids(tmp_path / "moved" / "log", START, END) == {"a", "b", "c", "d"}

@@ -32,11 +32,15 @@ QUIET: Mapping[str, str] = {
     "MPLBACKEND": "Agg",
 }
 
+DEFAULT_HOME = ".fullcircle"
 _SPAN = re.compile(r"(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+)s?)?")
 _NAMES = (
     *("HOME", "DATABASE_URL", "DVC_REMOTE", "HOST", "TOKEN", "ALLOWED_HOSTS", "INSECURE"),
     *("SERVE_PORT", "MLFLOW_PORT", "PREFECT_PORT", "PRICES", "WATTS"),
 )
+# The address of a SQLite file ends at a `?`, and SQLAlchemy unquotes a `%`, where MLflow makes a folder of what stands
+# there: the databases would lie outside of the home. A control character ends a line of a log; a surrogate is no text.
+_NO_HOME = re.compile(r"[?%\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 VARIABLES = frozenset(f"FULLCIRCLE_{name}" for name in (*_NAMES, "WAIT", "PLACE"))
 """All that begins with FULLCIRCLE_ and means something; PLACE is set by the platform for the processes of a job."""
 
@@ -46,7 +50,7 @@ class Settings:
     """Where things live and who may reach them.
 
     Attributes:
-        home: folder for all that is written (`FULLCIRCLE_HOME`, default `.fullcircle`).
+        home: folder for all that is written (`FULLCIRCLE_HOME`, default `.fullcircle`); absolute, links resolved.
         tracking_uri: MLflow (`MLFLOW_TRACKING_URI`, default a SQLite file under home).
         database_url: the platform's own tables (`FULLCIRCLE_DATABASE_URL`, default a SQLite file under home).
             Of both: `postgresql://...` becomes `postgresql+psycopg://...`.
@@ -80,14 +84,15 @@ class Settings:
     prices: Prices = field(default_factory=Prices)
     watts: Watts = field(default_factory=Watts)
     wait_s: float = 24 * 3600.0
+    _met: list[int] = field(default_factory=list, init=False, repr=False, compare=False)  # the home's inode, once seen
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
         """Read the settings. Raises UsageError naming the variable when a value does not fit."""
         env = os.environ if env is None else env
-        home = Path(env.get("FULLCIRCLE_HOME") or ".fullcircle").expanduser().absolute()
-        tracking_uri = _with_driver(env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}")
-        database_url = _with_driver(env.get("FULLCIRCLE_DATABASE_URL") or f"sqlite:///{home / 'fullcircle.db'}")
+        home = _home(env.get("FULLCIRCLE_HOME") or DEFAULT_HOME)
+        tracking_uri = _with_driver(env.get("MLFLOW_TRACKING_URI") or sqlite_address(home / "mlflow.db"))
+        database_url = _with_driver(env.get("FULLCIRCLE_DATABASE_URL") or sqlite_address(home / "fullcircle.db"))
         if tracking_uri == database_url:  # both keep their schema's revision in a table of the same name
             raise UsageError(
                 "MLFLOW_TRACKING_URI and FULLCIRCLE_DATABASE_URL name the same database",
@@ -125,12 +130,18 @@ class Settings:
         }
 
     def folder(self, *parts: str) -> Path:
-        """A folder under home, made if missing and private. Raises HomeUnwritable in one line when it cannot be."""
+        """A folder under home, made if missing and private. Raises HomeUnwritable in one line when it cannot be, also
+        when the home was moved since this process first met it: one that was made at its old place would take what is
+        written from then on."""
         path = self.home.joinpath(*parts)
         try:
             fresh = not self.home.exists()
+            if self._met and (fresh or self.home.stat().st_ino != self._met[0]):
+                raise home_gone(self.home)
             open_privately(self.home)
             path.mkdir(parents=True, exist_ok=True)
+            if not self._met:
+                self._met.append(self.home.stat().st_ino)
             if fresh:  # what a run keeps of a checkout's uncommitted files is code, and no prediction log
                 (self.home / ".gitignore").write_text("# Made by fullcircle: nothing of this is to be committed.\n*\n")
         except OSError as error:
@@ -154,6 +165,19 @@ def home_unwritable(home: Path, error: OSError) -> HomeUnwritable:
         f"cannot write to FULLCIRCLE_HOME={home} ({error.strerror or error})",
         hint="free some space there, or set FULLCIRCLE_HOME to a folder that you may write",
     )
+
+
+def home_gone(home: Path) -> HomeUnwritable:
+    """The one line for a home that was there when this process began, and is not there now."""
+    return HomeUnwritable(
+        f"FULLCIRCLE_HOME={home} was moved or removed while this process worked in it; nothing was written",
+        hint="start it again, with FULLCIRCLE_HOME set to where the home lies now",
+    )
+
+
+def sqlite_address(file: Path) -> str:
+    """A SQLite file's address, for SQLAlchemy and for MLflow, which reads it by itself as well. See `_home`."""
+    return f"sqlite:///{file}"
 
 
 def without_effect(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
@@ -188,6 +212,20 @@ def _wait_s(env: Mapping[str, str]) -> float:
     if (seconds := seconds_in(text)) is None:
         raise UsageError(f"FULLCIRCLE_WAIT must be a span of time such as 90s, 30m, 12h or 0, got {text!r}")
     return seconds
+
+
+def _home(text: str) -> Path:
+    """The home's own path, whichever link leads to it. Raises UsageError when a tool beneath could not use it."""
+    try:
+        found = Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links that lead in a circle, or no such user
+        raise UsageError(f"FULLCIRCLE_HOME={text!r} leads nowhere ({error})", hint="name another folder") from error
+    if refused := _NO_HOME.search(str(found)):
+        raise UsageError(
+            f"FULLCIRCLE_HOME={str(found)!r} cannot be used: {refused[0]!r} is in its path",
+            hint="name a folder whose path has no '?', no '%' and no control characters",
+        )
+    return found
 
 
 def _with_driver(url: str) -> str:

@@ -6,18 +6,23 @@ import contextlib
 import dataclasses
 import json
 import os
+import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fullcircle.core.access import is_loopback, reached_at, require_safe
 from fullcircle.core.errors import ServiceUnavailable
 from fullcircle.core.processes import Service, answers, free_port, process_exists
-from fullcircle.core.settings import QUIET, Settings
+from fullcircle.core.settings import DEFAULT_HOME, QUIET, Settings
 from fullcircle.loop import progress
 from fullcircle.orchestration.guarded_app import MARKER, hold
+from fullcircle.store.moving import relocate, settle
 
+DATABASE = "prefect.db"
+PATHS = {"deployment": ("infra_overrides", "pull_steps", "path", "entrypoint")}
+"""Table -> columns of Prefect's that may hold a path of the home's."""
 SETTLE_S = 1.5  # the server writes the last tasks' states a moment after it took them; stopped earlier, it loses them
 OWN_CREDENTIALS = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_CLIENT_CUSTOM_HEADERS")
 """Where a user said what Prefect's client sends, ours is not sent."""
@@ -66,6 +71,7 @@ def prefect_server(settings: Settings, *, port: int | None = None) -> Service:
     url = api_url(settings.host, port)
     origin = url.removesuffix("/api")
     home = settings.folder("prefect")
+    settle(settings, "prefect", lambda former: _mend(settings, former))
     return Service(
         name="the Prefect server",
         command=[
@@ -90,6 +96,35 @@ def prefect_server(settings: Settings, *, port: int | None = None) -> Service:
         },
         timeout_s=FIRST_START_S,
     )
+
+
+def _mend(settings: Settings, former: Sequence[Path]) -> None:
+    """What runs a project by itself names the home that it works in: a copy's would work in the one it is a copy of."""
+    database = settings.folder("prefect") / DATABASE
+    if not database.exists():
+        return
+    known = list(former) or _told(database, settings.home)
+    try:
+        relocate(database, PATHS, known, settings.home)
+        # A home at its default place moves with its checkout, in which the worker is to run.
+        checkouts = [each.parent for each in known if each.name == settings.home.name == DEFAULT_HOME]
+        relocate(database, PATHS, checkouts, settings.home.parent)
+    except sqlite3.Error as error:
+        raise ServiceUnavailable(
+            f"the schedules in {database} still name {', '.join(map(str, known))}, and cannot be changed ({error})",
+            hint="try again; nothing was changed",
+        ) from error
+
+
+def _told(database: Path, home: Path) -> list[Path]:
+    """The homes that deployments name, in a home that was made before places were recorded."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.Error):
+        variables = [json.loads(row[0] or "{}") for row in connection.execute("SELECT job_variables FROM deployment")]
+        named = {
+            Path(str(each["env"]["FULLCIRCLE_HOME"])) for each in variables if "FULLCIRCLE_HOME" in each.get("env", {})
+        }
+        return sorted(named - {home})
+    return []
 
 
 def api_url(host: str, port: int) -> str:

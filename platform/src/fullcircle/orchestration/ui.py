@@ -18,7 +18,7 @@ from fullcircle.core.processes import Service, answers, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
-from fullcircle.tracking.client import address, is_server
+from fullcircle.tracking.client import address, is_server, settled
 from fullcircle.tracking.guarded_app import APP_NAME, require_installed
 
 LEASHED = (sys.executable, "-m", "fullcircle.orchestration.leash")
@@ -37,6 +37,7 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
         raise UsageError(f"MLflow runs at {address(settings)} already", hint="open it in a browser")
     require_safe(settings.access(), "the MLflow server")
     require_installed()
+    settled(settings)
     # MLflow's default lets any name through that begins like a private address: 10.evil.example.
     names = [f"{name}:{port}" for name in dict.fromkeys((settings.host, "127.0.0.1", "localhost"))]
     # Elsewhere its list cannot say what ours can (networks, the connection's own address): our guard has judged before.
@@ -101,6 +102,7 @@ def ui(
 
     Raises:
         ServiceUnavailable: when one does not come up (naming the variable of a port that is taken), or goes away.
+        HomeUnwritable: the home was moved or removed meanwhile.
     """
     say = say or _print
     stop = stop or threading.Event()
@@ -132,7 +134,7 @@ def ui(
             say(line)
         say(f"Prefect  {api_url.removesuffix('/api')}   flow runs, deployments, automations")
         say("Ctrl-C ends both" if not with_worker else "a worker runs what is scheduled; Ctrl-C ends all")
-        _wait(services, stop)
+        _wait(settings, services, stop)
 
 
 def _champions(settings: Settings, root: Path, mlflow_url: str) -> Iterator[str]:
@@ -159,9 +161,10 @@ def _until_interrupted() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _wait(services: list[Service], stop: threading.Event) -> None:
+def _wait(settings: Settings, services: list[Service], stop: threading.Event) -> None:
     missed = dict.fromkeys((service.name for service in services), 0)
     while not stop.wait(LOOK_EVERY_S):
+        settings.folder()  # a home that was moved away ends the servers: they would write at its old place
         for service in services:
             missed[service.name] = 0 if answers(service.ready_url) else missed[service.name] + 1
             if missed[service.name] >= LOOKS:

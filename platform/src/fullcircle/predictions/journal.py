@@ -187,6 +187,19 @@ def claimed(path: Path) -> Iterator[bool]:
         os.close(file)
 
 
+def require_there(folder: Path) -> None:
+    """Refuse to write into a log whose folder was moved or removed since it was opened: what would be made in its old
+    place is no part of it. The file that is open goes with its folder, and takes what is answered meanwhile.
+
+    Raises HomeUnwritable.
+    """
+    if not folder.is_dir():
+        raise HomeUnwritable(
+            f"the prediction log in {folder} was moved or removed while this process worked in it",
+            hint="start it again, with FULLCIRCLE_HOME set to where the home lies now",
+        )
+
+
 def unwritable(folder: Path, error: OSError) -> HomeUnwritable:
     """The one line for a prediction log that cannot be written."""
     return HomeUnwritable(

@@ -24,6 +24,7 @@ class LabelLog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._log_was_there = folder.parent.is_dir()
 
     def append(self, row_ids: Sequence[str | int], labels: Sequence[int], *, arrived: datetime | None = None) -> int:
         """Write labels down; how many.
@@ -40,6 +41,8 @@ class LabelLog:
         """
         import pyarrow as pa
 
+        if self._log_was_there:
+            journal.require_there(self.folder.parent)
         arrived = arrived or datetime.now(UTC)
         named = _checked(row_ids, labels, arrived)
         if not len(row_ids):

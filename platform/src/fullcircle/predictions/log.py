@@ -108,6 +108,10 @@ class PredictionLog:
         self._sealing: list[journal.Journal] = []
         self._closed = False
         self._wake, self._stop = threading.Event(), threading.Event()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise journal.unwritable(folder, error) from error
         self._open()
         self._recover()
         self._thread = threading.Thread(target=self._tend, name="prediction-log", daemon=True) if background else None
@@ -213,6 +217,7 @@ class PredictionLog:
         self.close()
 
     def _open(self) -> None:
+        journal.require_there(self.folder)
         self._journal = journal.Journal(self.folder / "wal", self._columns)
         self._rows, self._opened = 0, time.monotonic()
 

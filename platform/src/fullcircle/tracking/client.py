@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import unquote
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.outages import outlast
-from fullcircle.core.settings import Settings, home_unwritable
+from fullcircle.core.settings import Settings, home_unwritable, sqlite_address
 from fullcircle.store.locks import exclusive
+from fullcircle.tracking.moving import settle_tracking
 from fullcircle.tracking.reaching import first_sign_awaited, require_listening
 from fullcircle.tracking.waiting import Waiting
 
@@ -69,6 +71,7 @@ def _connected(settings: Settings) -> MlflowClient:
         database = sqlite_file(settings)
         if database is not None and not database.exists():
             _create(settings, database)
+        settled(settings)
         with _turn(settings):
             client = MlflowClient(settings.tracking_uri, registry_uri=settings.tracking_uri)
             client.search_experiments(max_results=1)
@@ -78,7 +81,18 @@ def _connected(settings: Settings) -> MlflowClient:
 def sqlite_file(settings: Settings) -> Path | None:
     """The SQLite file that holds the tracking store, or None when it is a server or another database."""
     uri = settings.tracking_uri
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) and "?" not in uri else None
+    return Path(unquote(uri.removeprefix(_SQLITE))) if uri.startswith(_SQLITE) and "?" not in uri else None
+
+
+def settled(settings: Settings) -> None:
+    """Mend the paths in MLflow's SQLite file when the home that it lies in was moved or copied. Cheap when it was not.
+
+    Raises as `translated`.
+    """
+    database = sqlite_file(settings)
+    if database is not None:
+        with translated(settings, "looking whether its home was moved"):
+            settle_tracking(settings, database)
 
 
 def artifact_root(settings: Settings) -> Path | None:
@@ -172,7 +186,7 @@ def _create(settings: Settings, database: Path) -> None:
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
             root = (settings.home / "mlartifacts").as_uri()
-            store = SqlAlchemyStore(f"{_SQLITE}{fresh}", root)  # type: ignore[no-untyped-call]
+            store = SqlAlchemyStore(sqlite_address(fresh), root)  # type: ignore[no-untyped-call]
             store.engine.dispose()
         with contextlib.closing(sqlite3.connect(fresh)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # the UI reads while a run writes

@@ -6,7 +6,7 @@ import os
 
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.ancestry.client import Ancestry
-from fullcircle.tracking.client import is_server, sqlite_file
+from fullcircle.tracking.client import is_server, settled, sqlite_file
 
 
 def opened(settings: Settings) -> Ancestry:
@@ -18,6 +18,7 @@ def opened(settings: Settings) -> Ancestry:
         from fullcircle.tracking.ancestry.server import OfServer
 
         return OfServer(settings)
+    settled(settings)
     file = sqlite_file(settings)
     if file is not None and not os.environ.get("MLFLOW_WORKSPACE"):
         from fullcircle.tracking.ancestry.file import OfFile, readable
