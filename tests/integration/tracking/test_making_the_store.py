@@ -26,4 +26,5 @@ def test_two_processes_may_make_the_store_at_once_and_a_killed_maker_is_in_nobod
     command = [sys.executable, "-c", program, str(settings.home)]
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=settings.home) for _ in range(2)]
     assert [(each.communicate()[1].decode(), each.returncode) for each in started] == [("", 0)] * 2
-    assert sorted(path.name for path in settings.home.iterdir()) == [".gitignore", ".private", "home.json", "locks", "mlflow.db"]
+    made = sorted(path.name for path in settings.home.iterdir())
+    assert made == [".gitignore", ".private", "home.json", "locks", "mlflow.db"]

@@ -39,6 +39,8 @@ COMMANDS = (
     "status",
     "sync",
     "schedule",
+    "backup",
+    "restore",
 )
 
 

@@ -42,6 +42,8 @@ SECTIONS = {
     "status": "fullcircle.cli.operate",
     "sync": "fullcircle.cli.operate",
     "schedule": "fullcircle.cli.operate",
+    "backup": "fullcircle.cli.home",
+    "restore": "fullcircle.cli.home",
 }
 
 
