@@ -13,10 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import BadRequest, UsageError
+from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.rows import identities, identity
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.serving import protocol
+from fullcircle.serving.limits import Limits
 
+PROJECT = Project(
+    name="p", owner="o@example.com", columns=(Number("x"),), target=Binary("y", "yes"), time="at", row_id="id",
+    torch=lambda *_: None,
+)  # fmt: skip
+LIMITS = Limits.of(PROJECT, rows=10, length=100_000)
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -60,7 +67,7 @@ def test_an_id_is_the_same_over_http_in_a_frame_and_in_a_file(value):
     one = identity(value)
 
     assert one == str(value)
-    assert protocol.labels(json.dumps({"labels": [{"row_id": value, "label": 1}]}).encode()) == ([one], [1])
+    assert protocol.labels(json.dumps({"labels": [{"row_id": value, "label": 1}]}).encode(), LIMITS) == ([one], [1])
     assert identities(pd.Series([value], dtype=object)) == [one]
 
 
@@ -70,4 +77,4 @@ def test_an_id_is_the_same_over_http_in_a_frame_and_in_a_file(value):
 )  # fmt: skip
 def test_a_label_over_http_that_names_no_row_or_no_outcome_is_refused(label):
     with pytest.raises(BadRequest):
-        protocol.labels(f'{{"labels": [{label}]}}'.encode())
+        protocol.labels(f'{{"labels": [{label}]}}'.encode(), LIMITS)
