@@ -16,7 +16,7 @@ from fullcircle.evaluation.plots import comparison_plot, reliability_plot
 
 
 @pytest.mark.parametrize("plot", [reliability_plot, comparison_plot])
-@pytest.mark.parametrize("labels", [["torch"], ["logistic baseline", "torch", "champion v3"]])
+@pytest.mark.parametrize("labels", [["torch"], ["logistic baseline", "torch", "champion v3"], ["$x^{$"]])
 def test_a_plot_is_a_png_of_some_size(
     project: Project,
     make_rows: Callable[..., tuple[pd.DataFrame, np.ndarray]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,17 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(explanation: Explan
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(HomeUnwritable, match="cannot write to"):
         summary_plot(explanation, tmp_path / "file" / "summary.png")
+
+
+def test_columns_categories_and_row_ids_that_look_like_formulas_are_drawn(
+    explanation: Explanation, tmp_path: Path
+) -> None:
+    columns = tuple(f"$x^{{$ {name}" for name in explanation.columns)
+    rows = explanation.rows.set_axis(
+        [f"$x^{{$ {name}" if name in explanation.columns else name for name in explanation.rows.columns], axis=1
+    ).assign(**{columns[1]: "$y_{$"})
+    odd = dataclasses.replace(
+        explanation, columns=columns, rows=rows, row_ids=("$z^{$",) * len(explanation.row_ids), outcome="$o^{$"
+    )
+    assert summary_plot(odd, tmp_path / "summary.png").stat().st_size > 10_000
+    assert waterfall(odd, 0, tmp_path / "waterfall.png").stat().st_size > 5_000

@@ -7,6 +7,7 @@ Exit codes: 0 fine, 1 the check failed, 2 wrong usage, 75 told to stop and resum
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 import click
@@ -15,6 +16,7 @@ from fullcircle.cli.groups import NearestGroup
 from fullcircle.cli.lines import say
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect
+from fullcircle.core.untrusted import LineFormatter
 from fullcircle.tracking.reaching import somebody_waits
 
 SECTIONS = {
@@ -82,6 +84,8 @@ def fullcircle() -> None:
 def main() -> None:
     """Run the command line; one clear line for an error, never a traceback for what a user can mend."""
     quiet_dependencies()
+    if logging.lastResort is not None:  # it prints the warnings of a program that has set up no log
+        logging.lastResort.setFormatter(LineFormatter())
     if isinstance(sys.stdout, io.TextIOWrapper):  # a sign that the terminal does not have must not end a command
         sys.stdout.reconfigure(errors="replace")
     for warning in without_effect():

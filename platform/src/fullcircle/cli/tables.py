@@ -125,7 +125,7 @@ def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, no_wrap=True)
     for row in rows:
         resolved = f"{row['resolved']:%Y-%m-%d}" if row["resolved"] else Text("open", style="bold red")
-        what = Text(f"{row['title']}\n") + Text(", ".join(row["columns"][:4]), style="dim")
+        what = styled("{}\n[dim]{}[/]", row["title"], ", ".join(row["columns"][:4]))
         dates = (f"{row['since']:%Y-%m-%d}", f"{row['seen']:%Y-%m-%d}", resolved)
         table.add_row(str(row["id"]), row["severity"], what, *dates)
     return table
@@ -140,7 +140,7 @@ def ledger_table(entries: Sequence[Entry]) -> Table:
     table.add_column("hash", no_wrap=True)
     for each in entries:
         version = f"{each.previous or '-'} > {each.version or '-'}"
-        what = Text(f"{each.action.value} by {each.who}: {each.why}")
+        what = styled("{} by {}: {}", each.action.value, each.who, each.why)
         table.add_row(str(each.seq), f"{each.at:%Y-%m-%d %H:%M}", version, each.verdict or "-", what, each.hash[:8])
     return table
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from fullcircle.core.lineage import Kind, Link, Trace
+from fullcircle.core.untrusted import visible
 
 _BELOW = {
     Kind.VERSION: Kind.PREDICTION,
@@ -32,23 +33,21 @@ def trace_tree(trace: Trace, *, ascii_only: bool = False) -> Tree:
         label = _label(link, marks)
         above = _BELOW.get(link.kind)
         nodes[link.kind] = Tree(label, guide_style="dim") if above is None else nodes[above].add(label)
-        for line in (*_details(link), *_missing(link)):
-            nodes[link.kind].add(line)
+        for line in _details(link):
+            nodes[link.kind].add(Text(visible(line), style="dim"))
+        for each in link.missing:
+            said = "\n".join(visible(text) for text in (f"missing: {each.what}", each.why, f"-> {each.hint}"))
+            nodes[link.kind].add(Text(said, style="red"))
     return nodes[Kind.PREDICTION]
 
 
 def _label(link: Link, marks: tuple[str, str]) -> Text:
     bad, good = marks
     mark = Text(bad, style="bold red") if link.missing else Text(good, style="bold green")
-    return mark + Text(f"{link.kind.value:<14}", style="bold") + Text(link.title or "missing")
+    return mark + Text(f"{link.kind.value:<14}", style="bold") + Text(visible(link.title) or "missing")
 
 
-def _missing(link: Link) -> Iterator[Text]:
-    for each in link.missing:
-        yield Text(f"missing: {each.what}\n{each.why}\n-> {each.hint}", style="red")
-
-
-def _details(link: Link) -> Iterator[Text]:
+def _details(link: Link) -> Iterator[str]:
     if not link.title:
         return
     facts = link.facts
@@ -57,28 +56,28 @@ def _details(link: Link) -> Iterator[Text]:
             inputs = facts["inputs"]
             assert isinstance(inputs, Mapping)
             moments = f"for {facts['event_time']:%Y-%m-%d %H:%M}, answered {facts['logged_at']:%Y-%m-%d %H:%M:%S} UTC"
-            yield Text(f"row {facts['row_id']} {moments}", style="dim")
-            yield Text(", ".join(f"{name}={_value(value)}" for name, value in inputs.items()), style="dim")
+            yield f"row {facts['row_id']} {moments}"
+            yield ", ".join(f"{name}={_value(value)}" for name, value in inputs.items())
         case Kind.VERSION | Kind.RUN:
-            yield Text(f"{facts['link']}  (in the MLflow UI)", style="dim")
+            yield f"{facts['link']}  (in the MLflow UI)"
         case Kind.CODE if facts["diff_files"]:
-            yield Text(f"changed: {_listed(facts['diff_files'])}", style="dim")
+            yield f"changed: {_listed(facts['diff_files'])}"
         case Kind.ENVIRONMENT if facts["differs"]:
             differs = facts["differs"]
             assert isinstance(differs, Mapping)
             pairs = [f"{name} {_or_none(each['then'])} -> {_or_none(each['here'])}" for name, each in differs.items()]
-            yield Text(f"then -> here: {_listed(pairs)}", style="dim")
+            yield f"then -> here: {_listed(pairs)}"
         case Kind.DATA if "files" in facts:
             files = facts["files"]
             assert isinstance(files, Mapping)
-            yield Text(f"{_listed(list(files))}; DVC remote {facts['remote']}", style="dim")
+            yield f"{_listed(list(files))}; DVC remote {facts['remote']}"
         case Kind.VERDICT:
             reasons = facts["reasons"]
             assert isinstance(reasons, list)
-            yield from (Text(str(reason), style="dim") for reason in reasons)
+            yield from (str(reason) for reason in reasons)
         case Kind.RELEASE:
-            yield Text(f"why: {facts['why']}", style="dim")
-            yield Text(_office(facts), style="dim")
+            yield f"why: {facts['why']}"
+            yield _office(facts)
 
 
 def _office(facts: Mapping[str, object]) -> str:

@@ -120,6 +120,12 @@ def safe_link(url: str | None) -> str | None:
     return url.strip() if scheme in ("", "http", "https", "file") else None
 
 
+def without_formulas(figure: Any) -> None:
+    """In no text of a matplotlib figure are dollar signs mathematics: a category such as `$x^{$` could not be drawn."""
+    for text in figure.findobj(lambda drawn: hasattr(drawn, "set_parse_math")):
+        text.set_parse_math(False)
+
+
 class LineFormatter(logging.Formatter):
     """A record is one line of a log, whatever its message quotes; a traceback has its own lines."""
 

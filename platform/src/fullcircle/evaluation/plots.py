@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from fullcircle.core.untrusted import without_formulas
 from fullcircle.evaluation.metrics import METRIC, TITLE
 
 if TYPE_CHECKING:
@@ -98,5 +99,6 @@ def _cycle(count: int) -> list[str]:
 
 def _save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
+    without_formulas(figure)
     figure.savefig(path, dpi=130)
     return path

@@ -9,6 +9,7 @@ import numpy as np
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import home_unwritable
+from fullcircle.core.untrusted import without_formulas
 from fullcircle.explain.shap_values import Explanation
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def saved(figure: Any, path: Path) -> Path:
     """Write the figure as a PNG. Raises HomeUnwritable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        without_formulas(figure)
         figure.savefig(path, format="png")
     except OSError as error:
         raise home_unwritable(path.parent, error) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.search import Choice, Integer, LogUniform, Range, Search
+from fullcircle.core.untrusted import without_formulas
 from fullcircle.tuning.study import State, Trial, best
 
 if TYPE_CHECKING:
@@ -250,5 +251,6 @@ def _finish(axes: Axes, title: str) -> None:
 
 
 def _saved(figure: Figure, path: Path) -> Path:
+    without_formulas(figure)
     figure.savefig(path, dpi=120)
     return path

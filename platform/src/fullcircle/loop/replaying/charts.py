@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.untrusted import visible
+from fullcircle.core.untrusted import visible, without_formulas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,10 +159,9 @@ def _months(axes: Axes, months: Sequence[str]) -> None:
 
 
 def _plain(text: str) -> str:
-    """Shown as it is: no formula between dollar signs, and no name that pushes the drawing off its page."""
+    """Without hidden characters, and no name that pushes the drawing off its page."""
     text = visible(text)
-    short = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
-    return short.replace("$", r"\$")
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
 def _number(value: float | None) -> float:
@@ -179,6 +178,7 @@ def _svg(figure: Figure, name: str) -> str:
     written = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         FigureCanvasSVG(figure)  # becomes the figure's canvas
+        without_formulas(figure)
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     text = written.getvalue()
     text = text[text.index("<svg") :]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fullcircle.core.untrusted import without_formulas
 from fullcircle.training.jobs import RankUse
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def picture(found: Utilisation, use: Sequence[RankUse], path: Path, title: str =
     _bars(bars, shown, found, title)
     _figures(figures, found, all(one.communication_measured for one in use))
     path.parent.mkdir(parents=True, exist_ok=True)
+    without_formulas(figure)
     figure.savefig(path, dpi=130)
     return path
 
