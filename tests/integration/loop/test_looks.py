@@ -1,16 +1,24 @@
-"""Looks at a challenger on a real MLflow: written down before anyone looks, and never twice for one retrain."""
+"""Looks at a challenger on a real MLflow: spent by comparing, never twice for one retrain, and given back otherwise."""
 
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import textwrap
+import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from fullcircle.core.project import Binary, Evidence, Number, Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.looks import take_look
+from fullcircle.evaluation.spending import Look
+from fullcircle.loop.looks import AT as AT_TAG
+from fullcircle.loop.looks import LEVEL, STATE, reserved
 from fullcircle.tracking.runs import Tracker
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
@@ -22,11 +30,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path_factory.mktemp("home"))})
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
     """A project whose budget is for two looks a year."""
     return Project(
-        name="looked-at",
+        name=f"looked-at-{uuid.uuid4().hex[:6]}",
         owner="ops@example.com",
         columns=(Number("x"),),
         target=Binary("y", positive="yes"),
@@ -34,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         row_id="id",
         torch=lambda inputs, params: None,
         evidence=Evidence(alpha=0.05, looks=2),
-        folder=tmp_path_factory.mktemp("project"),
+        folder=tmp_path,
     )
 
 
@@ -44,25 +52,127 @@ def begin(project: Project, settings: Settings) -> str:
         return run.id
 
 
+def compared(project: Project, settings: Settings, run_id: str, at: datetime) -> Look:
+    """A look that was taken, comparison and all."""
+    with reserved(project, settings, run_id, at) as taken:
+        taken.compare()
+    return taken.look
+
+
+def left(project: Project, settings: Settings) -> float:
+    """The level that the next retrain would get; it compares nothing."""
+    with reserved(project, settings, begin(project, settings), AT + 3 * WEEK) as taken:
+        return taken.look.level
+
+
 def test_looks_share_the_budget_until_it_is_spent_and_a_retrain_judged_again_takes_no_second_one(
     project: Project, settings: Settings
 ) -> None:
     first, second, third = (begin(project, settings) for _ in range(3))
 
-    one = take_look(project, settings, first, AT)
+    one = compared(project, settings, first, AT)
     assert (one.number, one.level) == (1, 0.025)
-    assert take_look(project, settings, first, AT + WEEK) == one
+    assert compared(project, settings, first, AT + WEEK) == one
 
-    two = take_look(project, settings, second, AT + WEEK)
+    two = compared(project, settings, second, AT + WEEK)
     assert (two.number, two.level) == (2, 0.025)
-    assert take_look(project, settings, first, AT).level == 0.025
+    assert compared(project, settings, first, AT).level == 0.025
 
-    spent = take_look(project, settings, third, AT + 2 * WEEK)
+    spent = compared(project, settings, third, AT + 2 * WEEK)
     assert (spent.level, spent.free_at) == (0.0, AT + project.evidence.window)
-    assert take_look(project, settings, third, AT + 2 * WEEK).level == 0.0
+    assert compared(project, settings, third, AT + 2 * WEEK).level == 0.0
 
     MlflowClient(settings.tracking_uri).delete_run(first)
-    assert take_look(project, settings, begin(project, settings), AT + 2 * WEEK).level == 0.0
+    assert left(project, settings) == 0.0
 
-    other = dataclasses.replace(project, name="not-looked-at")
-    assert take_look(other, settings, begin(other, settings), AT + 2 * WEEK).number == 1
+    other = dataclasses.replace(project, name=f"not-{project.name}")
+    assert compared(other, settings, begin(other, settings), AT + 2 * WEEK).number == 1
+
+
+def test_a_look_that_compared_nothing_gives_its_share_back_however_often(project: Project, settings: Settings) -> None:
+    for _ in range(3):
+        with reserved(project, settings, begin(project, settings), AT) as taken:
+            assert (taken.look.number, taken.look.level) == (1, 0.025)
+    with (
+        pytest.raises(RuntimeError, match="the server did not start"),
+        reserved(project, settings, begin(project, settings), AT),
+    ):
+        raise RuntimeError("the server did not start")
+    assert compared(project, settings, begin(project, settings), AT).number == 1
+
+
+def test_an_error_after_the_comparison_gives_nothing_back(project: Project, settings: Settings) -> None:
+    def judge() -> None:
+        with reserved(project, settings, begin(project, settings), AT) as taken:
+            taken.compare()
+            raise RuntimeError("while it judged")
+
+    with pytest.raises(RuntimeError, match="while it judged"):
+        judge()
+    with reserved(project, settings, begin(project, settings), AT) as after:
+        assert after.look.number == 2
+
+
+def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, settings: Settings) -> None:
+    runs = Tracker(settings)
+    with (
+        runs.start(project, name="retrain", kind="retrain") as one,
+        reserved(project, settings, one.id, AT) as first,
+        runs.start(project, name="retrain", kind="retrain") as two,
+        reserved(project, settings, two.id, AT) as second,
+    ):
+        assert (first.look.number, second.look.number) == (1, 2)
+        assert left(project, settings) == 0.0, "both may compare any moment"
+    assert left(project, settings) == 0.025, "neither did"
+
+
+def test_a_look_of_an_older_version_counts_as_it_did(project: Project, settings: Settings) -> None:
+    run = begin(project, settings)
+    Tracker(settings).append(run).tags({AT_TAG: AT.isoformat(), LEVEL: "0.025"})
+    with reserved(project, settings, begin(project, settings), AT) as taken:
+        assert (taken.look.number, taken.look.level) == (2, 0.025)
+
+
+KILLED = """
+    import os, signal
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from fullcircle.core.project import Binary, Evidence, Number, Project
+    from fullcircle.core.settings import Settings
+    from fullcircle.loop.looks import reserved
+    from fullcircle.tracking.runs import Tracker
+
+    name, folder, point = {name!r}, {folder!r}, {point!r}
+    project = Project(
+        name=name, owner="o", columns=(Number("x"),), target=Binary("y", positive="yes"), time="hour", row_id="id",
+        torch=lambda inputs, params: None, evidence=Evidence(alpha=0.05, looks=2), folder=Path(folder),
+    )
+    settings = Settings.from_env()
+    with Tracker(settings).start(project, name="retrain", kind="retrain") as run:
+        with reserved(project, settings, run.id, datetime(2013, 4, 1, tzinfo=UTC)) as look:
+            if point == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            look.compare()
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("point", "number", "level"), [("before", 1, 0.025), ("after", 2, 0.025)])
+def test_a_kill_before_the_comparison_gives_back_and_one_after_it_is_spent(
+    project: Project, settings: Settings, point: str, number: int, level: float
+) -> None:
+    script = textwrap.dedent(KILLED.format(name=project.name, folder=str(project.folder), point=point))
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PATH": "/usr/bin:/bin", "FULLCIRCLE_HOME": str(settings.home)},
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    tracker = Tracker(settings)
+    (run,) = tracker.states(project, "retrain")
+    assert (run.status, run.tags[STATE]) == ("RUNNING", "reserved" if point == "before" else "compared")
+    tracker.end_abandoned(project)  # what the next retrain does first
+    with reserved(project, settings, begin(project, settings), AT) as taken:
+        assert (taken.look.number, taken.look.level) == (number, level)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.project import Evidence
-from fullcircle.evaluation.spending import Spent, next_look
+from fullcircle.evaluation.spending import LookState, Spent, is_spent, next_look
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -62,3 +63,58 @@ def test_no_window_that_ends_with_a_look_spends_more_than_alpha(days: list[tuple
         assert level >= 0
         assert level == 0 or within + level <= alpha + 1e-12
         taken.append(Spent(at=at, level=level))
+
+
+class Life(NamedTuple):
+    """One retrain: weeks after the one before, and how it ended."""
+
+    weeks: float
+    ended: str
+
+
+LIVES = st.lists(
+    st.builds(
+        Life,
+        st.floats(0, 20),
+        st.sampled_from(["compared", "latency", "killed before", "killed while comparing", "judged again"]),
+    ),
+    max_size=40,
+)
+
+
+@given(LIVES, st.floats(0.001, 0.2), st.integers(1, 12))
+def test_whatever_becomes_of_looks_no_window_is_ever_spent_beyond_alpha(
+    lives: list[Life], alpha: float, looks: int
+) -> None:
+    """The order is reserve, compare, and what happens then; a reader sees only what was written until then."""
+    evidence, at = Evidence(alpha=alpha, looks=looks), START
+    record: list[tuple[Spent, LookState, bool]] = []  # look, how far it came, whether its retrain is at work
+    compared: list[Spent] = []  # of each test that was really held, when and at which level
+
+    for life in lives:
+        at += timedelta(weeks=life.weeks)
+        counted = [spent for spent, state, at_work in record if is_spent(state, at_work=at_work)]
+        look = next_look(evidence, counted, at)
+        own = Spent(at=at, level=look.level)
+        state = LookState.RESERVED
+        if life.ended == "latency":
+            state = LookState.RETURNED
+        elif life.ended != "killed before":
+            state = LookState.COMPARED
+            compared.append(own)
+        record.append((own, state, False))
+
+    for start in compared:
+        within = [each for each in compared if timedelta(0) <= each.at - start.at < evidence.window]
+        assert sum(each.level for each in within) <= alpha * (1 + 1e-9)
+    ended_without = [spent for spent, state, at_work in record if not is_spent(state, at_work=at_work)]
+    assert len(ended_without) == sum(life.ended in ("latency", "killed before") for life in lives)
+
+
+def test_a_reservation_counts_while_its_retrain_is_at_work() -> None:
+    counts = {state: (is_spent(state, at_work=False), is_spent(state, at_work=True)) for state in LookState}
+    assert counts == {
+        LookState.RESERVED: (False, True),
+        LookState.COMPARED: (True, True),
+        LookState.RETURNED: (False, False),
+    }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fullcircle.core.latency import Latency
     from fullcircle.core.project import ModelFunction, Training
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -196,7 +197,9 @@ class Verdict:
         against: metric -> challenger minus champion on the same rows, when there is a champion (DeLong's interval for
             ROC AUC, else the paired bootstrap's).
         rows_needed: for INCONCLUSIVE, about how many labelled rows would decide; None: no number of rows would.
-        level: one-sided level at which the challenger had to be better; None without a champion.
+        level: one-sided level at which the challenger had to be better; None where it was held against no champion:
+            there is none, or what it costs was not within the budgets.
+        noisy: INCONCLUSIVE for nothing but a busy machine: measured again, it may be decided.
     """
 
     outcome: Outcome
@@ -207,6 +210,7 @@ class Verdict:
     rows: int
     rows_needed: int | None = None
     level: float | None = None
+    noisy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +233,8 @@ class Candidate:
     size_mb: float
     p99_ms: float
     served_p99_ms: float | None = None
+    latency: Latency | None = None
+    """The rounds behind `served_p99_ms`."""
 
 
 @dataclass(frozen=True, kw_only=True)

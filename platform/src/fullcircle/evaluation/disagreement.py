@@ -90,7 +90,9 @@ def _with(verdict: Verdict, gate: Agrees, found: Disagreement | None) -> Verdict
     if order.index(outcome) > order.index(verdict.outcome):
         return dataclasses.replace(verdict, gates=gates)
     before = verdict.reasons if outcome is verdict.outcome else ()
-    return dataclasses.replace(verdict, outcome=outcome, reasons=(*before, detail), gates=gates, rows_needed=None)
+    return dataclasses.replace(
+        verdict, outcome=outcome, reasons=(*before, detail), gates=gates, rows_needed=None, noisy=False
+    )
 
 
 def _groups(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.intervals import auc_interval, paired_interval
+from fullcircle.core.latency import judge_latency
 from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, Verdict
 from fullcircle.core.project import AtLeast, NotWorse, Project, Slice
 from fullcircle.core.small_samples import few
@@ -31,6 +32,8 @@ from fullcircle.evaluation.wording import difference, wrong_side
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+LATENCY = "p99 latency"
 
 
 def judge(
@@ -53,7 +56,8 @@ def judge(
         challenger, baseline, champion: probabilities (rows,) on those same rows. champion None: there is none;
             baseline None: the challenger is the baseline itself.
         evaluation: the challenger's, on these rows.
-        candidate: its exported graph; None leaves out parity, size and latency.
+        candidate: its exported graph; None leaves out parity, size and latency. One that is not `affordable` is held
+            against no champion.
         look: the part of the error budget that may be spent; None: that of the project's first look.
 
     Raises:
@@ -68,14 +72,14 @@ def judge(
     against: dict[str, Interval] = {}
     if champion is not None:
         checked_labels(project, frame, champion)
-        against = _differences(labels, challenger, champion, seed)
+        if affordable(project, candidate):
+            against = _differences(labels, challenger, champion, seed)
     case = Case(project, frame, labels, challenger, champion, version, look, against)
     words = [
         *_enough_rows(case),
         *_beats_baseline(labels, challenger, baseline),
-        *_project_gates(case, evaluation),
-        *_slice_gates(case, seed),
-        *takeovers(case),
+        *(at_least(gate, case, evaluation) for gate in project.gates if isinstance(gate, AtLeast)),
+        *(_against_the_champion(case, seed) if champion is None or against else ()),
         *(_budgets(project, candidate) if candidate else ()),
     ]
     return _verdict(words, against, champion_version, len(labels), look.test_level if against else None)
@@ -121,6 +125,7 @@ def _verdict(
         rows=rows,
         rows_needed=max(known) if settled else None,
         level=level,
+        noisy=outcome is Outcome.INCONCLUSIVE and all(word.gate == LATENCY for word in deciding),
     )
 
 
@@ -153,12 +158,10 @@ def beats_baseline(found: Interval, rows: int) -> Word:
     return Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", abs(found.value), needed)
 
 
-def _project_gates(case: Case, evaluation: Evaluation) -> Iterator[Word]:
-    for gate in case.project.gates:
-        if isinstance(gate, AtLeast):
-            yield at_least(gate, case, evaluation)
-        elif isinstance(gate, NotWorse):
-            yield not_worse(gate, case)
+def _against_the_champion(case: Case, seed: int) -> Iterator[Word]:
+    yield from (not_worse(gate, case) for gate in case.project.gates if isinstance(gate, NotWorse))
+    yield from _slice_gates(case, seed)
+    yield from takeovers(case)
 
 
 def at_least(gate: AtLeast, case: Case, evaluation: Evaluation) -> Word:
@@ -233,17 +236,33 @@ def _slice_name(gate: Slice) -> str:
     return f"{gate.metric} in each {gate.column}"
 
 
+def affordable(project: Project, candidate: Candidate | None) -> bool:
+    """Whether the graph is within every budget. One that is not takes over from nobody, so it meets no champion: that
+    would be a look at the evidence for nothing."""
+    return candidate is None or all(word.outcome is Outcome.PROMOTE for word in _budgets(project, candidate))
+
+
 def _budgets(project: Project, candidate: Candidate) -> Iterator[Word]:
-    budgets, served = project.budgets, candidate.served_p99_ms
-    latency, where = (candidate.p99_ms, "of the graph") if served is None else (served, "in the server")
-    for gate, what, value, limit, unit in (
-        ("parity", "parity of the graph", candidate.parity, budgets.parity, ""),
-        ("size", "size of the graph", candidate.size_mb, budgets.size_mb, " MB"),
-        ("p99 latency", f"p99 latency {where}", latency, budgets.p99_ms, " ms"),
-    ):
-        # Written so that a NaN fails.
-        outcome = Outcome.PROMOTE if value <= limit else Outcome.REJECT
-        sign = "within" if outcome is Outcome.PROMOTE else "over"
-        measured = "not a number" if math.isnan(value) else f"{value:.3g}{unit}"
-        detail = f"{what} is {measured}, {sign} the budget of {limit:g}{unit}"
-        yield Word(gate, outcome, detail, value - limit if value > limit else None)
+    budgets = project.budgets
+    yield _within("parity", "parity of the graph", candidate.parity, budgets.parity, "")
+    yield _within("size", "size of the graph", candidate.size_mb, budgets.size_mb, " MB")
+    if candidate.latency is not None:
+        outcome, detail = judge_latency(candidate.latency, budgets.p99_ms)
+        missed_by = None if outcome is Outcome.PROMOTE else _over(candidate.latency.p99_ms, budgets.p99_ms)
+        yield Word(LATENCY, outcome, detail, missed_by)
+        return
+    served = candidate.served_p99_ms
+    value, where = (candidate.p99_ms, "of the graph") if served is None else (served, "in the server")
+    yield _within(LATENCY, f"p99 latency {where}", value, budgets.p99_ms, " ms")
+
+
+def _within(gate: str, what: str, value: float, limit: float, unit: str) -> Word:
+    # Written so that a NaN fails.
+    outcome = Outcome.PROMOTE if value <= limit else Outcome.REJECT
+    sign = "within" if outcome is Outcome.PROMOTE else "over"
+    measured = "not a number" if math.isnan(value) else f"{value:.3g}{unit}"
+    return Word(gate, outcome, f"{what} is {measured}, {sign} the budget of {limit:g}{unit}", _over(value, limit))
+
+
+def _over(value: float, limit: float) -> float | None:
+    return value - limit if value > limit else None

@@ -1,8 +1,9 @@
 """The error budget of a year: how much of it each look at a challenger may spend. Pure.
 
-A look is one retrain whose challenger meets a champion. Equal parts: with `looks` of them at alpha / looks each, the
-chance of one false promotion or more is at most alpha, however the looks depend on each other (Bonferroni; Dunn 1961,
-"Multiple comparisons among means", JASA 56:52-64). Why not alpha investing: docs/adr/0054-evidence-and-its-budget.md.
+A look is one retrain whose challenger is compared with a champion. Equal parts: with `looks` of them at alpha / looks
+each, the chance of one false promotion or more is at most alpha, however the looks depend on each other (Bonferroni;
+Dunn 1961, "Multiple comparisons among means", JASA 56:52-64). Why not alpha investing:
+docs/adr/0054-evidence-and-its-budget.md.
 """
 
 from __future__ import annotations
@@ -10,11 +11,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from fullcircle.core.project import Evidence
 
 TESTS = 2
 """Candidates that one look may hold against the champion: the best network, and the baseline in its place."""
+
+
+class LookState(StrEnum):
+    """How far a look came: its share is reserved, then spent by comparing, or returned where nothing was compared."""
+
+    RESERVED = "reserved"
+    COMPARED = "compared"
+    RETURNED = "returned"
+
+
+def is_spent(state: LookState, *, at_work: bool) -> bool:
+    """Whether a look counts against the budget: once it compared, for good; a mere reservation while its retrain is
+    still at work and may compare any moment."""
+    return state is LookState.COMPARED or (state is LookState.RESERVED and at_work)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +20,18 @@ from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
 from fullcircle.loop.interrupted import RETRAIN
 from fullcircle.loop.launching import forget
-from fullcircle.loop.looks import take_look
+from fullcircle.loop.looks import Reserved, reserved
+from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
 from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.core.dataset import DataVersion, Split
     from fullcircle.core.disagreement import Disagreement
-    from fullcircle.evaluation.spending import Look
 
 CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
 """Artifacts: of a retrain's run, framework -> run id and seconds of training; of a candidate's run, its graph."""
+LATENCY_ROUNDS = "gate/latency.json"
+"""Artifact of a challenger's run: the rounds in which its latency was measured, the reference's beside them."""
 REPLAYED = "gate/replay.json"
 """Artifact of a challenger's run: where it disagrees with the champion on the last window's logged rows."""
 TAG_CHARACTERS = 4900
@@ -63,7 +66,7 @@ def export_candidates(
 
     tracker = Tracker(settings)
     for one in trained:
-        path = _graph_path(settings, one)
+        path = graph_path(settings, one)
         export(prepared.preprocessor, one.fitted, path)
         tracker.append(one.run_id).file(path, "graph")
     found = {
@@ -89,26 +92,39 @@ def nominate(
     must not keep an old champion in office that the baseline would beat, so the baseline is then judged instead.
 
     Args:
-        parent: the retrain's run, which takes one look at a challenger when there is a champion.
+        parent: the retrain's run, which takes one look at a challenger when there is a champion to compare it with.
         at: the moment of that look, in the time of the data.
     """
-    look = take_look(project, settings, parent, at) if champion is not None else None
-    winner, baseline = best(trained), next(one for one in trained if one.framework == "baseline")
-    found = _judged(project, settings, winner, baseline, champion, prepared, look)
-    auc = winner.evaluation.metrics["roc_auc"].value
-    if found.verdict.outcome is not Outcome.PROMOTE and baseline.evaluation.metrics["roc_auc"].value >= auc:
-        instead = _judged(project, settings, baseline, None, champion, prepared, look)
-        if instead.verdict.outcome is Outcome.PROMOTE:
-            why = f"{winner.framework} does no better than the logistic baseline, which was judged in its place"
-            found = dataclasses.replace(
-                instead, verdict=dataclasses.replace(instead.verdict, reasons=(why, *instead.verdict.reasons))
-            )
+    with contextlib.ExitStack() as stack:
+        look = stack.enter_context(reserved(project, settings, parent, at)) if champion is not None else None
+        found = _best_judged(project, settings, trained, champion, prepared, look)
     candidate, verdict = found.candidate, found.verdict
     latency = f"p99 {candidate.p99_ms:.3f} ms, {candidate.served_p99_ms:.2f} ms in the server"
     detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, {latency}"
     progress.current().stage("measure the graph", f"{found.trained.framework}: {detail}")
     progress.current().stage("judge", f"{verdict.outcome}: {verdict.reasons[0]}")
     return found
+
+
+def _best_judged(
+    project: Project,
+    settings: Settings,
+    trained: Sequence[Trained],
+    champion: Champion | None,
+    prepared: Prepared,
+    look: Reserved | None,
+) -> Challenger:
+    winner, baseline = best(trained), next(one for one in trained if one.framework == "baseline")
+    found = _judged(project, settings, winner, baseline, champion, prepared, look)
+    auc = winner.evaluation.metrics["roc_auc"].value
+    if found.verdict.outcome is Outcome.PROMOTE or baseline.evaluation.metrics["roc_auc"].value < auc:
+        return found
+    instead = _judged(project, settings, baseline, baseline, champion, prepared, look)
+    if instead.verdict.outcome is not Outcome.PROMOTE:
+        return found
+    why = f"{winner.framework} does no better than the logistic baseline, which was judged in its place"
+    reasons = (why, *instead.verdict.reasons)
+    return dataclasses.replace(instead, verdict=dataclasses.replace(instead.verdict, reasons=reasons))
 
 
 def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Challenger) -> None:
@@ -129,6 +145,8 @@ def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Cha
     figures = {"parity": candidate.parity, "size_mb": candidate.size_mb, "p99_ms": candidate.p99_ms}
     if candidate.served_p99_ms is not None:
         figures["served_p99_ms"] = candidate.served_p99_ms
+    if candidate.latency is not None:
+        run.json(dataclasses.asdict(candidate.latency), LATENCY_ROUNDS)
     run.metrics(figures)
 
 
@@ -139,36 +157,34 @@ def tidy(settings: Settings, trained: Sequence[Trained], parent: str) -> None:
     forget(settings, parent)
     for one in trained:
         forget(settings, one.key)
-        shutil.rmtree(_graph_path(settings, one).parent, ignore_errors=True)
+        shutil.rmtree(graph_path(settings, one).parent, ignore_errors=True)
 
 
 def _judged(
     project: Project,
     settings: Settings,
     one: Trained,
-    baseline: Trained | None,
+    baseline: Trained,
     champion: Champion | None,
     prepared: Prepared,
-    look: Look | None,
+    look: Reserved | None,
 ) -> Challenger:
-    from fullcircle.evaluation.gate import judge
-    from fullcircle.export.candidate import measure
-    from fullcircle.serving.rehearsal import served_p99_ms
+    from fullcircle.evaluation.gate import affordable, judge
 
-    test, path = prepared.frames.test, _graph_path(settings, one)
-    candidate = measure(project, path, prepared.preprocessor, one.fitted, test, reference=one.probability)
-    served = served_p99_ms(project, settings, path, candidate.digest, test)
-    candidate = dataclasses.replace(candidate, served_p99_ms=served)
+    test = prepared.frames.test
+    candidate = measured(project, settings, one, baseline, champion, prepared)
+    if look is not None and affordable(project, candidate):
+        look.compare()
     verdict = judge(
         project,
         test,
         challenger=one.probability,
-        baseline=baseline.probability if baseline else None,
+        baseline=None if one is baseline else baseline.probability,
         champion=champion.probability if champion else None,
         champion_version=champion.version.version if champion else None,
         evaluation=one.evaluation,
         candidate=candidate,
-        look=look,
+        look=look.look if look is not None else None,
     )
     return Challenger(trained=one, candidate=candidate, verdict=verdict)
 
@@ -237,12 +253,14 @@ def _verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def _version_tags(challenger: Challenger, data: DataVersion, parent: str) -> dict[str, str]:
+    served = challenger.candidate.served_p99_ms
     tags = {
         **_verdict_tags(challenger.verdict),
         "fullcircle.framework": challenger.trained.framework,
         DATA_DIGEST: data.digest,
         "fullcircle.test_roc_auc": repr(challenger.trained.evaluation.metrics["roc_auc"].value),
         RETRAIN: parent,
+        **({SERVED_P99_MS: repr(served)} if served is not None else {}),
     }
     return {name: text[:TAG_CHARACTERS] for name, text in tags.items()}
 
@@ -254,10 +272,6 @@ def _first_of_all(verdict: Verdict) -> str:
 
 def _against(verdict: Verdict) -> str:
     return f"version {verdict.champion_version}" if verdict.champion_version else "no champion yet"
-
-
-def _graph_path(settings: Settings, one: Trained) -> Path:
-    return settings.folder("exports", one.run_id) / "model.onnx"
 
 
 def _reference(project: Project, winner: Trained, candidate: Candidate, prepared: Prepared) -> Path:
