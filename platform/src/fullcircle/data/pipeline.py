@@ -13,6 +13,7 @@ from pathlib import Path
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.permissions import users_umask
 from fullcircle.core.settings import quiet_dependencies
+from fullcircle.tracking.git import environment
 
 
 def reproduce(root: Path, on_line: Callable[[str], None]) -> None:
@@ -59,7 +60,7 @@ def _initialise(root: Path) -> None:
 
 @contextlib.contextmanager
 def _running(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
-    env = dict(os.environ)
+    env = environment()  # in a git hook DVC would take another repository for this one
     quiet_dependencies(env)
     # The stages' own 'python' is the one that runs us, unless the checkout has an environment of its own.
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"

@@ -8,22 +8,24 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from fullcircle.core.errors import UsageError
 from fullcircle.tracking.git import git
+from fullcircle.tracking.masking import unmasked_patch
+from fullcircle.tracking.uncommitted import pieces_of
 
 LONGEST_S = 300.0
 """A large repository takes its time to be checked out."""
-_WILD, _LITERALLY = re.compile(r"[*?\[\\]"), r"\\\g<0>"
+_NAMED_ONLY = re.compile(r"^Binary files .* differ$", re.MULTILINE)
 _REFUSED = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
 def top_of(folder: Path) -> Path | None:
     """The top of the git checkout around a folder; None outside git."""
     done = git(folder, "rev-parse", "--show-toplevel")
-    return Path(done.stdout.rstrip("\n")) if done.returncode == 0 else None
+    return Path(done.stdout.removesuffix("\n")) if done.returncode == 0 else None
 
 
 def has_commit(repository: Path, commit: str) -> bool:
@@ -53,15 +55,25 @@ def worktree(repository: Path, commit: str, folder: Path, *, keep: bool = False)
             git(repository, "worktree", "prune", timeout_s=LONGEST_S)
 
 
-def apply(folder: Path, patch: str, without: Sequence[str] = ()) -> str:
+def apply(folder: Path, patch: str) -> str:
     """Apply a patch to the files of a worktree, all of it or nothing; returns why not, "" when it was applied.
 
-    Args:
-        without: paths of the patch that it does not hold in full (binary files), which are left as they are.
+    What it only names (binary files) is left as it is, and what it has markers for in lines of the commit is put back.
     """
-    left = [f"--exclude={_WILD.sub(_LITERALLY, name)}" for name in without]
-    done = git(folder, "apply", "--whitespace=nowarn", *left, "-", text=patch, timeout_s=LONGEST_S)
+    whole = "".join(piece for _, piece in pieces_of(patch) if not _NAMED_ONLY.search(piece))
+    if not whole:
+        return ""
+    whole = unmasked_patch(whole, lambda name: _lines_of(folder / name))
+    done = git(folder, "apply", "--whitespace=nowarn", "-", text=whole, timeout_s=LONGEST_S)
     if done.returncode == 0:
         return ""
     found = _REFUSED.search(done.stderr)
     return found.group(1) if found else done.stderr.strip() or "git apply failed"
+
+
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a file, by line feeds alone. Links out of the worktree are not followed."""
+    try:
+        return [] if path.is_symlink() else path.read_bytes().decode(errors="surrogateescape").split("\n")
+    except OSError:
+        return []

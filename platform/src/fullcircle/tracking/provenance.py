@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import hashlib
-import os
 import platform
 import re
 import socket
@@ -14,19 +14,14 @@ from functools import lru_cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from fullcircle.tracking.git import git
+from fullcircle.tracking.git import UNANSWERED, git
+from fullcircle.tracking.masking import masked_patch
+from fullcircle.tracking.secrets import Found
+from fullcircle.tracking.uncommitted import NotKept, Uncommitted, uncommitted
 
-MAX_DIFF_BYTES = 2_000_000
-MAX_NOT_KEPT = 100
-CUT = "# ... cut"
-_MAX_UNTRACKED_BYTES = 200_000
 _FIELD = re.compile(r"^(Name|Version):\s*(.*?)\s*$", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\r?\n\r?\n")
-_FILE = re.compile(r"^(?=diff --git )", re.MULTILINE)
-_TEXT = re.compile(r"^--- (.*?)\t?\n\+\+\+ (.*?)\t?\n@@.*", re.MULTILINE | re.DOTALL)
-_UNREADABLE = "\ufffd"
-"""In the place of bytes that are no UTF-8."""
-_BINARY = re.compile(r"^Binary files (?:/dev/null|a/(.+?)) and (?:/dev/null|b/(.+)) differ$", re.MULTILINE)
+_NO_REPOSITORY = "not a git repository"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +34,11 @@ class Provenance:
         repository: top of the git checkout; "" outside git.
         folder: the project's folder, relative to `repository`; outside git its absolute path.
         platform: the folder that this package is imported from, relative to `repository`; "" where it lies elsewhere.
-        diff: uncommitted changes as a patch, untracked .py files included; "" when clean.
+        diff: uncommitted changes as a patch without its secrets, untracked .py files included; "" when clean.
         not_kept: files that are part of the uncommitted changes and not of `diff`: binary, too large, not Python, not
             in UTF-8.
+        masked: the secrets that `diff` has markers for.
+        notes: sentences on what is not known of the code, and why.
         requirements: one `name==version` line for each installed distribution, sorted.
         environment: SHA-256 over the Python version and `requirements`.
     """
@@ -52,33 +49,84 @@ class Provenance:
     folder: str
     platform: str
     diff: str
-    not_kept: tuple[str, ...]
+    not_kept: tuple[NotKept, ...]
+    masked: tuple[Found, ...]
+    notes: tuple[str, ...]
     requirements: str
     environment: str
 
     @property
     def dirty(self) -> bool:
         """Whether the code differs from `commit`."""
-        return bool(self.diff)
+        return bool(self.diff) or any(each.code for each in self.not_kept)
 
 
 def provenance(folder: Path) -> Provenance:
     """Look at the git checkout around `folder` (if any) and at this interpreter's environment."""
     requirements, environment = installed()
-    commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD").strip()
-    branch = _git(folder, "symbolic-ref", "--short", "--quiet", "HEAD").strip()
-    top = _git(folder, "rev-parse", "--show-toplevel").rstrip("\n") if commit else ""
-    diff, not_kept = _uncommitted(folder, Path(top)) if top else ("", ())
+    top, why = _top(folder)
+    commit = _git(Path(top), "rev-parse", "--verify", "--quiet", "HEAD").strip() if top else ""
+    branch = _git(Path(top), "symbolic-ref", "--short", "--quiet", "HEAD").strip() if top else ""
+    if top and not commit:
+        why, top = f"the repository {top} has no commit yet: nothing of the code is kept with the run", ""
+    found = Uncommitted(patch="", not_kept=())
+    masked: tuple[Found, ...] = ()
+    if top:
+        found = uncommitted(Path(top), folder)
+        patch, masked = masked_patch(found.patch)
+        found = dataclasses.replace(found, patch=patch)
     return Provenance(
         commit=commit,
         branch=branch,
         repository=top,
         folder=_below(folder, top) if top else str(folder.resolve()),
         platform=_below(Path(__file__).parents[2], top) if top else "",
-        diff=diff,
-        not_kept=not_kept,
+        diff=found.patch,
+        not_kept=found.not_kept,
+        masked=masked,
+        notes=tuple(filter(None, (why, _ignored(folder) if top else "", _left_out(found)))),
         requirements=requirements,
         environment=environment,
+    )
+
+
+def _top(folder: Path) -> tuple[str, str]:
+    """(the top of the checkout around a folder, why there is none though there is a repository)."""
+    done = git(folder, "rev-parse", "--show-toplevel")
+    if done.returncode == 0 and done.stdout.strip():
+        return done.stdout.removesuffix("\n"), ""
+    said = done.stderr.strip().splitlines()
+    around = next((each for each in (folder.resolve(), *folder.resolve().parents) if (each / ".git").exists()), None)
+    lost = "the commit of the code is not known"
+    if "dubious ownership" in done.stderr:
+        where = around or folder
+        return "", (
+            f"the repository {where} is owned by another user and git refuses to read it: {lost}; "
+            f"'git config --global --add safe.directory {where}' lets it"
+        )
+    if "must be run in a work tree" in done.stderr:
+        return "", f"{folder} lies in a repository without a work tree (bare): {lost}"
+    if around is not None or (said and _NO_REPOSITORY not in done.stderr and done.returncode != UNANSWERED):
+        return (
+            "",
+            f"the repository {around or folder} cannot be read ({said[0] if said else 'git said nothing'}): {lost}",
+        )
+    return "", ""
+
+
+def _ignored(folder: Path) -> str:
+    if git(folder, "check-ignore", "--quiet", "project.py").returncode == 0:
+        return f"{folder} is ignored by git: its code is neither in the commit nor kept with the run"
+    return ""
+
+
+def _left_out(found: Uncommitted) -> str:
+    names = [each.name or each.why for each in found.not_kept if each.code]
+    if not names:
+        return ""
+    shown, more = ", ".join(names[:3]), f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"uncommitted changes that are not kept with the run, only named: {shown}{more} (code/not_kept.json says why)"
     )
 
 
@@ -131,58 +179,6 @@ def _below(folder: Path, top: str) -> str:
     """The folder relative to the checkout's top; "" when it lies elsewhere, "." for the top itself."""
     folder, root = folder.resolve(), Path(top).resolve()
     return str(folder.relative_to(root)) if folder.is_relative_to(root) else ""
-
-
-def _uncommitted(folder: Path, root: Path) -> tuple[str, tuple[str, ...]]:
-    """(the changes as a patch, names of changed and of new files that it does not hold)."""
-    patch, not_kept = _changed(folder)
-    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    for name in sorted(filter(None, untracked)):
-        # Only .py files: what else lies around untracked may be data or a secret.
-        text = _as_new(root, name) if name.endswith(".py") else ""
-        patch += text
-        if not text:
-            not_kept.append(name)
-    if len(patch) > MAX_DIFF_BYTES:
-        patch = patch[:MAX_DIFF_BYTES] + f"\n{CUT}: the uncommitted changes are larger than this\n"
-    return patch, tuple(not_kept[:MAX_NOT_KEPT])
-
-
-def _changed(folder: Path) -> tuple[str, list[str]]:
-    """(changes of files that git knows, as a patch; names of changed files that it does not hold)."""
-    # As git itself would write it, whatever the user's own configuration says of diffs.
-    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/")
-    done = git(folder, "diff", "HEAD", *plain, "--unified=3", "--inter-hunk-context=0", "--submodule=short")
-    if done.returncode != 0:  # a filter of the repository is not installed here, or it took too long
-        why = done.stderr.strip().splitlines()
-        return f"\n{CUT}: git could not tell the uncommitted changes ({why[-1] if why else 'no reason given'})\n", []
-    # With some bytes replaced it would apply nowhere, nor would the rest of the patch: as git has it for binary files.
-    files = [
-        _TEXT.sub(r"Binary files \1 and \2 differ\n", file) if _UNREADABLE in file else file
-        for file in _FILE.split(done.stdout)
-    ]
-    patch = "".join(files)
-    return patch, [new or old for old, new in _BINARY.findall(patch)]
-
-
-def _as_new(root: Path, name: str) -> str:
-    """An untracked file as a patch that makes it, byte for byte; "" for one that is not kept."""
-    path = root / name
-    try:
-        if path.is_symlink() or path.stat().st_size > _MAX_UNTRACKED_BYTES:
-            return ""
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    mode = "100755" if os.access(path, os.X_OK) else "100644"
-    head = f"diff --git a/{name} b/{name}\nnew file mode {mode}\n"
-    if not text:
-        return head + "index 0000000..e69de29\n"
-    lines = text.split("\n")  # a form feed or a lone carriage return ends no line for git
-    ending = "" if lines[-1] == "" else "\n\\ No newline at end of file\n"
-    lines = lines[:-1] if lines[-1] == "" else lines
-    body = "\n".join(f"+{line}" for line in lines) + (ending or "\n")
-    return f"{head}--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,{len(lines)} @@\n{body}"
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +24,11 @@ from fullcircle.core.settings import Settings
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
 from fullcircle.tracking.intake import HotPath, Intake, require_names
-from fullcircle.tracking.lineage import DATA, data_tags, flat_params, metrics_of
+from fullcircle.tracking.lineage import DATA, MASKED_TAG, data_tags, flat_params, metrics_of
 from fullcircle.tracking.machine import Load
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.review import score_tags
+from fullcircle.tracking.secrets import masked, masked_file, masked_value
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.folder import About, Unsent
@@ -35,6 +38,8 @@ from fullcircle.tracking.syncing import settle
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+log = logging.getLogger("fullcircle")
+_NO_KEY = re.compile(r"[^\w./ -]")
 STEP_POINT_EVERY_S = 1.0
 """Of the steps, one point a second is kept: a training may do thousands."""
 
@@ -118,7 +123,7 @@ class Run:
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters; nested mappings get dotted names. A parameter never changes: UsageError if it would."""
-        found = dict(flat_params(values))
+        found = self._without_secrets(dict(flat_params(values)), "parameter")
         for key, text in found.items():
             if self._params.get(key, text) != text:
                 raise UsageError(
@@ -206,15 +211,23 @@ class Run:
         """Set tags; a value that MLflow would refuse for its length is cut. Raises UsageError for a name that it does
         not take."""
         require_names(values)
+        told = self._without_secrets({key: str(value) for key, value in values.items()}, "tag")
         with self._writing() as spool:
-            spool.entry(Tags({key: _cut(str(value)) for key, value in values.items()}))
+            spool.entry(Tags({key: _cut(value) for key, value in told.items()}))
 
     def note(self, markdown: str) -> None:
         """Set the description that the MLflow UI shows on top of the run."""
         self.tags({"mlflow.note.content": markdown})
 
     def text(self, text: str, artifact_path: str) -> None:
-        """Keep a text as artifact, at this path within the run."""
+        """Keep a text as artifact, at this path within the run, without the secrets in it."""
+        text, kinds = masked(text, name=artifact_path)
+        self._masked(artifact_path, kinds)
+        with self._writing() as spool:
+            spool.text(text, artifact_path)
+
+    def patch(self, text: str, artifact_path: str) -> None:
+        """Keep a patch that has markers for its secrets already (`tracking.masking`), to the last byte."""
         with self._writing() as spool:
             spool.text(text, artifact_path)
 
@@ -223,15 +236,15 @@ class Run:
         self.text(to_json(value), artifact_path)
 
     def file(self, path: Path, folder: str = "") -> None:
-        """Keep a file, as it is now, as artifact in this folder within the run."""
+        """Keep a file, as it is now, as artifact in this folder within the run; a text without the secrets in it."""
         with self._writing() as spool:
-            spool.file(path, folder)
+            self._file(spool, path, folder)
 
     def folder(self, path: Path, folder: str) -> None:
         """Keep all files of a folder, as they are now, as artifacts in this folder within the run."""
         with self._writing() as spool:
             for each in sorted(each for each in path.rglob("*") if each.is_file()):
-                spool.file(each, "/".join((folder, *each.relative_to(path).parts[:-1])))
+                self._file(spool, each, "/".join((folder, *each.relative_to(path).parts[:-1])))
 
     def data(self, version: DataVersion, split: Split | None = None) -> None:
         """Say what data this run used: an MLflow dataset input, tags, and artifacts from which it can be restored
@@ -241,7 +254,7 @@ class Run:
             name=version.project,
             digest=version.digest,  # `<md5>.dir` is 36 characters, exactly MLflow's limit
             source_type="s3" if remote.startswith("s3://") else "local",
-            source=json.dumps({"uri": remote}),
+            source=json.dumps({"uri": masked(remote)[0]}),
             profile=json.dumps({"num_rows": version.rows, "size_bytes": version.size_bytes}),
             context="training",
         )
@@ -285,6 +298,38 @@ class Run:
         # What went wrong matters more than that it could not be written down.
         with contextlib.suppress(Exception):
             self.end(status, reason=f"{type(error).__name__}: {error}".strip(": "))
+
+    def _file(self, spool: Spool, path: Path, folder: str) -> None:
+        text, kinds = masked_file(path)
+        if not kinds:
+            spool.file(path, folder)
+            return
+        artifact = f"{folder}/{path.name}".lstrip("/")
+        spool.text(text, artifact)
+        self._masked(artifact, kinds, spool)
+
+    def _without_secrets(self, values: Mapping[str, str], what: str) -> dict[str, str]:
+        kept = {}
+        for key, value in values.items():
+            kept[key], kind = masked_value(key, value)
+            self._masked(f"{what} {key}", (kind,) if kind else ())
+        return kept
+
+    def _masked(self, where: str, kinds: Sequence[str], spool: Spool | None = None) -> None:
+        """Say that something was masked, to the user and with the run; never what."""
+        if not kinds:
+            return
+        found = ", ".join(sorted(set(kinds)))
+        log.warning(
+            "fullcircle: masked in %s of run %s: %s; where it is needed again, set it again", where, self.id, found
+        )
+        key = f"{MASKED_TAG}.{_NO_KEY.sub('_', where)}"
+        tag = Tags({key[:250]: found})
+        if spool is not None:
+            spool.entry(tag)
+            return
+        with self._writing() as opened:
+            opened.entry(tag)
 
     def _settle(self, tags: Mapping[str, str], status: str) -> None:
         if self._spool is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import TrackerAway
@@ -21,7 +23,10 @@ from fullcircle.tracking.lineage import (
     DIRTY,
     ENVIRONMENT,
     FOLDER,
+    MASKED,
+    MASKED_TAG,
     NOT_KEPT,
+    NOTE,
     PLATFORM,
     REPOSITORY,
     REQUIREMENTS,
@@ -29,6 +34,7 @@ from fullcircle.tracking.lineage import (
 from fullcircle.tracking.provenance import Provenance, program, provenance, user
 from fullcircle.tracking.resuming import process_tags
 from fullcircle.tracking.run import Run
+from fullcircle.tracking.secrets import summary, without_secrets
 from fullcircle.tracking.spool.delivery import BEGAN_AS, MlflowDoor
 from fullcircle.tracking.spool.folder import About, Begin
 from fullcircle.tracking.syncing import opened
@@ -55,7 +61,7 @@ def start(
         experiment=project.name,
         experiment_tags=experiment_tags(project),
         name=name,
-        tags={**_origin_tags(origin), **tags},
+        tags=without_secrets({**_origin_tags(origin), **tags}),
         started_ms=now_ms,
     )
     client: MlflowClient | None = None
@@ -85,9 +91,20 @@ def _keep(origin: Provenance, run: Run) -> None:
     """Beside its tags, what it takes to do the run again."""
     run.text(origin.requirements, REQUIREMENTS)
     if origin.diff:
-        run.text(origin.diff, DIFF)
+        run.patch(origin.diff, DIFF)
     if origin.not_kept:
         run.json(origin.not_kept, NOT_KEPT)
+    if origin.masked:
+        run.json(origin.masked, MASKED)
+        _say(f"masked in what is kept of the uncommitted changes: {summary(origin.masked)}")
+    for note in origin.notes:
+        _say(note)
+
+
+@lru_cache(maxsize=256)
+def _say(sentence: str) -> None:
+    """Once a process: a retrain has several runs of the same code."""
+    logging.getLogger("fullcircle").warning("fullcircle: %s", sentence)
 
 
 def _origin_tags(origin: Provenance) -> dict[str, str]:
@@ -103,6 +120,10 @@ def _origin_tags(origin: Provenance) -> dict[str, str]:
     }
     if origin.commit:
         tags |= {COMMIT: origin.commit, DIRTY: str(origin.dirty).lower()}
+    if origin.masked:
+        tags[MASKED_TAG] = summary(origin.masked)
+    if origin.notes:
+        tags[NOTE] = "; ".join(origin.notes)
     if origin.branch:
         tags[BRANCH] = origin.branch
     return tags

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
     """The commit, what was uncommitted, and whether this checkout has it."""
     from fullcircle.tracking.checkout import has_commit, top_of
-    from fullcircle.tracking.lineage import BRANCH, COMMIT, DIFF, DIRTY
+    from fullcircle.tracking.lineage import BRANCH, COMMIT, DIFF, DIRTY, NOTE
 
     if origin is None:
         return unknown(Kind.CODE, "the code", "nobody can say which code trained it")
@@ -30,7 +30,7 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
     if not commit:
         none = Missing(
             what=f"run {origin.run_id[:12]} was not under git",
-            why="nobody can say which code trained it",
+            why=origin.tags.get(NOTE) or "nobody can say which code trained it",
             hint="put the project under git: the next run keeps its commit and what is uncommitted",
         )
         return Link(kind=Kind.CODE, facts={}, missing=(none,))

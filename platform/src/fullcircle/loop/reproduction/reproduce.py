@@ -31,13 +31,14 @@ from fullcircle.loop.outages import outlasts
 from fullcircle.loop.reproduction import rebuild
 from fullcircle.loop.reproduction.originals import Original, original
 from fullcircle.loop.reproduction.sources import Source, imported, source
+from fullcircle.tracking.lineage import MASKED_TAG
 from fullcircle.tracking.provenance import packages
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import Tracker
 
 STAGE = "train again"
-_WHOLE = ("commit", "uncommitted changes")
+_WHOLE = ("commit", "uncommitted changes", "masked secret")
 """Names of the differences that say that code is missing; where the digest of the code is the same, none is."""
 
 
@@ -224,6 +225,9 @@ def _unasked(run: Original, found: Iterable[Difference]) -> Iterator[Difference]
 
 def _notes(run: Original, seen: Comparison) -> Iterator[str]:
     then = run.recorded.fingerprint
+    for tag, kind in sorted(run.state.tags.items()):
+        if tag.startswith(f"{MASKED_TAG}."):
+            yield f"a secret was masked in {tag.removeprefix(f'{MASKED_TAG}.')} when it was kept ({kind}): set it again"
     if then.place.startswith("ray"):
         yield "it was trained on Ray; here its processes were started on this machine"
     if _bounded(run):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.reproduction import Difference, Kind
 from fullcircle.loop.fingerprints import code_files
+from fullcircle.tracking.secrets import MARKER
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import RunState, Tracker
@@ -136,25 +137,49 @@ def _changed(tracker: Tracker, state: RunState, folder: Path) -> tuple[str, tupl
     """Apply the uncommitted changes to a worktree. Returns (what was done, what could not be)."""
     from fullcircle.tracking.checkout import apply
     from fullcircle.tracking.lineage import DIFF, NOT_KEPT
-    from fullcircle.tracking.provenance import CUT
+    from fullcircle.tracking.uncommitted import CUT
 
-    not_kept = [str(name) for name in json.loads(_text(tracker, state, NOT_KEPT) or "[]")]
+    not_kept = [_not_kept(each) for each in json.loads(_text(tracker, state, NOT_KEPT) or "[]")]
     missing = [
         Difference(
-            kind=Kind.FILE, name=name, what=f"{name} was not committed, and its content is not kept with the run"
+            kind=Kind.FILE,
+            name=name,
+            what=f"{name or why}: not committed, and not kept with the run" + (f" ({why})" if name and why else ""),
         )
-        for name in not_kept
+        for name, why in not_kept
         if not name.endswith((".parquet", ".md"))  # rows are in the data version, and words are not learned from
     ]
+    missing += _masked(tracker, state)
     patch = _text(tracker, state, DIFF)
     if not patch:
         return "", tuple(missing)
     if f"\n{CUT}" in patch:
         what = "the uncommitted changes are not kept as a whole: they were left out"
         return ", without its uncommitted changes", (*missing, _lost(what))
-    if why := apply(folder, patch, without=not_kept):
+    if why := apply(folder, patch):
         return ", without its uncommitted changes", (*missing, _lost(f"the uncommitted changes do not apply ({why})"))
     return " and its uncommitted changes", tuple(missing)
+
+
+def _not_kept(entry: object) -> tuple[str, str]:
+    """(name, why) of a file that is only named; of a run of an earlier version the name alone."""
+    return (str(entry.get("name", "")), str(entry.get("why", ""))) if isinstance(entry, dict) else (str(entry), "")
+
+
+def _masked(tracker: Tracker, state: RunState) -> list[Difference]:
+    """What was a secret in the uncommitted changes and is in no commit: a marker stands there."""
+    from fullcircle.tracking.lineage import MASKED
+
+    return [
+        Difference(
+            kind=Kind.CODE,
+            name="masked secret",
+            what=f"a secret was masked in {each['file']} line {each['line']} ({each['kind']}): set it again there, "
+            f"the marker is {MARKER}-{each['number']}",
+        )
+        for each in json.loads(_text(tracker, state, MASKED) or "[]")
+        if each["lost"]
+    ]
 
 
 def _lost(what: str) -> Difference:
