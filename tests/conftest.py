@@ -87,6 +87,7 @@ def repository() -> Path:
 
 HOSTILE = (
     "\"'></script></title></style></textarea><script>console.log(31337)</script><img src=x onerror=console.log(31337)>"
+    "&lt;img src=x onerror=console.log(31337)&gt; --> ]]> \\u003cscript\\u003econsole.log(31337)\\u003c/script\\u003e "
     "[see](javascript:console.log(31337)) ![](http://evil.example/x) *bold* `code` | $x^{$ [bold red]red[/] [/nothing]"
     "\x1b]0;pwned\x07\x1b[2J\x1b[31m\u202egnp.exe\u2066 @channel @everyone <!channel> <@U1> https://evil.example/login"
     "\n# Approved\n\n- by ceo\r\x00"
