@@ -18,6 +18,7 @@ from fullcircle.core.processes import Service, answers, free_port
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
+from fullcircle.tracking.browser_preferences import server_folder
 from fullcircle.tracking.client import address, is_server, settled
 from fullcircle.tracking.guarded_app import APP_NAME, require_installed
 
@@ -40,24 +41,30 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
     settled(settings)
     # MLflow's default lets any name through that begins like a private address: 10.evil.example.
     names = [f"{name}:{port}" for name in dict.fromkeys((settings.host, "127.0.0.1", "localhost"))]
-    # Elsewhere its list cannot say what ours can (networks, the connection's own address): our guard has judged before.
-    hosts = ",".join(names) if is_loopback(settings.host) else "*"
+    artifacts = str(settings.folder("mlartifacts"))
     return Service(
         name="the MLflow UI",
         command=[
             *LEASHED,
-            *(sys.executable, "-m", "mlflow", "server", "--host", settings.host, "--port", str(port)),
-            *("--app-name", APP_NAME, "--workers", "1", "--allowed-hosts", hosts),
-            *("--cors-allowed-origins", ",".join(f"http://{name}" for name in names)),
-            *("--default-artifact-root", str(settings.folder("mlartifacts"))),
+            *(sys.executable, "-m", "mlflow", "--env-file", str(server_folder() / "server.env")),
+            *("server", "--app-name", APP_NAME),
         ],
         ready_url=f"http://{reached_at(settings.host, port)}/health",
         log=settings.folder("logs") / "mlflow.log",
         timeout_s=FIRST_START_S,
+        # What depends on this home, over what mlflow/server.env says for everybody. No arguments: `ps` would show the
+        # password of the store.
         env={
             **settings.guard_environment(),
-            "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,  # not an argument: `ps` would show its password
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_HOST": settings.host,
+            "MLFLOW_PORT": str(port),
+            # Elsewhere MLflow's list cannot say what ours can (networks, the connection's own address): our guard has
+            # judged before.
+            "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(names) if is_loopback(settings.host) else "*",
+            "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}" for name in names),
+            "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
+            "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts,
+            "MLFLOW_ARTIFACTS_DESTINATION": artifacts,
         },
     )
 
@@ -138,13 +145,14 @@ def ui(
 
 
 def _champions(settings: Settings, root: Path, mlflow_url: str) -> Iterator[str]:
-    """One line a project that has a champion: where the UI shows its run."""
+    """Of each project that has a champion: where the UI shows its runs to a reviewer, and the champion's own."""
     from fullcircle.tracking.registry import Registry
     from fullcircle.tracking.runs import Tracker
 
     registry, tracker = Registry(settings), Tracker(settings)
     for name in project_names(root.resolve()):
         if (champion := registry.alias(name, CHAMPION)) is not None:
+            yield f"  {name}, to review: {mlflow_url}/{tracker.review_link(champion.run_id)}"
             yield f"  {name}, version {champion.version}: {mlflow_url}/{tracker.link(champion.run_id)}"
 
 

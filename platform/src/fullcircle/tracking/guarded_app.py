@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from fullcircle.core.errors import UsageError
 from fullcircle.core.guard import Application, Guard
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.browser_preferences import BrowserPreferences, preferences
 
 APP_NAME = "fullcircle"
 OPEN_PATHS = ("/health",)
@@ -22,10 +23,10 @@ OPEN_PATHS = ("/health",)
 
 
 def create() -> Application:
-    """MLflow's application, guarded by what the environment says."""
+    """MLflow's application, guarded by what the environment says, and opening as `mlflow/browser.json` says."""
     from mlflow.server.fastapi_app import app
 
-    return Guard(app, Settings.from_env().access(), OPEN_PATHS)
+    return Guard(BrowserPreferences(app, preferences()), Settings.from_env().access(), OPEN_PATHS)
 
 
 def require_installed() -> None:

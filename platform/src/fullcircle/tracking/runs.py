@@ -19,6 +19,7 @@ from fullcircle.tracking.lineage import DATA, data_version
 from fullcircle.tracking.pages import run_page
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.resuming import RunState, is_gone, last_steps, ref, state
+from fullcircle.tracking.review import review_page
 from fullcircle.tracking.run import Run
 from fullcircle.tracking.syncing import of_run, settle, sync
 
@@ -173,6 +174,10 @@ class Tracker:
         """The page of a run, or of an artifact of it, relative to the MLflow UI: `#/experiments/<id>/runs/<id>`."""
         info = self._get(run_id).info
         return run_page(info.experiment_id, info.run_id, artifact)
+
+    def review_link(self, run_id: str) -> str:
+        """The runs of this one's project in the view that a reviewer wants, relative to the address of the UI."""
+        return review_page(self._get(run_id).info.experiment_id)
 
     def download(self, run_id: str, artifact_path: str) -> Path:
         """An artifact (or folder of artifacts) as local path; do not write to it. Raises DataUnavailable."""
