@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.data.contract import check
 from fullcircle.data.partitions import Partition, partitions, survey
-from fullcircle.data.reader import load, read
+from fullcircle.data.reader import count, load, read
 
 FEBRUARY = datetime(2024, 2, 1, tzinfo=UTC)
 
@@ -161,6 +161,7 @@ def test_every_row_is_read_or_said_not_to_be_in_whatever_file_it_lies(project, m
     loaded = load(found.parts, project, until=until)
 
     assert set(loaded["trip"]) == expected
+    assert count(found.parts, project, until) == len(loaded)
     left = sum(part.footer.rows for part in found.skipped) + sum(
         int(note.split(": ")[1].split(" of ")[0]) for note in read(found.parts, project, until=until).notes
     )

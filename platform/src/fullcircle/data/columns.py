@@ -99,12 +99,13 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
     if is_moment(values.type):  # pandas 2.3 dies of the year 1 in New York, which is the year 0
         return values.cast(pa.timestamp(values.type.unit, tz="UTC"))
-    if isinstance(values.type, pa.DictionaryType) and not _is_text(values.type):
+    if isinstance(values.type, pa.DictionaryType) and not is_text(values.type):
         return pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks], values.type.value_type)
     return values
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is text, as itself or as a dictionary of texts."""
     import pyarrow as pa
 
     inner = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
@@ -115,7 +116,7 @@ def _kind(kind: pa.DataType) -> str:
     import pyarrow as pa
 
     types = pa.types
-    if _is_text(kind):
+    if is_text(kind):
         return "text"
     if types.is_boolean(kind):
         return "true or false"
@@ -130,7 +131,7 @@ def _together(parts: Sequence[pa.ChunkedArray]) -> pd.Series[Any] | None:
     import pyarrow as pa
 
     kinds = list(dict.fromkeys(part.type for part in parts if not pa.types.is_null(part.type)))
-    if all(_is_text(kind) for kind in kinds) and kinds:
+    if all(is_text(kind) for kind in kinds) and kinds:
         seen: dict[str, str] = {}
         made: pd.Series[Any] = pd.concat([_values(part, seen) for part in parts], ignore_index=True)
         return made
@@ -161,7 +162,7 @@ def _values(values: pa.ChunkedArray, seen: dict[str, str]) -> pd.Series[Any]:
     import pyarrow as pa
 
     kind = values.type
-    if _is_text(kind):
+    if is_text(kind):
         return pd.Series(_texts(values, seen), dtype=object)
     # With a gap pandas would make floats of integers, and objects of what is true or false.
     holed = values.null_count and (pa.types.is_integer(kind) or pa.types.is_boolean(kind))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Number, Project
 from fullcircle.core.rows import EXACT, identities
-from fullcircle.data.columns import cut, moments, series
+from fullcircle.data.columns import cut, is_text, moments, series
 from fullcircle.data.footers import unreadable
 from fullcircle.data.partitions import Partition, aware
 
@@ -97,6 +97,20 @@ def read(
     return Rows(frame=pd.DataFrame(frame), notes=tuple(notes))
 
 
+def count(parts: Sequence[Partition], project: Project, until: datetime) -> int:
+    """How many rows `read` would give. Of a file that was looked at and ends before `until`, its footer says."""
+    rows = 0
+    for part in parts:
+        held = part.footer
+        if held is not None and not held.untimed and (held.last is None or held.last < aware(until)):
+            rows += held.rows
+            continue
+        columns, _ = _columns(part, (project.time,), (project.time,))
+        times, _ = moments(columns[project.time])
+        rows += len(cut({project.time: times}, project.time, None, aware(until))[project.time])
+    return rows
+
+
 def whole(path: Path) -> pd.DataFrame:
     """All columns of one file, for comparing files, every value as it is. Raises DataUnavailable where it is none."""
     import pandas as pd
@@ -159,7 +173,7 @@ def _columns(part: Partition, names: Sequence[str], needed: Sequence[str]) -> tu
             has, rows = file.schema_arrow, file.metadata.num_rows
         asked = [name for name in names if name in has.names]
         # Texts as a list of the different ones: a long category then costs its length once, not once a row.
-        texts = [name for name in asked if pa.types.is_string(has.field(has.get_all_field_indices(name)[0]).type)]
+        texts = [name for name in asked if is_text(has.field(has.get_all_field_indices(name)[0]).type)]
         with pq.ParquetFile(part.path, read_dictionary=texts) as file:
             table = file.read(columns=asked)
     except (OSError, pa.ArrowException) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.models import CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
@@ -84,7 +85,7 @@ def retrain(
     stopped = step("clean up after killed runs", _clean_up, project, settings, until)
     until = stopped.until if stopped else until or at - project.labels_after
     rows = step("check the data contract", checked_rows, project, settings, until)
-    data = step("version the data", version_data, project, settings, until)
+    data = step("version the data", version_data, project, settings, until, len(rows))
     split, frames = step("split by time", split_rows, project, rows, until)
     stopped = _of_the_same_rows(stopped, data, settings)
     with (
@@ -181,12 +182,24 @@ def checked_rows(project: Project, settings: Settings, until: datetime) -> pd.Da
     return typed(rows.frame, project)
 
 
-def version_data(project: Project, settings: Settings, until: datetime) -> DataVersion:
-    """The partitions before `until` as a data version, pushed to the DVC remote."""
+def version_data(project: Project, settings: Settings, until: datetime, rows: int | None = None) -> DataVersion:
+    """The partitions before `until` as a data version, pushed to the DVC remote.
+
+    Args:
+        rows: how many rows of them were read; None: they are still to be read.
+
+    Raises:
+        DataUnavailable: they have another number of rows by now: the version would not be what is learned from.
+    """
     from fullcircle.data.partitions import partitions
+    from fullcircle.data.reader import count
     from fullcircle.data.versions import Versions
 
-    data = Versions(settings).commit(project, partitions(project, until))
+    parts = partitions(project, until)
+    data = Versions(settings).commit(project, parts)
+    if rows is not None and (found := count(parts, project, until)) != rows:
+        what = f"project {project.name!r}: {rows:,} rows were checked, and the files have {found:,} now"
+        raise DataUnavailable(what, hint="they changed meanwhile: try again; nothing was trained")
     progress.current().stage("version the data", f"{data.digest[:12]}, {len(data.files)} partitions")
     return data
 

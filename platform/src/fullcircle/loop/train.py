@@ -195,7 +195,7 @@ def _goes_on(command: str) -> Iterator[None]:
 
 def _rows(project: Project, settings: Settings, until: datetime) -> tuple[DataVersion, Split, SplitFrames]:
     rows = checked_rows(project, settings, until)
-    data = version_data(project, settings, until)
+    data = version_data(project, settings, until, len(rows))
     return data, *split_rows(project, rows, until)
 
 
