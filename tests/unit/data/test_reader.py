@@ -37,7 +37,7 @@ def plain(tmp_path: Path) -> Project:
     """A number, a category, an id, a time and a target; none of the columns has to be there."""
     made = Project(
         name="plain", owner="o@example.com", time="at", row_id="id", target=Binary("y", "yes"), folder=tmp_path,
-        columns=(Number("x", low=-1e300, nullable=True), Category("c", nullable=True)), torch=lambda *_: None,
+        columns=(Number("x", nullable=True), Category("c", nullable=True)), torch=lambda *_: None,
     )  # fmt: skip
     made.partitions.mkdir()
     return made
