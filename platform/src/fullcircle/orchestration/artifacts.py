@@ -1,6 +1,6 @@
 """What a flow run leaves to read in the Prefect UI: tables of what was judged, links to the run and the report.
 
-The UI renders descriptions and links as Markdown.
+The UI renders descriptions, links and the cells of a table as Markdown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fullcircle.core.settings import Settings
-from fullcircle.core.untrusted import inert, markdown
+from fullcircle.core.untrusted import markdown
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult
@@ -83,7 +83,8 @@ def months_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows as the UI may show them, whatever column names and reasons are in them."""
     return [
-        {inert(key): inert(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+        {markdown(key): markdown(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
     ]
 
 
