@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
-import time
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,23 +186,95 @@ def test_a_pointer_that_does_not_fit_its_digest_is_refused(project, settings, tm
         Versions(settings).restore(other, tmp_path / "out")
 
 
-def test_a_commit_killed_at_any_moment_can_be_done_again(project, settings, tmp_path):
+COMMIT = {
+    "the partitions are linked": r"os.link .*/dvc/work/signals/2024-02.parquet",
+    "the list of files is in the cache": r"os.rename .*/dvc/.dvc/cache/files/md5/../.*.dir",
+    "a file is in the cache": r"os.rename .*/dvc/.dvc/cache/files/md5/../[^.]*",
+    "the pointer is written": r"open .*/dvc/work/signals.dvc",
+    "a file is in the remote": r"os.rename .*/dvc-remote/files/md5/../[^.]*",
+    "the list of files is in the remote": r"os.rename .*/dvc-remote/files/md5/../.*.dir",
+    "what it worked in is taken away": r"shutil.rmtree .*/dvc/work",
+}
+"""What a commit is about to do -> the system's event that is it, with the file."""
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def killed_before(point: str, work: Callable[[], object], after: str = "") -> bool:
+    """Run it in a fork that is killed with -9 as it is about to do what `point` names (once `after` was done).
+    Returns whether it came there."""
+
+    def dies(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal after
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES
+        if writes or event in ("os.rename", "os.link", "shutil.rmtree"):
+            what = f"{event} {arguments[1 if event in ('os.rename', 'os.link') else 0]}"
+            if after and re.fullmatch(after, what):
+                after = ""
+            elif not after and re.fullmatch(point, what):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def work_and_die() -> None:
+        sys.addaudithook(dies)  # of the child alone: what it is about to do, whichever library does it
+        work()
+
+    status = os.waitpid(child(work_and_die), 0)[1]
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("point", COMMIT)
+def test_a_commit_killed_before_any_of_its_steps_can_be_done_again(project, settings, tmp_path, point):
     parts = partitions(project)
     expected = Versions(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "calm")})).commit(project, parts)
+    # The first thing that a commit does is to take away what an earlier one worked in.
+    after = COMMIT["the list of files is in the remote"] if point == "what it worked in is taken away" else ""
 
-    for delay_s in (0.01, 0.03, 0.06, 0.1, 0.15, 0.2):
-        shutil.rmtree(settings.home, ignore_errors=True)
-        fresh = Settings.from_env({"FULLCIRCLE_HOME": str(settings.home)})  # whoever was in the removed one is refused
-        pid = child(lambda fresh=fresh: Versions(fresh).commit(project, parts))
-        time.sleep(delay_s)
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    assert killed_before(COMMIT[point], lambda: Versions(settings).commit(project, parts), after)
 
-        assert Versions(fresh).commit(project, parts) == expected
-        assert blobs(settings) >= {expected.digest, *(md5 for _, md5 in expected.files)}
-        assert not list((settings.home / "dvc" / "work").rglob("*.parquet"))
+    assert Versions(settings).commit(project, parts) == expected
+    assert blobs(settings) >= {expected.digest, *(md5 for _, md5 in expected.files)}
+    assert not list((settings.home / "dvc" / "work").rglob("*.parquet"))
     forget_everything_local(settings)
     assert len(Versions(settings).restore(expected, tmp_path / "out")) == 3
+
+
+def test_a_restore_killed_between_two_files_can_be_started_again(project, settings, tmp_path):
+    version = Versions(settings).commit(project, partitions(project))
+    out = tmp_path / "out"
+
+    assert killed_before(r"os.rename .*/out/2024-02.parquet", lambda: Versions(settings).restore(version, out))
+
+    assert sorted(path.name for path in out.iterdir()) == [".restoring", "2024-01.parquet"]
+    assert len(Versions(settings).restore(version, out)) == 3
+    assert sorted(path.name for path in out.iterdir()) == [name for name, _ in version.files]
+
+
+@pytest.mark.parametrize("other_home", [False, True], ids=["from one home", "from two"])
+def test_of_two_restores_into_one_folder_the_second_is_told_why_and_the_first_is_whole(
+    project, settings, tmp_path, other_home
+):
+    version = Versions(settings).commit(project, partitions(project))
+    home = tmp_path / "other" if other_home else settings.home
+    other = Settings.from_env({"FULLCIRCLE_HOME": str(home), "FULLCIRCLE_DVC_REMOTE": settings.dvc_remote})
+    out, refused = tmp_path / "out", []
+
+    def second_in_the_middle(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and not refused and str(arguments[1]) == str(out / "2024-02.parquet"):
+            refused.append("asked")
+            try:
+                Versions(other).restore(version, out)
+            except DataUnavailable as error:
+                refused.append(str(error))
+
+    def first() -> None:
+        sys.addaudithook(second_in_the_middle)
+        Versions(settings).restore(version, out)
+        (tmp_path / "refused").write_text("\n".join(refused))
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child(first), 0)[1]) == 0
+    assert (tmp_path / "refused").read_text() == (
+        f"asked\ncannot restore into {out}: another restore is at work there; wait for it, or name another folder"
+    )
+    assert sorted(path.name for path in out.iterdir()) == [name for name, _ in version.files]
 
 
 def test_a_restore_that_was_killed_can_be_started_again(project, settings, tmp_path):

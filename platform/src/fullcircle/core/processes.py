@@ -95,9 +95,9 @@ class Service:
 
     def wait(self) -> None:
         """Block until it ends by itself. Raises ServiceUnavailable: a server has no reason to."""
-        assert self._process is not None, "start() first"
-        self._process.wait()
-        raise self._failed(f"ended with exit code {self._process.returncode}")
+        process = self._process
+        assert process is not None, "start() first"
+        raise self._failed(f"ended with exit code {process.wait()}")
 
     def stop(self) -> None:
         """SIGTERM to its group, SIGKILL after 10 s. Safe to call twice."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, FullcircleError
+from fullcircle.core.leftovers import alone_in
 from fullcircle.core.permissions import users_umask
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies
@@ -73,12 +74,23 @@ class Versions:
         verified, and a restore that was killed may be started again.
 
         Raises:
-            DataUnavailable: `into` is not empty, or a file is missing from the remote or differs, naming its hash.
+            DataUnavailable: `into` is not empty, another restore is at work there, or a file is missing from the remote
+                or differs, naming its hash.
         """
         into = into.absolute()
-        partial = into / _RESTORING
         try:
             into.mkdir(parents=True, exist_ok=True)
+            with alone_in(into) as alone:
+                if not alone:
+                    hint = "wait for it, or name another folder"
+                    raise DataUnavailable(f"cannot restore into {into}: another restore is at work there", hint=hint)
+                return self._restored(version, into)
+        except OSError as error:
+            raise DataUnavailable(f"cannot restore {version.digest} into {into} ({error.strerror or error})") from error
+
+    def _restored(self, version: DataVersion, into: Path) -> tuple[Path, ...]:
+        partial = into / _RESTORING
+        try:
             if any(into.iterdir()) and not partial.exists():
                 hint = "name an empty or a new folder"
                 raise DataUnavailable(f"cannot restore into {into}: it is not empty", hint=hint)
@@ -91,8 +103,6 @@ class Versions:
             for name, _ in files:
                 (into / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(partial / name, into / name)
-        except OSError as error:
-            raise DataUnavailable(f"cannot restore {version.digest} into {into} ({error.strerror or error})") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return tuple(into / name for name, _ in files)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.leftovers import in_use
 from fullcircle.core.models import CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
@@ -22,6 +23,7 @@ from fullcircle.loop.conclusion import conclude
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
 from fullcircle.loop.outages import outlasts
+from fullcircle.loop.rehearse import graph_path
 from fullcircle.loop.shadow import replay_window
 from fullcircle.loop.steps import Step, plain
 
@@ -91,6 +93,7 @@ def retrain(
     with (
         resumable(f"the next 'fullcircle run {project.name}' or scheduled retrain goes on with it"),
         _parent(project, settings, until, reason, (data, split), stopped) as parent,
+        contextlib.ExitStack() as used,
     ):
         prepared = step("preprocess", prepare, project, frames, job_folder(settings, parent.key))
         champion = step("load the champion", load_champion, project, settings, frames.test)
@@ -99,6 +102,8 @@ def retrain(
             step(f"train {framework}", train, project, settings, framework, *shared)
             for framework in ("baseline", *project.frameworks)
         ]
+        for one in trained:
+            used.enter_context(in_use(graph_path(settings, one).parent))
         result = _judged(project, settings, parent, trained, champion, prepared, (data, split), at, step)
         promoted = step(
             "release", _release, project, settings, result.version, result.verdict, champion, reason, decided_by, at

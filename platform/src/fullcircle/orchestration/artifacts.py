@@ -15,6 +15,7 @@ from fullcircle.core.untrusted import markdown
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult
+from fullcircle.orchestration.reached import require_api
 
 
 def show_retrain(result: RetrainResult, settings: Settings) -> None:
@@ -109,6 +110,7 @@ def tagged(*found: str) -> Iterator[None]:
 
 
 def _table(project: str, what: str, rows: list[dict[str, Any]], description: str) -> None:
+    require_api()
     from prefect.artifacts import create_table_artifact
 
     create_table_artifact(shown(rows), key=_key(project, what), description=markdown(description))

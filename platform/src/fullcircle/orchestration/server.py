@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import sqlite3
 import sys
@@ -18,6 +19,8 @@ from fullcircle.core.processes import Service, answers, free_port, process_exist
 from fullcircle.core.settings import DEFAULT_HOME, QUIET, Settings
 from fullcircle.loop import progress
 from fullcircle.orchestration.guarded_app import MARKER, hold
+from fullcircle.orchestration.reached import in_one_line
+from fullcircle.orchestration.revived import kept_alive
 from fullcircle.store.moving import relocate, settle
 
 DATABASE = "prefect.db"
@@ -48,11 +51,14 @@ def prefect_environment(settings: Settings, *, console: str = "CRITICAL") -> dic
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default unpickles what it reads
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": console,
+        "PREFECT_LOGGING_INTERNAL_LEVEL": console,  # what its threads say of a server that is away, one event each
         "PREFECT_LOGGING_EXTRA_LOGGERS": "fullcircle",  # our log lines show in the flow run
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # ours are also written outside of any flow run
     }
     if settings.prefect_url:
         env["PREFECT_API_URL"] = settings.prefect_url
+        # Asked 5 times it takes a minute to say nothing, and flows ask again and again; `reached` waits between stages.
+        env["PREFECT_CLIENT_MAX_RETRIES"] = os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "2")
     if settings.token and not any(os.environ.get(name) for name in OWN_CREDENTIALS):
         # Not as PREFECT_API_KEY: its websockets would not send that.
         env["PREFECT_CLIENT_CUSTOM_HEADERS"] = json.dumps({"Authorization": f"Bearer {settings.token}"})
@@ -144,14 +150,17 @@ def connect(settings: Settings, *, console: str = "CRITICAL") -> Iterator[str]:
     In this order: `settings.prefect_url`; the server that already runs for this home (of `fullcircle ui`, say); a
     dedicated one on a free loopback port, ended with the block. Flows called within the block report there.
 
+    Our own is started again when somebody kills it.
+
     Raises:
-        ServiceUnavailable: when the configured API does not answer, or our own does not come up.
+        ServiceUnavailable: when the configured API does not answer or goes away, or our own does not come up.
     """
     with contextlib.ExitStack() as stack:
         if settings.prefect_url:
             url = _checked(settings.prefect_url)
         else:
             url = running(settings) or stack.enter_context(_own_server(settings))
+        stack.enter_context(in_one_line(url))
         stack.enter_context(_pointing_at(url, prefect_environment(settings, console=console)))
         yield url
 
@@ -197,15 +206,18 @@ def _own_server(settings: Settings) -> Iterator[str]:
         yield url
         return
     try:
-        yield server_url(service)
+        with kept_alive(service):
+            yield server_url(service)
+            time.sleep(SETTLE_S)
     finally:
-        time.sleep(SETTLE_S)
         service.stop()
 
 
 @contextlib.contextmanager
 def _pointing_at(url: str, env: Mapping[str, str]) -> Iterator[None]:
     before = {key: os.environ.get(key) for key in (*env, "PREFECT_API_URL")}
+    # The thread that sends log lines to a server that went away would write on the terminal that it could not.
+    loud, logging.raiseExceptions = logging.raiseExceptions, False
     # The environment first: what Prefect reads at its import, and what child processes inherit.
     os.environ.update(env)
     os.environ["PREFECT_API_URL"] = url
@@ -221,6 +233,7 @@ def _pointing_at(url: str, env: Mapping[str, str]) -> Iterator[None]:
             finally:
                 _send_what_waits()
     finally:
+        logging.raiseExceptions = loud
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fullcircle.core.errors import DataUnavailable, FullcircleError, ServiceUnavailable, TrackingUnavailable
 from fullcircle.loop.steps import Step
+from fullcircle.orchestration.reached import require_api
 
 if TYPE_CHECKING:
     from prefect import State, Task
@@ -38,6 +39,7 @@ def as_tasks(retries: Mapping[str, int], *, delay_s: float = 2.0, tags: Iterable
         def stage() -> None:
             answer[:] = [function(*args, **kwargs)]
 
+        require_api()
         count = retries.get(name, retries.get(name.split()[0], 0))
         _task(stage, name, count, delay_s, found)()
         return answer[0]

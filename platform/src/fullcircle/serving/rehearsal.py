@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from fullcircle.core.access import bearer
 from fullcircle.core.errors import ServiceUnavailable
 from fullcircle.core.latency import Latency, LatencyRound, judge_latency
+from fullcircle.core.leftovers import temporary
 from fullcircle.core.models import ModelVersion, Outcome
 from fullcircle.core.processes import Service, free_port, processor_seconds
 from fullcircle.core.project import Project
@@ -151,8 +151,8 @@ def _served(
 ) -> Iterator[Measure]:
     """A warm server of that graph and a connection to it."""
     with (
-        TemporaryDirectory(prefix="rehearsal-", dir=settings.folder("exports")) as folder,
-        _service(project, settings, graph, digest, Path(folder)) as running,
+        temporary(settings.folder("exports"), "rehearsal-") as folder,
+        _service(project, settings, graph, digest, folder) as running,
     ):
         port = int(running.ready_url.rsplit(":", 1)[1].partition("/")[0])
         connection = http.client.HTTPConnection(HOST, port, timeout=30.0)

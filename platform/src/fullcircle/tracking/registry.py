@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import version as installed_version
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fullcircle.core.errors import ModelUnavailable
 from fullcircle.core.files import sha256_of
+from fullcircle.core.leftovers import temporary
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.outages import outlast
 from fullcircle.core.project import Project
@@ -174,8 +174,8 @@ class Registry:
         if kept.is_file() and sha256_of(kept) == version.digest:
             return kept
         doing = f"keeping the graph of {version.name} version {version.version}"
-        with translated(self._settings, doing), tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as aside:
-            fetched = self._fetch(version, Path(aside))
+        with translated(self._settings, doing), temporary(kept.parent, ".fetch-") as aside:
+            fetched = self._fetch(version, aside)
             _expect(fetched, version.digest, f"the graph of {version.name} version {version.version}")
             os.replace(fetched, kept)
         return kept
@@ -223,8 +223,8 @@ class Registry:
         model = self._client.create_logged_model(
             run.experiment_id, name=project.name, source_run_id=run.id, tags={DIGEST: digest}, model_type="onnx"
         )
-        with tempfile.TemporaryDirectory(dir=self._settings.folder("tmp")) as aside:
-            folder = Path(aside) / "model"
+        with temporary(self._settings.folder("tmp")) as aside:
+            folder = aside / "model"
             _save(project, run, graph, example, folder, str(model.model_id))
             self._client.log_model_artifacts(model.model_id, str(folder))
         self._client.finalize_logged_model(model.model_id, "READY")

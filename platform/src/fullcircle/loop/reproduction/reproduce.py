@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.comparison import Comparison, compare
 from fullcircle.core.errors import DataUnavailable, FullcircleError, TrackingUnavailable, TrainingFailed, UsageError
 from fullcircle.core.fingerprint import VARIABLES, Fingerprint, Recorded, fingerprint_of
+from fullcircle.core.leftovers import temporary
 from fullcircle.core.processes import run_to_end
 from fullcircle.core.reproduction import Difference, Kind, Reproduction, differences, ranked
 from fullcircle.core.settings import Settings
@@ -107,12 +108,12 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
 @contextlib.contextmanager
 def _folder(settings: Settings, run_id: str, *, keep: bool) -> Iterator[Path]:
     """A folder for one reproduction, which goes at the end, whatever the end is."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{run_id[:8]}-", dir=settings.folder("reproductions")))
-    try:
+    parent, prefix = settings.folder("reproductions"), f"{run_id[:8]}-"
+    if keep:
+        yield Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        return
+    with temporary(parent, prefix) as folder:
         yield folder
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _data(settings: Settings, run: Original, folder: Path, other: Path | None) -> tuple[Path, list[Difference]]:

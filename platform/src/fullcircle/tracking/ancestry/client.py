@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.request import url2pathname
 
 from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, ModelUnavailable
+from fullcircle.core.leftovers import temporary
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.ancestry.record import RunRecord, run_record
@@ -107,12 +107,12 @@ class Ancestry:
         from mlflow.exceptions import MlflowException
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        with tempfile.TemporaryDirectory(dir=self._settings.folder("tmp")) as aside:
+        with temporary(self._settings.folder("tmp")) as aside:
             # Not the client's own download, which would ask for the run again, twice.
             found = get_artifact_repository(run.artifacts, tracking_uri=self._settings.tracking_uri)
             repository = waiting(self._settings, found)
             try:
-                path = repository.download_artifacts(artifact_path, aside)  # type: ignore[no-untyped-call]
+                path = repository.download_artifacts(artifact_path, str(aside))  # type: ignore[no-untyped-call]
                 return Path(path).read_bytes()
             except (OSError, MlflowException):
                 folder = artifact_path.rpartition("/")[0]
