@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,16 +18,52 @@ from fullcircle.loop.champion.handover import loads
 from fullcircle.loop.champion.release import completed
 from fullcircle.loop.replaying.replay import end_of, start_of
 
-# The replay without an orchestrator: what is killed is the loop itself, as often as time allows.
+# The replay without an orchestrator: what is killed is the loop itself, by itself, at the named point: in front of or
+# behind a stage, or in the midst of one, where the stage tells whoever watches how far it is.
 REPLAY = """
-import json, sys
+import json, os, signal, sys
+from pathlib import Path
 from fullcircle.core.settings import Settings, quiet_dependencies
 quiet_dependencies()
 from fullcircle.core.loading import load_project
+from fullcircle.loop import progress
 from fullcircle.loop.replaying.replay import replay
-result = replay(load_project("tickets"), Settings.from_env())
+
+wanted, reached = sys.argv[1], Path(sys.argv[2])
+
+def at(point):
+    if point == wanted:
+        reached.write_text(point)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def step(name, function, /, *args, **kwargs):
+    at(f"before {name}")
+    found = function(*args, **kwargs)
+    at(f"behind {name}")
+    return found
+
+class Watcher(progress.LogProgress):
+    def epoch(self, framework, metrics, epochs):
+        at(f"in train {framework}, epoch {metrics.epoch}")
+
+    def advance(self, name, done, total):
+        at(f"in {name}")
+
+with progress.shown_by(Watcher()):
+    result = replay(load_project("tickets"), Settings.from_env(), step=step)
 print(json.dumps([row["month"] for row in result.rows]))
 """
+POINTS = (
+    "in train torch, epoch 3",
+    "before register",
+    "behind register",
+    "behind release",
+    "in serve 2024-04",
+    "behind 2024-04: labels arrive",
+    "behind decide",
+    "before 2024-05: send the rows",
+)
+"""Where a replay is killed, one after the other: each time it goes on from the point before."""
 
 
 @pytest.fixture
@@ -44,23 +79,16 @@ def workplace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def replay(workplace: Path, kill_after_s: float | None) -> subprocess.CompletedProcess[str] | None:
-    """Run the replay; None when it was killed after so many seconds."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", REPLAY],
+def replay(workplace: Path, point: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the replay, until the named point or to its end."""
+    return subprocess.run(
+        [sys.executable, "-c", REPLAY, point, str(workplace / "reached")],
         cwd=workplace,
         env={**os.environ, "FULLCIRCLE_HOME": str(workplace / "home")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        check=False,
     )
-    try:
-        out, err = process.communicate(timeout=kill_after_s)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return None
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.mark.slow
@@ -73,11 +101,10 @@ def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: P
     from fullcircle.store.windows import Windows
     from fullcircle.tracking.registry import Registry
 
-    chance = random.Random(20130415)
-    for _ in range(5):
-        replay(workplace, kill_after_s=chance.uniform(3, 22))
-    finished = replay(workplace, kill_after_s=None)
-    assert finished is not None
+    for point in POINTS:
+        killed = replay(workplace, point)
+        assert (killed.returncode, (workplace / "reached").read_text()) == (-signal.SIGKILL, point), killed.stderr
+    finished = replay(workplace)
     assert finished.returncode == 0, finished.stderr
 
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(workplace / "home")})

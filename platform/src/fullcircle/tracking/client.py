@@ -66,8 +66,10 @@ def _connected(settings: Settings) -> MlflowClient:
                 os.environ.setdefault("MLFLOW_TRACKING_TOKEN", settings.token)
         from mlflow import MlflowClient
 
-        for name in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):
+        for name in ("mlflow.system_metrics", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # It logs each error of the database with its traceback, and raises it: the one line is ours to say.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         database = sqlite_file(settings)
         if database is not None and not database.exists():
             _create(settings, database)
