@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from fullcircle.core.health import Keep, Retrain
 from fullcircle.core.project import Binary, Evidence, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.evaluation.spending import Look
 from fullcircle.loop.looks import AT as AT_TAG
 from fullcircle.loop.looks import LEVEL, STATE, reserved
+from fullcircle.loop.noise import note_noise, retrains_that_count
+from fullcircle.store.database import Database
+from fullcircle.store.decisions import Decisions
 from fullcircle.tracking.runs import Tracker
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
@@ -52,16 +56,16 @@ def begin(project: Project, settings: Settings) -> str:
         return run.id
 
 
-def compared(project: Project, settings: Settings, run_id: str, at: datetime) -> Look:
+def compared(project: Project, settings: Settings, run_id: str, at: datetime, against: str = "1") -> Look:
     """A look that was taken, comparison and all."""
-    with reserved(project, settings, run_id, at) as taken:
+    with reserved(project, settings, run_id, at, against) as taken:
         taken.compare()
     return taken.look
 
 
 def left(project: Project, settings: Settings) -> float:
     """The level that the next retrain would get; it compares nothing."""
-    with reserved(project, settings, begin(project, settings), AT + 3 * WEEK) as taken:
+    with reserved(project, settings, begin(project, settings), AT + 3 * WEEK, "1") as taken:
         return taken.look.level
 
 
@@ -91,11 +95,11 @@ def test_looks_share_the_budget_until_it_is_spent_and_a_retrain_judged_again_tak
 
 def test_a_look_that_compared_nothing_gives_its_share_back_however_often(project: Project, settings: Settings) -> None:
     for _ in range(3):
-        with reserved(project, settings, begin(project, settings), AT) as taken:
+        with reserved(project, settings, begin(project, settings), AT, "1") as taken:
             assert (taken.look.number, taken.look.level) == (1, 0.025)
     with (
         pytest.raises(RuntimeError, match="the server did not start"),
-        reserved(project, settings, begin(project, settings), AT),
+        reserved(project, settings, begin(project, settings), AT, "1"),
     ):
         raise RuntimeError("the server did not start")
     assert compared(project, settings, begin(project, settings), AT).number == 1
@@ -103,23 +107,38 @@ def test_a_look_that_compared_nothing_gives_its_share_back_however_often(project
 
 def test_an_error_after_the_comparison_gives_nothing_back(project: Project, settings: Settings) -> None:
     def judge() -> None:
-        with reserved(project, settings, begin(project, settings), AT) as taken:
+        with reserved(project, settings, begin(project, settings), AT, "1") as taken:
             taken.compare()
             raise RuntimeError("while it judged")
 
     with pytest.raises(RuntimeError, match="while it judged"):
         judge()
-    with reserved(project, settings, begin(project, settings), AT) as after:
+    with reserved(project, settings, begin(project, settings), AT, "1") as after:
         assert after.look.number == 2
+
+
+def test_a_retrain_that_is_judged_again_against_another_champion_takes_another_look(
+    project: Project, settings: Settings
+) -> None:
+    run = begin(project, settings)
+    assert compared(project, settings, run, AT, "1").level == 0.025
+    with reserved(project, settings, run, AT, "2") as nothing:
+        assert nothing.look.level == 0.025
+    assert left(project, settings) == 0.025, "the second one compared nothing, the first did"
+    assert compared(project, settings, run, AT, "2").level == 0.025
+    assert left(project, settings) == 0.0
+    same = compared(project, settings, run, AT, "2")
+    assert (same.number, same.level) == (1, 0.025), "the same again"
+    assert compared(project, settings, run, AT, "3").level == 0.0
 
 
 def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, settings: Settings) -> None:
     runs = Tracker(settings)
     with (
         runs.start(project, name="retrain", kind="retrain") as one,
-        reserved(project, settings, one.id, AT) as first,
+        reserved(project, settings, one.id, AT, "1") as first,
         runs.start(project, name="retrain", kind="retrain") as two,
-        reserved(project, settings, two.id, AT) as second,
+        reserved(project, settings, two.id, AT, "1") as second,
     ):
         assert (first.look.number, second.look.number) == (1, 2)
         assert left(project, settings) == 0.0, "both may compare any moment"
@@ -129,7 +148,7 @@ def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, s
 def test_a_look_of_an_older_version_counts_as_it_did(project: Project, settings: Settings) -> None:
     run = begin(project, settings)
     Tracker(settings).append(run).tags({AT_TAG: AT.isoformat(), LEVEL: "0.025"})
-    with reserved(project, settings, begin(project, settings), AT) as taken:
+    with reserved(project, settings, begin(project, settings), AT, "1") as taken:
         assert (taken.look.number, taken.look.level) == (2, 0.025)
 
 
@@ -138,7 +157,8 @@ KILLED = """
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from fullcircle.core.project import Binary, Evidence, Number, Project
+    from fullcircle.core.health import Keep, Retrain
+from fullcircle.core.project import Binary, Evidence, Number, Project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.looks import reserved
     from fullcircle.tracking.runs import Tracker
@@ -150,7 +170,7 @@ KILLED = """
     )
     settings = Settings.from_env()
     with Tracker(settings).start(project, name="retrain", kind="retrain") as run:
-        with reserved(project, settings, run.id, datetime(2013, 4, 1, tzinfo=UTC)) as look:
+        with reserved(project, settings, run.id, datetime(2013, 4, 1, tzinfo=UTC), "1") as look:
             if point == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             look.compare()
@@ -174,5 +194,24 @@ def test_a_kill_before_the_comparison_gives_back_and_one_after_it_is_spent(
     (run,) = tracker.states(project, "retrain")
     assert (run.status, run.tags[STATE]) == ("RUNNING", "reserved" if point == "before" else "compared")
     tracker.end_abandoned(project)  # what the next retrain does first
-    with reserved(project, settings, begin(project, settings), AT) as taken:
+    with reserved(project, settings, begin(project, settings), AT, "1") as taken:
         assert (taken.look.number, taken.look.level) == (number, level)
+
+
+def test_a_retrain_that_a_busy_machine_left_open_costs_no_part_of_the_retrain_budget(
+    project: Project, settings: Settings
+) -> None:
+    decisions = Decisions(Database(settings))
+    decisions.record(project.name, "March", Retrain(reason="drift in March"), at=AT, evidence={})
+    decisions.record(project.name, "April", Keep(reason="all is well"), at=AT + 4 * WEEK, evidence={})
+
+    def counted() -> tuple[datetime, ...]:
+        return retrains_that_count(project, settings, decisions.all(project.name))
+
+    assert counted() == (AT,)
+    tags = {"fullcircle.reason": "drift in March"}
+    with Tracker(settings).start(project, name="retrain", kind="retrain", tags=tags) as run:
+        note_noise(settings, run.id, AT + WEEK)
+    assert counted() == ()
+    Tracker(settings).append(run.id).tags({"fullcircle.verdict": "promote"})
+    assert counted() == (AT,), "judged again it came to a verdict after all"

@@ -21,6 +21,7 @@ from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable
 from fullcircle.loop.interrupted import RETRAIN
 from fullcircle.loop.launching import forget
 from fullcircle.loop.looks import Reserved, reserved
+from fullcircle.loop.noise import note_noise
 from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
 from fullcircle.tracking.lineage import DATA_DIGEST
 
@@ -96,8 +97,12 @@ def nominate(
         at: the moment of that look, in the time of the data.
     """
     with contextlib.ExitStack() as stack:
-        look = stack.enter_context(reserved(project, settings, parent, at)) if champion is not None else None
+        look = (
+            stack.enter_context(reserved(project, settings, parent, at, champion.version.version)) if champion else None
+        )
         found = _best_judged(project, settings, trained, champion, prepared, look)
+    if found.verdict.noisy:
+        note_noise(settings, parent, at)
     candidate, verdict = found.candidate, found.verdict
     latency = f"p99 {candidate.p99_ms:.3f} ms, {candidate.served_p99_ms:.2f} ms in the server"
     detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, {latency}"

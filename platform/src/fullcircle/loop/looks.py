@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,76 +19,98 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
-    from fullcircle.evaluation.spending import Look, Spent
+    from fullcircle.evaluation.spending import Look
     from fullcircle.tracking.runs import Tracker
 
 AT, LEVEL, STATE = "fullcircle.look.at", "fullcircle.look.level", "fullcircle.look.state"
-"""Tags of a retrain's run: when it was to hold a challenger against a champion (time of the data), the level that this
-spends, and how far it came. A look from before there were states was compared."""
+AGAINST, SHARE = "fullcircle.look.against", "fullcircle.look.share"
+"""Tags of a retrain's run: when it was to hold a challenger against a champion (time of the data), the level that it
+spends in all, how far it came, against which version last, and the share of that one. A look from before there were
+states was compared."""
 
 
 class Reserved:
     """The share of one retrain. `look.level` may be spent once `compare` returned."""
 
-    def __init__(self, tracker: Tracker, run_id: str, look: Look, *, compared: bool) -> None:
+    def __init__(self, tracker: Tracker, run_id: str, look: Look, *, spent: Mapping[str, str], compared: bool) -> None:
         self.look = look
         self.compared = compared
-        self._tracker, self._run_id = tracker, run_id
+        self._tracker, self._run_id, self._spent = tracker, run_id, spent
 
     def compare(self) -> None:
         """Spend the share, for good. Call it before the metrics are compared; safe to call twice.
 
         Raises TrackingUnavailable when that cannot be written down: then nothing may be compared.
         """
-        from fullcircle.evaluation.spending import LookState
-
         if not self.compared:
-            self._tracker.append(self._run_id).tags({STATE: str(LookState.COMPARED)})
+            self._tracker.append(self._run_id).tags(self._spent)
             self.compared = True
 
 
 @contextlib.contextmanager
-def reserved(project: Project, settings: Settings, run_id: str, at: datetime) -> Iterator[Reserved]:
-    """The look of the retrain `run_id` at `at`, given back at the end of the block unless it was compared."""
+def reserved(project: Project, settings: Settings, run_id: str, at: datetime, against: str) -> Iterator[Reserved]:
+    """The look of the retrain `run_id` at `at`, given back at the end of the block unless it was compared.
+
+    Args:
+        against: version of the champion. A retrain that is judged again against the same one takes no second look;
+            against another one it does: that is another chance to be wrong.
+    """
     from fullcircle.evaluation.spending import LookState
     from fullcircle.store.locks import exclusive
     from fullcircle.tracking.runs import Tracker
 
     tracker = Tracker(settings)
     with exclusive(settings.folder("locks") / f"looks-{project.name}.lock"):
-        look, compared = _next(project, settings, run_id, at)
-        if not compared:
-            state = {AT: at.isoformat(), LEVEL: repr(look.level), STATE: str(LookState.RESERVED)}
-            tracker.append(run_id).tags(state)
-    taken = Reserved(tracker, run_id, look, compared=compared)
+        look, earlier = _next(project, settings, run_id, at, against)
+        again = earlier is not None and earlier.against == against
+        level = look.level + (earlier.level if earlier else 0.0)
+        spent = {AT: at.isoformat(), LEVEL: repr(level), AGAINST: against, SHARE: repr(look.level)}
+        spent[STATE] = str(LookState.COMPARED)
+        if earlier is None:
+            tracker.append(run_id).tags({**spent, STATE: str(LookState.RESERVED)})
+    taken = Reserved(tracker, run_id, look, spent=spent, compared=again)
     try:
         yield taken
     finally:
-        if not taken.compared:
+        if earlier is None and not taken.compared:
             # Should the tracker be away: a reservation of a run that ended counts for nothing either.
             with contextlib.suppress(FullcircleError):
                 tracker.append(run_id).tags({STATE: str(LookState.RETURNED)})
 
 
-def _next(project: Project, settings: Settings, run_id: str, at: datetime) -> tuple[Look, bool]:
-    """The look, and whether this very retrain has compared already: then it is the same again."""
-    from fullcircle.evaluation.spending import next_look
+@dataclass(frozen=True)
+class _Taken:
+    """A look that counts, of some run."""
+
+    at: datetime
+    level: float
+    share: float
+    against: str | None
+
+
+def _next(project: Project, settings: Settings, run_id: str, at: datetime, against: str) -> tuple[Look, _Taken | None]:
+    """The look, and what this very retrain has compared before."""
+    from fullcircle.evaluation.spending import Spent, next_look
 
     taken = dict(_taken(project, settings, run_id))
-    own = taken.pop(run_id, None)
-    look = next_look(project.evidence, tuple(taken.values()), own.at if own else at)
-    return (dataclasses.replace(look, level=own.level), True) if own else (look, False)
+    own = taken.get(run_id)
+    if own is not None and own.against in (None, against):
+        del taken[run_id]
+        own = dataclasses.replace(own, against=against)
+        look = next_look(project.evidence, [Spent(at=one.at, level=one.level) for one in taken.values()], own.at)
+        return dataclasses.replace(look, level=own.share), own
+    return next_look(project.evidence, [Spent(at=one.at, level=one.level) for one in taken.values()], at), own
 
 
-def _taken(project: Project, settings: Settings, own: str) -> Iterator[tuple[str, Spent]]:
+def _taken(project: Project, settings: Settings, own: str) -> Iterator[tuple[str, _Taken]]:
     """(run id, its look) of those that count. A run in the trash counts all the same: tidying up refills no budget."""
-    from fullcircle.evaluation.spending import Spent
     from fullcircle.tracking.ancestry.client import Ancestry
 
     for run in Ancestry(settings).runs("tags.`fullcircle.kind` = 'retrain'"):
         at_work = run.status == "RUNNING" and run.run_id != own
         if run.project == project.name and AT in run.tags and _counts(run.tags, at_work=at_work):
-            yield run.run_id, Spent(at=datetime.fromisoformat(run.tags[AT]), level=float(run.tags[LEVEL]))
+            at, level = datetime.fromisoformat(run.tags[AT]), float(run.tags[LEVEL])
+            yield run.run_id, _Taken(at, level, float(run.tags.get(SHARE, level)), run.tags.get(AGAINST))
 
 
 def _counts(tags: Mapping[str, str], *, at_work: bool) -> bool:

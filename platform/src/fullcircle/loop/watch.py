@@ -17,6 +17,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.challenger import REFERENCE
 from fullcircle.loop.decide import decide
+from fullcircle.loop.noise import retrains_that_count
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.steps import Step, plain
 
@@ -171,7 +172,8 @@ def decide_and_record(project: Project, settings: Settings, health: Health) -> D
     if recorded := decisions.get(project.name, health.window.name):
         return recorded.decision
     before = Registry(settings).alias(project.name, PREVIOUS)
-    state = PolicyState(retrains=decisions.retrains(project.name), previous_version=before.version if before else None)
+    retrains = retrains_that_count(project, settings, decisions.all(project.name))
+    state = PolicyState(retrains=retrains, previous_version=before.version if before else None)
     decision = decide(health, project.policy, state)
     decisions.record(project.name, health.window.name, decision, at=health.window.end, evidence=_evidence(health))
     return decision

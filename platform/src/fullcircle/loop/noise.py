@@ -1,0 +1,63 @@
+"""Retrains that ended in nothing but a busy machine: they cost no part of the retrain budget, and no cooldown.
+
+The note is a tag of the retrain's run. Which decision it came of is told by the reason, which a retrain takes from the
+decision that asked for it; one that was asked for by hand came of none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from fullcircle.core.health import Retrain
+from fullcircle.core.models import Outcome
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+
+if TYPE_CHECKING:
+    from fullcircle.store.decisions import DecisionRow
+
+NOISY = "fullcircle.noisy"
+"""Tag of a retrain's run: the moment of its verdict, in the time of the data, when the machine was too busy for one."""
+
+
+class Asked(NamedTuple):
+    """A retrain that was decided or carried out: when (time of the data), and why."""
+
+    at: datetime
+    reason: str
+
+
+def note_noise(settings: Settings, run_id: str, at: datetime) -> None:
+    """Note with the retrain `run_id` that its verdict is open for nothing but noise."""
+    from fullcircle.tracking.runs import Tracker
+
+    Tracker(settings).append(run_id).tags({NOISY: at.isoformat()})
+
+
+def retrains_that_count(project: Project, settings: Settings, decided: Sequence[DecisionRow]) -> tuple[datetime, ...]:
+    """When retrains were decided that cooldown and budget count, oldest first."""
+    asked = [Asked(row.at, row.decision.reason) for row in decided if isinstance(row.decision, Retrain)]
+    return without_noise(asked, _noisy(project, settings) if asked else [])
+
+
+def without_noise(decided: Sequence[Asked], noisy: Sequence[Asked]) -> tuple[datetime, ...]:
+    """The moments of `decided`, oldest first, without the newest one before each of `noisy` with the same reason."""
+    left = sorted(decided)
+    for run in sorted(noisy):
+        before = [each for each in left if each.reason == run.reason and each.at <= run.at]
+        if before:
+            left.remove(before[-1])
+    return tuple(each.at for each in left)
+
+
+def _noisy(project: Project, settings: Settings) -> list[Asked]:
+    from fullcircle.tracking.ancestry.client import Ancestry
+
+    found = []
+    for run in Ancestry(settings).runs(f"tags.`{NOISY}` != ''"):
+        # Judged again since, it may have come to a verdict after all.
+        if run.project == project.name and run.tags.get("fullcircle.verdict") in (None, Outcome.INCONCLUSIVE):
+            found.append(Asked(datetime.fromisoformat(run.tags[NOISY]), run.tags.get("fullcircle.reason", "")))
+    return found
