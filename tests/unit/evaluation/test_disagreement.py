@@ -112,3 +112,15 @@ def test_a_project_that_minds_is_in_doubt_where_nothing_was_logged(make_project:
     got = with_agreement(verdict(Outcome.PROMOTE), project, None)
     assert got.outcome is Outcome.INCONCLUSIVE and got.reasons[0].startswith("no row of the last window is logged")
     assert with_agreement(verdict(Outcome.REJECT), project, None).outcome is Outcome.REJECT
+
+
+def test_a_handful_of_logged_rows_says_nothing_of_the_share(make_project: Make) -> None:
+    project, rows, champion = make_project(gates=(Agrees(),)), logged(3), np.full(3, 0.3, dtype="float32")
+    for further in (0.0, 0.6):
+        few = disagreement(
+            project, rows, champion=champion, challenger=champion + np.float32(further), answered=3,
+            start=START, end=END,
+        )  # fmt: skip
+        got = with_agreement(verdict(Outcome.PROMOTE), project, few)
+        assert got.outcome is Outcome.INCONCLUSIVE
+        assert got.reasons == ("3 logged answers are too few to say how many differ: it takes 30",)

@@ -80,6 +80,17 @@ def test_a_drifted_window_asks_for_a_retrain_while_performance_holds_if_the_poli
     assert decide(seen, strict, PolicyState()) == Keep(reason="realised ROC AUC 0.695 is within tolerance")
 
 
+def test_performance_without_a_figure_from_the_release_is_not_said_to_hold() -> None:
+    unknown = "cannot be held against anything: no figure is known from the release"
+    seen = health(auc=0.695, drifted=5)
+    assert seen.performance is not None
+    seen = dataclasses.replace(seen, performance=dataclasses.replace(seen.performance, expected_auc=None))
+    reason = f"5 of 10 columns drifted, although a realised ROC AUC of 0.695 {unknown}"
+    assert decide(seen, POLICY, PolicyState()) == Retrain(reason=reason)
+    strict = dataclasses.replace(POLICY, on_drift=False)
+    assert decide(seen, strict, PolicyState()) == Keep(reason=f"realised ROC AUC 0.695 {unknown}")
+
+
 def test_a_fall_below_the_tolerance_asks_for_a_retrain_and_says_how_far_it_fell() -> None:
     decision = decide(health(auc=0.65), POLICY, PolicyState())
     assert isinstance(decision, Retrain)

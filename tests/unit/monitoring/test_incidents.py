@@ -55,6 +55,22 @@ def test_a_fall_beyond_the_tolerated_drop_is_critical_only_when_certain(
     assert found.evidence["at release"] == "0.7500"
 
 
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (Interval(value=0.02, low=-0.01, high=0.05), "is higher by 0.0200 [-0.0100, +0.0500]"),
+        (Interval(value=-0.02, low=-0.05, high=0.01), "is lower by 0.0200 [-0.0500, +0.0100]"),
+        (Interval(value=0.0, low=0.0, high=0.0), "equals the champion's to four digits [+0.0000, +0.0000]"),
+    ],
+)
+def test_how_the_previous_champion_would_do_is_said_in_the_direction_of_its_sign(
+    project: Project, healthy: Health, gain: Interval, words: str
+) -> None:
+    fallen = dataclasses.replace(realised(0.60, 0.01), previous_gain=gain)
+    (found,) = incidents(project, dataclasses.replace(healthy, performance=fallen), links={})
+    assert found.evidence["previous champion"] == f"its ROC AUC {words} on the same rows"
+
+
 def test_a_fall_within_the_tolerated_drop_is_no_incident(project: Project, healthy: Health) -> None:
     assert incidents(project, dataclasses.replace(healthy, performance=realised(0.735, 0.001)), links={}) == ()
 

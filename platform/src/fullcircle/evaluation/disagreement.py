@@ -77,6 +77,9 @@ def _with(verdict: Verdict, gate: Agrees, found: Disagreement | None) -> Verdict
     if found is None:
         outcome, off = Outcome.INCONCLUSIVE, None
         detail = "no row of the last window is logged on which the challenger could be held against the champion"
+    elif found.rows < MIN_ROWS:
+        outcome, off = Outcome.INCONCLUSIVE, None
+        detail = f"{found.rows} logged answers are too few to say how many differ: it takes {MIN_ROWS}"
     else:
         outcome = Outcome.PROMOTE if found.share <= gate.share else Outcome.REJECT
         off = found.share - gate.share if outcome is Outcome.REJECT else None

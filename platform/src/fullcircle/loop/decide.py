@@ -7,6 +7,8 @@ from datetime import datetime
 from fullcircle.core.health import Decision, Health, Keep, PolicyState, Retrain, Rollback
 from fullcircle.core.project import Policy
 
+UNKNOWN = "cannot be held against anything: no figure is known from the release"
+
 
 def decide(health: Health, policy: Policy, state: PolicyState) -> Decision:
     """Roll back when the previous champion is credibly better, retrain when worth its cost, else keep.
@@ -48,7 +50,8 @@ def _why_retrain(health: Health, policy: Policy) -> str | None:
     if performance is None:
         return f"{drifted} and no labels are known yet"
     if policy.on_drift:
-        return f"{drifted}, although a realised ROC AUC of {performance.roc_auc.value:.3f} is within tolerance"
+        known = "is within tolerance" if health.drop() is not None else UNKNOWN
+        return f"{drifted}, although a realised ROC AUC of {performance.roc_auc.value:.3f} {known}"
     return None
 
 
@@ -64,7 +67,8 @@ def _refusal(now: datetime, policy: Policy, state: PolicyState) -> str | None:
 def _all_is_well(health: Health) -> str:
     if health.performance is None:
         return f"{len(health.drifted)} of {len(health.columns)} columns drifted; no labels to say that it matters"
-    return f"realised ROC AUC {health.performance.roc_auc.value:.3f} is within tolerance"
+    known = "is within tolerance" if health.drop() is not None else UNKNOWN
+    return f"realised ROC AUC {health.performance.roc_auc.value:.3f} {known}"
 
 
 def _rows(health: Health) -> int:

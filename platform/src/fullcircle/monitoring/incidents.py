@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from fullcircle.core.health import Health, Incident, QualityIssue, Severity
+from fullcircle.core.models import Interval
 from fullcircle.core.project import Project
 from fullcircle.monitoring.quality import MISSING
 
@@ -43,10 +44,17 @@ def _degraded(project: Project, health: Health, links: Mapping[str, str]) -> Ite
         "drifted columns": _drifted(health),
     }
     if found.previous_gain is not None:
-        evidence["previous champion"] = f"ROC AUC differs by {found.previous_gain} on the same rows"
+        evidence["previous champion"] = f"its ROC AUC {_beside(found.previous_gain)} on the same rows"
     title = f"{project.name}: ROC AUC is {found.roc_auc.value:.3f}, {drop:.3f} below what it was at release"
     severity = Severity.CRITICAL if certain else Severity.WARNING
     yield _incident(project, health, "degraded", severity, title, health.drifted[:TOP], evidence, links)
+
+
+def _beside(gain: Interval) -> str:
+    bounds = f"[{gain.low:+.4f}, {gain.high:+.4f}]"
+    if not round(gain.value, 4):
+        return f"equals the champion's to four digits {bounds}"
+    return f"is {'higher' if gain.value > 0 else 'lower'} by {abs(gain.value):.4f} {bounds}"
 
 
 def _drift(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:

@@ -97,6 +97,8 @@ def _verdict(verdict: Verdict | None) -> Iterator[str]:
     yield f"On {verdict.rows} test rows{against}."
     if verdict.rows_needed is not None:
         yield f"About {verdict.rows_needed} labelled rows would decide."
+    if verdict.noisy:
+        yield "The machine was too busy to tell; that costs no part of a budget, and the next retrain measures again."
     yield ""
     told = {gate.detail for gate in verdict.gates}
     if not told.issuperset(verdict.reasons):
