@@ -68,6 +68,13 @@ def test_markdown_prose_renders_as_its_own_text_in_one_paragraph(text: str) -> N
         assert "\n\n" not in shown
 
 
+@pytest.mark.parametrize("text", ["&lt;img src=x&gt;", "@channel", "a & b", "&#60;"])
+def test_markdown_has_no_entity_and_no_mention_for_a_renderer_that_knows_no_backslash_before_them(text: str) -> None:
+    shown = markdown(text)
+    assert "\\" not in shown and "@" not in shown
+    assert html.unescape(re.sub(r"</?p>|\n$", "", RENDERED.render(shown))) == text
+
+
 @given(ANY)
 def test_markdown_code_renders_as_one_code_span_with_the_text(text: str) -> None:
     shown = RENDERED.render(f"said: {markdown_code(text)}.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fullcircle.cli.lines import say
+
 if TYPE_CHECKING:
     from fullcircle.loop.backup.home import Backup
 
@@ -65,6 +67,6 @@ def _say(made: Backup, text: str, as_json: bool) -> None:
     if as_json:
         print_json(dataclasses.asdict(made))
         return
-    click.echo(text)
+    say(text)
     for each in made.outside:
-        click.echo(f"not inside: {each}")
+        say(f"not inside: {each}")

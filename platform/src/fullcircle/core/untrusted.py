@@ -25,7 +25,8 @@ _LINK = re.compile(r":(?=//)|(?<=\bmailto):|(?<=\bjavascript):|(?<=\bdata):(?=\w
 _HOST = re.compile(r"(?<=\bwww)\.|(?<=[\w-])\.(?=[a-z]{2,24}[/?#]\S)", re.IGNORECASE)
 _TAG = re.compile(r"<(?=[^\s\d=<.-])")
 # An interval, [0.58, 0.64], is left as it is: with nothing behind it, it can be no link.
-_EMPHASIS = re.compile(r"\[[-+\d., e%]+\](?![\[(:])|[\\`*\[\]]|~(?=~)|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|!(?=\[)")
+_EMPHASIS = re.compile(r"\[[-+\d., e%]+\](?![\[(:])|[\\`*\[\]]|~(?=~)|(?<![^\W_])_|_(?![^\W_])|!(?=\[)")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
 _BLOCK = re.compile(r"^(\s*)([#>+=~-]|\d{1,9}(?=[.)]))")
 
 
@@ -74,10 +75,11 @@ def markdown(text: object) -> str:
 
     Only what would mean something is escaped (CommonMark 0.31, section 2.4), so that the source stays readable.
     """
-    shown = _LINK.sub("[:]", visible(text))
+    shown = _ENTITY.sub("&amp;", _LINK.sub("[:]", visible(text)))
     shown = _EMPHASIS.sub(lambda found: found[0] if len(found[0]) > 1 else "\\" + found[0], shown)
     shown = _BLOCK.sub(_block, shown)
-    return _TAG.sub("&lt;", shown)
+    # MLflow's renderer makes a link to GitHub of a mention, and knows no backslash before these.
+    return _TAG.sub("&lt;", _MENTION.sub("&#64;", shown))
 
 
 def markdown_code(text: object) -> str:
