@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Image, Number
-from fullcircle.serving.limits import Limits, TooLarge
+from fullcircle.serving.limits import Limits, TooLarge, _outside_texts
 from fullcircle.serving.protocol import Protocol, labels
 
 LENGTH = 64 << 10
@@ -113,6 +113,32 @@ def test_no_body_costs_more_than_its_length_a_hundred_times(parsers, name):
     assert cost(parsers, HOSTILE[name]) < PEAK
 
 
+SMALL = (
+    *("objects", "objects as records", "lists", "lists in a column", "rows without columns", "columns without rows"),
+    *("numbers", "tensors", "labels", "each row a name of its own", "one key again and again", "depth without an end"),
+)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_more_than_the_largest_table_is_refused_before_it_is_read(project, name):
+    reads = Protocol(project, max_rows=20, max_bytes=LENGTH)
+    for parse in (reads.infer, lambda body: reads.invocation(body, "x/json"), lambda body: labels(body, reads.limits)):
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLarge, match=r"the body has more than the \d+ values that one request may have"):
+                parse(HOSTILE[name])
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert most < 8 * LENGTH, "nothing was built of it"
+
+
+@pytest.mark.parametrize("text", [b'"' + b'\\"' * (LENGTH // 4), b'"' * (LENGTH // 2), b"\\" * (LENGTH // 2), b'"\\'])
+def test_texts_that_do_not_end_are_looked_at_once(project, text):
+    with pytest.raises(BadRequest):
+        Protocol(project, max_rows=20, max_bytes=LENGTH).infer(b"," * (LENGTH // 3) + text)
+
+
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.integers(10**30, 10**40),
     st.sampled_from(["distance", "wind", "carrier", "scan", "x" * 2000, [], {}]),
@@ -199,3 +225,24 @@ JSON = {"Content-Type": "application/json"}
 
 def test_the_kinds_of_columns_here_are_those_there_are(project):
     assert {type(column) for column in project.inputs} == {Number, Category}
+
+
+def structure(value: Any) -> tuple[int, int]:
+    """(objects, commas and lists) that JSON of this value has outside of its texts."""
+    if not isinstance(value, list | dict):
+        return 0, 0
+    inner = [structure(each) for each in (value.values() if isinstance(value, dict) else value)]
+    objects, others = (sum(each[at] for each in inner) for at in (0, 1))
+    return objects + isinstance(value, dict), others + isinstance(value, list) + max(0, len(value) - 1)
+
+
+anything = st.recursive(
+    st.text(st.sampled_from('a"\\,[{')) | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.sampled_from('"\\,[{')), inner, max_size=4),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(anything)
+def test_what_stands_in_texts_is_told_from_what_does_not(value):
+    assert _outside_texts(json.dumps(value).encode()) == structure(value)
