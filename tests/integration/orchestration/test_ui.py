@@ -68,6 +68,7 @@ def test_both_uis_ask_for_the_token_which_our_clients_send_and_end_with_ctrl_c(t
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"} | {
         "FULLCIRCLE_HOST": "0.0.0.0",
         "FULLCIRCLE_TOKEN": TOKEN,
+        "FULLCIRCLE_ALLOWED_HOSTS": "models.example",
         "FULLCIRCLE_MLFLOW_PORT": str(free_port()),
         "FULLCIRCLE_PREFECT_PORT": str(free_port()),
     }
@@ -86,6 +87,7 @@ def test_both_uis_ask_for_the_token_which_our_clients_send_and_end_with_ctrl_c(t
         assert answers(f"{mlflow}/health")
         assert answers(f"{prefect}/api/health")
         assert [asked(url, Authorization=f"Bearer {TOKEN}", Host="evil.example") for url in urls] == [400, 400]
+        assert [asked(url, Authorization=f"Bearer {TOKEN}", Host="models.example") for url in urls] == [200, 200]
         foreign = {"Authorization": f"Bearer {TOKEN}", "Origin": "https://evil.example"}
         assert asked(f"{mlflow}/api/2.0/mlflow/experiments/create", "POST", **foreign) == 403
         assert asked(f"{prefect}/api/flows/", "POST", **foreign) == 403

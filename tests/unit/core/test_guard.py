@@ -239,3 +239,8 @@ def test_allowed_hosts_are_no_patterns(text: str) -> None:
 def test_an_address_to_listen_on_is_no_address_to_ask() -> None:
     asked = [reached_at(host, 1) for host in ("0.0.0.0", "::", "::1", "localhost", "192.0.2.7")]
     assert asked == ["127.0.0.1:1", "[::1]:1", "[::1]:1", "localhost:1", "192.0.2.7:1"]
+
+
+def test_a_link_for_people_names_the_machine_where_a_server_is_on_all_its_addresses() -> None:
+    links = [Settings.from_env({"FULLCIRCLE_HOST": host}).mlflow_url for host in ("0.0.0.0", "::1", "127.0.0.1")]
+    assert links == [f"http://{socket.gethostname()}:5000", "http://[::1]:5000", "http://127.0.0.1:5000"]

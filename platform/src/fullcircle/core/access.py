@@ -163,6 +163,12 @@ def reached_at(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def found_at(host: str, port: int) -> str:
+    """`host:port` for a link that people open: of a server on all addresses it has the machine's name."""
+    address = _address(host)
+    return f"{socket.gethostname()}:{port}" if address and address.is_unspecified else reached_at(host, port)
+
+
 def token_of(text: str) -> str:
     """The token as a setting gave it. Raises UsageError, which does not show it, when it is too easily guessed."""
     if text and not (len(text) >= SHORTEST_TOKEN and re.fullmatch(r"[!-~]+", text)):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fullcircle.core.access import Access, names_of, token_of
+from fullcircle.core.access import Access, found_at, names_of, token_of
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.permissions import open_privately
 from fullcircle.core.prices import Prices, Watts, table
@@ -119,6 +119,11 @@ class Settings:
     def access(self, host: str | None = None) -> Access:
         """Who may ask a server of these settings; `host`: the address that it listens on, where it is another one."""
         return Access(host=host or self.host, names=self.allowed_hosts, token=self.token, insecure=self.insecure)
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where people find the MLflow that `fullcircle ui` starts, for links."""
+        return f"http://{found_at(self.host, self.mlflow_port)}"
 
     def guard_environment(self) -> dict[str, str]:
         """What a child process that guards a server reads; in its environment, since `ps` shows arguments."""

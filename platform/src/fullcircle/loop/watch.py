@@ -193,7 +193,7 @@ def run_url(settings: Settings, run_id: str, artifact: str = "") -> str:
     """Where the MLflow UI shows that run, or an artifact of it, once `fullcircle ui` is up."""
     from fullcircle.tracking.runs import Tracker
 
-    return f"http://{settings.host}:{settings.mlflow_port}/{Tracker(settings).link(run_id, artifact)}"
+    return f"{settings.mlflow_url}/{Tracker(settings).link(run_id, artifact)}"
 
 
 def _links(project: Project, settings: Settings, champion: ModelVersion, report: Path) -> dict[str, str]:

@@ -93,7 +93,7 @@ def run_url(run_id: str, settings: Settings) -> str:
     """Where `fullcircle ui` shows an MLflow run."""
     from fullcircle.tracking.runs import Tracker
 
-    return f"http://{settings.host}:{settings.mlflow_port}/{Tracker(settings).link(run_id)}"
+    return f"{settings.mlflow_url}/{Tracker(settings).link(run_id)}"
 
 
 @contextlib.contextmanager

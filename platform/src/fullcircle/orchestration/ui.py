@@ -39,7 +39,6 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
     require_safe(settings.access(), "the MLflow server")
     require_installed()
     settled(settings)
-    # MLflow's default lets any name through that begins like a private address: 10.evil.example.
     names = [f"{name}:{port}" for name in dict.fromkeys((settings.host, "127.0.0.1", "localhost"))]
     artifacts = str(settings.folder("mlartifacts"))
     return Service(
@@ -58,9 +57,9 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
             **settings.guard_environment(),
             "MLFLOW_HOST": settings.host,
             "MLFLOW_PORT": str(port),
-            # Elsewhere MLflow's list cannot say what ours can (networks, the connection's own address): our guard has
-            # judged before.
-            "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(names) if is_loopback(settings.host) else "*",
+            # Our guard has judged the Host before, by what MLflow's list cannot say: networks, IPv6, the connection's
+            # own address.
+            "MLFLOW_SERVER_ALLOWED_HOSTS": "*",
             "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}" for name in names),
             "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
             "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts,

@@ -37,6 +37,6 @@ def review(project: Project, settings: Settings, entry: Entry) -> Incident:
 
 def review_url(settings: Settings, name: str, version: str) -> str:
     """Where MLflow shows a model version with its card: its server, or `fullcircle ui` once that is up."""
-    ours = f"http://{settings.host}:{settings.mlflow_port}"
+    ours = settings.mlflow_url
     base = address(settings).rstrip("/") if is_server(settings) else ours
     return f"{base}/{version_page(name, version)}"

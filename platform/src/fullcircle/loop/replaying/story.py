@@ -115,5 +115,5 @@ def _cards(settings: Settings, champion: ModelVersion) -> dict[str, str]:
 
 
 def _links(project: Project, settings: Settings, champion: ModelVersion) -> dict[str, str]:
-    models = f"http://{settings.host}:{settings.mlflow_port}/#/models/{project.name}"
+    models = f"{settings.mlflow_url}/#/models/{project.name}"
     return {"the champion's run (fullcircle ui)": run_url(settings, champion.run_id), "its model versions": models}
