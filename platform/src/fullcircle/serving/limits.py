@@ -85,5 +85,5 @@ def _outside_texts(body: bytes) -> tuple[int, int]:
     quoted = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)  # an escaped quote ends nothing
     # After an even number of quotes one is outside; the sum may wrap, which leaves that as it is.
     outside = (np.add.accumulate(quoted == ord('"'), dtype=np.uint8) & 1) == 0
-    objects = np.count_nonzero((quoted == ord("{")) & outside)
-    return objects, np.count_nonzero(((quoted == ord(",")) | (quoted == ord("["))) & outside)
+    found = [int(np.count_nonzero((quoted == ord(sign)) & outside)) for sign in "{,["]
+    return found[0], found[1] + found[2]
