@@ -166,3 +166,34 @@ def test_a_project_of_which_nothing_is_recorded_shows_a_sentence_and_no_empty_ta
         monkeypatch.setattr(sys, "argv", ["fullcircle", *words.split(), "tickets"])
         main()
         assert capsys.readouterr().out == said
+
+
+def test_a_check_of_a_folder_and_of_its_files_agree_and_nothing_is_passed_over_without_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create("tickets", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "tickets" / "data"
+    (folder / "_SUCCESS").touch()
+    for file in ("", *sorted(str(path) for path in folder.glob("*.parquet"))):
+        monkeypatch.setattr(
+            sys, "argv", ["fullcircle", "data", "check", "tickets", *(("--file", file) if file else ())]
+        )
+        main()
+        said = capsys.readouterr()
+        assert ("passed over in the data folder: _SUCCESS" in said.err) is (not file)
+        assert ("of 1 file keep" if file else "12,000 rows of 6 files keep") in said.out
+    month = folder / "2024-06.parquet"
+    naive = pd.read_parquet(month)
+    opened = next(name for name in naive.columns if isinstance(naive[name].dtype, pd.DatetimeTZDtype))
+    naive[opened] = naive[opened].dt.tz_localize(None)
+    naive.to_parquet(month, index=False)
+    for words in ("data check tickets --json", f"data check tickets --json --file {month}"):
+        assert refused(words, monkeypatch) == 1
+        found = json.loads(capsys.readouterr().out)["violations"]
+        assert [(each["column"], each["rule"]) for each in found] == [(opened, "is a time with a timezone")]
+    (folder / "2024-07.parquet").mkdir()
+    assert refused("data check tickets", monkeypatch) == 1
+    (line, hint) = capsys.readouterr().err.splitlines()
+    assert line.endswith("2024-07.parquet is a folder (write its rows as one file named <YYYY-MM>.parquet)")
+    assert hint == "  -> mend that, or move it out of the folder; nothing was read"

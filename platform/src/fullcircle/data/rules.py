@@ -138,8 +138,14 @@ def _no_text(faulty: Callable[[str], bool]) -> Predicate:
     """Where a cell is not a faulty text; each different text is looked at once."""
 
     def holds(values: pd.Series) -> pd.Series:
-        texts = values[_strings(values)].tolist()
-        bad = {text for text in set(texts) if faulty(text)}  # not pandas' unique, which ends a text at its first NUL
+        if values.dtype != object and not _strings(values).any():
+            return _all(values)
+        cells = values.tolist()
+        try:
+            distinct = set(cells)  # not pandas' unique, which ends a text at its first NUL
+        except TypeError:  # lists among them
+            distinct = {cell for cell in cells if isinstance(cell, str)}
+        bad = {cell for cell in distinct if isinstance(cell, str) and faulty(cell)}
         return _each_cell(values, lambda cell: not (isinstance(cell, str) and cell in bad)) if bad else _all(values)
 
     return holds
@@ -176,10 +182,16 @@ def _strings(values: pd.Series) -> pd.Series:
         return values.notna()
     if values.dtype != object:
         return ~_all(values)
-    # The inference is one pass in C; cells are looked at one by one only when it finds something else.
-    if pd.api.types.infer_dtype(values, skipna=True) == "string":
+    if _text_alone(values):
         return values.notna()
     return _each_cell(values, lambda cell: isinstance(cell, str))
+
+
+def _text_alone(values: pd.Series) -> bool:
+    """Whether a column of objects holds text, and nothing else but missing cells: a pass in C, for many cells."""
+    import pandas as pd
+
+    return values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) == "string"
 
 
 def _numeric(values: pd.Series) -> pd.Series:
@@ -254,6 +266,8 @@ def _present(values: pd.Series) -> pd.Series:
 
 
 def _filled(values: pd.Series) -> pd.Series:
+    if _text_alone(values):
+        return values.notna() & (values != "")
     texts = values[_strings(values)]
     return values.notna() & (texts.astype(object) != "").reindex(values.index, fill_value=True)
 
@@ -272,7 +286,7 @@ def _identity(values: pd.Series) -> pd.Series:
 
     if types.is_integer_dtype(values.dtype):
         return _all(values)
-    if values.dtype == object:
+    if values.dtype == object and not _text_alone(values):
         return values.isna() | _each_cell(values, lambda cell: identity(cell) is not None)
     return values.isna() | _strings(values)
 
@@ -304,7 +318,7 @@ def _unique(values: pd.Series) -> pd.Series:
     """Where an id is the first of its kind; 7 and "7" are one (`core.rows.identity`)."""
     import pandas as pd
 
-    if values.dtype == object:
+    if values.dtype == object and not _text_alone(values):
         cells = [identity(cell) for cell in values.tolist()]
         values = pd.Series(cells, index=values.index, dtype=object)
     return ~values.duplicated(keep="first") | values.isna()
