@@ -101,8 +101,12 @@ def started(installed: Path, folder: Path, port: int) -> subprocess.Popen[bytes]
 def copied(installed: Path, folder: Path) -> Path:
     """The programs where any user may run them, with the libraries that a wheel keeps beside its package."""
     site = installed.parent.parent
-    for path in (*(installed / name for name in ("bin", "lib", "share")), *site.glob(f"{WHEEL}.libs")):
-        shutil.copytree(path, folder / "programs" / path.relative_to(site), copy_function=linked)
+    before = os.umask(0o022)  # a test before this one may have started the platform, which keeps all to its user
+    try:
+        for path in (*(installed / name for name in ("bin", "lib", "share")), *site.glob(f"{WHEEL}.libs")):
+            shutil.copytree(path, folder / "programs" / path.relative_to(site), copy_function=linked)
+    finally:
+        os.umask(before)
     return folder / "programs" / installed.relative_to(site)
 
 
