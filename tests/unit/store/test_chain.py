@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -15,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.ledger import Action, Aliases, Entry, Head, after, serving_at, waiting
+from fullcircle.core.ledger import Action, Aliases, Entry, Head, after, current, serving_at, timeline, waiting
 from fullcircle.core.models import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger, faults, follow, hash_of
+from fullcircle.store.plain import plain
 from fullcircle.store.releases import Releases
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -31,7 +34,7 @@ times = st.datetimes(timezones=st.just(UTC), min_value=datetime(2000, 1, 1), max
 contents = st.fixed_dictionaries(
     {
         "project": st.just("p"),
-        "at": times,
+        "data_until": st.none() | times,
         "action": st.sampled_from(Action),
         "version": st.integers(1, 99).map(str),
         "previous": versions,
@@ -49,7 +52,7 @@ contents = st.fixed_dictionaries(
 def chains(draw: st.DrawFn, least: int = 1) -> list[Entry]:
     chain: list[Entry] = []
     for content in draw(st.lists(contents, min_size=least, max_size=6)):
-        chain.append(follow(chain[-1] if chain else None, content))
+        chain.append(follow(chain[-1] if chain else None, content, clock=draw(times)))
     return chain
 
 
@@ -57,11 +60,13 @@ def head_of(chain: list[Entry]) -> Head:
     return Head(seq=chain[-1].seq, hash=chain[-1].hash)
 
 
-def other(value: Any, draw: st.DrawFn) -> Any:
+def other(value: Any, draw: st.DrawFn, field: str = "") -> Any:
     """Another value of the same kind."""
     match value:
         case Action():
             return draw(st.sampled_from([each for each in Action if each is not value]))
+        case None if field == "data_until":
+            return APRIL
         case datetime():
             return value + timedelta(microseconds=draw(st.integers(1, 10**12)))
         case int():
@@ -81,7 +86,7 @@ def test_a_chain_that_nobody_touched_holds(chain: list[Entry]) -> None:
 def test_any_edit_of_any_field_is_found_at_its_entry(chain: list[Entry], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(chain) - 1))
     field = data.draw(st.sampled_from(COLUMNS))
-    value = other(getattr(chain[place], field), data.draw)
+    value = other(getattr(chain[place], field), data.draw, field)
     edited = [*chain]
     edited[place] = dataclasses.replace(chain[place], **{field: value})
     assert edited[place].seq in {fault.entry for fault in faults(edited)}
@@ -133,7 +138,9 @@ def write(db: Database, *changes: Release, verdict: str = "promote") -> list[Ent
     aliases = Aliases()
     for each in changes:
         aliases = after(aliases, each)
-        Ledger(db).append(each, aliases=aliases, verdict=verdict, model_digest="m" + each.version, data_digest="d")
+        Ledger(db, clock=lambda at=each.at: at).append(
+            each, aliases=aliases, verdict=verdict, model_digest="m" + each.version, data_digest="d"
+        )
     return Ledger(db).entries("p")
 
 
@@ -166,8 +173,9 @@ def test_an_edit_of_any_column_in_the_file_is_found(settings: Settings, db: Data
         "at": "'2013-04-01 00:00:00.000001'",
         "recorded": "'2001-01-01 00:00:00.000000'",
         "aliases": """'{"champion": "7", "challenger": null, "previous": null}'""",
-        "format": "0",
+        "format": "1",
         "action": "'rollback'",
+        "data_until": "'2013-04-01 00:00:00.000001'",
     }.get(column, "'other'")
     raw(settings, db, f"UPDATE ledger SET {column} = {value} WHERE seq = 2")
     found = faults(Ledger(Database(settings)).entries("p"))
@@ -194,7 +202,7 @@ def test_the_database_itself_lets_no_entry_be_changed(settings: Settings, db: Da
 
 def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(settings: Settings, db: Database) -> None:
     write(db, change("1"))
-    raw(settings, db, "UPDATE ledger SET format = 2")
+    raw(settings, db, "UPDATE ledger SET format = 3")
     with contextlib.closing(sqlite3.connect(settings.home / "fullcircle.db")) as connection:
         before = list(connection.iterdump())
     for act in (
@@ -202,7 +210,7 @@ def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(settings: Sett
         lambda ledger: ledger.append(change("2", previous="1"), aliases=Aliases()),
     ):
         with pytest.raises(
-            FullcircleError, match=r"format 2, this fullcircle knows up to 1; it was written by a newer"
+            FullcircleError, match=r"format 3, this fullcircle knows up to 2; it was written by a newer"
         ):
             act(Ledger(Database(settings)))
     with contextlib.closing(sqlite3.connect(settings.home / "fullcircle.db")) as connection:
@@ -261,16 +269,96 @@ def test_who_served_is_told_to_the_moment(db: Database) -> None:
     assert just_before.version == "1"
 
 
-def test_a_nomination_does_not_change_who_served_and_what_was_written_later_wins(db: Database) -> None:
+def test_a_nomination_does_not_change_who_served(db: Database) -> None:
     entries = write(
         db,
         change("1"),
         change("2", Action.NOMINATE, "1", days=10),
         change("2", Action.APPROVE, "1", days=20),
-        change("3", previous="2", days=15),  # a replay of the past goes on after somebody's command of today
     )
-    served = [serving_at(entries, APRIL + timedelta(days=days)) for days in (12, 16, 25)]
-    assert [(each.version, each.seq) for each in served if each] == [("1", 1), ("3", 4), ("3", 4)]
+    served = [serving_at(entries, APRIL + timedelta(days=days)) for days in (12, 25)]
+    assert [(each.version, each.seq) for each in served if each] == [("1", 1), ("2", 3)]
+
+
+def test_a_clock_that_was_set_back_does_not_put_a_release_before_the_one_that_it_followed(db: Database) -> None:
+    entries = write(db, change("1"), change("2", previous="1", days=-2), change("3", previous="2", days=1))
+    assert [each.at - APRIL for each in entries] == [timedelta(0), timedelta(0), timedelta(days=1)]
+    assert [each.recorded - APRIL for each in entries] == [timedelta(days=days) for days in (0, -2, 1)]
+    served = [serving_at(entries, APRIL + timedelta(days=days)) for days in (-1, 0.5, 2)]
+    assert [each and each.version for each in served] == [None, "2", "3"]
+    assert faults(entries) == ()
+
+
+@given(st.lists(times, min_size=1, max_size=8))
+def test_ledger_time_never_goes_back_and_never_lags_behind_the_clock(clocks: list[datetime]) -> None:
+    chain: list[Entry] = []
+    for number, clock in enumerate(clocks):
+        said = dataclasses.asdict(change(str(number)))
+        content = {"project": "p", "action": Action.PROMOTE, "version": said["version"], "previous": None, "who": ""}
+        content |= {"why": "", "verdict": "", "model_digest": "", "data_digest": "", "aliases": Aliases(champion="1")}
+        chain.append(follow(chain[-1] if chain else None, content, clock=clock))
+    held = [each.at for each in chain]
+    assert held == sorted(held)
+    assert all(each.at >= each.recorded for each in chain)
+    assert [each.recorded for each in chain] == clocks
+    assert timeline(chain) == held
+    now = max([*held, clocks[-1]])
+    found = serving_at(chain, now)
+    assert found is not None
+    assert current(chain) == chain[-1].aliases, "what was written last serves now, whatever the clock says"
+
+
+def of_format_1(chain: list[Entry], claimed: list[datetime]) -> list[Entry]:
+    """The entries as the code before ledger time wrote them."""
+    old: list[Entry] = []
+    for entry, at in zip(chain, claimed, strict=True):
+        before = old[-1].hash if old else ""
+        made = dataclasses.replace(entry, at=at, format=1, data_until=None, previous_hash=before)
+        old.append(dataclasses.replace(made, hash=hash_of(made)))
+    return old
+
+
+@given(chains(), st.data())
+def test_entries_of_format_1_keep_their_hashes_and_nothing_can_be_added_to_them(
+    chain: list[Entry], data: st.DataObject
+) -> None:
+    old = of_format_1(chain, [data.draw(times) for _ in chain])
+    assert faults(old) == ()
+    text = json.dumps(
+        {name: value for name, value in plain(old[0]).items() if name not in ("hash", "data_until")},
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    assert old[0].hash == hashlib.sha256(text.encode()).hexdigest(), "as it was computed before there was format 2"
+    place = data.draw(st.integers(0, len(old) - 1))
+    added = [*old]
+    added[place] = dataclasses.replace(old[place], data_until=data.draw(times))
+    assert old[place].seq in {fault.entry for fault in faults(added)}
+
+
+def test_what_follows_an_entry_that_claimed_a_time_is_of_the_clock_again(db: Database) -> None:
+    (made,) = write(db, change("1"))
+    claims = [APRIL - timedelta(days=3000), APRIL + timedelta(days=3000)]
+    for claimed, shown in zip(claims, (claims[0], made.recorded), strict=True):
+        (old,) = of_format_1([made], [claimed])
+        content = {name: getattr(made, name) for name in ("project", "action", "version", "previous", "who", "why")}
+        content |= {name: getattr(made, name) for name in ("verdict", "model_digest", "data_digest", "aliases")}
+        new = follow(old, content, clock=APRIL - timedelta(hours=2))
+        assert new.at == made.recorded, "and not before the other one was written"
+        assert timeline([old, new]) == [shown, made.recorded]
+        assert faults([old, new]) == ()
+
+
+def test_in_a_replay_an_entry_holds_in_the_time_of_the_data(db: Database) -> None:
+    ledger = Ledger(db)
+    for version, days in (("1", 0), ("2", 30)):
+        dated = dataclasses.replace(change(version), data_until=APRIL + timedelta(days=days))
+        ledger.append(dated, aliases=Aliases(champion=version))
+    entries = ledger.entries("p")
+    moments = [APRIL + timedelta(days=days) for days in (-1, 0, 29, 30)]
+    found = [serving_at(entries, moment, replayed=True) for moment in moments]
+    assert [each and each.version for each in found] == [None, "1", "1", "2"]
+    assert serving_at(entries, APRIL + timedelta(days=99)) is None, "on the clock it serves since today"
 
 
 def test_a_challenger_waits_until_it_is_approved_rejected_or_replaced(db: Database) -> None:

@@ -54,14 +54,18 @@ class Entry:
 
     Attributes:
         seq: 1, 2, 3, ... within the project.
-        at: since when it holds: on the clock, or in the time of the data in a replay of the past. UTC.
-        recorded: when it was written, on the clock. UTC.
+        at: since when it holds, in ledger time: the clock, and never before the entry before it, however the clock was
+            set. UTC. Of an entry of format 1 it is what its writer claimed, which may be a time of the data.
+        recorded: what the clock said when it was written, even if that was set back. UTC.
+        data_until: the time of the data: what was decided rests on rows before it, and in a replay it is when it
+            happened. None where nobody said. UTC.
         version: what it is about; "" where no version is left (a heal that found no champion to put back).
         previous: what the alias `champion` named before.
         verdict: the gate's outcome for the version, "" when none was recorded.
         model_digest, data_digest: SHA-256 of the graph and digest of the data version, "" when not known.
         aliases: what the aliases name after it.
-        format: how `hash` is computed; 1 is SHA-256 over canonical JSON of all other fields.
+        format: how `hash` is computed: SHA-256 over canonical JSON of all other fields that this format has
+            (`SINCE_FORMAT`).
         previous_hash: the hash of the entry before, "" for the first.
     """
 
@@ -81,6 +85,20 @@ class Entry:
     format: int
     previous_hash: str
     hash: str
+    data_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The champion that a verdict was taken against (None: there was none): it counts only while that one serves."""
+
+    champion: str | None
+
+
+SINCE_FORMAT: Mapping[str, int] = {"data_until": 2}
+"""The fields that entries of older formats do not have, and the format that brought each."""
+LEDGER_TIME = 2
+"""The first format whose `at` is ledger time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +136,31 @@ def current(entries: Sequence[Entry]) -> Aliases:
     return entries[-1].aliases if entries else Aliases()
 
 
-def serving_at(entries: Sequence[Entry], at: datetime) -> Entry | None:
+def ledger_time(clock: datetime, last: Entry | None) -> datetime:
+    """The time of an entry that is written now, after `last`: the clock's, unless that was set back since."""
+    if last is None:
+        return clock
+    return max(clock, last.at if last.format >= LEDGER_TIME else last.recorded)
+
+
+def timeline(entries: Sequence[Entry], *, replayed: bool = False) -> list[datetime]:
+    """Since when each entry holds.
+
+    In the ledger's own time, in which none holds before the one before it. Entries of format 1 keep the time that their
+    writers claimed, as long as that had come when they were written. Of a replay (`replayed`): in the time of the data.
+    """
+    if replayed:
+        return [entry.data_until or entry.at for entry in entries]
+    return [entry.at if entry.format >= LEDGER_TIME else min(entry.at, entry.recorded) for entry in entries]
+
+
+def serving_at(entries: Sequence[Entry], at: datetime, *, replayed: bool = False) -> Entry | None:
     """The entry by which a version was champion at that moment; None when there was no champion.
 
-    What was written later wins: in a replay of the past, `at` may lie before that of an earlier entry.
+    Of two entries that both hold at a moment, what was written later wins.
     """
-    known = [entry for entry in entries if entry.at <= at]
+    times = timeline(entries, replayed=replayed)
+    known = [entry for entry, since in zip(entries, times, strict=True) if since <= at]
     if not known or known[-1].aliases.champion is None:
         return None
     began = known[-1]
@@ -137,7 +174,10 @@ def serving_at(entries: Sequence[Entry], at: datetime) -> Entry | None:
 def waiting(entries: Sequence[Entry]) -> Entry | None:
     """The nomination of the challenger that waits for a human; None when none does."""
     challenger = current(entries).challenger
-    for entry in reversed(entries):
-        if entry.action is Action.NOMINATE and entry.version == challenger:
-            return entry if entry.verdict == Outcome.PROMOTE else None
-    return None
+    found = nomination(entries, challenger) if challenger else None
+    return found if found is not None and found.verdict == Outcome.PROMOTE else None
+
+
+def nomination(entries: Sequence[Entry], version: str) -> Entry | None:
+    """The newest nomination of a version; None when it was never a challenger."""
+    return next((each for each in reversed(entries) if (each.action, each.version) == (Action.NOMINATE, version)), None)

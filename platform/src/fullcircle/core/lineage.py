@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from fullcircle.core.ledger import Entry
+from fullcircle.core.ledger import Entry, timeline
 
 
 class Kind(StrEnum):
@@ -70,7 +70,7 @@ class Term:
     """A version's time as champion.
 
     Attributes:
-        since, until: as the ledger's `at` has it: on the clock, or in the time of the data in a replay; None: still.
+        since, until: in ledger time, or in the time of a replay; None: still.
         recorded, replaced: when the entries were written, on the clock.
         entry: by which it became the champion.
     """
@@ -84,6 +84,8 @@ class Term:
 
     def seconds_off(self, moment: datetime) -> float:
         """How far a moment of the clock lies outside of this term; 0 within."""
+        if self.replaced is not None and self.replaced < self.recorded:  # the clock was set back: both sides are within
+            return max(0.0, min((self.recorded - moment).total_seconds(), (moment - self.replaced).total_seconds()))
         if moment < self.recorded:
             return (self.recorded - moment).total_seconds()
         return max(0.0, (moment - self.replaced).total_seconds()) if self.replaced else 0.0
@@ -147,15 +149,20 @@ class Impact:
         return sum(len(each.terms) for each in self.versions)
 
 
-def terms(entries: Sequence[Entry]) -> tuple[Term, ...]:
-    """All champions' terms by a project's ledger (oldest entry first), in the order in which they began."""
+def terms(entries: Sequence[Entry], *, replayed: bool = False) -> tuple[Term, ...]:
+    """All champions' terms by a project's ledger (oldest entry first), in the order in which they began.
+
+    Args:
+        replayed: in the time of a replay; else in ledger time.
+    """
+    times = {entry.seq: since for entry, since in zip(entries, timeline(entries, replayed=replayed), strict=True)}
     changes = list(_changes(entries))
     ends: list[Entry | None] = [*changes[1:], None] if changes else []
     return tuple(
         Term(
             version=began.aliases.champion,
-            since=began.at,
-            until=ended.at if ended else None,
+            since=times[began.seq],
+            until=times[ended.seq] if ended else None,
             recorded=began.recorded,
             replaced=ended.recorded if ended else None,
             entry=began,

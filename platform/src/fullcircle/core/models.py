@@ -255,7 +255,10 @@ class Release:
     """Who serves since when, by whose decision.
 
     Attributes:
+        at: when it was decided, on the clock; of a release from before there was `data_until`, what its writer claimed.
         action: what the ledger calls it, one of `core.ledger.Action`; not all of them make the version the champion.
+        data_until: the time of the data: what was decided rests on rows before it, and in a replay it is when it
+            happened. None where nobody said.
     """
 
     project: str
@@ -265,6 +268,7 @@ class Release:
     reason: str
     decided_by: str
     action: str = "promote"
+    data_until: datetime | None = None
 
 
 class Scorer(Protocol):

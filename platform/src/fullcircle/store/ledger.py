@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,13 +14,14 @@ from sqlalchemy import RowMapping, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.ledger import Action, Aliases, Entry, Head
+from fullcircle.core.ledger import SINCE_FORMAT, Action, Aliases, Entry, Head, ledger_time
 from fullcircle.core.models import Release
 from fullcircle.store.database import Database
 from fullcircle.store.plain import plain
 from fullcircle.store.schema import ledger
 
-FORMAT = 1
+FORMAT = 2
+"""Of the entries that are written now."""
 _ATTEMPTS = 100
 """How often to try again when another writer was faster; each time, one of them got through."""
 _UNREADABLE = (ValueError, TypeError, AssertionError)
@@ -43,21 +44,31 @@ class Ledger:
     Every method raises FullcircleError when the entries were written by a newer version; nothing is changed then.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """Args: clock: where the time is read; whatever it says, no entry holds before the one before it."""
         self._db = db
+        self._clock = clock
 
     def append(
-        self, change: Release, *, aliases: Aliases, verdict: str = "", model_digest: str = "", data_digest: str = ""
+        self,
+        change: Release,
+        *,
+        aliases: Aliases,
+        verdict: str = "",
+        model_digest: str = "",
+        data_digest: str = "",
+        held: datetime | None = None,
     ) -> Entry:
         """Write down a change as the project's next entry, in one transaction, and return it.
 
         Args:
             aliases: what the aliases name after it.
             verdict: the gate's outcome for the version.
+            held: since when it holds, if that was before now: it is written down late.
         """
         content = {
             "project": change.project,
-            "at": change.at,
+            "data_until": change.data_until,
             "action": Action(change.action),
             "version": change.version,
             "previous": change.previous,
@@ -70,7 +81,7 @@ class Ledger:
         }
         with self._db.session() as session:
             for _ in range(_ATTEMPTS):
-                entry = follow(self._last(change.project), content)
+                entry = follow(self._last(change.project), content, clock=self._clock(), held=held)
                 values = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
                 values |= {"action": entry.action.value, "aliases": plain(entry.aliases)}
                 try:
@@ -113,22 +124,37 @@ class Ledger:
                 ) from error
 
 
-def follow(last: Entry | None, content: Mapping[str, Any]) -> Entry:
-    """The entry with that content after `last`, with its number, time of writing and hashes. Pure but for the clock."""
+def follow(last: Entry | None, content: Mapping[str, Any], *, clock: datetime, held: datetime | None = None) -> Entry:
+    """The entry with that content after `last`, with its number, times and hashes. Pure.
+
+    Args:
+        clock: what the clock says.
+        held: since when it holds, if that was earlier.
+    """
+    data_until = content.get("data_until")
     entry = Entry(
         seq=last.seq + 1 if last else 1,
-        recorded=datetime.now(UTC),
+        at=ledger_time(held or clock, last).astimezone(UTC),
+        recorded=clock.astimezone(UTC),
         format=FORMAT,
         previous_hash=last.hash if last else "",
         hash="",
-        **{**content, "at": content["at"].astimezone(UTC)},
+        **{**content, "data_until": data_until.astimezone(UTC) if data_until else None},
     )
     return dataclasses.replace(entry, hash=hash_of(entry))
 
 
 def hash_of(entry: Entry) -> str:
-    """SHA-256, in hex, over canonical JSON (sorted keys, no spaces, UTF-8) of all fields but the hash itself."""
-    content = {name: value for name, value in plain(entry).items() if name != "hash"}
+    """SHA-256, in hex, over canonical JSON (sorted keys, no spaces, UTF-8) of all fields but the hash itself.
+
+    An entry of an older format is hashed without the fields that came later, unless one was filled in
+    afterwards: nothing may be added to an entry unseen.
+    """
+    content = {
+        name: value
+        for name, value in plain(entry).items()
+        if name != "hash" and (value is not None or SINCE_FORMAT.get(name, 1) <= entry.format)
+    }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """The revisions of migrations/versions, oldest first; a database that says another one is newer than this code."""
 
 
@@ -88,6 +89,7 @@ releases = Table(
     Column("begun", UtcTime, nullable=False),
     Column("ended", UtcTime, nullable=True),
     Column("action", String(16), nullable=False),
+    Column("data_until", UtcTime, nullable=True),
     Index("ix_releases_project", "project"),
     Index(
         "one_pending_release",
@@ -118,6 +120,27 @@ ledger = Table(
     Column("format", Integer, nullable=False),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+    Column("data_until", UtcTime, nullable=True),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("resource", String(190), primary_key=True),
+    # Of the newest holder. It only grows, and the row is never removed: no token is given out twice.
+    Column("token", Integer, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("held", Boolean, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("holder", JSON, nullable=False),
+)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("clock", UtcTime, nullable=False),
+    Column("begun", UtcTime, nullable=False),
 )
 
 windows = Table(
