@@ -10,6 +10,9 @@ FullcircleError                exit code 1
 |-- LeakageFound               a split would let the answer, or the future, into training
 |-- TrainingFailed             a trainer could not produce a finite model
 |-- Preempted                  exit code 75: training was told to stop, wrote a checkpoint, and can be resumed
+|-- LeaseTaken                 exit code 75: another process does this at the moment
+|-- LeaseLost                  this process was given up and another does its work: what it still writes is refused
+|-- ChampionChanged            another champion serves than the one that a verdict was taken against
 |-- ExportFailed               the one graph could not be built, or differs from the native model
 |-- TrackingUnavailable        MLflow's store or the registry does not answer
 |   `-- TrackerAway            (also Away) away for now: what a run tells waits in its spool
@@ -105,6 +108,28 @@ class Preempted(FullcircleError):
     def __init__(self, what: str, *, step: int = 0, hint: str = "") -> None:
         super().__init__(what, hint=hint)
         self.step = step
+
+
+class LeaseTaken(FullcircleError):
+    """Another process holds the lease of what was asked for."""
+
+    exit_code = 75  # EX_TEMPFAIL: it may be tried again
+
+
+class LeaseLost(FullcircleError):
+    """This process was given up (it did not renew its lease in time) and another holds the lease now, or may."""
+
+
+class ChampionChanged(FullcircleError):
+    """The champion is another one than the one that a verdict was taken against; nothing was changed.
+
+    Attributes:
+        champion: the version that serves now, None for none.
+    """
+
+    def __init__(self, what: str, *, champion: str | None, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.champion = champion
 
 
 class ExportFailed(FullcircleError):

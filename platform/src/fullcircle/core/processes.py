@@ -217,6 +217,18 @@ def processor_seconds(pid: int) -> float | None:
         return None
 
 
+def machine_mark() -> str:
+    """What tells this boot of this machine, and this process's view of its processes, from all others; "" if unknown.
+
+    Two containers of one host see different processes under the same number. Source: proc(5), pid_namespaces(7).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that was free a moment ago."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
