@@ -6,7 +6,6 @@ Run it here with `python flows/watch.py flights`, or by a worker through the dep
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow
@@ -14,6 +13,7 @@ from prefect import flow
 from fullcircle.core.health import Retrain
 from fullcircle.core.loading import load_project
 from fullcircle.core.settings import Settings
+from fullcircle.loop.clock import now
 from fullcircle.loop.watch import WatchResult
 from fullcircle.loop.watch import watch as circle
 from fullcircle.orchestration.artifacts import show_watch, tagged
@@ -30,7 +30,7 @@ def watch(project: str, start: str | None = None, end: str | None = None, root: 
     """Judge the predictions of [start, end) (ISO times; default: the project's window up to now)."""
     settings = Settings.from_env()
     found = load_project(project, Path(root) if root else None)
-    until = moment(end) or datetime.now(UTC)
+    until = moment(end) or now(found, settings)
     since = moment(start) or until - found.watch.window
     with tagged(f"project:{found.name}", "watch"):
         result = circle(found, settings, since, until, step=as_tasks(RETRIES))

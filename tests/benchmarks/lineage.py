@@ -105,7 +105,7 @@ def registered(settings: Settings, folder: Path) -> ModelVersion:
         card="# Card",
         tags=tags,
     )
-    release(PROJECT, settings, made, reason="first model", decided_by="bench", at=START)
+    release(PROJECT, settings, made, reason="first model", decided_by="bench", data_until=START)
     return made
 
 

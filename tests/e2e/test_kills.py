@@ -119,7 +119,7 @@ def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: P
     months = json.loads(finished.stdout.splitlines()[-1])
     assert months == ["2024-04", "2024-05", "2024-06"]
     assert all(row["done"] for row in Windows(database).all("tickets"))
-    at_month_ends = [made.at for made in completed(project, settings)]
+    at_month_ends = [made.data_until for made in completed(project, settings)]
     assert len(at_month_ends) == len(set(at_month_ends)), "a month's retrain was released twice"
 
     import pandas as pd

@@ -61,7 +61,7 @@ def two(settings: Settings, project: Project, make: Make) -> tuple[ModelVersion,
     """Version 1 was released in April, version 2 in May."""
     first, second = make(), make()
     for version, at in ((first, AT), (second, AT + timedelta(days=30))):
-        release(project, settings, version, reason="better", decided_by="gate", at=at)
+        release(project, settings, version, reason="better", decided_by="gate", data_until=at)
     return first, second
 
 
@@ -99,9 +99,9 @@ def test_an_alias_moved_in_mlflow_is_reported_and_nothing_is_released_over_it(
     assert wrong(settings, project) == (what,)
     assert overview(project, settings)["ledger"] == [what], "and whoever looks at the status learns of it"
     for change in (
-        lambda: release(project, settings, third, reason="r", decided_by="d", at=AT),
+        lambda: release(project, settings, third, reason="r", decided_by="d", data_until=AT),
         lambda: rollback(project, settings, reason="r", decided_by="d"),
-        lambda: nominate(project, settings, third, reason="r", decided_by="d", at=AT),
+        lambda: nominate(project, settings, third, reason="r", decided_by="d", data_until=AT),
         lambda: refuse_moved(project, settings),
     ):
         with pytest.raises(FullcircleError, match=r"moved behind the platform's back, so nothing is changed.*heal"):
@@ -177,7 +177,7 @@ def test_a_removed_newest_entry_is_found_by_what_the_registry_knows(
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     mlflow.delete_registered_model_alias(project.name, "previous")
     assert wrong(settings, project) == (missing,), "moving the aliases along does not hide it"
-    release(project, settings, make(), reason="r", decided_by="d", at=AT)
+    release(project, settings, make(), reason="r", decided_by="d", data_until=AT)
     assert any("entry 2: it is not the entry that the registry knows of" in each for each in wrong(settings, project))
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     with pytest.raises(FullcircleError, match=r"does not hold \(entry 2: it is not the entry"):
@@ -221,7 +221,7 @@ def human(project: Project, *routes: str) -> Project:
 
 
 def propose(project: Project, settings: Settings, version: ModelVersion) -> None:
-    nominate(project, settings, version, reason="weekly", decided_by="schedule", at=AT + timedelta(days=60))
+    nominate(project, settings, version, reason="weekly", decided_by="schedule", data_until=AT + timedelta(days=60))
 
 
 def test_a_challenger_that_waits_pages_once_with_the_link_to_review_it(
@@ -430,15 +430,21 @@ def run(
     return once
 
 
-def test_who_answers_from_the_command_line(run: Run, project: Project, two: tuple[ModelVersion, ModelVersion]) -> None:
-    done = run("who", project.name, "--at", "2013-04-15T12:00", "--json")
+def test_who_answers_from_the_command_line(
+    run: Run, settings: Settings, project: Project, two: tuple[ModelVersion, ModelVersion]
+) -> None:
+    first, second = Ledger(Database(settings)).entries(project.name)
+    done = run("who", project.name, "--at", first.at.isoformat(), "--json")
     assert json.loads(done.out) == {
         "project": project.name,
-        "at": "2013-04-15T12:00:00+00:00",
+        "at": first.at.isoformat(),
         "version": "1",
         "model_digest": two[0].digest,
         "data_digest": "data-1",
-        "since": "2013-04-01T00:00:00+00:00",
+        "since": first.at.isoformat(),
+        "time": "ledger",
+        "recorded": first.recorded.isoformat(),
+        "data_until": "2013-04-01T00:00:00+00:00",
         "by": "gate",
         "why": "better",
         "action": "promote",
@@ -447,10 +453,30 @@ def test_who_answers_from_the_command_line(run: Run, project: Project, two: tupl
     }
     shown = run("who", project.name)
     assert (shown.code, "version 2" in shown.out, two[1].digest in shown.out) == (0, True, True)
-    before = run("who", project.name, "--at", "2013-03-31")
-    assert before.code == 1
-    assert "had no champion at 2013-03-31 00:00 UTC by its ledger: its first entry is of 2013-04-01" in before.err
+    assert "rows before 2013-05-01 00:00 UTC" in shown.out
+    before = run("who", project.name, "--at", "2013-04-15T12:00")
+    assert before.code == 1, "what a version learned until is not when it served"
+    assert "had no champion at 2013-04-15 12:00 UTC by its ledger: its first entry is of 20" in before.err
     assert run("who", project.name, "--at", "noon").code == 2
+    assert second.at >= first.at
+
+
+def test_what_was_written_last_serves_now_although_the_clock_was_set_back(
+    run: Run, settings: Settings, project: Project, two: object
+) -> None:
+    """The clock was two hours ahead when version 3 was released, and has been set right since."""
+    ahead = Ledger(Database(settings), clock=lambda: datetime.now(UTC) + timedelta(hours=2))
+    change = Release(project=project.name, version="1", previous="2", at=AT, reason="r", decided_by="d")
+    written = ahead.append(change, aliases=Aliases(champion="1", previous="2"))
+    Registry(settings).set_alias(project.name, "champion", "1")
+    Registry(settings).set_alias(project.name, "previous", "2")
+    rollback(project, settings, reason="complaints", decided_by="on-call")
+    entry = last(settings, project)
+    assert (entry.version, entry.at) == ("2", written.at)
+    assert entry.recorded < entry.at
+    assert json.loads(run("who", project.name, "--json").out)["version"] == "2"
+    assert json.loads(run("who", project.name, "--at", entry.at.isoformat(), "--json").out)["version"] == "2"
+    assert wrong(settings, project) == ()
 
 
 def test_a_version_is_promoted_and_the_ledger_verified_and_shown(

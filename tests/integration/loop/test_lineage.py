@@ -132,7 +132,7 @@ def turn(
             },
         )
         at = MARCH + timedelta(days=slope)
-        release(project, settings, version, reason="it is better", decided_by="the gate", at=at)
+        release(project, settings, version, reason="it is better", decided_by="the gate", data_until=at)
         return Circle(parent.id, run.id, version, answer(settings, project, version, [f"row-{slope}", "every-row"]))
 
     return once
@@ -232,7 +232,10 @@ def test_the_registry_shows_by_whom_and_why_a_version_was_released(
     circle = turn()
     shown = mlflow.get_model_version(project.name, circle.version.version).tags
     assert (shown["fullcircle.released_by"], shown["fullcircle.released_why"]) == ("the gate", "it is better")
-    assert shown["fullcircle.released_at"].startswith("2013-03-")
+    (entry,) = [
+        each for each in Ledger(Database(settings)).entries(project.name) if each.version == circle.version.version
+    ]
+    assert shown["fullcircle.released_at"] == entry.at.isoformat(timespec="seconds")
     mlflow.delete_model_version_tag(project.name, circle.version.version, "fullcircle.released_by")
     recover(project, settings)  # as after a kill between the ledger's entry and the tags
     assert mlflow.get_model_version(project.name, circle.version.version).tags == shown

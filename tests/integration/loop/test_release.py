@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,16 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.errors import ModelUnavailable
+from fullcircle.core.errors import ChampionChanged, LeaseLost, ModelUnavailable
 from fullcircle.core.files import sha256_of
-from fullcircle.core.ledger import Action, Head
+from fullcircle.core.ledger import Action, Head, Judged
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.approval import nominate
+from fullcircle.loop.champion.handover import handover
 from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.champion.release import completed, recover, release, rollback
+from fullcircle.loop.turn import resource
 from fullcircle.store.database import Database
+from fullcircle.store.leases import Holder, Lease, Leases
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import Releases
 from fullcircle.tracking.anchor import Anchor
@@ -37,7 +42,7 @@ def serving(settings: Settings, project: Project) -> tuple[str | None, str | Non
 
 
 def released(settings: Settings, project: Project, version: ModelVersion, days: int = 0) -> Release:
-    return release(project, settings, version, reason="test", decided_by="a test", at=AT + timedelta(days=days))
+    return release(project, settings, version, reason="test", decided_by="a test", data_until=AT + timedelta(days=days))
 
 
 def break_graph(settings: Settings, version: ModelVersion) -> None:
@@ -52,7 +57,7 @@ def cut_short(settings: Settings, project: Project, make: Make, moved: int) -> M
     """What kill -9 leaves after the intent to release version 2 was written, and so many aliases were moved."""
     first, second = make(), make()
     released(settings, project, first)
-    nominate(project, settings, second, reason="test", decided_by="a test", at=AT)
+    nominate(project, settings, second, reason="test", decided_by="a test", data_until=AT)
     Releases(Database(settings)).begin(
         Release(project=project.name, version=second.version, previous="1", at=AT, reason="r", decided_by="d")
     )
@@ -182,7 +187,7 @@ def test_releases_from_before_there_was_a_ledger_are_written_into_it(
 
 
 RELEASE = """
-import os, shutil, signal, sys
+import os, shutil, signal, sys, threading
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlalchemy import event
@@ -199,7 +204,7 @@ project = Project(name=name, owner="o", columns=(Number("x"),), target=Binary("y
 def take_over(home, number):
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(home)})
     version = Registry(settings).version(name, number)
-    release(project, settings, version, reason="better", decided_by="gate", at=datetime(2013, 5, 1, tzinfo=UTC))
+    release(project, settings, version, reason="better", decided_by="gate", data_until=datetime(2013, 5, 1, tzinfo=UTC))
 """
 
 # Copies the home and releases version 2 there, again and again, each time in a process that kills itself with SIGKILL
@@ -222,7 +227,8 @@ def take_over_and_die(home, times):
     @event.listens_for(Engine, "commit")
     def commits(connection):
         global seen
-        seen += id(connection) in changed
+        # The lease's heart beats in a thread of its own, whenever it likes.
+        seen += id(connection) in changed and threading.current_thread() is threading.main_thread()
         changed.discard(id(connection))
         if seen == times:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -248,7 +254,7 @@ def test_kill_9_between_any_two_steps_of_a_release_leaves_one_champion_and_is_se
     settings: Settings, project: Project, make: Make, tmp_path: Path
 ) -> None:
     released(settings, project, make())
-    nominate(project, settings, make(), reason="test", decided_by="a test", at=AT)
+    nominate(project, settings, make(), reason="test", decided_by="a test", data_until=AT)
     before = [(Action.PROMOTE, "1"), (Action.NOMINATE, "2")]
     words = [str(settings.home), project.name, str(tmp_path / "homes")]
     done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
@@ -264,10 +270,10 @@ def test_kill_9_between_any_two_steps_of_a_release_leaves_one_champion_and_is_se
         assert written(home, project) == [*before, *([(Action.PROMOTE, "2")] if begun else [])]
         assert len(completed(project, home)) == 1 + begun
         assert holds(home, project)
-    # Nothing yet, intent, previous moved, champion moved, challenger dropped; then it is in the ledger.
-    steps = [("1", None, 0), ("1", None, 1), ("1", "1", 1), ("2", "1", 1), ("2", "1", 1)]
-    assert left[:6] == [*steps, ("2", "1", 0)]
-    assert set(left[6:]) == {("2", "1", 0)}
+    # Nothing yet, lease, intent, previous moved, champion moved, challenger dropped; then it is in the ledger.
+    steps = [("1", None, 0), ("1", None, 0), ("1", None, 1), ("1", "1", 1), ("2", "1", 1), ("2", "1", 1)]
+    assert left[:7] == [*steps, ("2", "1", 0)]
+    assert set(left[7:]) == {("2", "1", 0)}
 
 
 def test_two_processes_that_release_at_once_take_turns(settings: Settings, project: Project, make: Make) -> None:
@@ -280,4 +286,116 @@ def test_two_processes_that_release_at_once_take_turns(settings: Settings, proje
     ((_, first), (_, second)) = written(settings, project)[1:]
     assert {first, second} == {"2", "3"}
     assert serving(settings, project) == (second, first)
+    assert holds(settings, project)
+
+
+def test_a_version_is_not_released_by_a_verdict_against_another_champion_than_the_one_that_serves(
+    settings: Settings, project: Project, make: Make
+) -> None:
+    first, second, third = make(), make(), make()
+    released(settings, project, first)
+    released(settings, project, second)
+    for against in (None, "1"):
+        for change in (release, nominate):
+            with pytest.raises(ChampionChanged, match="and now version 2 serves") as refused:
+                change(project, settings, third, reason="r", decided_by="gate", against=Judged(champion=against))
+            assert refused.value.champion == "2"
+    assert serving(settings, project) == ("2", "1")
+    assert Releases(Database(settings)).pending(project.name) == []
+    release(project, settings, third, reason="r", decided_by="gate", against=Judged(champion="2"))
+    assert serving(settings, project) == ("3", "2")
+    assert written(settings, project) == [(Action.PROMOTE, number) for number in "123"]
+
+
+def test_a_rollback_that_was_decided_twice_is_carried_out_once(
+    settings: Settings, project: Project, make: Make
+) -> None:
+    for version in (make(), make()):
+        released(settings, project, version)
+    about = Judged(champion="2")
+    rollback(project, settings, reason="worse", decided_by="policy", against=about)
+    with pytest.raises(ChampionChanged, match="was decided against version 2, and now version 1 serves"):
+        rollback(project, settings, reason="worse", decided_by="policy", against=about)
+    assert serving(settings, project) == ("1", "2")
+
+
+def test_a_challenger_is_nominated_anew_when_it_was_judged_against_another_champion(
+    settings: Settings, project: Project, make: Make
+) -> None:
+    first, second, third = make(), make(), make()
+    released(settings, project, first)
+    for champion, version in (("1", third), ("1", third), ("2", third)):
+        if champion == "2":
+            released(settings, project, second)
+        nominate(project, settings, version, reason="r", decided_by="d", against=Judged(champion=champion))
+    nominations = [entry for entry in Ledger(Database(settings)).entries(project.name) if entry.action == "nominate"]
+    assert [(entry.version, entry.previous) for entry in nominations] == [("3", "1"), ("3", "2")]
+
+
+def test_a_retrain_that_was_given_up_releases_and_nominates_nothing(
+    settings: Settings, project: Project, make: Make
+) -> None:
+    first, second = make(), make()
+    released(settings, project, first)
+    leases = Leases(Database(settings))
+    old = leases.take(resource(project.name), Holder.this_process("a retrain"))
+    assert isinstance(old, Lease)
+    new = leases.take(resource(project.name), Holder.this_process("a retrain"), over=leases.taken(old.resource))
+    assert isinstance(new, Lease)
+    for change in (release, nominate):
+        with pytest.raises(LeaseLost, match=r"\(token 1\) was given up"):
+            change(project, settings, second, reason="r", decided_by="gate", lease=old)
+    assert (serving(settings, project), written(settings, project)) == (("1", None), [(Action.PROMOTE, "1")])
+    release(project, settings, second, reason="r", decided_by="gate", lease=new)
+    assert serving(settings, project) == ("2", "1")
+
+
+# Begins to release version 2 and stops itself (SIGSTOP) right after it wrote the alias that it is told.
+STOPPED = (
+    RELEASE.replace("release(project, settings, version, ", "stopping(project, settings, version, ")
+    + """
+from fullcircle.core.ledger import Action
+from fullcircle.loop.champion.handover import handover
+
+class Stops(Registry):
+    def set_alias(self, name, alias, version):
+        if alias == words[1] and words[2] == "before":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        super().set_alias(name, alias, version)
+        if alias == words[1] and words[2] == "after":
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+def stopping(project, settings, version, **words):
+    with handover(project, settings) as desk:
+        desk.registry = Stops(settings)
+        desk.release(version, action=Action.PROMOTE, **words)
+
+take_over(home, words[0])
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alias", "when"), [("champion", "before"), ("champion", "after")])
+def test_one_that_was_stopped_in_the_middle_of_a_release_and_comes_back_moves_nothing_any_more(
+    settings: Settings, project: Project, make: Make, alias: str, when: str
+) -> None:
+    released(settings, project, make())
+    make(), make()
+    words = [str(settings.home), project.name, "2", alias, when]
+    zombie = subprocess.Popen([sys.executable, "-c", STOPPED, *words], stderr=subprocess.PIPE, text=True)
+    try:
+        os.waitid(os.P_PID, zombie.pid, os.WSTOPPED)
+        with handover(project, settings, ttl_s=0.6) as desk:
+            assert desk.settle() == ("finished the release of version 2 that was cut short",)
+            third = desk.registry.version(project.name, "3")
+            desk.release(third, action=Action.PROMOTE, reason="newer", decided_by="gate")
+        zombie.send_signal(signal.SIGCONT)
+        _, err = zombie.communicate()
+    finally:
+        zombie.kill()
+        zombie.wait()
+    assert (zombie.returncode, "LeaseLost" in err) == (1, True), err
+    assert serving(settings, project) == ("3", "2")
+    assert written(settings, project) == [(Action.PROMOTE, number) for number in "123"]
     assert holds(settings, project)

@@ -94,6 +94,7 @@ def test_an_edit_of_any_column_is_found(db: Database, ledger: Ledger) -> None:
         "seq": "9",
         "at": "at + interval '1 microsecond'",
         "recorded": "recorded - interval '1 day'",
+        "data_until": "at - interval '1 day'",
         "aliases": """'{"champion": "7", "challenger": null, "previous": null}'""",
         "format": "0",
         "action": "'rollback'",

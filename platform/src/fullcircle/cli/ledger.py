@@ -75,29 +75,34 @@ def reject(project: str, version: str, why: str, as_json: bool) -> None:
     epilog="Example: fullcircle who flights --at 2013-08-15T12:00",
 )
 @click.argument("project")
-@click.option("--at", metavar="TIME", help="A UTC moment (default: now).")
+@click.option(
+    "--at", metavar="TIME", help="A UTC moment (default: now); in a replay's ledger, of the time of the data."
+)
 @JSON
 def who(project: str, at: str | None, as_json: bool) -> None:
     """Which version served at a moment, since when, by whom, why and with which verdict: from the ledger alone.
 
     Exit code 1 when there was no champion then, or the ledger does not hold.
     """
-    from datetime import UTC, datetime
-
     from fullcircle.cli.terminal import consoles, parse_time, print_json, styled
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import who as who_served
 
-    found = who_served(load_project(project), Settings.from_env(), parse_time(at) or datetime.now(UTC))
+    found = who_served(load_project(project), Settings.from_env(), parse_time(at))
     if as_json:
         print_json(found)
         return
     console = consoles(False)[0]
     console.print(styled("[bold]version {}[/] of {}", found["version"], found["project"]), highlight=False)
-    since = f"{found['since']:%Y-%m-%d %H:%M} UTC ({found['action']}, entry {found['entry']} of the ledger)"
+    time = {"replay": ", in the time of a replay", "claimed": ", as was claimed"}.get(found["time"], "")
+    since = f"{found['since']:%Y-%m-%d %H:%M} UTC{time} ({found['action']}, entry {found['entry']} of the ledger)"
+    data = f"rows before {found['data_until']:%Y-%m-%d %H:%M} UTC" if found["data_until"] else "not recorded"
+    clock = f"{found['recorded']:%Y-%m-%d %H:%M} UTC by the machine's clock"
     for name, value in (
         ("since", since),
+        ("written", clock),
+        ("data", data),
         ("by", found["by"]),
         ("why", found["why"]),
         ("verdict", found["verdict"] or "not recorded"),

@@ -72,16 +72,15 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
 
     Exit code 1 when the window has an incident.
     """
-    from datetime import UTC, datetime
-
     from fullcircle.cli.terminal import consoles, parse_time, print_json, shown, styled
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
+    from fullcircle.loop.clock import now
     from fullcircle.loop.watch import watch as watch_window
 
     loaded, settings = load_project(project), Settings.from_env()
     settings.check_writable()
-    until = parse_time(end) or datetime.now(UTC)
+    until = parse_time(end) or now(loaded, settings)
     since = parse_time(start) or until - loaded.watch.window
     results, progress = consoles(as_json)
     with shown(progress):
@@ -114,11 +113,14 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.champion.release import rollback as roll_back
+    from fullcircle.loop.clock import replay_time
 
     settings = Settings.from_env()
     settings.check_writable()
     reason_given(reason)
-    made = roll_back(load_project(project), settings, reason=reason, decided_by=getpass.getuser())
+    loaded = load_project(project)
+    time = replay_time(loaded, settings)
+    made = roll_back(loaded, settings, reason=reason, decided_by=getpass.getuser(), data_until=time)
     if as_json:
         print_json(made)
     else:

@@ -64,10 +64,12 @@ def new(name: str, git: bool) -> None:
 @click.option(
     "--reason", "--why", default="asked for on the command line", show_default=True, help="Kept with the release."
 )
+@click.option("--no-wait", is_flag=True, help="Exit with code 75 when another retrain of the project is under way.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
-def run(project: str, until: str | None, reason: str, as_json: bool) -> None:
+def run(project: str, until: str | None, reason: str, no_wait: bool, as_json: bool) -> None:
     """The circle once: check, version, split, train, judge, explain, export, register, release.
 
+    While another retrain of the project is under way, on whatever machine, it waits, and says for whom.
     Exit code 1 when the data contract, the leakage check or a stage failed; the champion then stays as it was.
     """
     import getpass
@@ -84,7 +86,14 @@ def run(project: str, until: str | None, reason: str, as_json: bool) -> None:
     settings.check_writable()
     results, progress = consoles(as_json)
     with refusals_shown(progress), shown(progress):
-        result = retrain(loaded, settings, until=parse_time(until), reason=reason, decided_by=getpass.getuser())
+        result = retrain(
+            loaded,
+            settings,
+            until=parse_time(until),
+            reason=reason,
+            decided_by=getpass.getuser(),
+            wait=not no_wait,
+        )
     if as_json:
         print_json(result)
     else:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from fullcircle.cli.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
+from fullcircle.core.ledger import LEDGER_TIME
 
 if TYPE_CHECKING:
     from fullcircle.core.ledger import Entry
@@ -140,7 +141,9 @@ def ledger_table(entries: Sequence[Entry]) -> Table:
     table.add_column("hash", no_wrap=True)
     for each in entries:
         version = f"{each.previous or '-'} > {each.version or '-'}"
-        what = styled("{} by {}: {}", each.action.value, each.who, each.why)
+        data = f", on data until {each.data_until:%Y-%m-%d}" if each.data_until else ""
+        claimed = "" if each.format >= LEDGER_TIME else " (its time as claimed)"
+        what = styled("{} by {}: {}{}{}", each.action.value, each.who, each.why, data, claimed)
         table.add_row(str(each.seq), f"{each.at:%Y-%m-%d %H:%M}", version, each.verdict or "-", what, each.hash[:8])
     return table
 

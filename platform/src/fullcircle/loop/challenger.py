@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -157,12 +157,17 @@ def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Cha
 
 def tidy(settings: Settings, trained: Sequence[Trained], parent: str) -> None:
     """Remove the working files of exports and trainings: what is worth keeping is with the runs and in the registry."""
-    import shutil
-
     forget(settings, parent)
     for one in trained:
         forget(settings, one.key)
-        shutil.rmtree(graph_path(settings, one).parent, ignore_errors=True)
+        forget_exports(settings, one.run_id)
+
+
+def forget_exports(settings: Settings, run_id: str) -> None:
+    """Remove the working files of a run's export."""
+    import shutil
+
+    shutil.rmtree(settings.home / "exports" / run_id, ignore_errors=True)
 
 
 def _judged(
@@ -221,8 +226,15 @@ def register(
     prepared: Prepared,
     learned_from: tuple[DataVersion, Split],
     parent: str,
+    still_ours: Callable[[], None],
 ) -> ModelVersion:
-    """Register the graph as a model version with its signature, its model card and its reference rows."""
+    """Register the graph as a model version with its signature, its model card and its reference rows.
+
+    A run that has a version keeps it; judged again, it says what the newest verdict is.
+
+    Args:
+        still_ours: called last of all before a version is made; raises when somebody else does this work by now.
+    """
     from fullcircle.tracking.card import model_card
     from fullcircle.tracking.pages import links
     from fullcircle.tracking.registry import Registry
@@ -244,6 +256,7 @@ def register(
         example=prepared.frames.test[[column.name for column in project.inputs]].head(3),
         card=card,
         tags=_version_tags(challenger, data, parent),
+        still_ours=still_ours,
     )
     leads_on = partial(links, run.experiment_id, retrain=parent, data=data.digest)
     # A reviewer's first question is the verdict; the UI folds the rest.

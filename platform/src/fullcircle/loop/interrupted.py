@@ -1,4 +1,9 @@
-"""Retrains that were stopped before their release, and the one that the next retrain goes on with."""
+"""Retrains that were stopped before their end: the one that the next retrain goes on with, and what nobody does.
+
+One that was killed after its training, even after it registered its version, is gone on with from there: what is
+trained and registered is neither trained nor registered again. A version that no retrain goes on with is an orphan, and
+says so.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core import leftovers
 from fullcircle.core.errors import Preempted
+from fullcircle.core.ledger import RELEASING
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.fingerprints import code_files
@@ -31,15 +37,16 @@ WITHIN = timedelta(days=8)
 KEPT = timedelta(days=30)
 """Folders of jobs that were stopped or failed are removed when nothing was written to them for so long."""
 
-RETRAIN = "fullcircle.retrain"
-"""Tag of a model version: the run of the retrain that made it."""
 UNTIL, PLAN = "fullcircle.until", "fullcircle.plan"
+RETRAIN, VERSION, ORPHAN = "fullcircle.retrain", "version", "fullcircle.orphan"
+"""Tags: of a version, by which retrain's run it was made; of such a run, the version that it came to; of a version, why
+nobody will ever release it."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interrupted:
-    """A retrain that was stopped before its release.
+    """A retrain that was stopped before its challenger was released or nominated.
 
     Attributes:
         until: it learns from rows before this.
@@ -71,6 +78,8 @@ def plan(project: Project) -> str:
 def interrupted(project: Project, settings: Settings, until: datetime | None) -> Interrupted | None:
     """The newest retrain, if it was stopped before its release: by SIGTERM, Ctrl-C, a kill, or a tracker that was away.
 
+    One whose challenger is in the ledger came to all that matters: what its run lacks is written into it.
+
     Args:
         until: only one that learns until this very moment; None: until any.
     """
@@ -83,7 +92,9 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
         candidates = {
             child.tags.get("fullcircle.framework", ""): child for child in tracker.children(project, state.run_id)
         }
-        if _may_go_on(project, state) and not _decided(project, settings, state.run_id):
+        if state.status == "KILLED" and _came_to_its_end(project, settings, state, candidates):
+            return None
+        if _may_go_on(project, settings, state, candidates):
             return Interrupted(
                 run_id=state.run_id,
                 until=datetime.fromisoformat(state.tags[UNTIL]),
@@ -105,6 +116,44 @@ def give_up(settings: Settings, run_id: str, candidates: Mapping[str, RunState],
         tracker.give_up(each, f"it was preempted and not gone on with: {why}")
 
 
+def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> tuple[str, ...]:
+    """Tag the versions that a retrain registered and never released or nominated, and that nobody goes on with.
+
+    Args:
+        going_on: the run of the retrain that is gone on with.
+
+    Returns:
+        A sentence for each that was tagged now. Safe to call twice.
+    """
+    from fullcircle.store.database import Database
+    from fullcircle.store.ledger import Ledger
+    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.runs import Tracker
+
+    registry = Registry(settings)
+    known = {entry.version for entry in Ledger(Database(settings)).entries(project.name)}
+    left = [
+        version
+        for version in registry.versions(project.name)
+        if version.version not in known
+        and ORPHAN not in version.tags
+        and version.tags.get(RETRAIN, "") not in ("", going_on)
+        and not version.aliases
+    ]
+    if not left:
+        return ()
+    states = {state.run_id: state for state in Tracker(settings).states(project, "retrain")}
+    said = []
+    for version in left:
+        state = states.get(version.tags[RETRAIN])
+        if state is None or state.finished or state.status == "RUNNING" or VERSION in state.tags:
+            continue  # of before there was a ledger, or it is being made
+        why = f"its retrain {state.run_id[:12]} ended ({state.status}) before it was released or nominated"
+        registry.tag(project.name, version.version, {ORPHAN: why})
+        said.append(f"version {version.version} is an orphan: {why}, and nobody goes on with it")
+    return tuple(said)
+
+
 @contextlib.contextmanager
 def resumable(command: str) -> Iterator[None]:
     """A preemption in this block says by which command it is gone on with."""
@@ -124,21 +173,44 @@ def sweep(settings: Settings) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _decided(project: Project, settings: Settings, run_id: str) -> bool:
-    """Whether a version of the retrain was released or nominated: it came to its end but for a few words."""
+def _came_to_its_end(project: Project, settings: Settings, state: RunState, candidates: Mapping[str, RunState]) -> bool:
+    """Whether its challenger is in the ledger; its run then says so, and its working files go."""
+    from fullcircle.loop.challenger import forget_exports
+    from fullcircle.loop.launching import forget
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger
     from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.runs import Tracker
 
-    known = {entry.version for entry in Ledger(Database(settings)).entries(project.name)}
-    made = Registry(settings).versions(project.name)
-    return any(each.tags.get(RETRAIN) == run_id and each.version in known for each in made)
+    if VERSION in state.tags:
+        return True
+    made = {
+        each.version for each in Registry(settings).versions(project.name) if each.tags.get(RETRAIN) == state.run_id
+    }
+    entries = [entry for entry in Ledger(Database(settings)).entries(project.name) if entry.version in made]
+    if not entries:
+        return False
+    promoted = any(entry.action in RELEASING for entry in entries)
+    tags = {
+        VERSION: entries[0].version,
+        "verdict": entries[0].verdict,
+        "champion": f"{entries[0].version}, was {entries[0].previous or 'none'}" if promoted else "as it was",
+    }
+    Tracker(settings).append(state.run_id).tags(tags)
+    forget(settings, state.key)
+    for child in candidates.values():
+        forget(settings, child.key)
+        forget_exports(settings, child.run_id)
+    return True
 
 
-def _may_go_on(project: Project, state: RunState) -> bool:
+def _may_go_on(project: Project, settings: Settings, state: RunState, candidates: Mapping[str, RunState]) -> bool:
     if not (state.preempted or state.status == "KILLED") or state.tags.get(PLAN) != plan(project):
         return False
-    return UNTIL in state.tags and time.time() - state.started_s <= WITHIN.total_seconds()
+    if UNTIL not in state.tags or time.time() - state.started_s > WITHIN.total_seconds():
+        return False
+    # What is finished is taken from its folder; without that it would be trained again, and in vain.
+    return all((settings.home / "jobs" / child.key).is_dir() for child in candidates.values() if child.finished)
 
 
 def _written(folder: Path) -> float:

@@ -103,6 +103,7 @@ def _release(made: Release) -> dict[str, Any]:
         "version": made.version,
         "previous": made.previous,
         "at": made.at,
+        "data_until": made.data_until,
         "reason": made.reason,
         "by": made.decided_by,
     }

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.leftovers import in_use
-from fullcircle.core.models import CHAMPION, Candidate, Evaluation, ModelVersion, Outcome, Verdict
+from fullcircle.core.models import Candidate, Evaluation, ModelVersion, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.candidates import Champion, Prepared, Trained, load_champion, prepare, train
-from fullcircle.loop.challenger import explain, export_candidates, keep_verdict, nominate, register, tidy
-from fullcircle.loop.champion.approval import nominate as nominate_version
-from fullcircle.loop.champion.release import recover, refuse_moved, release
+from fullcircle.loop.candidates import load_champion, prepare, train
+from fullcircle.loop.challenger import export_candidates, tidy
+from fullcircle.loop.champion.release import recover, refuse_moved
+from fullcircle.loop.clock import now, refuse_ahead, replay_time
 from fullcircle.loop.conclusion import conclude
-from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, plan_tags, resumable, sweep
+from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, mark_orphans, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.rehearse import graph_path
-from fullcircle.loop.shadow import replay_window
 from fullcircle.loop.steps import Step, plain
+from fullcircle.loop.succession import Case, Wish, taken_over
+from fullcircle.loop.turn import Fenced, turn
+from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,8 @@ def retrain(
     reason: str = "asked for",
     decided_by: str = "someone",
     step: Step = plain,
+    wait: bool = True,
+    lease: Lease | None = None,
 ) -> RetrainResult:
     """Train a challenger on the data before `until` and release it when the gate says so.
 
@@ -74,8 +77,12 @@ def retrain(
     Args:
         until: learn from rows before this; default: from all whose labels are known by now (`labels_after`), or from
             those that a retrain that was stopped had learned from.
+        wait: for another retrain of the project to end; else LeaseTaken.
+        lease: in whose name: of a replay, which holds it from its beginning to its end.
 
     Raises:
+        LeaseTaken: another retrain of the project is under way, and we do not wait.
+        LeaseLost: this one was given up meanwhile, and another one may be under way; nothing more was written.
         ContractViolated: the data breaks the contract; nothing was trained, the batch is kept aside.
         LeakageFound: the split would let the answer or the future in; nothing was trained.
         Preempted: told to stop (SIGTERM); the next retrain goes on with it.
@@ -83,13 +90,22 @@ def retrain(
         TrackingUnavailable, HomeUnwritable, DatabaseAway: the champion stays as it was; the next retrain goes on.
         FullcircleError: an alias was moved behind the platform's back; nothing was trained.
     """
-    at = until or datetime.now(UTC)
+    if lease is None:
+        with turn(project, settings, wait=wait) as own:
+            return retrain(
+                project, settings, until=until, reason=reason, decided_by=decided_by, step=step, wait=wait, lease=own
+            )
+    refuse_ahead(project, settings, until, "--until")
+    step = fenced = Fenced(step, settings, lease)
+    if (clock := replay_time(project, settings)) is not None and until is None:
+        progress.current().note(f"{project.name} is a replay here: going on in its time, {clock:%Y-%m-%d %H:%M} UTC")
+    at = until or now(project, settings)
     stopped = step("clean up after killed runs", _clean_up, project, settings, until)
     until = stopped.until if stopped else until or at - project.labels_after
     rows = step("check the data contract", checked_rows, project, settings, until)
     data = step("version the data", version_data, project, settings, until, len(rows))
     split, frames = step("split by time", split_rows, project, rows, until)
-    stopped = _of_the_same_rows(stopped, data, settings)
+    stopped = _of_the_same_rows(project, stopped, data, settings)
     with (
         resumable(f"the next 'fullcircle run {project.name}' or scheduled retrain goes on with it"),
         _parent(project, settings, until, reason, (data, split), stopped) as parent,
@@ -104,47 +120,33 @@ def retrain(
         ]
         for one in trained:
             used.enter_context(in_use(graph_path(settings, one).parent))
-        result = _judged(project, settings, parent, trained, champion, prepared, (data, split), at, step)
-        promoted = step(
-            "release", _release, project, settings, result.version, result.verdict, champion, reason, decided_by, at
+        step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
+        case = Case(
+            project=project,
+            settings=settings,
+            prepared=prepared,
+            learned_from=(data, split),
+            parent=parent.id,
+            at=at,
+            # In a replay, what was decided was decided when it had come so far.
+            release=Wish(reason, decided_by, replay_time(project, settings) or until, lease),
         )
-        winner = next(one for one in trained if one.framework == result.winner)
-        conclude(project, settings, parent, winner, prepared, result, promoted)
+        judged, promoted = taken_over(case, trained, champion, step, fenced.check)
+        result = RetrainResult(
+            project=project.name,
+            run_id=parent.id,
+            winner_run_id=judged.challenger.trained.run_id,
+            data=data,
+            evaluations=judged.evaluations,
+            winner=judged.challenger.trained.framework,
+            candidate=judged.challenger.candidate,
+            verdict=judged.challenger.verdict,
+            version=judged.version,
+            promoted=promoted,
+        )
+        conclude(project, settings, parent, judged.challenger.trained, prepared, result, promoted)
     tidy(settings, trained, parent.key)  # last of all: whoever goes on finds the trained candidates in what it removes
-    return dataclasses.replace(result, promoted=promoted)
-
-
-def _judged(
-    project: Project,
-    settings: Settings,
-    parent: Run,
-    trained: list[Trained],
-    champion: Champion | None,
-    prepared: Prepared,
-    learned_from: tuple[DataVersion, Split],
-    at: datetime,
-    step: Step,
-) -> RetrainResult:
-    """From trained candidates to a registered challenger with its verdict, which is not released yet."""
-    step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
-    challenger = step("judge", nominate, project, settings, trained, champion, prepared, parent.id, at)
-    challenger = step("replay the last window", replay_window, project, settings, challenger, champion, at)
-    step("keep the verdict", keep_verdict, settings, trained, challenger)
-    step("explain", explain, project, settings, challenger, prepared)
-    compared = _evaluations(trained, champion, prepared, project)
-    version = step("register", register, project, settings, challenger, compared, prepared, learned_from, parent.id)
-    return RetrainResult(
-        project=project.name,
-        run_id=parent.id,
-        winner_run_id=challenger.trained.run_id,
-        data=learned_from[0],
-        evaluations=compared,
-        winner=challenger.trained.framework,
-        candidate=challenger.candidate,
-        verdict=challenger.verdict,
-        version=version,
-        promoted=False,
-    )
+    return result
 
 
 @contextlib.contextmanager
@@ -229,45 +231,19 @@ def _clean_up(project: Project, settings: Settings, until: datetime | None) -> I
         progress.current().note(sentence)
     refuse_moved(project, settings)
     sweep(settings)
-    return interrupted(project, settings, until)
+    found = interrupted(project, settings, until)
+    for sentence in mark_orphans(project, settings, found.run_id if found else None):
+        progress.current().note(sentence)
+    return found
 
 
-def _of_the_same_rows(stopped: Interrupted | None, data: DataVersion, settings: Settings) -> Interrupted | None:
+def _of_the_same_rows(
+    project: Project, stopped: Interrupted | None, data: DataVersion, settings: Settings
+) -> Interrupted | None:
     """The retrain that was stopped, unless the rows are others by now: nobody will go on with it then."""
     if stopped is None or stopped.data == data.digest:
         return stopped
     give_up(settings, stopped.run_id, stopped.candidates, "the rows changed")
+    for sentence in mark_orphans(project, settings, None):
+        progress.current().note(sentence)
     return None
-
-
-def _release(
-    project: Project,
-    settings: Settings,
-    version: ModelVersion,
-    verdict: Verdict,
-    champion: Champion | None,
-    reason: str,
-    decided_by: str,
-    at: datetime,
-) -> bool:
-    passed = verdict.outcome is Outcome.PROMOTE
-    if not passed or project.approval == "human":
-        nominate_version(project, settings, version, reason=reason, decided_by=decided_by, at=at)
-        serving = f"version {champion.version.version} stays" if champion else "nothing is released"
-        waits = f"version {version.version} waits for 'fullcircle approve', " if passed else ""
-        progress.current().stage("release", f"{verdict.outcome}: {waits}{serving}")
-        return False
-    release(project, settings, version, reason=reason, decided_by=decided_by, at=at)
-    progress.current().stage("release", f"version {version.version} is the {CHAMPION}")
-    return True
-
-
-def _evaluations(
-    trained: list[Trained], champion: Champion | None, prepared: Prepared, project: Project
-) -> dict[str, Evaluation]:
-    from fullcircle.evaluation.evaluate import evaluate
-
-    found = {one.framework: one.evaluation for one in trained}
-    if champion is not None:
-        found["champion"] = evaluate(project, "champion", prepared.frames.test, champion.probability)
-    return found

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.dataset import DataVersion
@@ -21,6 +21,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.untrusted import markdown
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Prepared, evaluated, parameters, prepare
+from fullcircle.loop.clock import now, refuse_ahead
 from fullcircle.loop.fingerprints import JOB, recipe
 from fullcircle.loop.interrupted import resumable
 from fullcircle.loop.launching import Launched, forget, job_folder, launched, tell_unsent
@@ -96,7 +97,8 @@ def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     if wish.where is not None:
         project = dataclasses.replace(project, compute=dataclasses.replace(project.compute, where=wish.where))
     require_trainable(project, wish.framework, wish.tensorboard)
-    until = wish.until or datetime.now(UTC) - project.labels_after
+    refuse_ahead(project, settings, wish.until, "--until")
+    until = wish.until or now(project, settings) - project.labels_after
     data, split, frames = _rows(project, settings, until)
     from fullcircle.tracking.runs import Tracker
 

@@ -16,10 +16,12 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.challenger import REFERENCE
+from fullcircle.loop.clock import refuse_ahead
 from fullcircle.loop.decide import decide
 from fullcircle.loop.noise import retrains_that_count
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.steps import Step, plain
+from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,16 +51,28 @@ class WatchResult:
 
 
 @outlasts
-def watch(project: Project, settings: Settings, start: datetime, end: datetime, *, step: Step = plain) -> WatchResult:
+def watch(
+    project: Project,
+    settings: Settings,
+    start: datetime,
+    end: datetime,
+    *,
+    step: Step = plain,
+    lease: Lease | None = None,
+) -> WatchResult:
     """Judge the predictions of [start, end) against the champion's own training data, page, and decide.
+
+    Args:
+        lease: in whose name it is decided: of a replay.
 
     Raises:
         ModelUnavailable: when there is no champion whose predictions could be watched.
-        UsageError: the window has no moment in it.
+        UsageError: the window has no moment in it, or ends ahead of the project's replay.
     """
     if start >= end:
         said = f"a window must end after it starts, got {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
         raise UsageError(said, hint="--start before --end")
+    refuse_ahead(project, settings, end, "--end")
     champion = _champion(project, settings)
     window, rows = step("read the prediction log", read_window, project, settings, start, end)
     reference = step("load the champion's reference rows", load_reference, settings, champion)
@@ -66,7 +80,7 @@ def watch(project: Project, settings: Settings, start: datetime, end: datetime, 
     report = step("write the drift report", write_report, project, settings, health, rows, reference, champion)
     links = _links(project, settings, champion, report)
     found = step("page on-call", page, project, settings, health, links)
-    decision = step("decide", decide_and_record, project, settings, health)
+    decision = step("decide", decide_and_record, project, settings, health, lease)
     progress.current().stage("decide", f"{type(decision).__name__.lower()}: {decision.reason}")
     return WatchResult(
         project=project.name,
@@ -162,20 +176,24 @@ def page(project: Project, settings: Settings, health: Health, links: Mapping[st
     return found
 
 
-def decide_and_record(project: Project, settings: Settings, health: Health) -> Decision:
+def decide_and_record(project: Project, settings: Settings, health: Health, lease: Lease | None = None) -> Decision:
     """Decide once for each window: asked again about the same window, the recorded decision stands."""
     from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
+    from fullcircle.store.leases import Leases
     from fullcircle.tracking.registry import Registry
 
-    decisions = Decisions(Database(settings))
+    database = Database(settings)
+    decisions = Decisions(database)
     if recorded := decisions.get(project.name, health.window.name):
         return recorded.decision
     before = Registry(settings).alias(project.name, PREVIOUS)
     retrains = retrains_that_count(project, settings, decisions.all(project.name))
     state = PolicyState(retrains=retrains, previous_version=before.version if before else None)
     decision = decide(health, project.policy, state)
-    decisions.record(project.name, health.window.name, decision, at=health.window.end, evidence=_evidence(health))
+    with database.session():
+        Leases(database).check(*([lease] if lease else []))
+        decisions.record(project.name, health.window.name, decision, at=health.window.end, evidence=_evidence(health))
     return decision
 
 

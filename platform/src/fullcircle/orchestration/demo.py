@@ -19,7 +19,7 @@ from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.replaying.replay import ReplayResult, mean_auc
+from fullcircle.loop.replaying.replay import ReplayResult, mean_auc, refuse_real
 
 PROJECT = "flights"
 OURS = (
@@ -73,6 +73,7 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
     with _alone(settings):
         if fresh:
             forget(settings)
+        refuse_real(load_project(PROJECT, root), settings)
         stage = progress.current().stage
         stage("prepare the data", "DVC stages; the first time takes half a minute")
         # The data stages and the orchestrator's start need each other not: a quarter of a minute saved.
@@ -85,6 +86,7 @@ def run_replay(name: str, settings: Settings, root: Path, *, months: int | None,
     from fullcircle.orchestration.server import connect
 
     project = load_project(name, root)
+    refuse_real(project, settings)
     with _alone(settings), connect(settings):
         return _replay(project, settings, root, months=months, sample=sample)
 

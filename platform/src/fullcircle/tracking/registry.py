@@ -65,12 +65,15 @@ class Registry:
         example: pd.DataFrame,
         card: str,
         tags: Mapping[str, str],
+        still_ours: Callable[[], None] = lambda: None,
     ) -> ModelVersion:
-        """Register the graph as the next version of the project's model. A run that has a version keeps it.
+        """Register the graph as the next version of the project's model. A run that has a version of it keeps that one,
+        with these tags and this card: it may have been judged again.
 
         Args:
             digest: SHA-256 of the graph file; refused with ModelUnavailable when the file has another.
             example: a few raw rows, kept as input example.
+            still_ours: called last of all before a version is made: raises when it is not ours to make any more.
             card: markdown, kept as the version's description and, whole, as artifact `model_card.md` of the run.
 
         Raises:
@@ -80,7 +83,7 @@ class Registry:
         _expect(graph, digest, f"the graph to register for {project.name}")
         self._ensure_model(project)
         # Whole, when the registry went away in the middle: what was made of it is looked for first.
-        return outlast(lambda: self._registered(project, run, graph, digest, example, card, tags))
+        return outlast(lambda: self._registered(project, run, graph, digest, example, card, tags, still_ours))
 
     def _registered(
         self,
@@ -91,13 +94,17 @@ class Registry:
         example: pd.DataFrame,
         card: str,
         tags: Mapping[str, str],
+        still_ours: Callable[[], None],
     ) -> ModelVersion:
         with exclusive(self._settings.folder("locks") / f"register-{project.name}.lock"):
-            if (known := self._version_of_run(project.name, run.id)) is not None:
-                return known
+            known = self._version_of_run(project.name, run.id, digest)
             run.text(card, "model_card.md")
+            if known is not None:
+                self.tag(project.name, known.version, {k: v for k, v in tags.items() if known.tags.get(k) != v})
+                return self.version(project.name, known.version)
             with translated(self._settings, f"registering the model of run {run.id}"):
                 model_id = self._log_model(project, run, graph, digest, example)
+                still_ours()
                 made = self._client.create_model_version(
                     project.name,
                     source=self._client.get_logged_model(model_id).artifact_location,
@@ -249,10 +256,11 @@ class Registry:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
                     raise
 
-    def _version_of_run(self, name: str, run_id: str) -> ModelVersion | None:
+    def _version_of_run(self, name: str, run_id: str, digest: str) -> ModelVersion | None:
         with translated(self._settings, f"looking for the version of run {run_id}"):
-            found = self._client.search_model_versions(f"name='{name}' and run_id='{run_id}'", max_results=1)
-        return self.version(name, str(found[0].version)) if found else None
+            found = self._client.search_model_versions(f"name='{name}' and run_id='{run_id}'")
+        same = [each for each in found if each.tags.get(DIGEST) == digest]
+        return self.version(name, str(same[0].version)) if same else None
 
     def _by_number(self, name: str, number: str) -> ModelVersion | None:
         with translated(self._settings, f"reading version {number} of {name}"):

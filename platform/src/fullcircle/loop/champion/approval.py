@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.ledger import Action, waiting
+from fullcircle.core.ledger import Action, Judged, nomination, waiting
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.loop.clock import replay_time
+from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
     from fullcircle.core.ledger import Entry
@@ -18,34 +20,50 @@ if TYPE_CHECKING:
 
 
 def nominate(
-    project: Project, settings: Settings, version: ModelVersion, *, reason: str, decided_by: str, at: datetime
+    project: Project,
+    settings: Settings,
+    version: ModelVersion,
+    *,
+    reason: str,
+    decided_by: str,
+    data_until: datetime | None = None,
+    against: Judged | None = None,
+    lease: Lease | None = None,
 ) -> None:
     """Make `version` the challenger, in place of an earlier one.
 
     One that passed its gate waits for a human from then on, and each route is paged once with the link to review it.
-    Nominating the challenger again changes nothing.
+    Nominating the challenger again, against the same champion, changes nothing.
+
+    Args:
+        data_until, against, lease: as of a release.
 
     Raises:
+        ChampionChanged: another champion serves than `against` says; nothing was changed then.
+        LeaseLost: who nominated it was given up meanwhile; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings) as desk:
+    with handover(project, settings, lease=lease) as desk:
         desk.settle()
         desk.refuse_moved()
         aliases = desk.anchor.aliases(project.name)
-        if desk.ledger.entries(project.name) and aliases.challenger == version.version:
+        known = nomination(desk.ledger.entries(project.name), version.version)
+        if known is not None and (known.version, known.previous) == (aliases.challenger, aliases.champion):
             return
         desk.change(
             Release(
                 project=project.name,
                 version=version.version,
                 previous=aliases.champion,
-                at=at,
+                at=datetime.now(UTC),
                 reason=reason,
                 decided_by=decided_by,
                 action=Action.NOMINATE.value,
-            )
+                data_until=data_until,
+            ),
+            against=against,
         )
 
 
@@ -91,6 +109,7 @@ def reject(project: Project, settings: Settings, ref: str, *, why: str, who: str
             reason=why,
             decided_by=who,
             action=Action.REJECT.value,
+            data_until=replay_time(project, settings),
         )
         desk.change(change)
         return change
@@ -129,9 +148,19 @@ def _release(project: Project, settings: Settings, ref: str, action: Action, *, 
         desk.settle()
         version = known_version(desk, ref)
         reason_given(why)
+        against = None
         if action is Action.APPROVE:
-            _refuse_old_evidence(desk, _refuse_unless_waiting(desk, version))
-        return desk.release(version, action=action, reason=why, decided_by=who, at=datetime.now(UTC))
+            nominated = _refuse_unless_waiting(desk, version)
+            _refuse_old_evidence(desk, nominated)
+            against = Judged(champion=nominated.previous)
+        return desk.release(
+            version,
+            action=action,
+            reason=why,
+            decided_by=who,
+            data_until=replay_time(project, settings),
+            against=against,
+        )
 
 
 def _refuse_unless_waiting(desk: Handover, version: ModelVersion) -> Entry:

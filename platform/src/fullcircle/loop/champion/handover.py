@@ -1,9 +1,11 @@
 """Every change of an alias: one at a time, in two phases, and written into the ledger exactly once.
 
-First the intent is written to the store. Then the aliases are moved, `previous` first: a kill in between leaves both
-naming the old champion, which still serves. Then, in one transaction, the intent is marked done, the ledger gets its
-entry, and the page about a challenger that waits is queued. Last, the ledger's head is kept in the registry. Whoever
-comes next settles what a kill left: finishes an intent whose graph loads, and undoes one whose graph does not.
+Changes of one project take turns, on all machines: each holds a lease in the store. First the intent is written there,
+in a transaction that is refused when the champion changed since the verdict, or when who decided was given up. Then the
+aliases are moved, `previous` first: a kill in between leaves both naming the old champion, which still serves. Then, in
+one transaction, the intent is marked done, the ledger gets its entry, and the page about a challenger that waits is
+queued. Last, the ledger's head is kept in the registry. Whoever comes next settles what a kill left: finishes an intent
+whose graph loads, and undoes one whose graph does not.
 """
 
 from __future__ import annotations
@@ -11,20 +13,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TypedDict
 
 from fullcircle.alerting.dispatch import Dispatcher
-from fullcircle.core.errors import FullcircleError, ModelUnavailable
-from fullcircle.core.ledger import RELEASING, Action, Aliases, Entry, Head, after, current, waiting
+from fullcircle.core.errors import ChampionChanged, FullcircleError, LeaseLost, ModelUnavailable
+from fullcircle.core.ledger import RELEASING, Action, Aliases, Entry, Head, Judged, after, current, waiting
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.outages import patient
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
 from fullcircle.loop.champion.review import review
 from fullcircle.loop.outages import patience
 from fullcircle.store.database import Database
+from fullcircle.store.leases import TTL_S, Lease, Leases, held
 from fullcircle.store.ledger import Ledger
-from fullcircle.store.locks import exclusive
 from fullcircle.store.releases import COMPLETE, Releases
 from fullcircle.tracking.anchor import Anchor
 from fullcircle.tracking.lineage import DATA_DIGEST
@@ -32,22 +36,60 @@ from fullcircle.tracking.pages import release_tags
 from fullcircle.tracking.registry import Registry
 
 
+class About(TypedDict, total=False):
+    """What an entry says of its version beside its number."""
+
+    verdict: str
+    model_digest: str
+    data_digest: str
+
+
 @contextlib.contextmanager
-def handover(project: Project, settings: Settings) -> Iterator[Handover]:
-    """Hold the project's aliases while the block changes them; pages that wait go out after it."""
-    desk = Handover(project, settings)
+def handover(
+    project: Project, settings: Settings, *, lease: Lease | None = None, ttl_s: float = TTL_S
+) -> Iterator[Handover]:
+    """Hold the project's aliases while the block changes them; pages that wait go out after it.
+
+    Args:
+        lease: in whose name it changes them: of a retrain, which may have been given up meanwhile.
+
+    Raises:
+        LeaseLost: one of the two leases is another one's by now. What this process moved since is put back.
+    """
+    db = Database(settings)
+    desk: Handover | None = None
     with patient(patience(settings)):
-        with exclusive(settings.folder("locks") / f"aliases-{project.name}.lock"):
-            yield desk
-        Dispatcher(desk.db, project, settings).flush()
+        try:
+            with _turn(db, project, ttl_s) as turn:
+                desk = Handover(project, settings, db, turn, lease)
+                yield desk
+        except LeaseLost:
+            if desk is not None and desk.moved_by_us:
+                with _turn(db, project, ttl_s) as turn:
+                    Handover(project, settings, db, turn, None).put_back(desk.moved_by_us)
+            raise
+        Dispatcher(db, project, settings).flush()
+
+
+def _turn(db: Database, project: Project, ttl_s: float) -> contextlib.AbstractContextManager[Lease]:
+    doing = f"another change of the aliases of {project.name}"
+    return held(db, f"aliases:{project.name}", doing, waits=progress.current().note, ttl_s=ttl_s)
 
 
 class Handover:
-    """The changes of one project's aliases, to be made while `handover` holds them."""
+    """The changes of one project's aliases, to be made while `handover` holds them.
 
-    def __init__(self, project: Project, settings: Settings) -> None:
+    Attributes:
+        moved_by_us: alias -> version (None: dropped), of those that were moved and are in no entry yet.
+    """
+
+    def __init__(self, project: Project, settings: Settings, db: Database, turn: Lease, deciding: Lease | None) -> None:
         self.project = project
-        self.db = Database(settings)
+        self.db = db
+        self.moved_by_us: dict[str, str | None] = {}
+        self._turn = turn
+        self._deciding = (turn, deciding) if deciding else (turn,)
+        self._leases = Leases(db)
         self.ledger = Ledger(self.db)
         self.registry = Registry(settings)
         self.anchor = Anchor(settings)
@@ -63,9 +105,13 @@ class Handover:
             try:
                 if intent.action in RELEASING:
                     loads(self._settings, self.registry.version(self.project.name, intent.version))
+            except LeaseLost:
+                raise
             except FullcircleError as error:
                 self._undo(intent)
-                self._releases.abandon(row.id, str(error))
+                with self.db.session():
+                    self._leases.check(self._turn)
+                    self._releases.abandon(row.id, str(error))
                 said.append(f"undid the unfinished {_called(intent)} of version {intent.version}: {error.what}")
             else:
                 self._finish(row.id, intent)
@@ -89,37 +135,80 @@ class Handover:
         name = self.project.name
         return differences(name, self.ledger.entries(name), self.anchor.aliases(name))
 
-    def release(self, version: ModelVersion, *, action: Action, reason: str, decided_by: str, at: datetime) -> Release:
+    def release(
+        self,
+        version: ModelVersion,
+        *,
+        action: Action,
+        reason: str,
+        decided_by: str,
+        data_until: datetime | None = None,
+        against: Judged | None = None,
+    ) -> Release:
         """Make `version` the champion and the champion the previous one, after loading its graph.
+
+        Args:
+            data_until: the time of the data.
+            against: what the verdict that it is released by was taken against.
 
         Raises:
             ModelUnavailable: when the graph does not load or its digest differs; nothing was changed then.
+            ChampionChanged: another champion serves than the verdict was taken against; nothing was changed then.
         """
         self.refuse_moved()
         loads(self._settings, version)
         champion = self.registry.alias(self.project.name, CHAMPION)
+        self._refuse_changed(champion.version if champion else None, against)
         if champion is not None and champion.version == version.version:
             raise ModelUnavailable(f"version {version.version} of {self.project.name} is the champion already")
         intent = Release(
             project=self.project.name,
             version=version.version,
             previous=champion.version if champion else None,
-            at=at,
+            at=datetime.now(UTC),
             reason=reason,
             decided_by=decided_by,
             action=action.value,
+            data_until=data_until,
         )
-        self.change(intent)
+        self.change(intent, against=against)
         return intent
 
-    def change(self, intent: Release) -> None:
-        """Make any change: write down the intent, move the aliases, write it into the ledger."""
-        self._finish(self._releases.begin(intent), intent)
+    def change(self, intent: Release, *, against: Judged | None = None) -> None:
+        """Make any change: write down the intent, move the aliases, write it into the ledger.
+
+        Raises:
+            ChampionChanged: by the ledger, another champion serves than `against` and the intent say.
+            LeaseLost: we were given up. Of both, nothing was changed then.
+        """
+        with self.db.session():
+            self._leases.check(*self._deciding)
+            if intent.action != Action.HEAL:
+                champion = current(self.ledger.entries(self.project.name)).champion
+                self._refuse_changed(champion, against)
+                self._refuse_changed(champion, Judged(champion=intent.previous))
+            number = self._releases.begin(intent)
+        self._finish(number, intent)
+
+    def put_back(self, moved: dict[str, str | None]) -> None:
+        """Give aliases that one who had been given up moved all the same back to what the ledger says.
+
+        The registry knows no tokens. Only what still names what it was moved to, in no entry of the ledger, is touched.
+        """
+        self.settle()
+        wanted, found = (
+            current(self.ledger.entries(self.project.name)).named(),
+            self.anchor.aliases(self.project.name).named(),
+        )
+        for alias, version in moved.items():
+            if found.get(alias) == version != wanted.get(alias):
+                self._move(alias, wanted.get(alias))
 
     def accept(self, change: Release, found: Aliases) -> None:
         """Take the aliases as they were found: an entry, and no alias moves. The ledger's head is kept anew."""
         about = self._about(change.version)
         with self.db.session():
+            self._leases.check(*self._deciding)
             entry = self.ledger.append(change, aliases=found, **about)
             self._tell(entry)
         self.anchor.keep(self.project.name, Head(seq=entry.seq, hash=entry.hash))
@@ -127,25 +216,30 @@ class Handover:
     def _begin_ledger(self) -> None:
         """Write down the releases from before there was a ledger: the platform's own record has them."""
         name = self.project.name
-        made = [row.release for row in self._releases.history(name) if row.state == COMPLETE]
+        rows = [row for row in self._releases.history(name) if row.state == COMPLETE]
+        made, ends = [row.release for row in rows], [row.ended or row.begun for row in rows]
         if self.ledger.entries(name) or not made:
             return
         about = [self._about(each.version) for each in made]
         aliases, challenger = Aliases(), self.anchor.aliases(name).challenger
         with self.db.session():
+            self._leases.check(self._turn)
             for number, (each, known) in enumerate(zip(made, about, strict=True), start=1):
                 aliases = after(aliases, each)
                 if number == len(made):  # when it became the challenger nobody wrote down; by now it is
                     aliases = dataclasses.replace(aliases, challenger=challenger)
-                self.ledger.append(each, aliases=aliases, **known)
+                dated = dataclasses.replace(each, data_until=each.data_until or each.at)
+                self.ledger.append(dated, aliases=aliases, held=ends[number - 1], **known)
 
     def _finish(self, intent_id: int, intent: Release) -> None:
         target = after(self._before(), intent)
         about = self._about(intent.version)
         self._apply(target)
         with self.db.session():
+            self._leases.check(self._turn)
             if self._releases.complete(intent_id):
                 self._tell(self.ledger.append(intent, aliases=target, **about))
+        self.moved_by_us.clear()
         self._keep_head()
         self._show_release()
 
@@ -161,20 +255,39 @@ class Handover:
         return current(entries) if entries else self.anchor.aliases(self.project.name)
 
     def _apply(self, target: Aliases) -> None:
-        name, found, wanted = self.project.name, self.anchor.aliases(self.project.name).named(), target.named()
+        found, wanted = self.anchor.aliases(self.project.name).named(), target.named()
         for alias in (PREVIOUS, CHAMPION, CHALLENGER):
-            if alias in wanted and found.get(alias) != wanted[alias]:
-                self.registry.set_alias(name, alias, wanted[alias])
-            elif alias in found and alias not in wanted:
-                self.registry.drop_alias(name, alias)
+            if found.get(alias) != wanted.get(alias):
+                self._move(alias, wanted.get(alias))
 
-    def _about(self, version: str) -> dict[str, str]:
+    def _move(self, alias: str, version: str | None) -> None:
+        self._leases.check(self._turn)  # of a turn that was given up, as little as possible reaches the registry
+        self.moved_by_us[alias] = version
+        if version is None:
+            self.registry.drop_alias(self.project.name, alias)
+        else:
+            self.registry.set_alias(self.project.name, alias, version)
+
+    def _refuse_changed(self, champion: str | None, against: Judged | None) -> None:
+        if against is not None and champion != against.champion:
+            judged = f"version {against.champion}" if against.champion else "no champion"
+            raise ChampionChanged(
+                f"what was decided about {self.project.name} was decided against {judged}, and now {_shown(champion)} "
+                "serves",
+                champion=champion,
+                hint=f"'fullcircle status {self.project.name}' says who serves since when",
+            )
+
+    def _about(self, version: str) -> About:
         try:
             found = self.registry.version(self.project.name, version)
         except ModelUnavailable:  # rejected, or accepted as gone, after somebody deleted it
             return {}
-        tags = {"verdict": "fullcircle.verdict", "data_digest": DATA_DIGEST}
-        return {"model_digest": found.digest, **{field: found.tags.get(tag, "") for field, tag in tags.items()}}
+        return {
+            "model_digest": found.digest,
+            "verdict": found.tags.get("fullcircle.verdict", ""),
+            "data_digest": found.tags.get(DATA_DIGEST, ""),
+        }
 
     def _tell(self, entry: Entry) -> None:
         """Queue what on-call is to hear of the change, in the transaction that writes it down."""

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.ledger import Action, Aliases, Entry, after, current, serving_at
+from fullcircle.core.ledger import LEDGER_TIME, Action, Aliases, Entry, after, current, serving_at, timeline
 from fullcircle.core.models import Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.loop.clock import replay_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,11 @@ class Checked:
         return (*self.faults, *self.moved, *self.copied)
 
 
-def who(project: Project, settings: Settings, at: datetime) -> dict[str, Any]:
+def who(project: Project, settings: Settings, at: datetime | None = None) -> dict[str, Any]:
     """Which version was champion at that moment, since when, by whom, why and with which verdict: by the ledger alone.
+
+    Args:
+        at: in ledger time, or of a replay's ledger in the time of the data; None: which one is champion now.
 
     Raises:
         UsageError: when that moment is still to come.
@@ -53,17 +57,22 @@ def who(project: Project, settings: Settings, at: datetime) -> dict[str, Any]:
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger, faults
 
-    if at > datetime.now(UTC):
-        raise UsageError(f"{at:%Y-%m-%d %H:%M} UTC is still to come: the ledger knows who served, not who will")
+    replayed = replay_time(project, settings)
     entries = Ledger(Database(settings)).entries(project.name)
+    # Ledger time is ahead of a clock that was set back: what was written last holds now, whatever the clock says.
+    now = max([replayed or datetime.now(UTC), *timeline(entries, replayed=replayed is not None)])
+    at = at or now
+    if at > now:
+        raise UsageError(f"{at:%Y-%m-%d %H:%M} UTC is still to come: the ledger knows who served, not who will")
     if wrong := faults(entries):
         raise FullcircleError(
             f"the ledger of {project.name} does not hold, so it cannot say who served: {wrong[0]}",
             hint=f"'fullcircle ledger verify {project.name}' says all that is wrong",
         )
-    found = serving_at(entries, at)
+    times = timeline(entries, replayed=replayed is not None)
+    found = serving_at(entries, at, replayed=replayed is not None)
     if found is None:
-        since = f"its first entry is of {entries[0].at:%Y-%m-%d %H:%M} UTC" if entries else "it has no entry"
+        since = f"its first entry is of {times[0]:%Y-%m-%d %H:%M} UTC" if entries else "it has no entry"
         raise FullcircleError(
             f"{project.name} had no champion at {at:%Y-%m-%d %H:%M} UTC by its ledger: {since}",
             hint=f"'fullcircle ledger show {project.name}' lists what it has",
@@ -74,7 +83,10 @@ def who(project: Project, settings: Settings, at: datetime) -> dict[str, Any]:
         "version": found.aliases.champion,
         "model_digest": found.model_digest,
         "data_digest": found.data_digest,
-        "since": found.at,
+        "since": times[entries.index(found)],
+        "time": "replay" if replayed else "ledger" if found.format >= LEDGER_TIME else "claimed",
+        "recorded": found.recorded,
+        "data_until": found.data_until,
         "by": found.who,
         "why": found.why,
         "action": found.action.value,
@@ -131,7 +143,7 @@ def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[st
         expected, found = current(entries), desk.anchor.aliases(project.name)
         if expected.champion is not None:
             loads(settings, desk.registry.version(project.name, expected.champion))
-        desk.change(_change(project, Action.HEAL, expected.champion, found.champion, why=why, by=by))
+        desk.change(_change(project, settings, Action.HEAL, expected.champion, found.champion, why=why, by=by))
         return moved
 
 
@@ -153,12 +165,20 @@ def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[
         lost = [str(fault) for fault in faults(entries, desk.anchor.head(project.name)) if fault not in chain]
         wrong = (*lost, *differences(project.name, entries, found))
         if wrong:
-            desk.accept(_change(project, Action.ACCEPT, found.champion, expected.champion, why=why, by=by), found)
+            change = _change(project, settings, Action.ACCEPT, found.champion, expected.champion, why=why, by=by)
+            desk.accept(change, found)
         return wrong
 
 
 def _change(
-    project: Project, action: Action, version: str | None, previous: str | None, *, why: str, by: str
+    project: Project,
+    settings: Settings,
+    action: Action,
+    version: str | None,
+    previous: str | None,
+    *,
+    why: str,
+    by: str,
 ) -> Release:
     return Release(
         project=project.name,
@@ -168,6 +188,7 @@ def _change(
         reason=why,
         decided_by=by,
         action=action.value,
+        data_until=replay_time(project, settings),
     )
 
 

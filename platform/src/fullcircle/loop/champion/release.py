@@ -2,51 +2,91 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fullcircle.core.errors import ModelUnavailable
-from fullcircle.core.ledger import RELEASING, Action
+from fullcircle.core.ledger import RELEASING, Action, Judged
 from fullcircle.core.models import PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.store.leases import Lease
 
 
 def release(
-    project: Project, settings: Settings, version: ModelVersion, *, reason: str, decided_by: str, at: datetime
+    project: Project,
+    settings: Settings,
+    version: ModelVersion,
+    *,
+    reason: str,
+    decided_by: str,
+    data_until: datetime | None = None,
+    against: Judged | None = None,
+    lease: Lease | None = None,
 ) -> Release:
     """Make `version` the champion and the champion the previous one. Its graph must load first.
 
+    Args:
+        data_until: the time of the data: the verdict rests on rows before it.
+        against: what that verdict was taken against.
+        lease: in whose name it is released.
+
     Raises:
+        ChampionChanged: another champion serves than `against` says; nothing was changed then.
+        LeaseLost: who released it was given up meanwhile; nothing was changed then.
         ModelUnavailable: when the graph does not load or its digest differs; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings) as desk:
+    with handover(project, settings, lease=lease) as desk:
         desk.settle()
-        return desk.release(version, action=Action.PROMOTE, reason=reason, decided_by=decided_by, at=at)
+        return desk.release(
+            version,
+            action=Action.PROMOTE,
+            reason=reason,
+            decided_by=decided_by,
+            data_until=data_until,
+            against=against,
+        )
 
 
 def rollback(
-    project: Project, settings: Settings, *, reason: str, decided_by: str, at: datetime | None = None
+    project: Project,
+    settings: Settings,
+    *,
+    reason: str,
+    decided_by: str,
+    data_until: datetime | None = None,
+    against: Judged | None = None,
+    lease: Lease | None = None,
 ) -> Release:
     """Give the traffic back to the previous champion, after loading it successfully.
 
+    Args:
+        against: the champion that is to be replaced: decided twice, it is rolled back once. Others as `release`.
+
     Raises:
+        ChampionChanged: another champion serves than `against` says; nothing was changed then.
         ModelUnavailable: when there is no previous champion, or its graph does not load; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
     from fullcircle.loop.champion.handover import handover
 
-    at = at or datetime.now(UTC)
-    with handover(project, settings) as desk:
+    with handover(project, settings, lease=lease) as desk:
         desk.settle()
         previous = desk.registry.alias(project.name, PREVIOUS)
         if previous is None:
             raise ModelUnavailable(
                 f"{project.name} has no previous champion to roll back to", hint="it has been released once at most"
             )
-        return desk.release(previous, action=Action.ROLLBACK, reason=reason, decided_by=decided_by, at=at)
+        return desk.release(
+            previous,
+            action=Action.ROLLBACK,
+            reason=reason,
+            decided_by=decided_by,
+            data_until=data_until,
+            against=against,
+        )
 
 
 def recover(project: Project, settings: Settings) -> tuple[str, ...]:

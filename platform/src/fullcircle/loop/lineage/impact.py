@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import ModelUnavailable, UsageError
 from fullcircle.core.lineage import Affected, Impact, RunSeen, terms
 from fullcircle.core.settings import Settings
+from fullcircle.loop.clock import is_replayed
 from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Known:
         )
         for name in sorted(names):
             entries, answers = self._ledger(name), self._answers(name)
+            replayed = is_replayed(name, self._settings)
             found: dict[tuple[str, str], Affected] = {}
             for version in self._registry.versions(name):
                 if version.run_id in ids or (name, version.version) == origin.version:
@@ -126,7 +128,7 @@ class Known:
                 if digest in graphs or data in origin.data or (name, number) == origin.version:
                     found.setdefault((number, digest), _unregistered(name, number, digest, data))
             for key in sorted(found, key=lambda each: (len(each[0]), each)):
-                yield _with_history(found[key], entries, answers)
+                yield _with_history(found[key], entries, answers, replayed)
 
     def _model(self, what: str) -> Iterator[Origin]:
         """A version by number or alias; a number also when only the ledger or the log still knows it."""
@@ -231,9 +233,9 @@ def _unregistered(project: str, number: str, digest: str, data: str) -> Affected
     )
 
 
-def _with_history(version: Affected, entries: list[Entry], answers: Iterable[Answers]) -> Affected:
+def _with_history(version: Affected, entries: list[Entry], answers: Iterable[Answers], replayed: bool) -> Affected:
     own = [each for each in answers if (each.model_version, each.model_digest) == (version.version, version.digest)]
-    served = (term for term in terms(entries) if term.version == version.version)
+    served = (term for term in terms(entries, replayed=replayed) if term.version == version.version)
     return replace(
         version,
         terms=tuple(term for term in served if term.entry.model_digest in ("", version.digest)),

@@ -131,7 +131,9 @@ def verdict(ancestry: Ancestry, found: RunRecord | None, version: ModelVersion |
     )
 
 
-def release(project: str, entries: Sequence[Entry], number: str, digest: str, answered: datetime) -> Link:
+def release(
+    project: str, entries: Sequence[Entry], number: str, digest: str, answered: datetime, *, replayed: bool = False
+) -> Link:
     """Who or what released it, when and why, and whether it was the champion when it answered: by the ledger alone."""
     from fullcircle.store.ledger import faults
 
@@ -143,7 +145,11 @@ def release(project: str, entries: Sequence[Entry], number: str, digest: str, an
         )
         for fault in faults(entries)[:1]
     )
-    served = [term for term in terms(entries) if term.version == number and term.entry.model_digest in ("", digest)]
+    served = [
+        term
+        for term in terms(entries, replayed=replayed)
+        if term.version == number and term.entry.model_digest in ("", digest)
+    ]
     if not served:
         none = Missing(
             what=f"the ledger of {project} has no release of version {number} with digest {digest[:12]}",
@@ -158,13 +164,14 @@ def release(project: str, entries: Sequence[Entry], number: str, digest: str, an
     by = term.entry
     return Link(
         kind=Kind.RELEASE,
-        title=f"{by.action.value} by {by.who}, {by.at:%Y-%m-%d %H:%M} UTC (entry {by.seq} of the ledger)",
+        title=f"{by.action.value} by {by.who}, {term.since:%Y-%m-%d %H:%M} UTC (entry {by.seq} of the ledger)",
         facts={
             "entry": by.seq,
             "action": by.action.value,
             "by": by.who,
-            "at": by.at,
+            "at": term.since,
             "recorded": by.recorded,
+            "data_until": by.data_until,
             "until": term.until,
             "why": by.why,
             "verdict": by.verdict,

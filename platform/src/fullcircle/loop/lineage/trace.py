@@ -9,6 +9,7 @@ from pathlib import Path
 from fullcircle.core.errors import UsageError
 from fullcircle.core.lineage import Trace
 from fullcircle.core.settings import Settings
+from fullcircle.loop.clock import is_replayed
 from fullcircle.loop.lineage import ingredients, links
 
 SHORTEST_BEGINNING = 8
@@ -53,7 +54,14 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
             ingredients.environment(ancestry, origin),
             ingredients.data(settings, ancestry, origin, version, entries, str(row["model_version"])),
             links.verdict(ancestry, run, version),
-            links.release(name, entries, str(row["model_version"]), str(row["model_digest"]), answered),
+            links.release(
+                name,
+                entries,
+                str(row["model_version"]),
+                str(row["model_digest"]),
+                answered,
+                replayed=is_replayed(name, settings),
+            ),
         ),
     )
 

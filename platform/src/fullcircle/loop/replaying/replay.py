@@ -13,17 +13,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.ledger import Judged
 from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.champion.release import completed, recover, rollback
+from fullcircle.loop.clock import replay_time
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.replaying.month import month_row
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
+from fullcircle.loop.turn import Fenced, turn
 from fullcircle.loop.watch import watch
+from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,25 +72,32 @@ def replay(
     Args:
         sample: share of each month's rows that is sent, for quick looks; drawn by row id, so it is stable.
 
+    From its first moment on the project is marked as a replay's: what else is asked for it here goes on in its time.
+
     Raises:
-        UsageError: when there are too few partitions, or releases wait for a human.
+        UsageError: when there are too few partitions, releases wait for a human, or the project has a ledger here that
+            is no replay's.
+        LeaseLost: this replay was given up meanwhile, and another one goes on with it; nothing more was written.
         FullcircleError: what a stage raises; what was finished before stays, and the next replay goes on from it.
     """
     from fullcircle.store.database import Database
     from fullcircle.store.windows import Windows
 
     parts = _partitions(project)
-    step("recover what was cut short", recover, project, settings)
-    frozen = _first_champion(project, settings, start_of(parts[FIRST_MONTHS].month), step)
+    refuse_real(project, settings)
     windows = Windows(Database(settings))
     ahead = parts[FIRST_MONTHS : FIRST_MONTHS + months if months else None]
-    if any(not _done(windows, project, part) for part in ahead):
-        with _served(project, settings) as client:
-            for number, part in enumerate(ahead):
-                progress.current().advance("replay", number, len(ahead))
-                if not _done(windows, project, part):
-                    _live_through(project, settings, part, client, frozen, step, sample)
-            progress.current().advance("replay", len(ahead), len(ahead))
+    with turn(project, settings, doing="a replay") as lease:
+        step = Fenced(step, settings, lease)
+        step("recover what was cut short", recover, project, settings)
+        frozen = _first_champion(project, settings, start_of(parts[FIRST_MONTHS].month), step, lease)
+        if any(not _done(windows, project, part) for part in ahead):
+            with _served(project, settings) as client:
+                for number, part in enumerate(ahead):
+                    progress.current().advance("replay", number, len(ahead))
+                    if not _done(windows, project, part):
+                        _live_through(project, settings, part, client, frozen, step, sample, lease)
+                progress.current().advance("replay", len(ahead), len(ahead))
     rows = tuple(row for part in ahead if (row := windows.get(project.name, part.month)))
     return ReplayResult(
         project=project.name,
@@ -95,6 +106,22 @@ def replay(
         frozen_version=frozen.version,
         retrains=sum(1 for row in rows if row["retrained"]),
     )
+
+
+def refuse_real(project: Project, settings: Settings) -> None:
+    """Raise UsageError when the project has a ledger here that is no replay's: the two would not be told apart."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.ledger import Ledger
+
+    if replay_time(project, settings) is not None:
+        return
+    entries = len(Ledger(Database(settings)).entries(project.name))
+    if entries or completed(project, settings):
+        raise UsageError(
+            f"{project.name} has a ledger in {settings.home} that is no replay's ({max(entries, 1)} entries): a replay "
+            "would mix its past year into it",
+            hint=f"replay in a home of its own: FULLCIRCLE_HOME=replay fullcircle replay {project.name}",
+        )
 
 
 def start_of(month: str) -> datetime:
@@ -145,22 +172,28 @@ def _served(project: Project, settings: Settings) -> Iterator[Client]:
         yield client
 
 
-def _first_champion(project: Project, settings: Settings, until: datetime, step: Step) -> ModelVersion:
+def _first_champion(project: Project, settings: Settings, until: datetime, step: Step, lease: Lease) -> ModelVersion:
     """The model that the replay starts with and that is never retrained: the project's first release."""
+    from fullcircle.store.database import Database
+    from fullcircle.store.replays import Replays
     from fullcircle.tracking.registry import Registry
 
+    Replays(Database(settings)).reach(project.name, until)
     if not completed(project, settings):
-        result = retrain(project, settings, until=until, reason="first model", decided_by=REPLAY, step=step)
+        result = retrain(
+            project, settings, until=until, reason="first model", decided_by=REPLAY, step=step, lease=lease
+        )
         if not result.promoted:
             raise UsageError(
                 f"the first model of {project.name} did not pass its gates ({'; '.join(result.verdict.reasons)})",
                 hint="a replay needs a first champion: mend the model or its gates",
             )
     first = completed(project, settings)[0]
-    if (first.decided_by, first.at) != (REPLAY, until):
+    if first.data_until != until:
         # It may have learned from the very months that it would now be asked to predict.
         raise UsageError(
-            f"version {first.version} of {project.name} was released by {first.decided_by}, not by a replay",
+            f"version {first.version} of {project.name} was not released at the beginning of this replay, "
+            f"{until:%Y-%m-%d}",
             hint="replay in a home of its own: FULLCIRCLE_HOME=replay fullcircle replay " + project.name,
         )
     return Registry(settings).version(project.name, first.version)
@@ -174,12 +207,16 @@ def _live_through(
     frozen: ModelVersion,
     step: Step,
     sample: float,
+    lease: Lease,
 ) -> None:
     """One month: send its rows, let the labels arrive, watch, decide, act, and write the month down."""
     from fullcircle.store.database import Database
+    from fullcircle.store.leases import Leases
+    from fullcircle.store.replays import Replays
     from fullcircle.store.windows import Windows
 
-    windows = Windows(Database(settings))
+    database = Database(settings)
+    windows, leases = Windows(database), Leases(database)
     start, end = start_of(part.month), end_of(part.month)
     row = windows.get(project.name, part.month)
     if row is None:
@@ -187,11 +224,17 @@ def _live_through(
         client.wait_for(serving.version, timeout_s=60.0)
         rows = step(f"{part.month}: send the rows", send_month, project, settings, part, client, sample)
         step(f"{part.month}: labels arrive", send_labels, project, rows, client)
-        seen = watch(project, settings, start, end, step=step)
+        # Only now: who learns from the month, if told to beside the replay, must not answer it as well.
+        Replays(database).reach(project.name, end)
+        seen = watch(project, settings, start, end, step=step, lease=lease)
         row = month_row(project, settings, part.month, seen, serving, frozen)
-        windows.record(project.name, part.month, at=end, row=row)
-    acted = _act(project, settings, row, end, step)
-    windows.record(project.name, part.month, at=end, row={**row, **acted, "done": True})
+        with database.session():
+            leases.check(lease)
+            windows.record(project.name, part.month, at=end, row=row)
+    acted = _act(project, settings, row, end, step, lease)
+    with database.session():
+        leases.check(lease)
+        windows.record(project.name, part.month, at=end, row={**row, **acted, "done": True})
 
 
 def send_month(project: Project, settings: Settings, part: Partition, client: Client, sample: float) -> pd.DataFrame:
@@ -226,19 +269,29 @@ def _sampled(rows: pd.DataFrame, project: Project, share: float) -> pd.DataFrame
     return rows[hashed < share * 10_000]
 
 
-def _act(project: Project, settings: Settings, row: Row, end: datetime, step: Step) -> dict[str, Any]:
+def _act(project: Project, settings: Settings, row: Row, end: datetime, step: Step, lease: Lease) -> dict[str, Any]:
     """Do what was decided, once: a release that a killed replay already made at this month's end is not made again."""
     if row["decision"] == "keep":
         return {"retrained": False, "promoted": False, "verdict": None}
     done = _released_at(project, settings, end)
     if row["decision"] == "rollback":
         if not done:
-            made = step("roll back", rollback, project, settings, reason=row["reason"], decided_by=REPLAY, at=end)
+            made = step(
+                "roll back",
+                rollback,
+                project,
+                settings,
+                reason=row["reason"],
+                decided_by=REPLAY,
+                data_until=end,
+                against=Judged(champion=row["serving"]),
+                lease=lease,
+            )
             done = made.version
         return {"retrained": False, "promoted": False, "verdict": None, "released": done}
     if done:
         return {"retrained": True, "promoted": True, "verdict": "promote", "released": done}
-    result = retrain(project, settings, until=end, reason=row["reason"], decided_by=REPLAY, step=step)
+    result = retrain(project, settings, until=end, reason=row["reason"], decided_by=REPLAY, step=step, lease=lease)
     return {
         "retrained": True,
         "promoted": result.promoted,
@@ -249,7 +302,7 @@ def _act(project: Project, settings: Settings, row: Row, end: datetime, step: St
 
 
 def _released_at(project: Project, settings: Settings, at: datetime) -> str | None:
-    return next((made.version for made in completed(project, settings) if made.at == at), None)
+    return next((made.version for made in completed(project, settings) if made.data_until == at), None)
 
 
 def _serving(project: Project, settings: Settings) -> ModelVersion:

@@ -7,7 +7,7 @@ ranges. A study that has begun with some refuses others.
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.search import Search
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.clock import now, refuse_ahead
 from fullcircle.loop.interrupted import plan
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
 
@@ -70,7 +71,8 @@ def agreed_rows(
         if _prepared(folder):
             return data, None
         return data, _prepare(project, settings, began, folder)
-    until = until or datetime.now(UTC) - project.labels_after
+    refuse_ahead(project, settings, until, "--until")
+    until = until or now(project, settings) - project.labels_after
     split = _prepare(project, settings, until, folder)
     data = version_data(project, settings, until)
     study.agree(
