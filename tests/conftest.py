@@ -74,7 +74,9 @@ def _nothing_leaves_the_machine() -> Iterator[None]:
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A home of its own: no test reads or writes the developer's runs, whatever the environment names."""
     monkeypatch.setenv("FULLCIRCLE_HOME", str(tmp_path_factory.mktemp("home")))
+    os.umask(umask := os.umask(0o022))
     yield
+    os.umask(umask)  # whoever opens a home leaves one that keeps all to its user
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         os.environ.pop(name, None)  # MLflow itself writes them, and the next test's programs would read them
 

@@ -15,6 +15,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.machine import node_name
 from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.secrets import MARKER
 
 
 @pytest.fixture
@@ -192,3 +193,33 @@ def test_a_home_that_cannot_be_written_is_one_line(project: Project, tmp_path: P
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(HomeUnwritable, match="cannot write to FULLCIRCLE_HOME"):
         Tracker(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "file" / "home")})).experiment_id(project)
+
+
+def test_no_secret_that_a_run_is_told_reaches_mlflow_or_a_file_of_the_home(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, secret = "postgresql://ada:hunter2-of-ada@db/x", "hunter2-of-ada"
+    (tmp_path / "job.json").write_text(f'{{"database": "{url}"}}')
+    run = tracker.start(project, name="a", kind="b")
+
+    def failing() -> None:
+        with run:
+            run.params({"extra": {"db_password": secret, "max_tokens": 512}})
+            run.tags({"where": url})
+            run.note(f"trained from {url}")
+            run.text(f"DB_PASSWORD={secret}\n", "config/.env")
+            run.json({"url": url}, "config/a.json")
+            run.file(tmp_path / "job.json", "training")
+            run.folder(tmp_path, "all")
+            raise OSError(f"cannot reach {url}")
+
+    with pytest.raises(OSError, match="cannot reach"):
+        failing()
+    found = client.get_run(run.id)
+    assert found.data.params == {"extra.db_password": MARKER, "extra.max_tokens": "512"}
+    assert found.data.tags["fullcircle.failure"] == f"OSError: cannot reach postgresql://ada:{MARKER}@db/x"
+    assert found.data.tags["fullcircle.masked.tag where"] == "a password in a URL"
+    assert "masked in parameter extra.db_password" in caplog.text
+    home = tracker._settings.home
+    holds = [each for each in home.rglob("*") if each.is_file() and secret.encode() in each.read_bytes()]
+    assert (holds, secret in caplog.text) == ([], False)
