@@ -100,6 +100,32 @@ def test_two_models_that_are_both_right_on_few_rows_are_not_told_apart(make_proj
     assert got.against["roc_auc"].low < 0 < got.against["roc_auc"].high
 
 
+def test_rows_that_were_delivered_many_times_are_judged_once(make_project: Make) -> None:
+    frame, perfect = told_apart(28, 14)
+    frame["distance"] = np.arange(28.0)
+    frame["time"] = pd.date_range("2013-04-01", periods=28, freq="h", tz="UTC")
+    many = pd.concat([frame] * 20, ignore_index=True).assign(row_id=[f"r{n}" for n in range(560)])
+    project, answers = make_project(gates=(AtLeast("roc_auc", 0.55),)), np.tile(perfect, 20)
+    got = judged(project, many, answers, None)
+    assert (got.outcome, got.rows, got.rows_needed) == (Outcome.INCONCLUSIVE, 28, 40)
+    assert got.gates[0].detail == "532 of 560 test rows are copies of another one, which is judged once"
+    once = judged(project, frame, perfect, 1 - perfect)
+    assert judged(project, many, answers, 1 - answers).against == once.against
+
+
+def test_rows_that_look_alike_are_no_copies(make_project: Make) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "late": (rng.random(600) < 0.3).astype("int8"),
+            "origin": rng.choice(["EWR", "JFK"], 600),
+            "distance": 1.0,
+            "time": pd.Timestamp("2013-04-01", tz="UTC"),
+        }
+    )
+    assert judged(make_project(gates=()), frame, rng.random(600).astype("float32"), None).rows == 600
+
+
 def test_a_slice_that_nobody_could_look_at_is_not_said_to_hold(make_project: Make) -> None:
     frame, perfect = told_apart(150, 75)
     project = make_project(gates=(Slice("origin", "roc_auc", drop=0.03),))
@@ -150,7 +176,7 @@ def test_no_interval_of_few_rows_is_without_a_width_or_outside_of_what_there_is(
 
 @pytest.mark.parametrize("rows", [10, 28, 60, 200])
 def test_intervals_of_few_rows_hold_the_truth_as_often_as_they_say(bench: Any, rows: int) -> None:
-    """95% less three standard errors of 80 draws; `tests/benchmarks/gates.py` has the table of 1,000."""
+    """95% less three standard errors of 80 draws; `tests/benchmarks/gates.py` has the table."""
     found = bench.coverage(rows, 0.98 if rows > 28 else 0.8, 80, seed=rows)
     assert min(share for name, share in found.items() if name != "DeLong") >= 0.88, found
 

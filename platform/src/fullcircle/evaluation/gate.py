@@ -20,6 +20,7 @@ from fullcircle.core.project import AtLeast, NotWorse, Project, Slice
 from fullcircle.core.small_samples import few
 from fullcircle.core.statistics import roc_auc
 from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word, negated
+from fullcircle.evaluation.copies import distinct_rows
 from fullcircle.evaluation.evaluate import checked_labels, in_unit_interval
 from fullcircle.evaluation.holm import fallen_slices
 from fullcircle.evaluation.metrics import METRIC, TITLE
@@ -67,16 +68,20 @@ def judge(
     if challenger.shape != labels.shape or not in_unit_interval(challenger):
         word = Word("finite", Outcome.REJECT, "the challenger gives answers that are no probabilities")
         return _verdict([word], {}, champion_version, len(labels), None)
+    if champion is not None:
+        checked_labels(project, frame, champion)
+    distinct = distinct_rows(project, frame)
+    copies = len(distinct) - int(distinct.sum())
+    frame, labels, challenger = frame[distinct], labels[distinct], challenger[distinct]
+    baseline, champion = (None if one is None else one[distinct] for one in (baseline, champion))
     look = look or next_look(project.evidence, (), datetime.min.replace(tzinfo=UTC))
     version = f"version {champion_version}" if champion_version else "the champion"
     against: dict[str, Interval] = {}
-    if champion is not None:
-        checked_labels(project, frame, champion)
-        if affordable(project, candidate):
-            against = _differences(labels, challenger, champion, seed)
+    if champion is not None and affordable(project, candidate):
+        against = _differences(labels, challenger, champion, seed)
     case = Case(project, frame, labels, challenger, champion, version, look, against)
     words = [
-        *_enough_rows(case),
+        *_enough_rows(case, copies),
         *_beats_baseline(labels, challenger, baseline),
         *(at_least(gate, case, evaluation) for gate in project.gates if isinstance(gate, AtLeast)),
         *(_against_the_champion(case, seed) if champion is None or against else ()),
@@ -129,8 +134,11 @@ def _verdict(
     )
 
 
-def _enough_rows(case: Case) -> Iterator[Word]:
+def _enough_rows(case: Case, copies: int) -> Iterator[Word]:
     """Silent where there are enough: a first champion, too, must have met more than a handful of rows."""
+    if copies:
+        said = f"{copies:,} of {len(case.labels) + copies:,} test rows are copies of another one, which is judged once"
+        yield Word("distinct test rows", Outcome.PROMOTE, said)
     if case.spare < MIN_OF_A_CLASS:
         said = (
             f"only {case.spare} rows of one class among {len(case.labels):,} test rows: "
