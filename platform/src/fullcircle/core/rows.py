@@ -97,7 +97,7 @@ def raw_frame(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """The columns alone, in order, in the raw convention (float32 with NaN, str with "", flat float32 arrays). Copies.
 
     Raises:
-        ValueError: a cell is no number, or no image of its column's size.
+        ValueError: a cell is no number, no text, or no image of its column's size.
     """
     import pandas as pd
 
@@ -105,12 +105,23 @@ def raw_frame(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     for column in columns:
         values = frame[column.name]
         if isinstance(column, Category):
-            data[column.name] = values.astype(object).where(values.notna(), "").astype(str).astype(object)
+            data[column.name] = _texts(values, column.name)
         elif isinstance(column, Image):
             data[column.name] = flat_images(pixels(values, column))
         else:
             data[column.name] = values.astype("float32")
     return pd.DataFrame(data, index=frame.index)
+
+
+def _texts(values: pd.Series[Any], name: str) -> pd.Series[Any]:
+    """A category's cells as text, "" where missing. A number is none: 7 would be "7" here and "7.0" beside a gap."""
+    import pandas as pd
+
+    cells = values.astype(object).where(values.notna(), "")
+    if len(cells) and pd.api.types.infer_dtype(cells, skipna=False) != "string":
+        row, cell = next((row, cell) for row, cell in enumerate(cells.tolist()) if not isinstance(cell, str))
+        raise ValueError(f"column {name!r}, row {row}: a category is text, got {cell!r:.40}")
+    return cells.astype(str).astype(object)
 
 
 def tensors(frame: pd.DataFrame, columns: Sequence[Column]) -> dict[str, NDArray[np.generic]]:
