@@ -212,12 +212,17 @@ def test_a_stopped_server_has_sealed_its_log(project, settings, first, make_rows
 def test_a_server_that_starts_while_the_registry_is_away_serves_what_lies_in_the_home(
     project, settings, server, make_rows
 ):
-    away = dataclasses.replace(settings, tracking_uri=f"http://127.0.0.1:{free_port()}")
+    token = "a-token-that-is-long-enough-for-it-to-be-one"
+    away = dataclasses.replace(settings, tracking_uri=f"http://127.0.0.1:{free_port()}", token=token)
     with service(project, away, port=free_port()) as running:
         url = running.ready_url.removesuffix("/v2/health/live")
         ready = httpx.get(f"{url}/v2/health/ready", trust_env=False)
-        with Client(url, project) as client:
+        with Client(url, project, token=token) as client:
             told = client.predict(make_rows(3, "2013-06-25"))
+        with Client(url, project) as stranger:
+            for ask in (stranger.version, lambda: stranger.labels(["a"], [1])):
+                with pytest.raises(BadRequest, match="refused: this needs 'Authorization: Bearer <token>'"):
+                    ask()
     assert ready.status_code == 200
     served = ready.json()["model_version"]
     assert ready.json()["problem"].startswith(
