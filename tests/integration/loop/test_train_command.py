@@ -293,7 +293,10 @@ def test_numbers_that_go_bad_fail_the_run_with_the_reason(
         (["tickets", "--where", "local:999"], "a batch of 64 rows cannot be shared among 999 processes"),
         (["tickets", "--where", "local:0"], "local:0: there must be at least 1 process"),
         (["tickets", "--set", "training.learning_rat=1"], "did you mean training.learning_rate"),
-        (["tickets", "--set", "training.batch_size=0"], "training.batch_size must be at least 2, got 0"),
+        (
+            ["tickets", "--set", "training.batch_size=0"],
+            "training.batch_size must be a whole number from 2 to 2147483647, got 0",
+        ),
         (["tickets", "--until", "soon"], "a time must look like 2013-04-01"),
         (["tickets", "--resume", "0123abcd", "--set", "training.epochs=1"], "--set cannot be changed by --resume"),
         (["tickts"], "no project 'tickts'"),

@@ -20,10 +20,12 @@ def chunk(x=None, y=None, first=1):
     return Chunk(first=first, x=x, y=y, w=np.ones((1, ROWS), np.float32), counts=np.array([ROWS]))
 
 
-def diagnosis(build, chunk, **training):
-    compute = Compute()
+def diagnosis(build, chunk, learning_rate=None):
+    compute, training = Compute(), Training()
+    if learning_rate is not None:  # no project may say so large a one; a model's own schedule may come to it
+        object.__setattr__(training, "learning_rate", learning_rate)
     with FRAMEWORK.world(compute) as world:
-        learner = FRAMEWORK.learner(build, (3,), Training(**training), compute, world)
+        learner = FRAMEWORK.learner(build, (3,), training, compute, world)
         return learner.diagnose(chunk)
 
 

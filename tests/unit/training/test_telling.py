@@ -163,8 +163,8 @@ def test_without_a_gpu_nothing_is_said_of_its_energy() -> None:
     [
         ("cheap", r"FULLCIRCLE_PRICES must be a JSON object, got 'cheap'"),
         ('{"cpu_hour": 1}', "may have currency, cpu_core_hour, gpu_hour, kwh"),
-        ('{"kwh": -1}', "kwh must be a number of at least 0, got -1"),
-        ('{"kwh": NaN}', "kwh must be a number of at least 0, got nan"),
+        ('{"kwh": -1}', "kwh must be a number from 0.0 to 1000000000.0, got -1"),
+        ('{"kwh": NaN}', "kwh must be a number from 0.0 to 1000000000.0, got nan"),
         ('{"currency": "euro"}', "currency must be three capital letters, got 'euro'"),
         ("[1]", "may have currency"),
     ],

@@ -55,8 +55,8 @@ def test_a_model_that_has_nothing_to_learn_is_refused() -> None:
 @pytest.mark.parametrize(
     ("compute", "line"),
     [
-        ({"strategy": "zero"}, r"compute.strategy must be 'ddp' or 'fsdp', got 'zero'"),
-        ({"accumulate": 0}, r"compute.accumulate must be at least 1, got 0"),
+        ({"strategy": "zero"}, r"compute.strategy must be one of ddp, fsdp, got 'zero'"),
+        ({"accumulate": 0}, r"compute.accumulate must be a whole number from 1 to 1048576, got 0"),
         ({"precision": "int8"}, r"compute.precision must be one of float32, bfloat16, float16, got 'int8'"),
         ({"device": "tpu"}, r"no TPU is seen here"),
     ],
