@@ -174,7 +174,9 @@ def test_no_interval_of_few_rows_is_without_a_width_or_outside_of_what_there_is(
     assert auc_interval(labels, a, b).low >= -1 and auc_interval(labels, a).high <= 1
 
 
-@pytest.mark.parametrize("rows", [10, 28, 60, 200])
+@pytest.mark.parametrize(
+    "rows", [pytest.param(10, marks=pytest.mark.nightly), 28, pytest.param(60, marks=pytest.mark.nightly), 200]
+)
 def test_intervals_of_few_rows_hold_the_truth_as_often_as_they_say(bench: Any, rows: int) -> None:
     """95% less three standard errors of 80 draws; `tests/benchmarks/gates.py` has the table."""
     found = bench.coverage(rows, 0.98 if rows > 28 else 0.8, 80, seed=rows)
