@@ -25,7 +25,14 @@ from fullcircle.store.database import Database
 from fullcircle.tracking.runs import Tracker
 
 FILES = ("fullcircle.db", "mlflow.db")
-SAID_FOR = {"project": "tickets", "name": "fresh", "run": "a" * 32, "version": "1", "what": "a" * 32}
+SAID_FOR = {
+    "file": "tickets/project.py",
+    "project": "tickets",
+    "name": "fresh",
+    "run": "a" * 32,
+    "version": "1",
+    "what": "a" * 32,
+}
 BESIDE = {("train",): ("--framework", "torch"), ("trace",): ("0" * 8,)}
 SERVES = ("serve",)
 """Goes on without its databases, which is tested beside the server."""
