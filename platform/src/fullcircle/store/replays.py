@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.store.database import Database
@@ -33,8 +33,3 @@ class Replays:
             except IntegrityError:
                 where = (replays.c.project == project, replays.c.clock < clock)
                 session.execute(update(replays).where(*where).values(clock=clock))
-
-    def clear(self, project: str) -> None:
-        """Forget a mark: of a replay that ended before it had anything to show."""
-        with self._db.session() as session:
-            session.execute(delete(replays).where(replays.c.project == project))
