@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from prefect import flow
+from prefect import State, flow
+from prefect.states import Completed
 
+from fullcircle.core.errors import RetrainRefused
 from fullcircle.core.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.retrain import retrain as circle
 from fullcircle.orchestration.again import goes_on
 from fullcircle.orchestration.artifacts import show_retrain, tagged
+from fullcircle.orchestration.asking import asked
 from fullcircle.orchestration.direct import moment, run_directly
 from fullcircle.orchestration.limits import one_retrain
 from fullcircle.orchestration.steps import as_tasks
@@ -26,15 +30,24 @@ RETRIES = {"version the data": 2, "load the champion": 2, "train": 1, "register"
 
 @flow(name="retrain", flow_run_name="retrain {project}: {reason}", persist_result=False)
 def retrain(
-    project: str, until: str | None = None, reason: str = "scheduled", root: str | None = None
-) -> RetrainResult:
+    project: str, until: str | None = None, reason: str = "scheduled", root: str | None = None, key: str | None = None
+) -> RetrainResult | State[Any]:
     """Train a challenger on the data before `until` (ISO time; default: all) and release it when the gate says so."""
     settings = Settings.from_env()
     found = load_project(project, Path(root) if root else None)
     with tagged(f"project:{found.name}", "retrain"), one_retrain(found.name, settings), goes_on():
-        result = circle(
-            found, settings, until=moment(until), reason=reason, decided_by="prefect", step=as_tasks(RETRIES)
-        )
+        try:
+            result = circle(
+                found,
+                settings,
+                until=moment(until),
+                reason=reason,
+                decided_by="prefect",
+                step=as_tasks(RETRIES),
+                asked=asked(key),
+            )
+        except RetrainRefused as refused:  # what the policy forbids is no failure of the run
+            return Completed(name="Skipped", message=str(refused))
         show_retrain(result, settings)
     return result
 
@@ -44,4 +57,5 @@ if __name__ == "__main__":
     parser.add_argument("project")
     parser.add_argument("--until", help="train on data before this ISO time only")
     parser.add_argument("--reason", default="asked for")
+    parser.add_argument("--key", help="do this once: the same key again is not done again")
     run_directly(retrain, parser.parse_args())

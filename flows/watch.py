@@ -1,6 +1,6 @@
 """Watch one project: judge a window of predictions, page on-call, decide; a wish to retrain becomes an event.
 
-Run it here with `python flows/watch.py flights`, or by a worker through the deployment `watch/<project>-daily`.
+Run it here with `python flows/watch.py flights`, or by a worker through the deployment `watch/<project>-watch`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from prefect import flow
 from fullcircle.core.health import Retrain
 from fullcircle.core.loading import load_project
 from fullcircle.core.settings import Settings
+from fullcircle.loop.budget import is_open
 from fullcircle.loop.clock import now
 from fullcircle.loop.watch import WatchResult
 from fullcircle.loop.watch import watch as circle
@@ -36,7 +37,8 @@ def watch(project: str, start: str | None = None, end: str | None = None, root: 
         result = circle(found, settings, since, until, step=as_tasks(RETRIES))
         show_watch(result, settings)
         match result.decision:
-            case Retrain(reason=reason):
+            # A decision that its retrain answered already is not said again; one whose event was lost is.
+            case Retrain(reason=reason) if is_open(found, settings, result.window.name):
                 emit_drift(found.name, summary(result.health, reason))
     return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,9 @@ from fullcircle.core.errors import ContractViolated, UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.limits import limit_name
 from fullcircle.orchestration.places import flow_file, load_flow
-from fullcircle.orchestration.schedule import POOL, RETRAIN_CRON, WATCH_CRON, drift_automation
+from fullcircle.orchestration.schedule import POOL, RETRAIN_CRON, WATCH_ANCHOR, drift_automation
+from fullcircle.store.database import Database
+from fullcircle.store.retrains import Retrains, Source, State
 
 PROJECT = """
 from fullcircle.core.project import Binary, Number, Project
@@ -62,6 +65,16 @@ def test_a_retrain_on_data_that_breaks_the_contract_fails_once_and_frees_its_pla
         assert run.state.is_failed()
 
 
+def test_a_retrain_that_was_made_already_is_skipped_which_is_no_failure(settings: Settings, root: Path) -> None:
+    retrains = Retrains(Database(settings))
+    wish = {"source": Source.EVENT, "reason": "drift", "at": datetime.now(UTC), "counts": True}
+    retrains.begin("broken", "window:2024-01", **wish)
+    retrains.end("broken", "window:2024-01", State.DONE)
+    state = load_flow("retrain").retrain("broken", root=str(root), key="window:2024-01", return_state=True)
+    assert (state.name, state.is_completed()) == ("Skipped", True)
+    assert "was made already" in state.message
+
+
 @pytest.mark.usefixtures("settings")
 def test_a_flow_parameter_that_is_no_time_is_a_usage_error(root: Path) -> None:
     with pytest.raises(UsageError, match="'soon' is no ISO 8601 time"):
@@ -84,13 +97,14 @@ def test_prefect_yaml_says_the_same_as_fullcircle_schedule(repository: Path) -> 
 
     written = yaml.safe_load((repository / "prefect.yaml").read_text())
     retrain, watch = written["deployments"]
-    for deployment, flow, name, cron in (
-        (retrain, "retrain", "flights-weekly", RETRAIN_CRON),
-        (watch, "watch", "flights-daily", WATCH_CRON),
+    daily = {"interval": 86400, "anchor_date": WATCH_ANCHOR.isoformat()}
+    for deployment, flow, name, when in (
+        (retrain, "retrain", "flights-weekly", {"cron": RETRAIN_CRON}),
+        (watch, "watch", "flights-watch", daily),
     ):
         assert deployment["name"] == name
         assert deployment["entrypoint"] == f"flows/{flow}.py:{flow}"
-        assert deployment["schedules"] == [{"cron": cron, "timezone": "UTC", "slug": "cron"}]
+        assert deployment["schedules"] == [{**when, "timezone": "UTC", "slug": "cron"}]
         assert deployment["work_pool"] == {"name": POOL}
     (trigger,) = retrain["triggers"]
     made = drift_automation("flights", uuid4())

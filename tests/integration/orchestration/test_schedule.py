@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
 
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.events import emit_drift
@@ -23,9 +25,8 @@ def test_a_schedule_has_both_deployments_the_pool_the_limit_and_the_automation(
     with get_client(sync_client=True) as client:
         assert client.read_work_pool(POOL).type == "process"
         assert client.read_global_concurrency_limit_by_name("retrain-complete").limit == 1
-        for name, cron in made.deployments.items():
+        for name in made.deployments:
             deployment = client.read_deployment_by_name(name)
-            assert [found.schedule.cron for found in deployment.schedules] == [cron]
             assert deployment.work_pool_name == POOL
             assert deployment.parameters == {"project": "complete"}
             flow = name.split("/")[0]
@@ -36,7 +37,10 @@ def test_a_schedule_has_both_deployments_the_pool_the_limit_and_the_automation(
             assert deployment.job_variables["env"] == {"FULLCIRCLE_HOME": str(settings.home)}
         (automation,) = client.read_automations_by_name(made.automation)
         assert automation.trigger.expect == {"fullcircle.drift.detected"}
-    assert set(made.deployments) == {"retrain/complete-weekly", "watch/complete-daily"}
+    assert made.deployments == {
+        "retrain/complete-weekly": "cron '0 3 * * 1'",
+        "watch/complete-watch": "every 1 day, 0:00:00",
+    }
     assert "fullcircle ui" in made.text()
     assert made.as_json()["limit"] == "retrain-complete"
 
@@ -46,7 +50,7 @@ def test_scheduling_twice_makes_nothing_twice_and_moves_to_the_new_root(settings
         deployments = [client.read_deployment_by_name(f"{flow}/twice-{when}") for flow, when in FLOWS]
         automations = client.read_automations_by_name("retrain-twice-on-drift")
         return (
-            [(found.id, [each.schedule.cron for each in found.schedules]) for found in deployments],
+            [(found.id, [each.schedule for each in found.schedules]) for found in deployments],
             [(found.id, found.actions) for found in automations],
         )
 
@@ -59,16 +63,28 @@ def test_scheduling_twice_makes_nothing_twice_and_moves_to_the_new_root(settings
         assert moved.job_variables["working_dir"] == str(tmp_path / "moved")
 
 
-FLOWS = (("retrain", "weekly"), ("watch", "daily"))
+FLOWS = (("retrain", "weekly"), ("watch", "watch"))
+
+
+def test_a_project_is_watched_as_often_as_it_says_and_a_change_of_that_leaves_one_schedule(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for every in (timedelta(days=1), timedelta(hours=6)):
+        schedule("often", settings, tmp_path, watch_every=every)
+        with get_client(sync_client=True) as client:
+            (found,) = client.read_deployment_by_name("watch/often-watch").schedules
+        assert isinstance(found.schedule, IntervalSchedule)
+        assert (found.schedule.interval, found.schedule.anchor_date.hour) == (every, 5)
 
 
 def test_a_drift_event_makes_a_retrain_run_of_that_project_alone(settings: Settings, tmp_path: Path) -> None:
     schedule("drifting", settings, tmp_path)
     schedule("steady", settings, tmp_path)
-    emit_drift("drifting", {"reason": "realised ROC AUC fell", "window": "2013-06"})
+    emit_drift("drifting", {"reason": "realised ROC AUC fell", "window": "2013-06", "key": "window:2013-06"})
     with get_client(sync_client=True) as client:
         runs = _unscheduled(client, "retrain/drifting-weekly", patience_s=30)
-        assert [run.parameters for run in runs] == [{"project": "drifting", "reason": "realised ROC AUC fell"}]
+        asked = {"project": "drifting", "reason": "realised ROC AUC fell", "key": "window:2013-06"}
+        assert [run.parameters for run in runs] == [asked]
         assert _unscheduled(client, "retrain/steady-weekly", patience_s=0) == []
 
 

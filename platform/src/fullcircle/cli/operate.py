@@ -217,7 +217,7 @@ def schedule(project: str, as_json: bool) -> None:
     from fullcircle.orchestration.schedule import schedule_and_tell
 
     loaded = load_project(project)
-    made = schedule_and_tell(loaded.name, Settings.from_env(), Path.cwd())
+    made = schedule_and_tell(loaded, Settings.from_env(), Path.cwd())
     if as_json:
         print_json(made.as_json())
     else:

@@ -64,9 +64,10 @@ def new(name: str, git: bool) -> None:
 @click.option(
     "--reason", "--why", default="asked for on the command line", show_default=True, help="Kept with the release."
 )
+@click.option("--key", metavar="TEXT", help="Do this once: the same key again is refused with exit code 1.")
 @click.option("--no-wait", is_flag=True, help="Exit with code 75 when another retrain of the project is under way.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
-def run(project: str, until: str | None, reason: str, no_wait: bool, as_json: bool) -> None:
+def run(project: str, until: str | None, reason: str, key: str | None, no_wait: bool, as_json: bool) -> None:
     """The circle once: check, version, split, train, judge, explain, export, register, release.
 
     While another retrain of the project is under way, on whatever machine, it waits, and says for whom.
@@ -78,10 +79,11 @@ def run(project: str, until: str | None, reason: str, no_wait: bool, as_json: bo
     from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
+    from fullcircle.loop.budget import by_hand
     from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.retrain import retrain
 
-    settings, loaded = Settings.from_env(), load_project(project)
+    settings, loaded, asked = Settings.from_env(), load_project(project), by_hand(key)
     reason_given(reason)
     settings.check_writable()
     results, progress = consoles(as_json)
@@ -93,6 +95,7 @@ def run(project: str, until: str | None, reason: str, no_wait: bool, as_json: bo
             reason=reason,
             decided_by=getpass.getuser(),
             wait=not no_wait,
+            asked=asked,
         )
     if as_json:
         print_json(result)

@@ -8,6 +8,7 @@ FullcircleError                exit code 1
 |-- DataUnavailable            rows, a data version or one of its blobs cannot be had
 |-- ContractViolated           a batch breaks the data contract (carries the table of violations)
 |-- LeakageFound               a split would let the answer, or the future, into training
+|-- RetrainRefused             the budget of retrains is spent, or this very one was made already
 |-- TrainingFailed             a trainer could not produce a finite model
 |-- Preempted                  exit code 75: training was told to stop, wrote a checkpoint, and can be resumed
 |-- LeaseTaken                 exit code 75: another process does this at the moment
@@ -94,6 +95,10 @@ class LeakageFound(FullcircleError):
     def __init__(self, what: str, *, report: LeakageReport, hint: str = "") -> None:
         super().__init__(what, hint=hint)
         self.report = report
+
+
+class RetrainRefused(FullcircleError):
+    """Nothing was trained: the policy's budget or cooldown forbids it, or the same wish was done before."""
 
 
 class TrainingFailed(FullcircleError):

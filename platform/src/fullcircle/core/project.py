@@ -121,6 +121,8 @@ class Policy:
         cooldown: shortest time between two retrains, in the time of the data.
         max_retrains: most retrains in any `budget_window`.
         rollback_margin: ROC AUC by which the previous champion must beat the champion on the same labelled rows.
+        auto_rollback: whether a rollback that was decided is carried out at once, when the previous champion's graph
+            loads. Else, and always where `approval` is "human", on-call is paged with the command.
     """
 
     tolerated_drop: Share = 0.02
@@ -129,6 +131,7 @@ class Policy:
     max_retrains: Annotated[int, Within(0, NUMBERS)] = 6
     budget_window: Span = timedelta(days=365)
     rollback_margin: Share = 0.02
+    auto_rollback: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "policy")

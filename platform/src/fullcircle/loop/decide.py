@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from fullcircle.core.health import Decision, Health, Keep, PolicyState, Retrain, Rollback
@@ -24,8 +25,8 @@ def decide(health: Health, policy: Policy, state: PolicyState) -> Decision:
     why = _why_retrain(health, policy)
     if why is None:
         return Keep(reason=_all_is_well(health))
-    if refusal := _refusal(health.window.end, policy, state):
-        return Keep(reason=f"{why}, but {refusal}")
+    if forbidden := refusal(health.window.end, policy, state.retrains):
+        return Keep(reason=f"{why}, but {forbidden}")
     return Retrain(reason=why)
 
 
@@ -55,8 +56,9 @@ def _why_retrain(health: Health, policy: Policy) -> str | None:
     return None
 
 
-def _refusal(now: datetime, policy: Policy, state: PolicyState) -> str | None:
-    recent = [at for at in state.retrains if now - policy.budget_window < at <= now]
+def refusal(now: datetime, policy: Policy, retrains: Sequence[datetime]) -> str | None:
+    """Why the policy forbids a retrain now, after those at these times; None: it does not."""
+    recent = [at for at in retrains if now - policy.budget_window < at <= now]
     if len(recent) >= policy.max_retrains:
         return f"the budget of {policy.max_retrains} retrains in {policy.budget_window.days} days is spent"
     if recent and now - max(recent) < policy.cooldown:

@@ -15,8 +15,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import FullcircleError
+from fullcircle.core.models import Outcome
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.review import VERDICT
 
 if TYPE_CHECKING:
     from fullcircle.evaluation.spending import Look
@@ -76,6 +78,19 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
             # Should the tracker be away: a reservation of a run that ended counts for nothing either.
             with contextlib.suppress(FullcircleError):
                 tracker.append(run_id).tags({STATE: str(LookState.RETURNED)})
+
+
+def nothing_compared(settings: Settings, run_id: str) -> str:
+    """Why the retrain `run_id` costs no budget: it gave its look back, or the machine was too busy for a verdict. ""
+    when it compared, or had nothing to compare with."""
+    from fullcircle.evaluation.spending import LookState
+    from fullcircle.loop.noise import NOISY
+    from fullcircle.tracking.runs import Tracker
+
+    tags = Tracker(settings).state(run_id).tags
+    if tags.get(VERDICT) == Outcome.INCONCLUSIVE and NOISY in tags:
+        return "the machine was too busy for a verdict"
+    return "it ended without a comparison" if tags.get(STATE) == LookState.RETURNED else ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fullcircle.core.health import Retrain
 from fullcircle.core.models import Outcome
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.review import VERDICT
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
@@ -58,6 +59,6 @@ def _noisy(project: Project, settings: Settings) -> list[Asked]:
     found = []
     for run in Ancestry(settings).runs(f"tags.`{NOISY}` != ''"):
         # Judged again since, it may have come to a verdict after all.
-        if run.project == project.name and run.tags.get("fullcircle.verdict") in (None, Outcome.INCONCLUSIVE):
+        if run.project == project.name and run.tags.get(VERDICT) in (None, Outcome.INCONCLUSIVE):
             found.append(Asked(datetime.fromisoformat(run.tags[NOISY]), run.tags.get("fullcircle.reason", "")))
     return found

@@ -14,6 +14,7 @@ from fullcircle.core.models import Candidate, Evaluation, ModelVersion, Verdict
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.budget import Asked, claimed
 from fullcircle.loop.candidates import load_champion, prepare, train
 from fullcircle.loop.challenger import export_candidates, tidy
 from fullcircle.loop.champion.release import recover, refuse_moved
@@ -21,6 +22,7 @@ from fullcircle.loop.clock import now, refuse_ahead, replay_time
 from fullcircle.loop.conclusion import conclude
 from fullcircle.loop.interrupted import Interrupted, give_up, interrupted, mark_orphans, plan_tags, resumable, sweep
 from fullcircle.loop.launching import job_folder
+from fullcircle.loop.looks import nothing_compared
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.rehearse import graph_path
 from fullcircle.loop.steps import Step, plain
@@ -68,6 +70,7 @@ def retrain(
     step: Step = plain,
     wait: bool = True,
     lease: Lease | None = None,
+    asked: Asked | None = None,
 ) -> RetrainResult:
     """Train a challenger on the data before `until` and release it when the gate says so.
 
@@ -78,9 +81,11 @@ def retrain(
         until: learn from rows before this; default: from all whose labels are known by now (`labels_after`), or from
             those that a retrain that was stopped had learned from.
         wait: for another retrain of the project to end; else LeaseTaken.
-        lease: in whose name: of a replay, which holds it from its beginning to its end.
+        lease: in whose name: of a replay, which holds it from its beginning to its end, and keeps its own budget.
+        asked: who asks, and the key by which the same wish is known again; default: a hand, for the first time.
 
     Raises:
+        RetrainRefused: the budget is spent, or this very retrain was made already; nothing was trained.
         LeaseTaken: another retrain of the project is under way, and we do not wait.
         LeaseLost: this one was given up meanwhile, and another one may be under way; nothing more was written.
         ContractViolated: the data breaks the contract; nothing was trained, the batch is kept aside.
@@ -91,10 +96,13 @@ def retrain(
         FullcircleError: an alias was moved behind the platform's back; nothing was trained.
     """
     if lease is None:
-        with turn(project, settings, wait=wait) as own:
-            return retrain(
+        with turn(project, settings, wait=wait) as own, claimed(project, settings, asked or Asked(), reason) as claim:
+            made = retrain(
                 project, settings, until=until, reason=reason, decided_by=decided_by, step=step, wait=wait, lease=own
             )
+            if why := nothing_compared(settings, made.run_id):
+                claim.give_back(why)
+            return made
     refuse_ahead(project, settings, until, "--until")
     step = fenced = Fenced(step, settings, lease)
     if (clock := replay_time(project, settings)) is not None and until is None:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import ModelUnavailable, UsageError
-from fullcircle.core.health import Decision, Health, Incident, PolicyState, Window
+from fullcircle.core.health import Decision, Health, Incident, PolicyState, Rollback, Window
 from fullcircle.core.models import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
+from fullcircle.loop.budget import spent
+from fullcircle.loop.carry_out import carry_out
 from fullcircle.loop.challenger import REFERENCE
 from fullcircle.loop.clock import refuse_ahead
 from fullcircle.loop.decide import decide
-from fullcircle.loop.noise import retrains_that_count
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.steps import Step, plain
 from fullcircle.store.leases import Lease
@@ -79,9 +80,15 @@ def watch(
     health = step("judge the window", judge_window, project, settings, window, rows, reference, champion)
     report = step("write the drift report", write_report, project, settings, health, rows, reference, champion)
     links = _links(project, settings, champion, report)
-    found = step("page on-call", page, project, settings, health, links)
     decision = step("decide", decide_and_record, project, settings, health, lease)
     progress.current().stage("decide", f"{type(decision).__name__.lower()}: {decision.reason}")
+    # Before the page: it says what became of it.
+    rolled = (
+        step("roll back", carry_out, project, settings, health, decision, links)
+        if isinstance(decision, Rollback)
+        else ()
+    )
+    found = step("page on-call", page, project, settings, health, links, rolled)
     return WatchResult(
         project=project.name,
         window=window,
@@ -163,13 +170,15 @@ def write_report(
     return path
 
 
-def page(project: Project, settings: Settings, health: Health, links: Mapping[str, str]) -> tuple[Incident, ...]:
-    """Open, keep or resolve the project's incidents and deliver what on-call has not been told yet."""
+def page(
+    project: Project, settings: Settings, health: Health, links: Mapping[str, str], more: tuple[Incident, ...] = ()
+) -> tuple[Incident, ...]:
+    """Open, keep or resolve the project's incidents, `more` among them, and deliver what on-call was not told yet."""
     from fullcircle.alerting.dispatch import Dispatcher
     from fullcircle.monitoring.incidents import incidents
     from fullcircle.store.database import Database
 
-    found = incidents(project, health, links=links)
+    found = (*more, *incidents(project, health, links=links))
     delivered = Dispatcher(Database(settings), project, settings).report(found, at=health.window.end)
     counts = f"{len(delivered.opened)} opened, {len(delivered.resolved)} resolved, {len(found)} going on"
     progress.current().stage("page on-call", counts)
@@ -188,8 +197,7 @@ def decide_and_record(project: Project, settings: Settings, health: Health, leas
     if recorded := decisions.get(project.name, health.window.name):
         return recorded.decision
     before = Registry(settings).alias(project.name, PREVIOUS)
-    retrains = retrains_that_count(project, settings, decisions.all(project.name))
-    state = PolicyState(retrains=retrains, previous_version=before.version if before else None)
+    state = PolicyState(retrains=spent(project, settings), previous_version=before.version if before else None)
     decision = decide(health, project.policy, state)
     with database.session():
         Leases(database).check(*([lease] if lease else []))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 
-from fullcircle.core.health import Health, Incident, QualityIssue, Severity
+from fullcircle.core.health import Health, Incident, QualityIssue, Rollback, Severity
 from fullcircle.core.models import Interval
 from fullcircle.core.project import Project
 from fullcircle.monitoring.quality import MISSING
 
+ROLLBACK = "rollback"
+"""The cause of an incident that says what became of a rollback that was decided."""
 TOP = 5
 BROKEN_SHARE = 0.5
 """Excess share of bad rows from which a column counts as broken."""
@@ -28,6 +31,37 @@ def incidents(project: Project, health: Health, *, links: Mapping[str, str]) -> 
     found = [*_degraded(project, health, links), *_drift(project, health, links), *_quality(project, health, links)]
     rank = list(Severity)
     return tuple(sorted(found, key=lambda incident: -rank.index(incident.severity)))
+
+
+def rollback_incident(
+    project: Project,
+    health: Health,
+    decision: Rollback,
+    champion: str,
+    *,
+    done: bool,
+    failed: str = "",
+    links: Mapping[str, str],
+) -> Incident:
+    """What on-call is told of a rollback that was decided: that it was made, or the command that makes it.
+
+    Args:
+        champion: the version that was judged, which served until then.
+        done: whether version `decision.to` serves by now.
+        failed: why it could not be made; "" when nobody tried, or it was made.
+    """
+    name = project.name
+    evidence = {"why": decision.reason}
+    command = f"fullcircle rollback {shlex.quote(name)} --reason 'version {decision.to} does better'"
+    if done:
+        title = f"{name}: rolled back from version {champion} to version {decision.to}"
+        evidence["to undo it"] = f"fullcircle promote {shlex.quote(name)} {champion} --why 'the rollback was wrong'"
+        return _incident(project, health, ROLLBACK, Severity.WARNING, title, (), evidence, links)
+    title = f"{name}: version {decision.to} would do better than version {champion}, which serves"
+    if failed:
+        title, evidence = f"{name}: the rollback to version {decision.to} failed", {**evidence, "failed": failed}
+    evidence["to roll back"] = command
+    return _incident(project, health, ROLLBACK, Severity.CRITICAL, title, (), evidence, links)
 
 
 def _degraded(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from fullcircle.loop.budget import window_key
 
 if TYPE_CHECKING:
     from fullcircle.core.health import Health
@@ -34,7 +37,7 @@ def emit_drift(project: str, health: Mapping[str, Any]) -> None:
             "prefect.resource.name": project,
             "fullcircle.project": project,
         },
-        payload={"reason": "drift", **health},
+        payload={"reason": "drift", "key": f"event:{uuid.uuid4().hex}", **health},
     )
 
 
@@ -44,6 +47,7 @@ def summary(health: Health, reason: str) -> dict[str, Any]:
     return {
         "reason": reason,
         "window": health.window.name,
+        "key": window_key(health.window.name),
         "rows": health.window.rows,
         "champion": health.champion_version,
         "drifted": list(health.drifted[:20]),

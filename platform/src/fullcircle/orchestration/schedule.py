@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.events import DRIFT, resource_id
 from fullcircle.orchestration.limits import ensure_limit, limit_name
@@ -14,11 +17,16 @@ from fullcircle.orchestration.places import flow_file, load_flow
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
     from prefect.events.schemas.automations import AutomationCore
 
+    Schedule = CronSchedule | IntervalSchedule
+
 POOL = "fullcircle"
-RETRAIN_CRON, WATCH_CRON = "0 3 * * 1", "0 5 * * *"
-"""Mondays at 03:00 and each day at 05:00, UTC. The watch comes after the retrain, so that it sees the new champion."""
+RETRAIN_CRON = "0 3 * * 1"
+"""Mondays at 03:00 UTC. A retrain that budget or cooldown forbid is not made: see `loop.budget`."""
+WATCH_ANCHOR = datetime(2024, 1, 1, 5, tzinfo=UTC)
+"""Watches are whole `Watch.every` away from 05:00 UTC on a Monday: after the retrain, so that they see its champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +34,7 @@ class Scheduled:
     """What is now on the Prefect server for a project.
 
     Attributes:
-        deployments: full name `<flow>/<deployment>` -> cron expression, UTC.
+        deployments: full name `<flow>/<deployment>` -> when it runs: a cron expression, UTC, or how often.
         automation: name of the automation that runs the retrain deployment on a drift event.
         api_url: where it is; the worker must use the same.
         own_server: whether that server is this home's own, which `fullcircle ui` starts.
@@ -47,7 +55,7 @@ class Scheduled:
     def text(self) -> str:
         """For people: what was made and what to do next."""
         lines = [f"{self.project} is on a schedule (UTC):"]
-        lines += [f"  {name}  cron {cron!r}" for name, cron in self.deployments.items()]
+        lines += [f"  {name}  {when}" for name, when in self.deployments.items()]
         lines += [
             f"  automation {self.automation}: the event {DRIFT} runs the retrain",
             f"  limit {self.limit}: one retrain at a time",
@@ -60,7 +68,7 @@ class Scheduled:
         return "\n".join(lines)
 
 
-def schedule_and_tell(project: str, settings: Settings, root: Path) -> Scheduled:
+def schedule_and_tell(project: Project, settings: Settings, root: Path) -> Scheduled:
     """`schedule`, connected to the configured Prefect API or to this home's own server.
 
     Raises:
@@ -69,30 +77,38 @@ def schedule_and_tell(project: str, settings: Settings, root: Path) -> Scheduled
     from fullcircle.orchestration.server import connect
 
     with connect(settings):
-        return schedule(project, settings, root)
+        return schedule(project.name, settings, root, watch_every=project.watch.every)
 
 
-def schedule(project: str, settings: Settings, root: Path) -> Scheduled:
+def schedule(project: str, settings: Settings, root: Path, *, watch_every: timedelta = timedelta(days=1)) -> Scheduled:
     """Make (or set right) everything that runs a project by itself. Call it inside `connect`. Safe to call twice.
 
     Args:
         root: where the worker runs the flows: the folder in which the project is found by its name.
+        watch_every: how often its predictions are looked at: `Watch.every` of the project.
     """
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
     from prefect.settings import PREFECT_API_URL
 
     with get_client(sync_client=True) as client:
         _ensure_pool(client)
         ensure_limit(client, project)
-        retrain = _deploy(client, settings, root, "retrain", f"{project}-weekly", project, RETRAIN_CRON)
-        _deploy(client, settings, root, "watch", f"{project}-daily", project, WATCH_CRON)
+        weekly = CronSchedule(cron=RETRAIN_CRON, timezone="UTC")
+        retrain = _deploy(client, settings, root, "retrain", f"{project}-weekly", project, weekly)
+        often = IntervalSchedule(interval=watch_every, anchor_date=WATCH_ANCHOR, timezone="UTC")
+        _deploy(client, settings, root, "watch", f"{project}-watch", project, often)
+        _forget_daily(client, project)
         automation = drift_automation(project, retrain)
         _ensure_automation(client, automation)
     return Scheduled(
         project=project,
         pool=POOL,
         limit=limit_name(project),
-        deployments={f"retrain/{project}-weekly": RETRAIN_CRON, f"watch/{project}-daily": WATCH_CRON},
+        deployments={
+            f"retrain/{project}-weekly": f"cron {RETRAIN_CRON!r}",
+            f"watch/{project}-watch": f"every {watch_every}",
+        },
         automation=automation.name,
         api_url=str(PREFECT_API_URL.value()),
         own_server=settings.prefect_url is None,
@@ -105,6 +121,7 @@ def drift_automation(project: str, retrain: UUID) -> AutomationCore:
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
     reason = {"__prefect_kind": "jinja", "template": "{{ event.payload.reason }}"}
+    key = {"__prefect_kind": "jinja", "template": "{{ event.payload.key }}"}
     return AutomationCore(
         name=f"retrain-{project}-on-drift",
         description=f"A window of {project} that drifted or degraded asks for a retrain.",
@@ -119,7 +136,7 @@ def drift_automation(project: str, retrain: UUID) -> AutomationCore:
             RunDeployment(
                 source="selected",
                 deployment_id=retrain,
-                parameters={"project": project, "reason": reason},
+                parameters={"project": project, "reason": reason, "key": key},
                 job_variables=None,
             )
         ],
@@ -144,10 +161,9 @@ def _ensure_pool(client: SyncPrefectClient) -> None:
 
 
 def _deploy(
-    client: SyncPrefectClient, settings: Settings, root: Path, flow: str, name: str, project: str, cron: str
+    client: SyncPrefectClient, settings: Settings, root: Path, flow: str, name: str, project: str, when: Schedule
 ) -> UUID:
     from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.client.schemas.schedules import CronSchedule
     from prefect.utilities.callables import parameter_schema
 
     function = getattr(load_flow(flow), flow)
@@ -155,7 +171,7 @@ def _deploy(
         client.create_flow_from_name(flow),
         name,
         # The slug makes a second call change this schedule instead of adding one.
-        schedules=[DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone="UTC"), slug="cron")],
+        schedules=[DeploymentScheduleCreate(schedule=when, slug="cron")],
         parameters={"project": project},
         parameter_openapi_schema=parameter_schema(function).model_dump_for_openapi(),
         enforce_parameter_schema=True,
@@ -167,6 +183,14 @@ def _deploy(
         # Only where home is: URLs may hold passwords, and a deployment can be read by whoever reaches the server.
         job_variables={"env": {"FULLCIRCLE_HOME": str(settings.home)}, "working_dir": str(root.resolve())},
     )
+
+
+def _forget_daily(client: SyncPrefectClient, project: str) -> None:
+    """The watch was called so while every project was watched daily: two of it would watch, and page, twice."""
+    from prefect.exceptions import ObjectNotFound
+
+    with contextlib.suppress(ObjectNotFound):
+        client.delete_deployment(client.read_deployment_by_name(f"watch/{project}-daily").id)
 
 
 def _ensure_automation(client: SyncPrefectClient, wanted: AutomationCore) -> None:

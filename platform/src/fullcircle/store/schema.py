@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """The revisions of migrations/versions, oldest first; a database that says another one is newer than this code."""
 
 
@@ -198,4 +198,18 @@ studies = Table(
     Column("study", String(190), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("entry", Text, nullable=False),
+)
+
+retrains = Table(
+    "retrains",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("key", String(190), primary_key=True),
+    Column("source", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("asked", UtcTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("counts", Boolean, nullable=False),
+    Column("said", Text, nullable=False),
 )

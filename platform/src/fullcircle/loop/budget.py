@@ -1,0 +1,134 @@
+"""The one budget of a project's retrains, whoever asks: schedule, drift event or hand; and each wish done once.
+
+A schedule and an event are refused when the policy's budget is spent or its cooldown is not over. A hand is not:
+somebody is there who knows why, and is told. What a hand spends is held against the others all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fullcircle.core.errors import RetrainRefused, UsageError
+from fullcircle.core.models import CHAMPION
+from fullcircle.core.project import Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop import progress
+from fullcircle.loop.clock import now
+from fullcircle.loop.decide import refusal
+from fullcircle.loop.noise import retrains_that_count
+from fullcircle.store.database import Database
+from fullcircle.store.decisions import Decisions
+from fullcircle.store.retrains import RetrainRow, Retrains, Source, State
+
+MOST_CHARACTERS = 150
+"""Of a key that somebody chose."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asks for a retrain, and the wish's key: a second one with the same key is not done again."""
+
+    source: Source = Source.HAND
+    key: str = field(default_factory=lambda: f"hand:{uuid.uuid4().hex}")
+
+
+def by_hand(key: str | None = None) -> Asked:
+    """A hand's wish, to be done once where it has a key. Raises UsageError for one that is too long to be kept."""
+    if key is None:
+        return Asked()
+    if not 0 < len(key) <= MOST_CHARACTERS:
+        raise UsageError(f"--key must have 1 to {MOST_CHARACTERS} characters, and has {len(key)}")
+    return Asked(Source.HAND, f"hand:{key}")
+
+
+def window_key(window: str) -> str:
+    """The key of the retrain that a window's decision asks for: however many events say so, it is one."""
+    return f"window:{window}"
+
+
+def spent(project: Project, settings: Settings) -> tuple[datetime, ...]:
+    """When retrains were made or decided that count, in the project's time, oldest first.
+
+    A decision counts from the moment that it was recorded, unless its retrain gave the budget back.
+    """
+    database = Database(settings)
+    rows = {row.key: row for row in Retrains(database).all(project.name)}
+    without = [each for each in Decisions(database).all(project.name) if window_key(each.window) not in rows]
+    decided = retrains_that_count(project, settings, without)
+    return tuple(sorted([*(row.at for row in rows.values() if row.is_spent), *decided]))
+
+
+def is_open(project: Project, settings: Settings, window: str) -> bool:
+    """Whether the retrain that this window's decision asks for was neither made nor refused yet."""
+    row = Retrains(Database(settings)).get(project.name, window_key(window))
+    return row is None or row.state is State.RETURNED
+
+
+@contextlib.contextmanager
+def claimed(project: Project, settings: Settings, asked: Asked, reason: str) -> Iterator[Claim]:
+    """Do the retrain that was asked for in this block, while the project's lease is held.
+
+    It is given back when the block fails, or says that nothing was compared (`Claim.give_back`).
+
+    Raises:
+        RetrainRefused: it was done already, or budget or cooldown forbid it. That is written down.
+    """
+    retrains, at = Retrains(Database(settings)), now(project, settings)
+    retrains.cut_short(project.name)
+    known = retrains.get(project.name, asked.key)
+    if known is not None and known.state in (State.DONE, State.REFUSED):
+        raise RetrainRefused(_known(known))
+    others = _others(project, settings, asked)
+    why = refusal(at, project.policy, others)
+    counts = _has_champion(project, settings)
+    retrains.begin(project.name, asked.key, source=asked.source, reason=reason, at=at, counts=counts)
+    if why is not None and counts:
+        if asked.source is not Source.HAND:
+            retrains.end(project.name, asked.key, State.REFUSED, why)
+            raise RetrainRefused(
+                f"{project.name} is not retrained ({reason}): {why}",
+                hint=f"'fullcircle run {project.name}' does it all the same",
+            )
+        progress.current().note(f"asked for by hand, although {why}")
+    claim = Claim()
+    try:
+        yield claim
+    except BaseException as error:
+        retrains.end(project.name, asked.key, State.RETURNED, f"{type(error).__name__}")
+        raise
+    retrains.end(project.name, asked.key, State.RETURNED if claim.returned else State.DONE, claim.returned)
+
+
+class Claim:
+    """A retrain that is under way."""
+
+    def __init__(self) -> None:
+        self.returned = ""
+
+    def give_back(self, why: str) -> None:
+        """It ends without having compared anything: the budget is as it was."""
+        self.returned = why
+
+
+def _others(project: Project, settings: Settings, asked: Asked) -> tuple[datetime, ...]:
+    """What is spent without this wish: the decision that asks for it was recorded within the budget."""
+    times = list(spent(project, settings))
+    for decided in Decisions(Database(settings)).all(project.name):
+        if window_key(decided.window) == asked.key and decided.at in times:
+            times.remove(decided.at)
+    return tuple(times)
+
+
+def _has_champion(project: Project, settings: Settings) -> bool:
+    from fullcircle.tracking.registry import Registry
+
+    return Registry(settings).alias(project.name, CHAMPION) is not None
+
+
+def _known(row: RetrainRow) -> str:
+    did = f"was refused before: {row.said}" if row.state is State.REFUSED else f"was made already, {row.at:%Y-%m-%d}"
+    return f"the retrain {row.key!r} of {row.project} {did}"

@@ -1,0 +1,21 @@
+"""Who asks for the retrain of a flow run, and the key by which the same wish is known again."""
+
+from __future__ import annotations
+
+from fullcircle.loop.budget import Asked
+from fullcircle.store.retrains import Source
+
+
+def asked(key: str | None) -> Asked:
+    """Of the flow run that this is called in: an event where there is a key, a schedule in a deployment, else a hand.
+
+    A scheduled run is known by the moment for which it was scheduled: run again, by Prefect or by somebody, it is the
+    same wish.
+    """
+    from prefect.runtime import deployment, flow_run
+
+    if key:
+        return Asked(Source.EVENT, key)
+    if deployment.id is None:
+        return Asked()
+    return Asked(Source.SCHEDULE, f"schedule:{deployment.id}:{flow_run.scheduled_start_time.isoformat()}")
