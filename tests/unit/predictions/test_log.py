@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -314,3 +315,19 @@ def test_a_log_that_is_moved_while_it_is_open_takes_what_is_answered_along(proje
     with PredictionLog(tmp_path / "moved" / "log", project.inputs, background=False):
         pass
     assert reader.logged_row_ids(tmp_path / "moved" / "log", START, END) == {"a", "b", "c", "d"}
+
+
+def test_an_id_that_is_an_integer_costs_no_other_row_and_is_found_as_text(log, project, batch, tmp_path):
+    log.append(batch([7, np.int64(8)]))
+    log.append(batch(["a", "b"], hours=5))
+    for odd in (7.0, True, b"7"):
+        with pytest.raises(UsageError, match="a row id must be text or a whole number"):
+            log.append(batch(["c", odd]))
+    number = batch(["d"])
+    with pytest.raises(UsageError, match="column 'carrier' is a category, which is text, got 7"):
+        log.append(dataclasses.replace(number, inputs={**number.inputs, "carrier": np.array([[7]], object)}))
+
+    log.seal()
+
+    _, rows = reader.window(project, tmp_path, START, END)
+    assert rows["row_id"].tolist() == ["7", "8", "a", "b"]

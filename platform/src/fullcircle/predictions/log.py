@@ -24,6 +24,7 @@ import numpy as np
 
 from fullcircle.core.errors import HomeUnwritable, ServiceUnavailable, UsageError
 from fullcircle.core.project import Column
+from fullcircle.core.rows import identity
 from fullcircle.predictions import journal, segments
 from fullcircle.predictions.identity import PredictionIds, microseconds
 
@@ -123,10 +124,12 @@ class PredictionLog:
 
         Raises:
             HomeUnwritable: the disk is full or gone. Nothing was logged, so do not answer.
-            UsageError: when a column is missing or has another number of rows than the rest.
+            UsageError: when a column is missing or has another number of rows than the rest, a row id is neither text
+                nor a whole number, or a category is no text.
             ServiceUnavailable: after `close`.
         """
         rows = len(batch.row_ids)
+        row_ids = [row_id if type(row_id) is str else _named(row_id) for row_id in batch.row_ids]
         numbers, categories, images = self._inputs(batch.inputs, rows)
         probability = np.ascontiguousarray(batch.probability, "<f4")
         if probability.size != rows or len(batch.event_times) != rows:
@@ -146,7 +149,7 @@ class PredictionLog:
                 model_digest=batch.digest,
                 logged_at=time.time_ns() // 1000,
                 prediction_ids=ids,
-                row_ids=[row_id or id_ for row_id, id_ in zip(batch.row_ids, ids, strict=True)],
+                row_ids=[row_id or id_ for row_id, id_ in zip(row_ids, ids, strict=True)],
                 event_times=times,
                 numbers=numbers,
                 categories=categories,
@@ -234,7 +237,7 @@ class PredictionLog:
             shapes = {name: inputs[name].shape for name, size in sizes.items() if inputs[name].size != rows * size}
             raise UsageError(f"{rows} row ids, but inputs of shape {shapes}") from error
         numbers = b"".join(given[name].astype("<f4", copy=False).tobytes() for name in header.numbers)
-        words = [given[name].reshape(rows).astype(object, copy=False).tolist() for name in header.categories]
+        words = [_words(name, given[name].reshape(rows)) for name in header.categories]
         return numbers, words, [given[name].astype("<f4", copy=False).tobytes() for name, _ in header.images]
 
     def _to_parquet(self, path: Path) -> list[Path]:
@@ -302,3 +305,19 @@ class PredictionLog:
         rows, size, age_s = self._limits
         old = self._rows and time.monotonic() - self._opened >= age_s
         return bool(self._sealing or old or self._rows >= rows or self._journal.size >= size)
+
+
+def _named(row_id: object) -> str:
+    # A record whose ids are not text is not read back, and takes the rows of its whole file with it.
+    if (named := identity(row_id)) is None:
+        raise UsageError(f"a row id must be text or a whole number, got {row_id!r:.60}")
+    return named
+
+
+def _words(name: str, values: NDArray[np.generic]) -> list[str]:
+    cells: list[str] = values.astype(object, copy=False).tolist()
+    if all(type(cell) is str for cell in cells):
+        return cells
+    if odd := [cell for cell in cells if not isinstance(cell, str)]:
+        raise UsageError(f"column {name!r} is a category, which is text, got {odd[0]!r:.60}")
+    return [str(cell) for cell in cells]  # numpy's own kind of text
