@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -315,7 +315,7 @@ def _named(row_id: object) -> str:
 
 
 def _words(name: str, values: NDArray[np.generic]) -> list[str]:
-    cells: list[str] = values.astype(object, copy=False).tolist()
+    cells: list[Any] = values.astype(object, copy=False).tolist()
     if all(type(cell) is str for cell in cells):
         return cells
     if odd := [cell for cell in cells if not isinstance(cell, str)]:
