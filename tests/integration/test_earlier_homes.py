@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.files import sha256_of
+from fullcircle.core.identity import system_user
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.registry import Registry
@@ -160,3 +161,24 @@ def _places_of(home: Path) -> set[str]:
             uri for table, column in wanted.items() for (uri,) in connection.execute(f"SELECT {column} FROM {table}")
         ]
     return {uri.split("/mlartifacts/")[0] for uri in found}
+
+
+def test_what_is_decided_in_it_names_the_systems_user_and_calls_the_rest_a_claim(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ceo")
+    monkeypatch.setenv("USER", "ceo")
+    ask("rollback", "tickets", "--why", "complaints", "--by", "the boss")
+    made = json.loads(ask("ledger", "show", "tickets", "--json"))[-1]
+    assert (made["who"], made["identity"]["user"], made["identity"]["uid"]) == (
+        system_user(),
+        system_user(),
+        os.geteuid(),
+    )
+    assert made["identity"]["claims"] | {"git user.name": ""} == {
+        "LOGNAME": "ceo", "USER": "ceo", "--by": "the boss", "git user.name": ""
+    }  # fmt: skip
+    said = ask("who", "tickets")
+    assert f"{system_user()} (claims to be ceo: LOGNAME, USER; claims to be the boss: --by" in said
+    assert "by its own account" in ask("who", "tickets", "--at", "2024-05-01")
+    ask("ledger", "verify", "tickets")

@@ -176,6 +176,7 @@ def test_an_edit_of_any_column_in_the_file_is_found(settings: Settings, db: Data
         "format": "1",
         "action": "'rollback'",
         "data_until": "'2013-04-01 00:00:00.000001'",
+        "identity": """'{"user": "ceo"}'""",
     }.get(column, "'other'")
     raw(settings, db, f"UPDATE ledger SET {column} = {value} WHERE seq = 2")
     found = faults(Ledger(Database(settings)).entries("p"))
@@ -202,7 +203,7 @@ def test_the_database_itself_lets_no_entry_be_changed(settings: Settings, db: Da
 
 def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(settings: Settings, db: Database) -> None:
     write(db, change("1"))
-    raw(settings, db, "UPDATE ledger SET format = 3")
+    raw(settings, db, "UPDATE ledger SET format = 4")
     with contextlib.closing(sqlite3.connect(settings.home / "fullcircle.db")) as connection:
         before = list(connection.iterdump())
     for act in (
@@ -210,7 +211,7 @@ def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(settings: Sett
         lambda ledger: ledger.append(change("2", previous="1"), aliases=Aliases()),
     ):
         with pytest.raises(
-            FullcircleError, match=r"format 3, this fullcircle knows up to 2; it was written by a newer"
+            FullcircleError, match=r"format 4, this fullcircle knows up to 3; it was written by a newer"
         ):
             act(Ledger(Database(settings)))
     with contextlib.closing(sqlite3.connect(settings.home / "fullcircle.db")) as connection:
@@ -313,7 +314,7 @@ def of_format_1(chain: list[Entry], claimed: list[datetime]) -> list[Entry]:
     old: list[Entry] = []
     for entry, at in zip(chain, claimed, strict=True):
         before = old[-1].hash if old else ""
-        made = dataclasses.replace(entry, at=at, format=1, data_until=None, previous_hash=before)
+        made = dataclasses.replace(entry, at=at, format=1, data_until=None, identity=None, previous_hash=before)
         old.append(dataclasses.replace(made, hash=hash_of(made)))
     return old
 
@@ -325,7 +326,7 @@ def test_entries_of_format_1_keep_their_hashes_and_nothing_can_be_added_to_them(
     old = of_format_1(chain, [data.draw(times) for _ in chain])
     assert faults(old) == ()
     text = json.dumps(
-        {name: value for name, value in plain(old[0]).items() if name not in ("hash", "data_until")},
+        {name: value for name, value in plain(old[0]).items() if name not in ("hash", "data_until", "identity")},
         sort_keys=True,
         separators=(",", ":"),
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fullcircle.cli.deciding import BY, deciding
 from fullcircle.cli.groups import NearestGroup
 from fullcircle.cli.lines import say
 
@@ -25,6 +26,7 @@ WHY = click.option("--why", "--reason", required=True, metavar="TEXT", help="The
 @click.argument("project")
 @click.argument("version")
 @WHY
+@BY
 @JSON
 def promote(project: str, version: str, why: str, as_json: bool) -> None:
     """Make any registered VERSION the champion, whatever the gate said of it, after loading it successfully."""
@@ -42,6 +44,7 @@ def promote(project: str, version: str, why: str, as_json: bool) -> None:
 @click.argument("project")
 @click.argument("version")
 @WHY
+@BY
 @JSON
 def approve(project: str, version: str, why: str, as_json: bool) -> None:
     """Release the challenger VERSION, which passed its gate and waits for a human (approval="human")."""
@@ -59,6 +62,7 @@ def approve(project: str, version: str, why: str, as_json: bool) -> None:
 @click.argument("project")
 @click.argument("version")
 @WHY
+@BY
 @JSON
 def reject(project: str, version: str, why: str, as_json: bool) -> None:
     """Refuse the challenger VERSION, which waits for a human. The champion stays as it is."""
@@ -85,6 +89,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
     Exit code 1 when there was no champion then, or the ledger does not hold.
     """
     from fullcircle.cli.terminal import consoles, parse_time, print_json, styled
+    from fullcircle.core.identity import by, process
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import who as who_served
@@ -103,7 +108,8 @@ def who(project: str, at: str | None, as_json: bool) -> None:
         ("since", since),
         ("written", clock),
         ("data", data),
-        ("by", found["by"]),
+        ("by", by(found["by"], found["identity"])),
+        ("known as", process(found["identity"]) or "not recorded: a name by its own account"),
         ("why", found["why"]),
         ("verdict", found["verdict"] or "not recorded"),
         ("model digest", found["model_digest"] or "not recorded"),
@@ -179,6 +185,7 @@ def show(project: str, as_json: bool) -> None:
 )
 @click.argument("project")
 @WHY
+@BY
 @JSON
 def heal(project: str, why: str, as_json: bool) -> None:
     """Put aliases that were moved behind the platform's back to what the ledger says."""
@@ -191,6 +198,7 @@ def heal(project: str, why: str, as_json: bool) -> None:
 )
 @click.argument("project")
 @WHY
+@BY
 @JSON
 def accept(project: str, why: str, as_json: bool) -> None:
     """Take aliases that were moved behind the platform's back as they are, with an entry that says so."""
@@ -198,8 +206,6 @@ def accept(project: str, why: str, as_json: bool) -> None:
 
 
 def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
-    import getpass
-
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
@@ -208,7 +214,7 @@ def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
     settings = Settings.from_env()
     settings.check_writable()
     mend = ledgers.heal if how == "heal" else ledgers.accept
-    mended = mend(load_project(project), settings, why=why, by=getpass.getuser())
+    mended = mend(load_project(project), settings, why=why, by=deciding())
     if as_json:
         print_json({"project": project, how: list(mended)})
         return
@@ -232,14 +238,12 @@ def _instead(made: Release) -> str:
 
 def _decider(name: str) -> tuple[Project, Settings, str]:
     """The project, settings whose home can be written, and who decides."""
-    import getpass
-
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
 
     settings = Settings.from_env()
     settings.check_writable()
-    return load_project(name), settings, getpass.getuser()
+    return load_project(name), settings, deciding()
 
 
 def _say(made: Release, words: str, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fullcircle.cli.deciding import BY, deciding
 from fullcircle.cli.lines import say
 
 INSECURE = click.option(
@@ -103,11 +104,10 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
 @click.option(
     "--reason", "--why", default="asked for on the command line", show_default=True, help="Kept with the release."
 )
+@BY
 @JSON
 def rollback(project: str, reason: str, as_json: bool) -> None:
     """Give the traffic back to the previous champion, after loading it successfully."""
-    import getpass
-
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
@@ -120,7 +120,7 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     reason_given(reason)
     loaded = load_project(project)
     time = replay_time(loaded, settings)
-    made = roll_back(loaded, settings, reason=reason, decided_by=getpass.getuser(), data_until=time)
+    made = roll_back(loaded, settings, reason=reason, decided_by=deciding(), data_until=time)
     if as_json:
         print_json(made)
     else:

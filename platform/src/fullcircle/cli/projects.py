@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fullcircle.cli.deciding import deciding
 from fullcircle.cli.lines import say
 
 
@@ -73,8 +74,6 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     While another retrain of the project is under way, on whatever machine, it waits, and says for whom.
     Exit code 1 when the data contract, the leakage check or a stage failed; the champion then stays as it was.
     """
-    import getpass
-
     from fullcircle.cli.tables import print_retrain, refusals_shown
     from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.loading import load_project
@@ -93,7 +92,7 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
             settings,
             until=parse_time(until),
             reason=reason,
-            decided_by=getpass.getuser(),
+            decided_by=deciding(),
             wait=not no_wait,
             asked=asked,
         )

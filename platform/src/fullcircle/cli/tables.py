@@ -15,6 +15,7 @@ from rich.text import Text
 
 from fullcircle.cli.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
+from fullcircle.core.identity import by
 from fullcircle.core.ledger import LEDGER_TIME
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def ledger_table(entries: Sequence[Entry]) -> Table:
         version = f"{each.previous or '-'} > {each.version or '-'}"
         data = f", on data until {each.data_until:%Y-%m-%d}" if each.data_until else ""
         claimed = "" if each.format >= LEDGER_TIME else " (its time as claimed)"
-        what = styled("{} by {}: {}{}{}", each.action.value, each.who, each.why, data, claimed)
+        what = styled("{} by {}: {}{}{}", each.action.value, each.by, each.why, data, claimed)
         table.add_row(str(each.seq), f"{each.at:%Y-%m-%d %H:%M}", version, each.verdict or "-", what, each.hash[:8])
     return table
 
@@ -197,9 +198,8 @@ def print_overview(console: Console, found: Mapping[str, Any]) -> None:
         )
     table = Table("released", "version", "before", "by", "reason", box=SIMPLE_HEAD)
     for made in found["releases"]:
-        table.add_row(
-            f"{made['at']:%Y-%m-%d}", made["version"], made["previous"] or "-", made["by"], Text(made["reason"])
-        )
+        who = Text(by(made["by"], made["identity"]))
+        table.add_row(f"{made['at']:%Y-%m-%d}", made["version"], made["previous"] or "-", who, Text(made["reason"]))
     if found["releases"]:
         print_table(console, table)
     if found["open_incidents"]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from fullcircle.core.identity import by
 from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, Outcome, Release
 
 
@@ -59,6 +61,7 @@ class Entry:
         recorded: what the clock said when it was written, even if that was set back. UTC.
         data_until: the time of the data: what was decided rests on rows before it, and in a replay it is when it
             happened. None where nobody said. UTC.
+        identity: what was known of whoever did it, see `core.identity`; None for what was written before that was kept.
         version: what it is about; "" where no version is left (a heal that found no champion to put back).
         previous: what the alias `champion` named before.
         verdict: the gate's outcome for the version, "" when none was recorded.
@@ -86,6 +89,12 @@ class Entry:
     previous_hash: str
     hash: str
     data_until: datetime | None = None
+    identity: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @property
+    def by(self) -> str:
+        """Who did it, with what is only claimed called a claim."""
+        return by(self.who, self.identity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +104,7 @@ class Judged:
     champion: str | None
 
 
-SINCE_FORMAT: Mapping[str, int] = {"data_until": 2}
+SINCE_FORMAT: Mapping[str, int] = {"data_until": 2, "identity": 3}
 """The fields that entries of older formats do not have, and the format that brought each."""
 LEDGER_TIME = 2
 """The first format whose `at` is ledger time."""

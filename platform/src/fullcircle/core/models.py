@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from fullcircle.core.identity import identity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,6 +261,7 @@ class Release:
         action: what the ledger calls it, one of `core.ledger.Action`; not all of them make the version the champion.
         data_until: the time of the data: what was decided rests on rows before it, and in a replay it is when it
             happened. None where nobody said.
+        identity: what is known of whoever decided it, see `core.identity`; None for one from before that was kept.
     """
 
     project: str
@@ -269,6 +272,7 @@ class Release:
     decided_by: str
     action: str = "promote"
     data_until: datetime | None = None
+    identity: Mapping[str, Any] | None = field(default_factory=identity, compare=False)
 
 
 class Scorer(Protocol):

@@ -106,6 +106,7 @@ def _release(made: Release) -> dict[str, Any]:
         "data_until": made.data_until,
         "reason": made.reason,
         "by": made.decided_by,
+        "identity": made.identity,
     }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.health import Decision, Keep, Retrain, Rollback
+from fullcircle.core.identity import identity
 from fullcircle.store.database import Database
 from fullcircle.store.plain import plain
 from fullcircle.store.schema import decisions
@@ -24,6 +25,7 @@ class DecisionRow:
         at: when, in the time of the data.
         recorded: when, on the clock.
         evidence: the numbers that it rests on, as plain JSON.
+        identity: what is known of whoever decided it, see `core.identity`; None for one from before that was kept.
     """
 
     id: int
@@ -33,6 +35,7 @@ class DecisionRow:
     at: datetime
     recorded: datetime
     evidence: Mapping[str, Any]
+    identity: Mapping[str, Any] | None = None
 
 
 class Decisions:
@@ -54,6 +57,7 @@ class Decisions:
             "at": at,
             "recorded": datetime.now(UTC),
             "evidence": plain(evidence),
+            "identity": identity(),
         }
         with self._db.session() as session:
             known = self._id(project, window)
@@ -103,5 +107,5 @@ def _row(row: RowMapping) -> DecisionRow:
             decision = Rollback(to=row["target"], reason=row["reason"])
         case _:
             decision = Keep(reason=row["reason"])
-    names = ("id", "project", "window", "at", "recorded", "evidence")
+    names = ("id", "project", "window", "at", "recorded", "evidence", "identity")
     return DecisionRow(decision=decision, **{name: row[name] for name in names})

@@ -20,7 +20,7 @@ from fullcircle.store.database import Database
 from fullcircle.store.plain import plain
 from fullcircle.store.schema import ledger
 
-FORMAT = 2
+FORMAT = 3
 """Of the entries that are written now."""
 _ATTEMPTS = 100
 """How often to try again when another writer was faster; each time, one of them got through."""
@@ -69,6 +69,7 @@ class Ledger:
         content = {
             "project": change.project,
             "data_until": change.data_until,
+            "identity": plain(change.identity),
             "action": Action(change.action),
             "version": change.version,
             "previous": change.previous,

@@ -71,6 +71,7 @@ decisions = Table(
     Column("at", UtcTime, nullable=False),
     Column("recorded", UtcTime, nullable=False),
     Column("evidence", JSON, nullable=False),
+    Column("identity", JSON, nullable=True),
     UniqueConstraint("project", "window"),
 )
 
@@ -90,6 +91,7 @@ releases = Table(
     Column("ended", UtcTime, nullable=True),
     Column("action", String(16), nullable=False),
     Column("data_until", UtcTime, nullable=True),
+    Column("identity", JSON, nullable=True),
     Index("ix_releases_project", "project"),
     Index(
         "one_pending_release",
@@ -121,6 +123,7 @@ ledger = Table(
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Column("data_until", UtcTime, nullable=True),
+    Column("identity", JSON, nullable=True),
 )
 
 leases = Table(

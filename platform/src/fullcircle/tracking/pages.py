@@ -52,7 +52,7 @@ def release_tags(entry: Entry) -> dict[str, str]:
     """What the registry shows of a release."""
     return {
         RELEASED_AT: entry.at.astimezone(UTC).isoformat(timespec="seconds"),
-        RELEASED_BY: entry.who,
+        RELEASED_BY: entry.by,
         RELEASED_WHY: entry.why[:_WHY_CHARACTERS],
     }
 

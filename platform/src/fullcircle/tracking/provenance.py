@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import hashlib
 import platform
 import re
@@ -155,14 +154,6 @@ def packages(requirements: str) -> dict[str, str]:
     """Name -> version of `name==version` lines."""
     pairs = (line.partition("==") for line in requirements.splitlines() if "==" in line)
     return {name.strip(): version.strip() for name, _, version in pairs}
-
-
-def user() -> str:
-    """The user's name; "unknown" where the system has none (a container with a bare uid)."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def program() -> str:

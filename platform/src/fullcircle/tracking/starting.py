@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import TrackerAway
+from fullcircle.core.identity import system_user
 from fullcircle.core.models import RunRef
 from fullcircle.core.outages import impatient
 from fullcircle.core.project import Project
@@ -31,7 +32,7 @@ from fullcircle.tracking.lineage import (
     REPOSITORY,
     REQUIREMENTS,
 )
-from fullcircle.tracking.provenance import Provenance, program, provenance, user
+from fullcircle.tracking.provenance import Provenance, program, provenance
 from fullcircle.tracking.resuming import process_tags
 from fullcircle.tracking.run import Run
 from fullcircle.tracking.secrets import summary, without_secrets
@@ -109,7 +110,7 @@ def _say(sentence: str) -> None:
 
 def _origin_tags(origin: Provenance) -> dict[str, str]:
     tags = {
-        "mlflow.user": user(),
+        "mlflow.user": system_user(),
         "mlflow.source.name": program(),
         "mlflow.source.type": "LOCAL",
         ENVIRONMENT: origin.environment,

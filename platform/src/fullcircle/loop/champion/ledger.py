@@ -88,6 +88,7 @@ def who(project: Project, settings: Settings, at: datetime | None = None) -> dic
         "recorded": found.recorded,
         "data_until": found.data_until,
         "by": found.who,
+        "identity": found.identity,
         "why": found.why,
         "action": found.action.value,
         "verdict": found.verdict,

@@ -164,11 +164,12 @@ def release(
     by = term.entry
     return Link(
         kind=Kind.RELEASE,
-        title=f"{by.action.value} by {by.who}, {term.since:%Y-%m-%d %H:%M} UTC (entry {by.seq} of the ledger)",
+        title=f"{by.action.value} by {by.by}, {term.since:%Y-%m-%d %H:%M} UTC (entry {by.seq} of the ledger)",
         facts={
             "entry": by.seq,
             "action": by.action.value,
             "by": by.who,
+            "identity": by.identity,
             "at": term.since,
             "recorded": by.recorded,
             "data_until": by.data_until,

@@ -1,0 +1,33 @@
+"""In whose name a command decides: the system's user; what else was said is a claim, and is written down as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+def _claimed(_context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
+    from fullcircle.core.identity import claim
+
+    if name:
+        claim({"--by": name})
+
+
+BY = click.option(
+    "--by",
+    metavar="NAME",
+    expose_value=False,
+    callback=_claimed,
+    help="Who asks for it, kept as a claim beside the system's user.",
+)
+
+
+def deciding() -> str:
+    """The user that this process runs as. From now on git's user name is among what is claimed."""
+    from fullcircle.core.identity import claim, system_user
+    from fullcircle.tracking.git import git
+
+    said = git(Path.cwd(), "config", "user.name")
+    claim({"git user.name": said.stdout.strip() if said.returncode == 0 else ""})
+    return system_user()
