@@ -8,13 +8,18 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import requests
 from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput
 
+from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import TrackerAway
 from fullcircle.core.files import sha256_of
 from fullcircle.core.models import ModelVersion
@@ -25,7 +30,9 @@ from fullcircle.tracking.ancestry.client import Ancestry
 from fullcircle.tracking.ancestry.file import REVISIONS, OfFile
 from fullcircle.tracking.ancestry.opened import opened
 from fullcircle.tracking.ancestry.server import OfServer
+from fullcircle.tracking.ancestry.wanted import Wanted
 from fullcircle.tracking.client import sqlite_file
+from fullcircle.tracking.lineage import DATA_DIGEST, DIGEST
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 
@@ -195,3 +202,153 @@ print(records.text(found, "empty.txt") == "", records.version("nobody", "1"), "m
     environment = {**os.environ, "FULLCIRCLE_HOME": str(store.home), "MLFLOW_TRACKING_URI": store.tracking_uri}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "True None False\n"
+
+
+def told(settings: Settings, project: str, parents: int, *, each: int = 4) -> list[str]:
+    """Runs and versions as retrains tell them, without their training; the runs' ids."""
+    client, made = MlflowClient(settings.tracking_uri), []
+    found = client.get_experiment_by_name(project)
+    experiment = found.experiment_id if found else client.create_experiment(project)
+    if found is None:
+        client.create_registered_model(project)
+    for number in range(parents):
+        parent = ""
+        for part in range(each):
+            digest = f"{len(made) - part + int(found is not None):032x}.dir"
+            tags = {"fullcircle.project": project, "fullcircle.kind": "candidate" if parent else "retrain"}
+            tags |= {DATA_DIGEST: digest, "rows": "1,000", "rows from": "2024-01-01", "rows until": "2024-02-01"}
+            tags |= {"mlflow.parentRunId": parent} if parent else {}
+            run = client.create_run(experiment, tags=tags, run_name=f"it's {number}/{part}")
+            client.log_inputs(run.info.run_id, [_input(project, digest)])
+            client.set_terminated(run.info.run_id)
+            made.append(run.info.run_id)
+            parent = parent or run.info.run_id
+        of_version = {DIGEST: f"{number}-{parent}", DATA_DIGEST: digest}
+        client.create_model_version(project, run.info.artifact_uri, run.info.run_id, tags=of_version)
+    client.set_registered_model_alias(project, "champion", "1")
+    return made
+
+
+def _input(project: str, digest: str) -> DatasetInput:
+    return DatasetInput(Dataset(name=project, digest=digest, source_type="local", source="{}"))
+
+
+def test_lists_of_runs_and_versions_are_the_same_whichever_way_they_are_read(store: Settings, project: Project) -> None:
+    runs = told(store, project.name, 3, each=3)
+    MlflowClient(store.tracking_uri).delete_run(runs[4])
+    read, slow = opened(store), Ancestry(store)
+    every = slow.holders(project=project.name)
+    digests = sorted(every)
+    asked = [
+        Wanted(ids=frozenset([*runs[:2], "0" * 32])),
+        Wanted(parents=frozenset([runs[0], runs[3]])),
+        Wanted(data=frozenset(digests[:1]), project=project.name),
+        Wanted(data=frozenset(digests), project=project.name),
+        Wanted(begins=runs[5][:8]),
+        Wanted(data_begins=digests[0][:31], project=project.name),
+        Wanted(name="it's 1/2", project=project.name),
+        Wanted(name="""it's "1/2" """, project=project.name),
+        Wanted(ids=frozenset(runs), project="another"),
+        Wanted(),
+    ]
+    found = [read.listed(each) for each in asked]
+    assert found == [slow.listed(each) for each in asked]
+    assert [len(each) for each in found][:6] == [2, 4, 3, 9, 1, 9]
+    assert [len(each) for each in found][6:] == [1, 0, 0, 0]
+    assert [run.deleted for run in read.listed(Wanted(ids=frozenset(runs[4:5])))] == [True]
+    assert read.holders(project=project.name) == every
+    assert read.holders(digests[:1], project.name) == slow.holders(digests[:1], project.name)
+    assert read.versions(project.name) == slow.versions(project.name)
+    assert [each.version for each in read.versions(project.name)] == ["3", "2", "1"]
+    assert read.model(project.name) == slow.model(project.name)
+    assert read.model(project.name) is not None
+    assert (read.versions("none"), read.model("none"), read.copies("none")) == ((), None, ())
+
+
+def test_copies_of_versions_are_the_same_whichever_way_they_are_read(store: Settings, project: Project) -> None:
+    told(store, project.name, 1, each=1)
+    MlflowClient(store.tracking_uri).copy_model_version(f"models:/{project.name}/1", project.name)
+    assert opened(store).copies(project.name) == Ancestry(store).copies(project.name) == ("2",)
+
+
+def test_a_data_version_is_read_from_whichever_run_keeps_it(
+    store: Settings, project: Project, version: DataVersion
+) -> None:
+    tracker = Tracker(store)
+    with (
+        tracker.start(project, name="keeps", kind="retrain") as kept,
+        tracker.start(project, name="names", kind="candidate", parent=kept.id) as named,
+    ):
+        kept.data(version)
+        named.tags({DATA_DIGEST: version.digest})
+    holders = opened(store).holders([version.digest], project.name)[version.digest]
+    assert {run.run_id for run in holders} == {kept.id, named.id}
+    for order in (holders, holders[::-1]):
+        assert opened(store).data_version(version.digest, order) == version
+    assert opened(store).data_version("0" * 32 + ".dir", holders[:0]) is None
+
+
+class _Counted(BaseHTTPRequestHandler):
+    """Passes each request on, and notes it."""
+
+    protocol_version = "HTTP/1.1"
+    target = ""
+    seen: list[str]
+
+    def log_message(self, *arguments: object) -> None: ...
+
+    def _pass_on(self) -> None:
+        self.seen.append(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {"Content-Type": "application/json"}
+        answer = requests.request(self.command, self.target + self.path, data=body, headers=headers, timeout=60)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    do_GET = do_POST = _pass_on
+
+
+def test_how_often_a_server_is_asked_does_not_depend_on_how_many_runs_it_has(
+    served: Settings, project: Project
+) -> None:
+    runs = told(served, project.name, 1)
+    seen: list[str] = []
+    handler = type("Handler", (_Counted,), {"target": served.tracking_uri, "seen": seen})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{proxy.server_address[1]}"
+            through = Settings.from_env({"FULLCIRCLE_HOME": str(served.home), "MLFLOW_TRACKING_URI": url})
+            before = _asked(through, project, runs, seen)
+            told(served, project.name, 11)
+            assert len(opened(served).versions(project.name)) == 12
+            assert _asked(through, project, runs, seen) == before
+        finally:
+            proxy.shutdown()
+            thread.join()
+
+
+def _asked(settings: Settings, project: Project, runs: list[str], seen: list[str]) -> dict[str, int]:
+    """How many requests each of the commands takes."""
+    from fullcircle.loop.lineage.impact import impact
+    from fullcircle.loop.lineage.versions import data_of_versions
+    from fullcircle.loop.overview import overview
+
+    digest = opened(settings).listed(Wanted(ids=frozenset(runs[:1])))[0].data_digest
+    commands: dict[str, Callable[[], object]] = {
+        "impact of a version": lambda: impact(settings, f"{project.name}/1"),
+        "impact of data": lambda: impact(settings, digest, project=project.name),
+        "impact of a run": lambda: impact(settings, runs[0]),
+        "data list": lambda: data_of_versions(settings, project.name),
+        "status": lambda: overview(project, settings),
+    }
+    counts = {}
+    for name, command in commands.items():
+        seen.clear()
+        command()
+        counts[name] = len(seen)
+    assert all(counts.values())
+    return counts

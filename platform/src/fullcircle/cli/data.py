@@ -75,20 +75,20 @@ def list_versions(project: str, as_json: bool) -> None:
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.loop.lineage.versions import data_of_versions
 
-    settings = Settings.from_env()
-    registry, tracker = Registry(settings), Tracker(settings)
-    versions = registry.versions(load_project(project).name)
-    found = [(version, tracker.data_version(version.run_id)) for version in versions]
+    found = data_of_versions(Settings.from_env(), load_project(project).name, whole=as_json)
     if as_json:
-        print_json([{"version": version.version, "run_id": version.run_id, "data": known} for version, known in found])
+        print_json([{"version": each.version, "run_id": each.run_id, "data": each.data} for each in found])
         return
     table = Table("model", "run", "data version", "rows", "from", "to", box=SIMPLE_HEAD)
-    for version, known in found:
-        span = (f"{known.start:%Y-%m-%d}", f"{known.end:%Y-%m-%d}")
-        table.add_row(version.version, version.run_id[:12], known.digest[:16], f"{known.rows:,}", *span)
+    for each in found:
+        table.add_row(
+            each.version,
+            each.run_id[:12],
+            each.digest[:16] or "?",
+            *(text or "?" for text in (each.rows, each.first, each.last)),
+        )
     print_table(consoles(False)[0], table)
 
 

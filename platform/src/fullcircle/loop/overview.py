@@ -6,7 +6,8 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
+from fullcircle.core.ledger import Aliases
+from fullcircle.core.models import ModelVersion, Release
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.ledger import verify
@@ -22,11 +23,13 @@ def overview(project: Project, settings: Settings) -> dict[str, Any]:
     from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
     from fullcircle.store.releases import Releases
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.ancestry.opened import opened
 
-    registry, database = Registry(settings), Database(settings)
+    ancestry, database = opened(settings), Database(settings)
     (checked,) = verify(settings, [project.name])
-    aliases = {alias: registry.alias(project.name, alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
+    model = ancestry.model(project.name)
+    named = Aliases.of(model.aliases).named() if model else {}
+    aliases = {alias: ancestry.version(project.name, number) for alias, number in named.items()}
     return {
         "project": project.name,
         "aliases": {alias: _version(version) for alias, version in aliases.items() if version},

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.ledger import Aliases, Head
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.ancestry.opened import opened
 from fullcircle.tracking.client import connect, translated
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import RegisteredModel
+
+    from fullcircle.tracking.ancestry.client import Ancestry
+    from fullcircle.tracking.ancestry.record import RegisteredModel
 
 HEAD = "fullcircle.ledger.head"
 _HEAD = re.compile(r"([1-9]\d*):([0-9a-f]{64})")
@@ -35,10 +38,15 @@ class Anchor:
     def _client(self) -> MlflowClient:
         return connect(self._settings)
 
+    @cached_property
+    def _read(self) -> Ancestry:
+        """Reading takes no client of MLflow's, whose import alone is a second."""
+        return opened(self._settings)
+
     def aliases(self, name: str) -> Aliases:
         """What the aliases of a model name, in one request. None of them when the model does not exist."""
         found = self._model(name)
-        return Aliases.of({alias: str(version) for alias, version in found.aliases.items()}) if found else Aliases()
+        return Aliases.of(dict(found.aliases)) if found else Aliases()
 
     def head(self, name: str) -> Head | None:
         """The ledger's head as it was kept; None when none was, or what is there is none."""
@@ -70,24 +78,7 @@ class Anchor:
 
         A copy has the run and the tags of its original: only where it comes from tells it from a version of ours.
         """
-        found: list[str] = []
-        token: str | None = None
-        with translated(self._settings, f"looking for copies among the versions of {name}"):
-            while True:
-                where = f"name = '{name}' AND source_path LIKE 'models:/%'"
-                page = self._client.search_model_versions(where, max_results=200, page_token=token)
-                found += [str(each.version) for each in page]
-                token = page.token
-                if not token:
-                    return tuple(sorted(found, key=int))
+        return self._read.copies(name)
 
     def _model(self, name: str) -> RegisteredModel | None:
-        from mlflow.exceptions import MlflowException
-
-        with translated(self._settings, f"reading the registered model {name}"):
-            try:
-                return self._client.get_registered_model(name)
-            except MlflowException as error:
-                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
-                    return None
-                raise
+        return self._read.model(name)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.errors import ModelUnavailable, UsageError
+from fullcircle.core.errors import UsageError
 from fullcircle.core.lineage import Affected, Impact, RunSeen, terms
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SHORTEST_BEGINNING = 6
 """Characters of a digest or an id that name it."""
+NEAR = 1000
+"""So many of the newest runs and versions are looked at for what was probably meant."""
 _VERSION = re.compile(r"([\w.-]+)[/:]([\w-]+)")
 _FILE = re.compile(r"([\w.-]+)[:/](.+)")
 
@@ -54,7 +56,7 @@ def impact(settings: Settings, what: str, *, project: str | None = None) -> Impa
     """
     known = Known(settings, project)
     origin = known.named(what)
-    runs = [run for run in known.runs if _concerns(origin, run)]
+    runs = known.runs(ids=origin.runs, parents=origin.runs, data=origin.data)
     return Impact(
         kind=origin.kind,
         name=origin.name,
@@ -65,36 +67,29 @@ def impact(settings: Settings, what: str, *, project: str | None = None) -> Impa
 
 
 class Known:
-    """What MLflow, the ledgers and the prediction logs know; each is read once, when it is first asked for."""
+    """What MLflow, the ledgers and the prediction logs know; only what fits is asked for, however much there is."""
 
     def __init__(self, settings: Settings, project: str | None) -> None:
-        from fullcircle.tracking.ancestry.client import Ancestry
-        from fullcircle.tracking.registry import Registry
+        from fullcircle.tracking.ancestry.opened import opened
 
         self._settings = settings
-        self._ancestry = Ancestry(settings)
-        self._registry = Registry(settings)
+        self._ancestry = opened(settings)
         self._project = project
 
-    @cached_property
-    def runs(self) -> tuple[RunRecord, ...]:
-        """The platform's runs, newest first."""
-        found = (run for run in self._ancestry.runs() if run.project)
-        return tuple(run for run in found if self._project in (None, run.project))
+    def runs(self, **wanted: Any) -> tuple[RunRecord, ...]:
+        """The platform's runs that fit, newest first: see `ancestry.wanted.Wanted`."""
+        from fullcircle.tracking.ancestry.wanted import Wanted
+
+        return self._ancestry.listed(Wanted(**wanted, project=self._project))
 
     @cached_property
     def data(self) -> Mapping[str, DataVersion]:
         """Digest -> data version, of those that a run still keeps."""
-        found: dict[str, DataVersion] = {}
-        for run in self.runs:
-            if run.data_digest and run.data_digest not in found and (kept := self._ancestry.data(run)) is not None:
-                found[run.data_digest] = kept
-        return found
-
-    @cached_property
-    def graphs(self) -> Mapping[str, str]:
-        """Run id -> digest of the graph that it registered."""
-        return self._ancestry.graphs()
+        found = {
+            digest: self._ancestry.data_version(digest, runs)
+            for digest, runs in self._ancestry.holders(project=self._project).items()
+        }
+        return {digest: version for digest, version in found.items() if version is not None}
 
     def named(self, what: str) -> Origin:
         """What is called so. Raises UsageError when nothing is, or several things are."""
@@ -110,25 +105,35 @@ class Known:
 
     def affected(self, origin: Origin, runs: Iterable[RunRecord]) -> Iterator[Affected]:
         """The model versions that came from it, oldest first, also those that are no longer registered."""
+        runs = list(runs)
         ids = {run.run_id for run in runs}
-        graphs = {self.graphs[id_] for id_ in ids if id_ in self.graphs}
-        names = {run.project for run in self.runs if run.run_id in ids} | (
-            {origin.version[0]} if origin.version else set()
-        )
+        names = {run.project for run in runs} | ({origin.version[0]} if origin.version else set())
         for name in sorted(names):
             entries, answers = self._ledger(name), self._answers(name)
             replayed = is_replayed(name, self._settings)
             found: dict[tuple[str, str], Affected] = {}
-            for version in self._registry.versions(name):
+            registered = self._ancestry.versions(name)
+            for version in registered:
                 if version.run_id in ids or (name, version.version) == origin.version:
                     found[version.version, version.digest] = _registered(version)
             elsewhere = [(entry.version, entry.model_digest, entry.data_digest) for entry in entries]
             elsewhere += [(each.model_version, each.model_digest, "") for each in answers]
+            graphs = self._graphs(ids, registered, {digest for _, digest, _ in elsewhere})
             for number, digest, data in elsewhere:
                 if digest in graphs or data in origin.data or (name, number) == origin.version:
                     found.setdefault((number, digest), _unregistered(name, number, digest, data))
             for key in sorted(found, key=lambda each: (len(each[0]), each)):
                 yield _with_history(found[key], entries, answers, replayed)
+
+    def _graphs(self, ids: set[str], registered: Iterable[ModelVersion], digests: set[str]) -> set[str]:
+        """Those of the digests that are of these runs' graphs; for one of a deleted version, its run is asked for."""
+        known = {version.digest for version in registered}
+        found = {version.digest for version in registered if version.run_id in ids}
+        for digest in sorted(each for each in digests if each and each not in known):
+            run = self._ancestry.run_of_graph(digest)
+            if run is not None and run.run_id in ids:
+                found.add(digest)
+        return found
 
     def _model(self, what: str) -> Iterator[Origin]:
         """A version by number or alias; a number also when only the ledger or the log still knows it."""
@@ -136,9 +141,8 @@ class Known:
         if asked is None:
             return
         name, reference = asked[1], asked[2]
-        try:
-            version = self._registry.version(name, reference)
-        except ModelUnavailable:
+        version = self._version(name, reference)
+        if version is None:
             recorded = {entry.version for entry in self._ledger(name)} | {a.model_version for a in self._answers(name)}
             if reference in recorded and reference.isdigit():
                 yield Origin(kind="model version", name=f"{name}/{reference}", version=(name, reference))
@@ -146,15 +150,21 @@ class Known:
         runs = frozenset({version.run_id})
         yield Origin(kind="model version", name=f"{name}/{version.version}", runs=runs, version=(name, version.version))
 
+    def _version(self, name: str, reference: str) -> ModelVersion | None:
+        """A version by number or alias."""
+        if not reference.isdigit():
+            model = self._ancestry.model(name)
+            reference = model.aliases.get(reference, "") if model else ""
+        return self._ancestry.version(name, reference) if reference else None
+
     def _data_or_run(self, what: str) -> Iterator[Origin]:
         text = what.removesuffix(".dir")
-        begins = len(text) >= SHORTEST_BEGINNING and re.fullmatch(r"[0-9a-f]+", text)
-        for digest in sorted({run.data_digest for run in self.runs if run.data_digest}):
-            if begins and digest.startswith(text):
+        begins = text if len(text) >= SHORTEST_BEGINNING and re.fullmatch(r"[0-9a-f]+", text) else ""
+        if begins:
+            for digest in sorted({run.data_digest for run in self.runs(data_begins=begins)}):
                 yield Origin(kind="data version", name=digest, data=frozenset({digest}))
-        for run in self.runs:
-            if (begins and run.run_id.startswith(text)) or run.name == what:
-                yield Origin(kind="run", name=run.run_id, runs=frozenset({run.run_id}))
+        for run in self.runs(begins=begins, name=what):
+            yield Origin(kind="run", name=run.run_id, runs=frozenset({run.run_id}))
 
     def _files(self, what: str) -> Iterator[Origin]:
         """A file by `project:name`, name, or MD5; by a name it is in every version that has one of that name."""
@@ -169,9 +179,11 @@ class Known:
             yield Origin(kind="data file", name=file, data=frozenset(digests))
 
     def _near(self, what: str) -> str:
-        names = {run.project for run in self.runs}
-        words = {f"{name}/{each.version}" for name in names for each in self._registry.versions(name)}
-        words |= {word for run in self.runs for word in (run.run_id, run.name, run.data_digest) if word}
+        holders = self._ancestry.holders(project=self._project)
+        runs = sorted((run for each in holders.values() for run in each), key=lambda run: run.started)[-NEAR:]
+        names = {run.project for run in runs}
+        words = {f"{name}/{each.version}" for name in names for each in self._ancestry.versions(name)[:NEAR]}
+        words |= {word for run in runs for word in (run.run_id, run.name, run.data_digest) if word}
         words |= {f"{each.project}:{path}" for each in self.data.values() for path, _ in each.files}
         near = difflib.get_close_matches(what, sorted(words), n=3, cutoff=0.3)
         if near:
@@ -192,10 +204,6 @@ class Known:
         from fullcircle.predictions.counts import answers
 
         return answers(self._settings.home / "predictions" / name)
-
-
-def _concerns(origin: Origin, run: RunRecord) -> bool:
-    return run.run_id in origin.runs or run.parent in origin.runs or run.data_digest in origin.data
 
 
 def _begins(md5: str, text: str) -> bool:

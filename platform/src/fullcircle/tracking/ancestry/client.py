@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,15 @@ from urllib.request import url2pathname
 
 from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, ModelUnavailable
+from fullcircle.core.files import write_whole
 from fullcircle.core.leftovers import temporary
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.ancestry.record import RunRecord, run_record
+from fullcircle.store.plain import to_json
+from fullcircle.tracking.ancestry.record import RegisteredModel, RunRecord, run_record
+from fullcircle.tracking.ancestry.wanted import PROJECT, Wanted, brief, listed
 from fullcircle.tracking.client import connect, translated, waiting
-from fullcircle.tracking.lineage import DATA, DIGEST, data_version
+from fullcircle.tracking.lineage import DATA, DATA_DIGEST, DIGEST, data_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,6 +74,70 @@ class Ancestry:
                 if not token:
                     return
 
+    def listed(self, wanted: Wanted) -> tuple[RunRecord, ...]:
+        """The runs that are asked for, newest first, as they stand in a list: see `wanted`."""
+        return listed((run for where in wanted.filters() for run in self.runs(where)), wanted)
+
+    def holders(self, digests: Collection[str] = (), project: str | None = None) -> Mapping[str, tuple[RunRecord, ...]]:
+        """Data version -> the runs that learned from it, newest first; of these versions, or of all that there are."""
+        wanted = Wanted(data=frozenset(digests), project=project)
+        runs = self.listed(wanted) if digests else map(brief, self.runs(_all_with_data(project)))
+        found: dict[str, list[RunRecord]] = {}
+        for run in runs:
+            if run.project and run.data_digest:
+                found.setdefault(run.data_digest, []).append(run)
+        return {digest: tuple(each) for digest, each in found.items()}
+
+    def data_version(self, digest: str, holders: Iterable[RunRecord]) -> DataVersion | None:
+        """The data version of this digest, from the first of these runs that keeps it; None when none does.
+
+        What was fetched from a server is kept under home: a digest never means anything else.
+        """
+        kept = self._settings.home / "downloads" / "data" / f"{digest}.json"
+        for run in holders:
+            if _local(run.artifacts) is not None:
+                if (found := self.data(run)) is not None:
+                    return found
+                continue
+            if (known := _kept(kept, digest)) is not None:
+                return known
+            if (found := self.data(run)) is not None:
+                self._settings.folder("downloads", "data")
+                write_whole(kept, to_json(found))
+                return found
+        return None
+
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """All registered versions, newest first; empty when the model does not exist."""
+        from fullcircle.tracking.registry import Registry
+
+        return Registry(self._settings).versions(name)
+
+    def model(self, name: str) -> RegisteredModel | None:
+        """The registered model's aliases and tags; None when there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with translated(self._settings, f"reading the registered model {name}"):
+            try:
+                found = self._client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
+                    return None
+                raise
+        return RegisteredModel(aliases={key: str(each) for key, each in found.aliases.items()}, tags=dict(found.tags))
+
+    def copies(self, name: str) -> tuple[str, ...]:
+        """Numbers of the versions that MLflow copied from another model's, the oldest first."""
+        found: list[str] = []
+        token: str | None = None
+        with translated(self._settings, f"looking for copies among the versions of {name}"):
+            while True:
+                page = self._client.search_model_versions(copied(name), max_results=200, page_token=token)
+                found += [str(each.version) for each in page]
+                token = page.token
+                if not token:
+                    return tuple(sorted(found, key=int))
+
     def run_of_graph(self, digest: str) -> RunRecord | None:
         """The run that registered a graph with this digest, whether or not its version is still registered."""
         if not digest.isalnum():
@@ -80,20 +147,6 @@ class Ancestry:
             where = f"tags.`{DIGEST}` = '{digest}'"
             found = self._client.search_logged_models(every, filter_string=where, max_results=1) if every else []
         return self.run(found[0].source_run_id) if found and found[0].source_run_id else None
-
-    def graphs(self) -> Mapping[str, str]:
-        """Run id -> digest of the graph that it registered, whether or not its version is still registered."""
-        found: dict[str, str] = {}
-        with translated(self._settings, "listing the graphs of runs"):
-            every = [each.experiment_id for each in self._client.search_experiments()]
-            token: str | None = None
-            while every:
-                page = self._client.search_logged_models(every, page_token=token)
-                found |= {each.source_run_id or "": each.tags[DIGEST] for each in page if DIGEST in each.tags}
-                token = page.token
-                if not token:
-                    break
-        return found
 
     def text(self, run: RunRecord, artifact_path: str) -> str | None:
         """A text artifact of the run; None when it has none of that name."""
@@ -129,6 +182,24 @@ class Ancestry:
             return data_version(text) if text is not None else None
         except DataUnavailable:
             return None
+
+
+def copied(name: str) -> str:
+    """MLflow's filter for the versions of a model that are copies of another one's."""
+    return f"name = '{name}' AND source_path LIKE 'models:/%'"
+
+
+def _all_with_data(project: str | None) -> str:
+    of = f" and tags.`{PROJECT}` = '{project}'" if project is not None else ""
+    return f"tags.`{DATA_DIGEST}` LIKE '%'{of}"
+
+
+def _kept(path: Path, digest: str) -> DataVersion | None:
+    try:
+        found = data_version(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, DataUnavailable):
+        return None
+    return found if found.digest == digest else None
 
 
 def _local(uri: str) -> Path | None:

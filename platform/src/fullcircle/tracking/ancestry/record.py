@@ -53,6 +53,14 @@ class RunRecord:
         return self.tags.get(DATA_DIGEST, "")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegisteredModel:
+    """A registered model: alias -> number of the version that it names, and tags."""
+
+    aliases: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
 def run_record(
     *,
     run_id: str,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from fullcircle.core.models import ModelVersion
-from fullcircle.tracking.ancestry.client import Ancestry
-from fullcircle.tracking.ancestry.record import RunRecord, run_record, version_record
-from fullcircle.tracking.client import translated
+from fullcircle.tracking.ancestry.client import Ancestry, copied
+from fullcircle.tracking.ancestry.record import RegisteredModel, RunRecord, run_record, version_record
+from fullcircle.tracking.client import translated, waiting
 from fullcircle.tracking.rest import Refused, Rest
 
 _API, _FILES = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts/artifacts"
+PAGE = 1000
+"""So many runs or versions are asked for at once."""
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
 
@@ -21,7 +24,7 @@ class OfServer(Ancestry):
 
     @cached_property
     def _rest(self) -> Rest:
-        return Rest(self._settings)
+        return waiting(self._settings, Rest(self._settings))
 
     def run(self, run_id: str) -> RunRecord | None:
         """The run with this id, also from the trash; None when there is none."""
@@ -36,14 +39,67 @@ class OfServer(Ancestry):
         if found is None:
             return None
         version = found["model_version"]
-        return version_record(
-            name=version["name"],
-            version=str(version["version"]),
-            run_id=version.get("run_id"),
-            created_ms=int(version["creation_timestamp"]),
-            aliases=version.get("aliases", ()),
-            tags=_pairs(version.get("tags", ())),
-        )
+        return _version(version, version.get("aliases", ()))
+
+    def runs(self, where: str = "") -> Iterator[RunRecord]:
+        """Runs of all experiments that fit MLflow's filter, those in the trash as well, newest first."""
+        with translated(self._settings, "searching runs"):
+            every = [
+                each["experiment_id"]
+                for each in self._pages("experiments/search", "experiments", view_type="ALL", max_results=1000)
+            ]
+            asked = {"experiment_ids": every, "filter": where, "run_view_type": "ALL", "max_results": PAGE}
+            found = self._pages("runs/search", "runs", **asked) if every else iter(())
+            yield from map(_run, found)
+
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """All registered versions, newest first; empty when the model does not exist."""
+        model = self.model(name)
+        if model is None:
+            return ()
+        aliases: dict[str, list[str]] = {}
+        for alias, number in model.aliases.items():
+            aliases.setdefault(number, []).append(alias)
+        with translated(self._settings, f"listing the versions of {name}"):
+            every = self._found(f"name='{name}'")
+            found = [_version(each, aliases.get(str(each["version"]), ())) for each in every]
+        return tuple(sorted(found, key=lambda each: -int(each.version)))
+
+    def copies(self, name: str) -> tuple[str, ...]:
+        """Numbers of the versions that MLflow copied from another model's, the oldest first."""
+        with translated(self._settings, f"looking for copies among the versions of {name}"):
+            found = [str(each["version"]) for each in self._found(copied(name))]
+        return tuple(sorted(found, key=int))
+
+    def _found(self, where: str) -> Iterator[Any]:
+        """The versions that fit MLflow's filter, as it tells them: without their aliases."""
+        token = ""
+        while True:
+            query = {"filter": where, "max_results": str(PAGE), "page_token": token}
+            page = self._rest.get(f"{_API}/model-versions/search", query)
+            yield from page.get("model_versions", ())
+            token = page.get("next_page_token") or ""
+            if not token:
+                return
+
+    def model(self, name: str) -> RegisteredModel | None:
+        """The registered model's aliases and tags; None when there is none."""
+        with translated(self._settings, f"reading the registered model {name}"):
+            found = self._asked("registered-models/get", name=name)
+        if found is None:
+            return None
+        model = found["registered_model"]
+        aliases = {each["alias"]: str(each["version"]) for each in model.get("aliases", ())}
+        return RegisteredModel(aliases=aliases, tags=_pairs(model.get("tags", ())))
+
+    def _pages(self, what: str, name: str, **asked: object) -> Iterator[Any]:
+        token = ""
+        while True:
+            page = self._rest.post(f"{_API}/{what}", {**asked, **({"page_token": token} if token else {})})
+            yield from page.get(name, ())
+            token = page.get("next_page_token") or ""
+            if not token:
+                return
 
     def _fetched(self, run: RunRecord, artifact_path: str) -> bytes | None:
         """An artifact that the server hands out; of other stores by MLflow's client."""
@@ -67,6 +123,17 @@ class OfServer(Ancestry):
             if error.error_code in _GONE:
                 return None
             raise
+
+
+def _version(version: Any, aliases: Iterable[str]) -> ModelVersion:
+    return version_record(
+        name=version["name"],
+        version=str(version["version"]),
+        run_id=version.get("run_id"),
+        created_ms=int(version["creation_timestamp"]),
+        aliases=aliases,
+        tags=_pairs(version.get("tags", ())),
+    )
 
 
 def _run(run: Any) -> RunRecord:
