@@ -171,15 +171,13 @@ def _computed() -> float:
 
 def report(settings: Settings, tracker: str, asked: dict[str, str], times: int) -> None:
     """Time each command so many times, and print the middle and the worst."""
-    commands = [(f"impact, {what}", ["impact", name], 2 if what == "nothing" else 0) for what, name in asked.items()]
-    commands += [
-        ("data list", ["data", "list", PROJECT], 0),
-        ("data list --json", ["data", "list", PROJECT, "--json"], 0),
-    ]
-    commands += [("status", ["status", PROJECT], 0)]
-    for title, words, code in commands:
-        took = [commanded(settings, tracker, words, (code,)) for _ in range(times)]
-        print(f"{title:<24} p50 {np.median(took):6.2f} s, max {max(took):6.2f} s", flush=True)
+    commands = [(f"impact, {what}", ["impact", name]) for what, name in asked.items()]
+    commands += [(" ".join(words), [*words, PROJECT]) for words in (["data", "list"], ["status"])]
+    commands += [("data list --json", ["data", "list", PROJECT, "--json"])]
+    for title, words in commands:
+        took = np.array([commanded(settings, tracker, words, 2 if "nothing" in title else 0) for _ in range(times)])
+        (middle, computed), worst = np.median(took, axis=0), took.max(axis=0)[0]
+        print(f"{title:<24} p50 {middle:6.2f} s, max {worst:6.2f} s, of the processor {computed:6.2f} s", flush=True)
 
 
 def main() -> None:

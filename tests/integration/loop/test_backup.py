@@ -171,7 +171,7 @@ def test_a_backup_that_is_killed_leaves_no_half_file_and_the_next_one_none_of_it
     assert not (tmp_path / "saved.zip").exists()
     backup(_settings(home), tmp_path / "saved.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "saved.zip"]
-    assert list((home / "tmp").iterdir()) == []
+    assert list(home.rglob("*.part*")) == []
 
 
 def test_a_restore_that_is_killed_leaves_no_half_home_and_the_next_one_none_of_its_parts(

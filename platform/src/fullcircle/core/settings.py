@@ -140,9 +140,8 @@ class Settings:
         written from then on."""
         path = self.home.joinpath(*parts)
         try:
+            self.require_there()
             fresh = not self.home.exists()
-            if self._met and (fresh or self.home.stat().st_ino != self._met[0]):
-                raise home_gone(self.home)
             open_privately(self.home)
             path.mkdir(parents=True, exist_ok=True)
             if not self._met:
@@ -152,6 +151,11 @@ class Settings:
         except OSError as error:
             raise home_unwritable(self.home, error) from error
         return path
+
+    def require_there(self) -> None:
+        """Raise HomeUnwritable when the home was moved since this process first met it, before a tool makes it anew."""
+        if self._met and (not self.home.exists() or self.home.stat().st_ino != self._met[0]):
+            raise home_gone(self.home)
 
     def check_writable(self) -> None:
         """Write and remove one small file. Raises HomeUnwritable when the folder is read-only or full."""

@@ -19,7 +19,7 @@ from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavail
 from fullcircle.core.outages import outlast
 from fullcircle.core.settings import Settings, home_unwritable, sqlite_address
 from fullcircle.store.locks import exclusive
-from fullcircle.tracking.moving import settle_tracking
+from fullcircle.tracking.moving import moved_from, settle_tracking
 from fullcircle.tracking.reaching import first_sign_awaited, require_listening
 from fullcircle.tracking.waiting import Waiting
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
 _SQLITE = "sqlite:///"
 _POSTGRES = "postgresql"
 _SYSTEM = re.compile(r"(?<=\] )[A-Z][A-Za-z ]+|timed out")  # as in "[Errno 111] Connection refused"
@@ -89,12 +90,19 @@ def sqlite_file(settings: Settings) -> Path | None:
 def settled(settings: Settings) -> None:
     """Mend the paths in MLflow's SQLite file when the home that it lies in was moved or copied. Cheap when it was not.
 
-    Raises as `translated`.
+    A database elsewhere is left as it is, and a line says what its rows name. Raises as `translated`.
     """
+    if is_server(settings):  # it names the artifacts, wherever the home lies
+        return
     database = sqlite_file(settings)
-    if database is not None:
-        with translated(settings, "looking whether its home was moved"):
+    with translated(settings, "looking whether its home was moved"):
+        if database is not None and database.resolve().is_relative_to(settings.home):
             settle_tracking(settings, database)
+        elif former := moved_from(settings):
+            logger.warning(
+                "this home lay in %s: runs in %s name its artifacts there, and cannot be read from %s; move it back",
+                *(former, address(settings), settings.home),
+            )
 
 
 def artifact_root(settings: Settings) -> Path | None:
@@ -112,6 +120,7 @@ def translated(settings: Settings, doing: str) -> Iterator[None]:
         TrackerAway: when a server does not answer, or says that it cannot at this moment.
         TrackingUnavailable: for all the rest.
     """
+    settings.require_there()  # MLflow makes the folder of its database where it is missing
     try:
         yield
     except FullcircleError:

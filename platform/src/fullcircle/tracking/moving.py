@@ -13,12 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 from fullcircle.core.files import write_whole
 from fullcircle.core.settings import sqlite_address
-from fullcircle.store.moving import BUSY_TIMEOUT_S, relocate, settle
+from fullcircle.store.moving import BUSY_TIMEOUT_S, places, relocate, settle
 
 if TYPE_CHECKING:
     from fullcircle.core.settings import Settings
 
 STORE = "mlflow"
+ELSEWHERE = "mlflow elsewhere"
 ARTIFACTS = "mlartifacts"
 PATHS = {
     "experiments": ("artifact_location",),
@@ -47,6 +48,18 @@ def settle_tracking(settings: Settings, file: Path) -> None:
     """
     if file.exists() and file.resolve().is_relative_to(settings.home):
         settle(settings, STORE, lambda former: _mend(settings.home, file, former))
+
+
+def moved_from(settings: Settings) -> Path | None:
+    """Where a home lay whose tracking store is elsewhere, when that is not where it lies; None when it is.
+
+    Nothing is mended there: other homes may use that store, and a copy's rows are those of its original. So the first
+    place stays the one that is remembered.
+    """
+    first = places(settings.home, ELSEWHERE)[:1]
+    if not first:
+        settle(settings, ELSEWHERE, lambda former: None)
+    return first[0] if first and first[0] != settings.home else None
 
 
 def _mend(home: Path, file: Path, former: Sequence[Path]) -> None:

@@ -82,10 +82,10 @@ def backup(settings: Settings, file: Path) -> Backup:
             outside=[*outside],
         )
 
-    _remove_abandoned(file, settings.folder("tmp"))
+    _remove_abandoned(file)
     try:
         with archive.writing(file, about) as writer:
-            _fill(settings, writer)
+            _fill(settings, writer, file)
     except OSError as error:
         raise FullcircleError(
             f"the backup {file} cannot be written ({error.filename or home}: {error.strerror or error})",
@@ -134,13 +134,14 @@ def restore(file: Path, home: Path) -> Backup:
     )
 
 
-def _fill(settings: Settings, writer: archive.Writer) -> None:
+def _fill(settings: Settings, writer: archive.Writer, file: Path) -> None:
     home, told = settings.home, progress.current()
     told.stage("copy the log and the spool", str(home))
     for pattern in _FIRST:
         _add_all(home, pattern, writer)
     told.stage("copy the databases")
-    with tempfile.TemporaryDirectory(dir=settings.folder("tmp"), prefix=f"backup-{os.getpid()}-") as aside:
+    # Beside the file, where there is room for it: a home whose disk is full is just the one to be backed up.
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.{os.getpid()}.part-") as aside:
         with _no_release(settings):
             for name in DATABASES:
                 if (home / name).is_file():
@@ -201,7 +202,7 @@ def _no_release(settings: Settings) -> Iterator[None]:
     from fullcircle.store.locks import exclusive
 
     with contextlib.ExitStack() as stack:
-        for path in sorted(settings.folder("locks").glob("aliases-*.lock")):
+        for path in sorted((settings.home / "locks").glob("aliases-*.lock")):
             stack.enter_context(exclusive(path))
         yield
 
@@ -264,11 +265,9 @@ def _abandoned(home: Path) -> Iterator[Path]:
             yield path
 
 
-def _remove_abandoned(file: Path, tmp: Path) -> None:
-    """Remove what killed backups left: beside this file, and of the databases."""
-    places = ((file.parent, rf"\.{re.escape(file.name)}\.(\d+)\.part"), (tmp, r"backup-(\d+)-.*"))
-    for folder, pattern in places:
-        for path in folder.iterdir() if folder.is_dir() else ():
-            found = re.fullmatch(pattern, path.name)
-            if found and not process_exists(int(found[1])):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+def _remove_abandoned(file: Path) -> None:
+    """Remove what killed backups to this name left beside it."""
+    for path in file.parent.iterdir() if file.parent.is_dir() else ():
+        found = re.fullmatch(rf"\.{re.escape(file.name)}\.(\d+)\.part(-.*)?", path.name)
+        if found and not process_exists(int(found[1])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
