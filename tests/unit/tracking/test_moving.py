@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from fullcircle.core.errors import HomeUnwritable
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, settled, translated
+from fullcircle.tracking.moving import moved_from
 from fullcircle.tracking.spool.folder import About, Folder
 
 TABLES = """
@@ -73,25 +73,18 @@ def test_what_waits_in_the_spool_of_a_moved_home_is_of_the_tracker_that_moved_al
     assert found == {**trackers, "own": address(moved)}
 
 
-def test_a_moved_home_whose_tracking_store_is_elsewhere_says_so_until_it_is_back(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    elsewhere = f"sqlite:///{tmp_path}/shared.db"
-
-    def said(home: str) -> list[str]:
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            settled(Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / home), "MLFLOW_TRACKING_URI": elsewhere}))
-        return [record.getMessage() for record in caplog.records]
+def test_a_moved_home_whose_tracking_store_is_elsewhere_is_told_until_it_is_back(tmp_path: Path) -> None:
+    def told(home: str) -> Path | None:
+        elsewhere = {"FULLCIRCLE_HOME": str(tmp_path / home), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/shared.db"}
+        settled(Settings.from_env(elsewhere))
+        return moved_from(Settings.from_env(elsewhere))
 
     (tmp_path / "home").mkdir()
-    assert said("home") == said("home") == []
+    assert told("home") is told("home") is None
     (tmp_path / "home").rename(tmp_path / "moved")
-    for _ in range(2):
-        (line,) = said("moved")
-        assert f"this home lay in {tmp_path / 'home'}" in line
+    assert told("moved") == told("moved") == tmp_path / "home"
     (tmp_path / "moved").rename(tmp_path / "home")
-    assert said("home") == []
+    assert told("home") is None
 
 
 def test_mlflow_makes_no_second_store_where_the_home_lay(settings: Settings, tmp_path: Path) -> None:

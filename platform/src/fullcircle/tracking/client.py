@@ -209,6 +209,10 @@ def _undisturbed_logging() -> Iterator[None]:
     # MLflow's migrations call logging.config.fileConfig, which replaces the root handlers of whoever called us.
     root, disabled = logging.getLogger(), logging.root.manager.disable
     handlers, level = list(root.handlers), root.level
+    # It also disables every logger that is there by then: ours would be silent for the rest of the process.
+    heard = [
+        each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger) and not each.disabled
+    ]
     logging.disable(logging.INFO)
     try:
         yield
@@ -216,6 +220,8 @@ def _undisturbed_logging() -> Iterator[None]:
         logging.disable(disabled)
         root.handlers[:] = handlers
         root.setLevel(level)
+        for each in heard:
+            each.disabled = False
 
 
 def _from_a_tool(error: Exception) -> bool:
