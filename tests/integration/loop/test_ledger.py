@@ -19,6 +19,7 @@ from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.alerting.receiver import WebhookReceiver
 from fullcircle.cli import main
 from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
+from fullcircle.core.identity import identity
 from fullcircle.core.ledger import Action, Aliases
 from fullcircle.core.models import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.project import Project
@@ -446,6 +447,7 @@ def test_who_answers_from_the_command_line(
         "recorded": first.recorded.isoformat(),
         "data_until": "2013-04-01T00:00:00+00:00",
         "by": "gate",
+        "identity": identity(),
         "why": "better",
         "action": "promote",
         "verdict": "promote",
