@@ -26,7 +26,8 @@ def test_a_version_comes_back_from_s3_alone(project, on_s3, bucket, tmp_path):
 
     version = Versions(on_s3).commit(project, partitions(project))
     shutil.rmtree(on_s3.home)
-    restored = Versions(on_s3).restore(version, tmp_path / "out")
+    elsewhere = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "b"), "FULLCIRCLE_DVC_REMOTE": on_s3.dvc_remote})
+    restored = Versions(elsewhere).restore(version, tmp_path / "out")
 
     assert {path.name: path.read_bytes() for path in restored} == expected
     assert {key.removeprefix("data/files/md5/").replace("/", "") for key in bucket} == {

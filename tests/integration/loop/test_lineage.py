@@ -23,6 +23,7 @@ from fullcircle.cli import main
 from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import UsageError
 from fullcircle.core.files import sha256_of
+from fullcircle.core.identity import system_user
 from fullcircle.core.lineage import Kind, Trace, terms
 from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Number, Project
@@ -231,7 +232,8 @@ def test_the_registry_shows_by_whom_and_why_a_version_was_released(
 ) -> None:
     circle = turn()
     shown = mlflow.get_model_version(project.name, circle.version.version).tags
-    assert (shown["fullcircle.released_by"], shown["fullcircle.released_why"]) == ("the gate", "it is better")
+    assert shown["fullcircle.released_by"].startswith(f"the gate (run by {system_user()}")
+    assert shown["fullcircle.released_why"] == "it is better"
     (entry,) = [
         each for each in Ledger(Database(settings)).entries(project.name) if each.version == circle.version.version
     ]

@@ -23,6 +23,7 @@ from fullcircle.loop.looks import LEVEL, STATE, reserved
 from fullcircle.loop.noise import note_noise, retrains_that_count
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
+from fullcircle.tracking.review import VERDICT
 from fullcircle.tracking.runs import Tracker
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
@@ -153,28 +154,27 @@ def test_a_look_of_an_older_version_counts_as_it_did(project: Project, settings:
 
 
 KILLED = """
-    import os, signal
-    from datetime import UTC, datetime
-    from pathlib import Path
+import os, signal
+from datetime import UTC, datetime
+from pathlib import Path
 
-    from fullcircle.core.health import Keep, Retrain
 from fullcircle.core.project import Binary, Evidence, Number, Project
-    from fullcircle.core.settings import Settings
-    from fullcircle.loop.looks import reserved
-    from fullcircle.tracking.runs import Tracker
+from fullcircle.core.settings import Settings
+from fullcircle.loop.looks import reserved
+from fullcircle.tracking.runs import Tracker
 
-    name, folder, point = {name!r}, {folder!r}, {point!r}
-    project = Project(
-        name=name, owner="o", columns=(Number("x"),), target=Binary("y", positive="yes"), time="hour", row_id="id",
-        torch=lambda inputs, params: None, evidence=Evidence(alpha=0.05, looks=2), folder=Path(folder),
-    )
-    settings = Settings.from_env()
-    with Tracker(settings).start(project, name="retrain", kind="retrain") as run:
-        with reserved(project, settings, run.id, datetime(2013, 4, 1, tzinfo=UTC), "1") as look:
-            if point == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            look.compare()
+name, folder, point = {name!r}, {folder!r}, {point!r}
+project = Project(
+    name=name, owner="o", columns=(Number("x"),), target=Binary("y", positive="yes"), time="hour", row_id="id",
+    torch=lambda inputs, params: None, evidence=Evidence(alpha=0.05, looks=2), folder=Path(folder),
+)
+settings = Settings.from_env()
+with Tracker(settings).start(project, name="retrain", kind="retrain") as run:
+    with reserved(project, settings, run.id, datetime(2013, 4, 1, tzinfo=UTC), "1") as look:
+        if point == "before":
             os.kill(os.getpid(), signal.SIGKILL)
+        look.compare()
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -213,5 +213,5 @@ def test_a_retrain_that_a_busy_machine_left_open_costs_no_part_of_the_retrain_bu
     with Tracker(settings).start(project, name="retrain", kind="retrain", tags=tags) as run:
         note_noise(settings, run.id, AT + WEEK)
     assert counted() == ()
-    Tracker(settings).append(run.id).tags({"fullcircle.verdict": "promote"})
+    Tracker(settings).append(run.id).tags({VERDICT: "promote"})
     assert counted() == (AT,), "judged again it came to a verdict after all"

@@ -98,6 +98,7 @@ def test_an_edit_of_any_column_is_found(db: Database, ledger: Ledger) -> None:
         "aliases": """'{"champion": "7", "challenger": null, "previous": null}'""",
         "format": "0",
         "action": "'rollback'",
+        "identity": """'{"user": "other"}'""",
     }
     for field in dataclasses.fields(Entry):
         value = values.get(field.name, "'other'")

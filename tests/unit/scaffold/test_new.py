@@ -156,12 +156,13 @@ def test_a_project_in_a_checkout_is_left_to_whoever_has_that(made: Path, named: 
     assert git(made.parent, "ls-files").stdout == ""
 
 
-def test_where_git_knows_no_name_nothing_of_a_repository_is_left(made: Path, named: pytest.MonkeyPatch) -> None:
+def test_where_git_knows_no_name_nothing_of_a_repository_is_left(
+    made: Path, named: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for role in ("AUTHOR", "COMMITTER"):
         named.delenv(f"GIT_{role}_NAME")
         named.setenv(f"GIT_{role}_EMAIL", "")
-    named.setenv("GIT_CONFIG_COUNT", "1")
-    named.setenv("GIT_CONFIG_KEY_0", "user.useConfigOnly")
-    named.setenv("GIT_CONFIG_VALUE_0", "true")
+    (tmp_path / "gitconfig").write_text("[user]\n\tuseConfigOnly = true\n")
+    named.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     assert not put_under_git(made)
     assert not (made / ".git").exists()
