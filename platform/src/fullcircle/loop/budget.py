@@ -50,16 +50,19 @@ def window_key(window: str) -> str:
     return f"window:{window}"
 
 
-def spent(project: Project, settings: Settings) -> tuple[datetime, ...]:
+def spent(project: Project, settings: Settings, but: str = "") -> tuple[datetime, ...]:
     """When retrains were made or decided that count, in the project's time, oldest first.
 
     A decision counts from the moment that it was recorded, unless its retrain gave the budget back.
+
+    Args:
+        but: key of a wish that is left out: what was decided within the budget is not held against its own retrain.
     """
     database = Database(settings)
     rows = {row.key: row for row in Retrains(database).all(project.name)}
-    without = [each for each in Decisions(database).all(project.name) if window_key(each.window) not in rows]
-    decided = retrains_that_count(project, settings, without)
-    return tuple(sorted([*(row.at for row in rows.values() if row.is_spent), *decided]))
+    asked = [row.at for row in rows.values() if row.is_spent and row.key != but]
+    left = [each for each in Decisions(database).all(project.name) if window_key(each.window) not in {*rows, but}]
+    return tuple(sorted([*asked, *retrains_that_count(project, settings, left)]))
 
 
 def is_open(project: Project, settings: Settings, window: str) -> bool:
@@ -82,8 +85,7 @@ def claimed(project: Project, settings: Settings, asked: Asked, reason: str) -> 
     known = retrains.get(project.name, asked.key)
     if known is not None and known.state in (State.DONE, State.REFUSED):
         raise RetrainRefused(_known(known))
-    others = _others(project, settings, asked)
-    why = refusal(at, project.policy, others)
+    why = refusal(at, project.policy, spent(project, settings, but=asked.key))
     counts = _has_champion(project, settings)
     retrains.begin(project.name, asked.key, source=asked.source, reason=reason, at=at, counts=counts)
     if why is not None and counts:
@@ -112,15 +114,6 @@ class Claim:
     def give_back(self, why: str) -> None:
         """It ends without having compared anything: the budget is as it was."""
         self.returned = why
-
-
-def _others(project: Project, settings: Settings, asked: Asked) -> tuple[datetime, ...]:
-    """What is spent without this wish: the decision that asks for it was recorded within the budget."""
-    times = list(spent(project, settings))
-    for decided in Decisions(Database(settings)).all(project.name):
-        if window_key(decided.window) == asked.key and decided.at in times:
-            times.remove(decided.at)
-    return tuple(times)
 
 
 def _has_champion(project: Project, settings: Settings) -> bool:

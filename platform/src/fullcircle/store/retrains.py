@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -97,10 +96,10 @@ class Retrains:
         with self._db.session() as session:
             session.execute(update(retrains).where(*_same(project, key)).values(state=str(state), said=said))
 
-    def cut_short(self, project: str, but: Sequence[str] = ()) -> None:
-        """Give back those that are said to be running: whoever holds the lease knows that none is, but its own."""
+    def cut_short(self, project: str) -> None:
+        """Give back those that are said to be running: whoever holds the lease and began none knows that none is."""
         for row in self.all(project):
-            if row.state is State.RUNNING and row.key not in but:
+            if row.state is State.RUNNING:
                 self.end(project, row.key, State.RETURNED, "it was cut short")
 
 
