@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from fullcircle.core.loading import load_project
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.replaying.replay import replay as circle

@@ -13,7 +13,7 @@ from prefect import State, flow
 from prefect.states import Completed
 
 from fullcircle.core.errors import RetrainRefused
-from fullcircle.core.loading import load_project
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.retrain import retrain as circle

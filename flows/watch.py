@@ -10,8 +10,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from fullcircle.core.health import Retrain
-from fullcircle.core.loading import load_project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.loop.budget import is_open
 from fullcircle.loop.clock import now

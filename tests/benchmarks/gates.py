@@ -4,10 +4,10 @@
 
 Scores are binormal: of a positive row N(d, 1), of a negative row N(0, 1), so that the true ROC AUC is Phi(d / sqrt 2);
 the champion's and a challenger's scores of one row are correlated, as those of models of one problem are. Every
-comparison runs `core.intervals.auc_interval` and `evaluation.superiority`, as the gate does. A look holds two
-candidates against the champion, the network and the baseline, as a retrain may. How often the gate's intervals hold
+comparison runs `core.statistics.intervals.auc_interval` and `evaluation.superiority`, as the gate does. A look holds
+two candidates against the champion, the network and the baseline, as a retrain may. How often the gate's intervals hold
 the truth is told for few rows, where the textbook's (DeLong, the bootstrap) are too narrow: Newcombe 2006 and 1998,
-see `core.small_samples`.
+see `core.statistics.small_samples`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fullcircle.core.intervals import auc_interval, metric_interval
 from fullcircle.core.project import Evidence
-from fullcircle.core.statistics import brier, delong, log_loss
+from fullcircle.core.statistics.binary_metrics import brier, delong, log_loss
+from fullcircle.core.statistics.intervals import auc_interval, metric_interval
 from fullcircle.evaluation.spending import Spent, next_look
 from fullcircle.evaluation.superiority import Superiority, superiority
 

@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.files import sha256_of
-from fullcircle.core.models import ModelVersion
-from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings, quiet_dependencies
+from fullcircle.core.system.files import sha256_of
+from fullcircle.core.system.processes import Service, free_port
 from fullcircle.data.partitions import Partition
 from fullcircle.data.versions import Versions
 from fullcircle.loop.champion.release import release

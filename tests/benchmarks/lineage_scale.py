@@ -27,9 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fullcircle.core.dataset import DataVersion
-from fullcircle.core.processes import Service, free_port
+from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings, quiet_dependencies
+from fullcircle.core.system.processes import Service, free_port
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.lineage import DATA, DIGEST, data_tags
 from fullcircle.tracking.runs import Tracker

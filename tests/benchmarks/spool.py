@@ -33,9 +33,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np  # noqa: E402 - the numbers of threads come first
 
-from fullcircle.core.processes import Service, free_port  # noqa: E402
 from fullcircle.core.project import Binary, Number, Project  # noqa: E402
 from fullcircle.core.settings import Settings, quiet_dependencies  # noqa: E402
+from fullcircle.core.system.processes import Service, free_port  # noqa: E402
 from fullcircle.tracking.runs import Tracker  # noqa: E402
 
 quiet_dependencies()

@@ -28,8 +28,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np  # noqa: E402 - the numbers of threads come first
 
-from fullcircle.core.models import Arrays, EpochMetrics  # noqa: E402
 from fullcircle.core.project import Training  # noqa: E402
+from fullcircle.core.records.training import Arrays, EpochMetrics  # noqa: E402
 from fullcircle.core.settings import quiet_dependencies  # noqa: E402
 
 quiet_dependencies()

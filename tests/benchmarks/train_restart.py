@@ -44,7 +44,7 @@ project = Project(
 SCRIPT = """
 import sys
 from pathlib import Path
-from fullcircle.core.loading import load_project
+from fullcircle.core.project.loading import load_project
 from fullcircle.training.jobs import job_of
 if __name__ == "__main__":
     from fullcircle.training.launch import launch

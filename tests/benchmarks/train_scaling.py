@@ -51,7 +51,7 @@ project = Project(
 SCRIPT = """
 import dataclasses, json, sys
 from pathlib import Path
-from fullcircle.core.loading import load_project
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.project import Compute
 from fullcircle.training.jobs import job_of
 from fullcircle.training.journal import entries

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, Preempted, TrainingFailed, UsageError
-from fullcircle.core.models import Arrays
 from fullcircle.core.project import Compute, ModelFunction, Training
+from fullcircle.core.records.training import Arrays
 from fullcircle.training.frameworks import framework
 from fullcircle.training.journal import Journal, Silent, entries
 from fullcircle.training.learning import Task, learn

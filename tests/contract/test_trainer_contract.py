@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 
 from fullcircle.core.errors import TrainingFailed, UsageError
-from fullcircle.core.models import Arrays, EpochMetrics, Fitted, Trainer
 from fullcircle.core.project import ModelFunction, Training
+from fullcircle.core.records.training import Arrays, EpochMetrics, Fitted, Trainer
 from fullcircle.training.trainers import trainer
 from fullcircle.training.weighting import log_loss, weights
 

@@ -84,7 +84,7 @@ class TestAReplayOfTheFlights:
     def test_a_reviewer_finds_data_code_figures_and_the_verdict_with_the_run(
         self, replayed: dict[str, Any], home: Path
     ) -> None:
-        from fullcircle.core.models import CHAMPION
+        from fullcircle.core.records.releases import CHAMPION
         from fullcircle.tracking.registry import Registry
         from fullcircle.tracking.runs import Tracker
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.loading import load_project
-from fullcircle.core.models import CHAMPION
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.handover import loads
 from fullcircle.loop.champion.release import completed
@@ -25,7 +25,7 @@ import json, os, signal, sys
 from pathlib import Path
 from fullcircle.core.settings import Settings, quiet_dependencies
 quiet_dependencies()
-from fullcircle.core.loading import load_project
+from fullcircle.core.project.loading import load_project
 from fullcircle.loop import progress
 from fullcircle.loop.replaying.replay import replay
 
@@ -136,7 +136,7 @@ def test_what_a_killed_run_left_running_in_mlflow_is_marked_as_killed(workplace:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(workplace / "home")})
     script = (
         "import os, signal\n"
-        "from fullcircle.core.loading import load_project\n"
+        "from fullcircle.core.project.loading import load_project\n"
         "from fullcircle.core.settings import Settings\n"
         "from fullcircle.tracking.runs import Tracker\n"
         "Tracker(Settings.from_env()).start(load_project('tickets'), name='x', kind='retrain').__enter__()\n"

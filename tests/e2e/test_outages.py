@@ -13,8 +13,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from fullcircle.core.processes import Service, free_port
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import Service, free_port
 from fullcircle.orchestration.guarded_app import MARKER
 from fullcircle.tracking.runs import Tracker
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.processes import free_port
+from fullcircle.core.system.processes import free_port
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LIMIT_S = 800

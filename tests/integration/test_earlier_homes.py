@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.files import sha256_of
-from fullcircle.core.identity import system_user
 from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 

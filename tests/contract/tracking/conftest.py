@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from fullcircle.core.dataset import DataVersion, LeakageReport, Span, Split
 from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.records.dataset import DataVersion, LeakageReport, Span, Split
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker

@@ -19,13 +19,13 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import TrackerAway
-from fullcircle.core.files import sha256_of
-from fullcircle.core.models import ModelVersion
-from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Project
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
+from fullcircle.core.system.processes import Service, free_port
 from fullcircle.tracking.ancestry.client import Ancestry
 from fullcircle.tracking.ancestry.file import REVISIONS, OfFile
 from fullcircle.tracking.ancestry.opened import opened

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import ModelUnavailable
-from fullcircle.core.files import sha256_of
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Project
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.rows import tensors
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 

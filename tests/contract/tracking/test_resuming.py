@@ -23,10 +23,10 @@ from fullcircle.core.errors import (
     TrainingFailed,
     UsageError,
 )
-from fullcircle.core.files import sha256_of
-from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import Project
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.machine import node_name, watch
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker

@@ -8,11 +8,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from fullcircle.core.dataset import DataVersion, Split
 from fullcircle.core.errors import DataUnavailable, HomeUnwritable, TrackingUnavailable, UsageError
-from fullcircle.core.models import EpochMetrics, Evaluation, Interval
 from fullcircle.core.project import Project
+from fullcircle.core.records.dataset import DataVersion, Split
+from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.tracking.machine import node_name
 from fullcircle.tracking.runs import Tracker
 from fullcircle.tracking.secrets import MARKER

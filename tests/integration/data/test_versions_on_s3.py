@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.processes import free_port
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import free_port
 from fullcircle.data.partitions import partitions
 from fullcircle.data.versions import Versions
 

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from fullcircle.core.files import sha256_of
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 

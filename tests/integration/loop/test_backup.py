@@ -23,9 +23,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.files import sha256_of
-from fullcircle.core.lineage import Kind
+from fullcircle.core.records.lineage import Kind
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.loop.backup.home import backup, restore
 from fullcircle.loop.lineage.trace import trace
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fullcircle.core.errors import RetrainRefused
-from fullcircle.core.health import Keep, Retrain
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Policy, Project
+from fullcircle.core.records.health import Keep, Retrain
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.budget import Asked, claimed, is_open, spent, window_key
 from fullcircle.loop.champion.release import release

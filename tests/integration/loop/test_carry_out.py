@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fullcircle.core.health import Health, Incident, Rollback, Severity, Window
-from fullcircle.core.ledger import Action
-from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Policy, Project
+from fullcircle.core.records.health import Health, Incident, Rollback, Severity, Window
+from fullcircle.core.records.ledger import Action
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.carry_out import carry_out
 from fullcircle.loop.champion.release import release

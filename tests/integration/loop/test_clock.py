@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Project
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.approval import promote
 from fullcircle.loop.champion.ledger import who

@@ -16,14 +16,15 @@ import onnx
 import pandas as pd
 import pytest
 
-from fullcircle.core.health import Retrain
-from fullcircle.core.loading import load_project
-from fullcircle.core.models import CHAMPION, Outcome
-from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.health import Retrain
+from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.rows import pixels
 from fullcircle.core.settings import Settings
-from fullcircle.core.statistics import roc_auc
+from fullcircle.core.statistics.binary_metrics import roc_auc
+from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.system.processes import free_port
 from fullcircle.data.partitions import partitions
 from fullcircle.data.reader import load
 from fullcircle.graph.session import Graph

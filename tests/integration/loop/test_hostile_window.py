@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from fullcircle.alerting.receiver import WebhookReceiver
-from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Category, Project
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.challenger import REFERENCE
 from fullcircle.loop.watch import watch

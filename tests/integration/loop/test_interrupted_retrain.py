@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.approval import promote
 from fullcircle.loop.champion.ledger import verify
@@ -43,7 +43,7 @@ quiet_dependencies()
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store, onnxruntime, sklearn, torch
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from fullcircle.core.loading import load_project
+from fullcircle.core.project.loading import load_project
 from fullcircle.loop.champion import approval
 from fullcircle.loop.retrain import retrain
 

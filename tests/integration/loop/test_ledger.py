@@ -19,10 +19,10 @@ from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.alerting.receiver import WebhookReceiver
 from fullcircle.cli import main
 from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
-from fullcircle.core.identity import system_user
-from fullcircle.core.ledger import Action, Aliases
-from fullcircle.core.models import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import Action, Aliases
+from fullcircle.core.records.releases import CHALLENGER, CHAMPION, ModelVersion, Release
+from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.approval import approve, nominate, promote, reject
 from fullcircle.loop.champion.ledger import accept, heal, verify, who

@@ -20,14 +20,14 @@ import pytest
 from mlflow import MlflowClient
 
 from fullcircle.cli import main
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import UsageError
-from fullcircle.core.files import sha256_of
-from fullcircle.core.identity import system_user
-from fullcircle.core.lineage import Kind, Trace, terms
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.lineage import Kind, Trace, terms
+from fullcircle.core.records.releases import ModelVersion
+from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.data.partitions import Partition
 from fullcircle.data.versions import Versions
 from fullcircle.loop.champion.release import recover, release

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from fullcircle.core.health import Keep, Retrain
 from fullcircle.core.project import Binary, Evidence, Number, Project
+from fullcircle.core.records.health import Keep, Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.evaluation.spending import Look
 from fullcircle.loop.looks import AT as AT_TAG

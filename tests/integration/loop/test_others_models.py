@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.loading import load_project
-from fullcircle.core.models import Outcome
-from fullcircle.core.processes import free_port
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
-from fullcircle.core.statistics import roc_auc
+from fullcircle.core.statistics.binary_metrics import roc_auc
+from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.system.processes import free_port
 from fullcircle.loop.retrain import retrain
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import ChampionChanged, LeaseLost, ModelUnavailable
-from fullcircle.core.files import sha256_of
-from fullcircle.core.ledger import Action, Head, Judged
-from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import Action, Head, Judged
+from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.loop.champion.approval import nominate
 from fullcircle.loop.champion.handover import handover
 from fullcircle.loop.champion.ledger import verify
@@ -354,7 +354,7 @@ def test_a_retrain_that_was_given_up_releases_and_nominates_nothing(
 STOPPED = (
     RELEASE.replace("release(project, settings, version, ", "stopping(project, settings, version, ")
     + """
-from fullcircle.core.ledger import Action
+from fullcircle.core.records.ledger import Action
 from fullcircle.loop.champion.handover import handover
 
 class Stops(Registry):

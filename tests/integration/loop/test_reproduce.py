@@ -22,10 +22,10 @@ import pytest
 from click.testing import CliRunner
 
 from fullcircle.cli import fullcircle
-from fullcircle.core.comparison import Agreement
 from fullcircle.core.errors import UsageError
-from fullcircle.core.loading import load_project
-from fullcircle.core.reproduction import Difference, Kind, Reproduction
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.repro_compare import Agreement
+from fullcircle.core.records.repro_report import Difference, Kind, Reproduction
 from fullcircle.core.settings import Settings
 from fullcircle.loop.reproduction.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Number, Project, Watch
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.graph.session import Graph
 from fullcircle.loop.candidates import Champion

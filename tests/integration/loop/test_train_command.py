@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrainingFailed, UsageError
-from fullcircle.core.loading import load_project
-from fullcircle.core.models import EpochMetrics
-from fullcircle.core.processes import answers
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import answers
 from fullcircle.loop import progress
 from fullcircle.loop.interrupted import interrupted
 from fullcircle.loop.retrain import retrain

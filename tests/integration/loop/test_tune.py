@@ -23,8 +23,8 @@ import psutil
 import pytest
 
 from fullcircle.core.errors import TrainingFailed, UsageError
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Choice, LogUniform, Project, Uniform
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.tuning.trials import Trials
 from fullcircle.loop.tuning.tune import TuneResult, Wish, tune

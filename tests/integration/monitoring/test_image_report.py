@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.health import Health, Window
 from fullcircle.core.project import Binary, Image, Project
+from fullcircle.core.records.health import Health, Window
 from fullcircle.monitoring.health import assess
 from fullcircle.monitoring.image_drift import as_numbers
 from fullcircle.monitoring.report import evidently_report, snapshot

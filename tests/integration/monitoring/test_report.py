@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import HomeUnwritable
-from fullcircle.core.health import Health, Window
 from fullcircle.core.project import Binary, Category, Number, Project
-from fullcircle.core.statistics import log_loss, roc_auc
+from fullcircle.core.records.health import Health, Window
+from fullcircle.core.statistics.binary_metrics import log_loss, roc_auc
 from fullcircle.monitoring.distances import jensen_shannon, wasserstein
 from fullcircle.monitoring.health import assess
 from fullcircle.monitoring.report import MOST_COLUMNS, drift_column, evidently_report, snapshot

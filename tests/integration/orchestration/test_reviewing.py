@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fullcircle.core.processes import free_port
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import free_port
 from fullcircle.orchestration.ui import mlflow_ui
 from fullcircle.tracking.browser_preferences import SCRIPT_PATH
 from fullcircle.tracking.review import COLUMNS

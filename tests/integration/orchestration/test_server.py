@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from fullcircle.core.errors import ServiceUnavailable
-from fullcircle.core.processes import answers
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import answers
 from fullcircle.orchestration.server import connect, prefect_server, running
 
 OWNER = """

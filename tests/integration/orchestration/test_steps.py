@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
-from fullcircle.core.dataset import ContractReport, Violation
 from fullcircle.core.errors import ContractViolated, TrackingUnavailable
+from fullcircle.core.records.dataset import ContractReport, Violation
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.orchestration.artifacts import tagged

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from fullcircle.core.errors import ServiceUnavailable, UsageError
-from fullcircle.core.processes import answers, free_port
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import answers, free_port
 from fullcircle.orchestration import guarded_app
 from fullcircle.orchestration.server import prefect_server
 from fullcircle.orchestration.ui import mlflow_ui, ui

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fullcircle.core.loading import load_project
-from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 
 PROJECT = """
@@ -119,7 +119,7 @@ def _write_graph(path: Path, weight: float) -> None:
 @pytest.fixture(scope="module")
 def release(project, settings, tmp_path_factory) -> Callable[[float], ModelVersion]:
     """`release(weight)`: register a graph as the next version and make it the champion."""
-    from fullcircle.core.files import sha256_of
+    from fullcircle.core.system.files import sha256_of
     from fullcircle.tracking.registry import Registry
     from fullcircle.tracking.runs import Tracker
 

@@ -14,10 +14,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fullcircle.core.errors import ServiceUnavailable
-from fullcircle.core.files import sha256_of
-from fullcircle.core.latency import judge_latency
-from fullcircle.core.models import Outcome
 from fullcircle.core.project import Budgets, Number
+from fullcircle.core.statistics.latency import judge_latency
+from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.system.files import sha256_of
 from fullcircle.export.candidate import latency_p99_ms
 from fullcircle.graph.session import Graph
 from fullcircle.serving.rehearsal import Reference, served_latency

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import BadRequest, ModelUnavailable, ServiceUnavailable
-from fullcircle.core.ledger import Aliases
-from fullcircle.core.models import CHAMPION, Release
-from fullcircle.core.processes import free_port
+from fullcircle.core.records.ledger import Aliases
+from fullcircle.core.records.releases import CHAMPION, Release
+from fullcircle.core.system.processes import free_port
 from fullcircle.predictions import reader
 from fullcircle.predictions.log import PredictionLog
 from fullcircle.serving.champion import ChampionFollower

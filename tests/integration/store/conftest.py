@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
-from fullcircle.core.processes import dying_with, free_port
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import die_with_parent, free_port
 from fullcircle.store.database import Database
 
 OWNER, PASSWORD = "circle", "hidden-word/@%"
@@ -93,7 +93,7 @@ def started(installed: Path, folder: Path, port: int) -> subprocess.Popen[bytes]
         return subprocess.Popen(
             [installed / "bin/postgres", "-D", data, *words],
             start_new_session=True,
-            preexec_fn=dying_with(os.getpid(), signal.SIGQUIT),
+            preexec_fn=die_with_parent(os.getpid(), signal.SIGQUIT),
             **told,
         )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import LeaseLost, LeaseTaken
-from fullcircle.core.health import Keep
+from fullcircle.core.records.health import Keep
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
@@ -32,7 +32,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
 from fullcircle.store.leases import Leases, held
-from fullcircle.core.health import Keep
+from fullcircle.core.records.health import Keep
 from datetime import UTC, datetime
 
 db = Database(Settings.from_env({"FULLCIRCLE_HOME": sys.argv[1], "FULLCIRCLE_DATABASE_URL": sys.argv[2]}))

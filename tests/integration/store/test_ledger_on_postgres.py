@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import text
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.ledger import Aliases, Entry
-from fullcircle.core.models import Release
+from fullcircle.core.records.ledger import Aliases, Entry
+from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger, faults
@@ -24,8 +24,8 @@ from fullcircle.store.releases import Releases
 APPENDING = """
 import sys
 from datetime import UTC, datetime
-from fullcircle.core.ledger import Aliases
-from fullcircle.core.models import Release
+from fullcircle.core.records.ledger import Aliases
+from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger

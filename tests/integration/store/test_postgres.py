@@ -13,8 +13,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.health import Keep
-from fullcircle.core.search import Uniform
+from fullcircle.core.project.search_space import Uniform
+from fullcircle.core.records.health import Keep
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions

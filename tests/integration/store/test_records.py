@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.health import Incident, Keep, Retrain, Rollback, Severity
-from fullcircle.core.models import Release
+from fullcircle.core.records.health import Incident, Keep, Retrain, Rollback, Severity
+from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
@@ -98,7 +98,8 @@ def test_a_release_has_two_phases(db: Database) -> None:
 
 def test_a_release_that_was_begun_survives_kill_9(settings: Settings, db: Database) -> None:
     program = (
-        "import os, signal, sys; from datetime import datetime, UTC; from fullcircle.core.models import Release;"
+        "import os, signal, sys; from datetime import datetime, UTC;"
+        "from fullcircle.core.records.releases import Release;"
         "from fullcircle.core.settings import Settings; from fullcircle.store.database import Database;"
         "from fullcircle.store.releases import Releases;"
         "r = Release(project='p', version='7', previous=None, at=datetime.now(UTC), reason='', decided_by='');"

@@ -15,9 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.health import Incident, Keep, Retrain, Severity
-from fullcircle.core.ledger import Aliases
-from fullcircle.core.models import Release
+from fullcircle.core.records.health import Incident, Keep, Retrain, Severity
+from fullcircle.core.records.ledger import Aliases
+from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import Service, free_port
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from fullcircle.core.processes import dying_with
+from fullcircle.core.system.processes import die_with_parent
 
 
 def server() -> Callable[..., None]:
@@ -91,7 +91,7 @@ def main() -> None:
     """Import, and then fork as often as asked."""
     work = {"server": server, "trainer": trainer}[sys.argv[1]]()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    die_too = dying_with(os.getpid(), signal.SIGKILL)
+    die_too = die_with_parent(os.getpid(), signal.SIGKILL)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:

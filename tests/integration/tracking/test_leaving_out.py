@@ -19,9 +19,9 @@ import pytest
 
 from fullcircle.cli import main
 from fullcircle.core.errors import TrackerAway, TrackingUnavailable, UsageError
-from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import free_port
 from fullcircle.tracking.leaving import leave_out
 from fullcircle.tracking.runs import Run, Tracker
 from fullcircle.tracking.spool.left_out import LEFT_OUT

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from fullcircle.core.files import sha256_of
 from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.rows import tensors
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 

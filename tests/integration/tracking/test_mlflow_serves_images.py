@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from fullcircle.core.files import sha256_of
 from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Tracker
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from fullcircle.core.processes import Service, free_port
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import Service, free_port
 from fullcircle.tracking.machine import node_name
 from fullcircle.tracking.runs import Tracker
 from fullcircle.training.telling.node import load_told

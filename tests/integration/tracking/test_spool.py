@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import TrackerAway, UsageError
-from fullcircle.core.models import EpochMetrics
-from fullcircle.core.outages import Patience, patient
-from fullcircle.core.processes import free_port, process_exists
 from fullcircle.core.project import Project
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.outages import Patience, patient
+from fullcircle.core.system.processes import free_port, process_exists
 from fullcircle.tracking.registry import Registry
 from fullcircle.tracking.runs import Run, Tracker
 from fullcircle.tracking.spool.delivery import MlflowDoor

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from fullcircle.core.settings import quiet_dependencies
 quiet_dependencies()
-from fullcircle.core.models import Arrays
+from fullcircle.core.records.training import Arrays
 from fullcircle.core.project import Training
 from fullcircle.training.trainers import trainer
 

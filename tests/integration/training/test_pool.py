@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import TrainingFailed
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.training.arrays import store
 from fullcircle.training.jobs import TrainJob, job_of
 from fullcircle.training.pool import Done, Epoch, Failed, Message, Pool, Stopped
@@ -124,7 +124,7 @@ def test_a_process_that_is_killed_is_replaced_and_its_job_ends_with_the_same_bit
 def test_a_job_that_is_not_to_go_on_ends_and_the_process_takes_the_next_one(
     project: Project, arrays: Path, tmp_path: Path
 ) -> None:
-    from fullcircle.core.overrides import overridden
+    from fullcircle.core.project.overrides import overridden
 
     with Pool(1, tmp_path / "pool", 1, lambda text: None) as pool:
         first = job(project, arrays, tmp_path, "first")
@@ -141,7 +141,7 @@ def test_a_job_that_is_not_to_go_on_ends_and_the_process_takes_the_next_one(
 
 
 def test_a_job_whose_process_dies_too_often_fails(project: Project, arrays: Path, tmp_path: Path) -> None:
-    from fullcircle.core.overrides import overridden
+    from fullcircle.core.project.overrides import overridden
 
     deadly = overridden(project, ['training.broken="dies"', "compute.max_restarts=1"])
     with Pool(1, tmp_path / "pool", 1, lambda text: None) as pool:

@@ -20,8 +20,8 @@ from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.alerting.page import page
 from fullcircle.alerting.receiver import WebhookReceiver
 from fullcircle.alerting.routes import deliver, route_name, scrub
-from fullcircle.core.health import Incident, Severity
 from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.records.health import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents

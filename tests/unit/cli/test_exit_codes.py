@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fullcircle.cli import main
-from fullcircle.core.health import Incident, Severity
+from fullcircle.core.records.health import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.scaffold.new import create
 from fullcircle.store.database import Database

@@ -16,10 +16,10 @@ from fullcircle.cli.tables import ledger_table, print_table, print_unsent
 from fullcircle.cli.terminal import PlainConsole, TerminalProgress, parse_time, styled
 from fullcircle.cli.tree import trace_tree
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.ledger import Action, Aliases, Entry
-from fullcircle.core.lineage import Kind, Link, Missing, Trace
-from fullcircle.core.models import EpochMetrics
-from fullcircle.core.untrusted import LineFormatter
+from fullcircle.core.records.ledger import Action, Aliases, Entry
+from fullcircle.core.records.lineage import Kind, Link, Missing, Trace
+from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.security.untrusted import LineFormatter
 
 
 def epoch(number: int) -> EpochMetrics:

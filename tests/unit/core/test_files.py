@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.files import replacing, sha256_of, write_whole
+from fullcircle.core.system.files import replacing, sha256_of, write_whole
 
 
 def test_a_digest_is_that_of_the_bytes_however_many(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.access import LOOPBACK_NAMES, Access, is_loopback, names_of, reached_at, require_safe
 from fullcircle.core.errors import ServiceUnavailable, UsageError
-from fullcircle.core.guard import Guard
+from fullcircle.core.security.access import LOOPBACK_NAMES, Access, is_loopback, names_of, reached_at, require_safe
+from fullcircle.core.security.guard import Guard
 from fullcircle.core.settings import Settings
 
 TOKEN = "a-token-that-is-long-enough-for-it-to-be-one"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fullcircle.core.identity import by, claim, identity, process, system_user
+from fullcircle.core.security.identity import by, claim, identity, process, system_user
 
 
 def told_by_nobody() -> dict[str, Any]:

@@ -7,14 +7,14 @@ import threading
 
 import pytest
 
-from fullcircle.core.interrupts import interrupts_wait
+from fullcircle.core.system.interrupts import defer_sigint
 
 
 def test_ctrl_c_pressed_twice_is_heard_once_when_the_block_is_done() -> None:
     done = []
 
     def pressed_twice() -> None:
-        with interrupts_wait():
+        with defer_sigint():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             done.append("all of it")
@@ -27,7 +27,7 @@ def test_ctrl_c_pressed_twice_is_heard_once_when_the_block_is_done() -> None:
 
 def test_a_block_that_fails_meanwhile_is_still_interrupted_and_shows_how_it_failed() -> None:
     def fails() -> None:
-        with interrupts_wait():
+        with defer_sigint():
             signal.raise_signal(signal.SIGINT)
             raise ValueError("in the block")
 
@@ -39,7 +39,7 @@ def test_a_block_that_fails_meanwhile_is_still_interrupted_and_shows_how_it_fail
 def test_who_ignores_ctrl_c_goes_on_to_ignore_it() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupts_wait():
+        with defer_sigint():
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
@@ -50,7 +50,7 @@ def test_another_thread_changes_no_handler() -> None:
     seen = []
 
     def look() -> None:
-        with interrupts_wait():
+        with defer_sigint():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=look)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.latency import SURE, Latency, LatencyRound, judge_latency
-from fullcircle.core.models import Outcome
+from fullcircle.core.statistics.latency import SURE, Latency, LatencyRound, judge_latency
+from fullcircle.core.statistics.outcome import Outcome
 
 BUDGET = 10.0
 Both = tuple[float, float | None, float | None, float | None]

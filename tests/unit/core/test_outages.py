@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from fullcircle.core.errors import Away, Preempted, TrackerAway, UsageError
-from fullcircle.core.outages import Patience, impatient, is_patient, outlast, patient
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.outages import Patience, impatient, is_patient, outlast, patient
 
 
 class Tracker:
@@ -82,7 +82,7 @@ def test_other_errors_are_not_outlasted() -> None:
 def test_sigterm_ends_the_wait_as_a_preemption_that_can_be_gone_on_with() -> None:
     program = """
 from fullcircle.core.errors import Preempted, TrackerAway
-from fullcircle.core.outages import Patience, outlast, patient
+from fullcircle.core.system.outages import Patience, outlast, patient
 
 def ask():
     print("asked", flush=True)

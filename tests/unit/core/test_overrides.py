@@ -7,8 +7,8 @@ import json
 import pytest
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.overrides import overridden, recalled, written
 from fullcircle.core.project import Binary, Compute, Number, Project, Training
+from fullcircle.core.project.overrides import overridden, recalled, written
 
 
 @pytest.fixture

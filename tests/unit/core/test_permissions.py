@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.permissions import MARK, OTHERS
+from fullcircle.core.security.permissions import MARK, OTHERS
 from fullcircle.core.settings import Settings
 
 PROGRAM = """
@@ -156,7 +156,7 @@ def test_what_is_made_for_the_user_has_the_modes_of_the_users_umask(tmp_path: Pa
 import os, sys
 os.umask(0o027)
 from pathlib import Path
-from fullcircle.core.permissions import as_the_user_makes_it
+from fullcircle.core.security.permissions import as_the_user_makes_it
 from fullcircle.core.settings import Settings
 Settings.from_env({{"FULLCIRCLE_HOME": {str(tmp_path / "home")!r}}}).folder()
 folder = Path({str(tmp_path / "restored")!r})

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.processes import process_mark, started_ticks
+from fullcircle.core.system.processes import process_mark, started_ticks
 
 PARENT = """
 import os, signal, subprocess, sys
-from fullcircle.core.processes import dying_with
-arm = dying_with(os.getpid(), signal.Signals(int(sys.argv[1])))
+from fullcircle.core.system.processes import die_with_parent
+arm = die_with_parent(os.getpid(), signal.Signals(int(sys.argv[1])))
 child = subprocess.Popen([sys.executable, "-c", "print('born', flush=True); input()"], preexec_fn=arm)
 child.wait()
 """

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from fullcircle.core.untrusted import (
+from fullcircle.core.security.untrusted import (
     chat,
     html_text,
     inert,

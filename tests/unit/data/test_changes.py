@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fullcircle.core.dataset import DataVersion
+from fullcircle.core.records.dataset import DataVersion
 from fullcircle.data.changes import changes
 from fullcircle.data.pointers import md5_of
 

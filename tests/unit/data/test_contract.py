@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.dataset import Violation
 from fullcircle.core.errors import ContractViolated
 from fullcircle.core.project import Category, Number
+from fullcircle.core.records.dataset import Violation
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.rules import column_rules
 

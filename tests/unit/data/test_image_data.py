@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.dataset import Violation
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.project import Binary, Image, Number, Project, SplitRule
+from fullcircle.core.records.dataset import Violation
 from fullcircle.core.rows import pixels
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.leakage import strength

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Binary, Category, Image, Number, Project
+from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.rows import EXACT, identity, raw_frame
 from fullcircle.data.changes import changes
 from fullcircle.data.contract import check, enforce

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from sklearn.datasets import load_digits
 
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Image, Project
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.rows import pixels
 from fullcircle.data.contract import check
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.models import Candidate
 from fullcircle.core.project import AtLeast, Binary, Category, NotWorse, Number, Project, Slice
+from fullcircle.core.records.verdicts import Candidate
 
 
 def build(inputs: int, params: object) -> None:

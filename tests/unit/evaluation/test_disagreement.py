@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.disagreement import Disagreement
-from fullcircle.core.models import GateResult, Outcome, Verdict
 from fullcircle.core.project import Agrees, Project
+from fullcircle.core.records.disagreement import Disagreement
+from fullcircle.core.records.verdicts import GateResult, Verdict
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.disagreement import disagreement, with_agreement
 
 START, END = datetime(2013, 4, 1, tzinfo=UTC), datetime(2013, 4, 29, tzinfo=UTC)

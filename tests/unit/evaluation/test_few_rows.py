@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.intervals import auc_interval, metric_interval, paired_interval, paired_mean_interval
-from fullcircle.core.models import Outcome, Verdict
 from fullcircle.core.project import AtLeast, Better, NotWorse, Project, Slice
-from fullcircle.core.small_samples import auc_limits, student_975, unseen_share
-from fullcircle.core.statistics import delong
+from fullcircle.core.records.verdicts import Verdict
+from fullcircle.core.statistics.binary_metrics import delong
+from fullcircle.core.statistics.intervals import auc_interval, metric_interval, paired_interval, paired_mean_interval
+from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.statistics.small_samples import auc_limits, student_975, unseen_share
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.gate import judge
 from fullcircle.evaluation.metrics import METRIC
@@ -200,7 +201,7 @@ def test_with_many_rows_the_intervals_are_the_textbooks() -> None:
     labels = (rng.random(1000) < 0.25).astype("int8")
     a, b = rng.random(1000), rng.random(1000)
     assert auc_interval(labels, a, b) == delong(labels, a, b)
-    from fullcircle.core.statistics import bootstrap, paired_bootstrap, paired_means
+    from fullcircle.core.statistics.binary_metrics import bootstrap, paired_bootstrap, paired_means
 
     for name in ("log_loss", "brier", "calibration_error"):
         metric = METRIC[name][0]

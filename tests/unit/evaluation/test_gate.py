@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.models import Candidate, Outcome, Verdict
 from fullcircle.core.project import AtLeast, Better, Binary, Category, Evidence, NotWorse, Number, Project, Slice
+from fullcircle.core.records.verdicts import Candidate, Verdict
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.gate import judge
 from fullcircle.evaluation.holm import fallen_slices, holm

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core import project as contract
-from fullcircle.core import statistics
-from fullcircle.core.statistics import delong, reliability, standard_error
+from fullcircle.core.statistics import binary_metrics
+from fullcircle.core.statistics.binary_metrics import delong, reliability, standard_error
 from fullcircle.evaluation.metrics import (
     METRIC,
     bootstrap,
@@ -175,7 +175,7 @@ def test_the_normal_limit_agrees_with_resampling(name: str, monkeypatch: pytest.
     labels, p = sample(4000, 1)
     other = np.clip(p + np.random.default_rng(2).normal(0.03, 0.1, 4000), 0.01, 0.99)
     resampled = paired_bootstrap(labels, p, other, metric, seed=0, resamples=2000)
-    monkeypatch.setattr(statistics, "LARGE", 100)
+    monkeypatch.setattr(binary_metrics, "LARGE", 100)
     limit = paired_bootstrap(labels, p, other, metric, seed=0, resamples=2000)
     assert limit.value == resampled.value
     assert standard_error(limit) == pytest.approx(standard_error(resampled), rel=0.12)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.models import Evaluation
 from fullcircle.core.project import Project
+from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.plots import comparison_plot, reliability_plot
 

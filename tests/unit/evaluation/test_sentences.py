@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.models import Interval, Outcome
 from fullcircle.core.project import METRICS, Better, Binary, NotWorse, Number, Project, Slice
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.case import Case, Word
 from fullcircle.evaluation.gate import beats_baseline, not_worse, slice_word
 from fullcircle.evaluation.spending import Look

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.models import Interval
-from fullcircle.core.statistics import Z95, brier, log_loss, paired_means, roc_auc, standard_error
+from fullcircle.core.statistics.binary_metrics import Z95, brier, log_loss, paired_means, roc_auc, standard_error
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.evaluation.superiority import MOST_ROWS, rows_to_decide, superiority
 
 

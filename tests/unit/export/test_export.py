@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import DataUnavailable, ExportFailed, HomeUnwritable
-from fullcircle.core.files import sha256_of
-from fullcircle.core.models import Fitted, Preprocessor
 from fullcircle.core.project import Binary, Category, Number, Project, Training
+from fullcircle.core.records.dataset import SplitFrames
+from fullcircle.core.records.training import Fitted, Preprocessor
+from fullcircle.core.system.files import sha256_of
 from fullcircle.export.candidate import measure, parity
 from fullcircle.export.graph import export
 from fullcircle.graph.session import Graph

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
 
 ROOT = Path(__file__).resolve().parents[3]
 AFTER = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"}

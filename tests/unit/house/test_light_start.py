@@ -80,7 +80,7 @@ def test_the_example_project_is_loaded_without_its_frameworks(tmp_path: Path) ->
 
     create("my-project", tmp_path)
     started = loaded_by(
-        "from pathlib import Path\nfrom fullcircle.core.loading import load_project\n"
+        "from pathlib import Path\nfrom fullcircle.core.project.loading import load_project\n"
         f"load_project('my-project', Path({str(tmp_path)!r}))"
     )
     assert started & HEAVY == set()

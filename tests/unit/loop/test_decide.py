@@ -8,9 +8,18 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.health import ColumnDrift, Health, Keep, Performance, PolicyState, Retrain, Rollback, Window
-from fullcircle.core.models import Interval
 from fullcircle.core.project import Policy
+from fullcircle.core.records.health import (
+    ColumnDrift,
+    Health,
+    Keep,
+    Performance,
+    PolicyState,
+    Retrain,
+    Rollback,
+    Window,
+)
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.loop.decide import decide
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fullcircle.core.models import Arrays, EpochMetrics
 from fullcircle.core.project import Compute, Training
+from fullcircle.core.records.training import Arrays, EpochMetrics
 from fullcircle.loop import fingerprints
 from fullcircle.loop.fingerprints import code_digest, fingerprint
 from fullcircle.training.baseline import BaselineTrainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fullcircle.core.lineage import terms
+from fullcircle.core.records.lineage import terms
 from fullcircle.loop.lineage.links import release
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.health import Window
 from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.records.health import Window
 
 
 def build(inputs: int, params: object) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from fullcircle.core.health import ColumnDrift
 from fullcircle.core.project import Category, Number, Project
+from fullcircle.core.records.health import ColumnDrift
 from fullcircle.monitoring.distances import Draws, jensen_shannon, js_of_counts, null_wasserstein, wasserstein
 from fullcircle.monitoring.drift import column_drift, prediction_drift
 from fullcircle.monitoring.samples import border

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.health import QualityIssue, Window
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import QualityIssue, Window
 from fullcircle.monitoring.health import assess
 from fullcircle.monitoring.performance import performance
 from fullcircle.monitoring.quality import quality

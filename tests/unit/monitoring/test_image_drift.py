@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from fullcircle.core.health import Window
 from fullcircle.core.project import Binary, Image, Project, Watch
+from fullcircle.core.records.health import Window
 from fullcircle.core.rows import pixels
 from fullcircle.monitoring.drift import column_drift
 from fullcircle.monitoring.embedding import COMPONENTS, GRID, Embedding, is_there

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fullcircle.core.health import ColumnDrift, Health, Performance, QualityIssue, Severity, Window
-from fullcircle.core.models import Interval
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import ColumnDrift, Health, Performance, QualityIssue, Severity, Window
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.monitoring.incidents import incidents
 
 LOSS = Interval(value=0.5, low=0.49, high=0.51)

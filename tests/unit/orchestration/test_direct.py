@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.health import ColumnDrift, Health, Performance, Window
-from fullcircle.core.models import Interval
+from fullcircle.core.records.health import ColumnDrift, Health, Performance, Window
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.orchestration.direct import moment
 from fullcircle.orchestration.events import summary
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import ServiceUnavailable, UsageError
-from fullcircle.core.processes import Service, free_port
+from fullcircle.core.system.processes import Service, free_port
 from fullcircle.loop import progress
 from fullcircle.orchestration.reached import in_one_line, reachable, require_api
 from fullcircle.orchestration.revived import kept_alive

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.loading import load_project, project_names
 from fullcircle.core.project import Category, Number
-from fullcircle.core.statistics import roc_auc
+from fullcircle.core.project.loading import load_project, project_names
+from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.scaffold.new import create, put_under_git
 from fullcircle.scaffold.tickets import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
 from fullcircle.tracking.git import git

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from starlette.testclient import TestClient
 
 from fullcircle.core.errors import ModelUnavailable
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import PredictionLog

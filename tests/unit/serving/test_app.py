@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from fullcircle.core.access import Access
+from fullcircle.core.security.access import Access
 from fullcircle.predictions import lookup, reader
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.serving.app import OPEN_PATHS, create_app

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 from starlette.testclient import TestClient
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Binary, Image, Project
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.rows import pixels
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import PredictionLog

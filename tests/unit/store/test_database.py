@@ -17,8 +17,8 @@ from sqlalchemy import create_engine, text
 
 import fullcircle.store
 from fullcircle.core.errors import DatabaseAway, FullcircleError, HomeUnwritable, UsageError
-from fullcircle.core.outages import Patience, patient
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.outages import Patience, patient
 from fullcircle.store.database import Database
 from fullcircle.store.locks import exclusive
 from fullcircle.store.plain import plain

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from fullcircle.core.dataset import DataVersion, LeakageReport, Span, Split
-from fullcircle.core.disagreement import Disagreement, GroupDisagreement, RowDisagreement
-from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, RunRef, SliceScore, Verdict
 from fullcircle.core.project import Binary, Category, Image, Number, Project
+from fullcircle.core.records.dataset import DataVersion, LeakageReport, Span, Split
+from fullcircle.core.records.disagreement import Disagreement, GroupDisagreement, RowDisagreement
+from fullcircle.core.records.training import RunRef
+from fullcircle.core.records.verdicts import Candidate, Evaluation, GateResult, SliceScore, Verdict
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.card import SHOWN_SLICES, model_card, shortened
 
 PROJECT = Project(

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import Evaluation, Interval
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.verdicts import Evaluation
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.lineage import data_version, flat_params, metrics_of
 

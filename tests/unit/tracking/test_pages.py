@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fullcircle.core.ledger import Action, Aliases, Entry
+from fullcircle.core.records.ledger import Action, Aliases, Entry
 from fullcircle.tracking.pages import links, release_tags, run_page
 
 RUN, RETRAIN = "a" * 32, "b" * 32

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.files import sha256_of
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
 from fullcircle.store.database import Database
 from fullcircle.tracking.checkout import apply, has_commit, top_of, worktree
 from fullcircle.tracking.provenance import _named, installed, packages, provenance

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import TrackerAway
-from fullcircle.core.processes import free_port
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import free_port
 from fullcircle.tracking.client import connect
 from fullcircle.tracking.reaching import require_listening, somebody_waits
 

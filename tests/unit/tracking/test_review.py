@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fullcircle.core.dataset import DataVersion
-from fullcircle.core.models import Evaluation, Interval, ModelVersion, Outcome, Verdict
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.releases import ModelVersion
+from fullcircle.core.records.verdicts import Evaluation, Verdict
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.review import (
     COLUMNS,
     VIEW_TAG,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import Compute
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.jobs import Seconds
 from fullcircle.training.journal import Journal, Silent, entries, follow
 from fullcircle.training.pace import MOST_STEPS, Pace

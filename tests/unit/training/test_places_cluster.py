@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fullcircle.core.errors import ServiceUnavailable, UsageError
-from fullcircle.core.processes import free_port
+from fullcircle.core.system.processes import free_port
 from fullcircle.training.jobs import TrainJob
 from fullcircle.training.places import cluster
 

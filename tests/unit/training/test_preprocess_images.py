@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import Arrays
 from fullcircle.core.project import Binary, Image, Project, Training
+from fullcircle.core.records.training import Arrays
 from fullcircle.core.rows import tensors
 from fullcircle.export.graph import export
 from fullcircle.graph.session import Graph

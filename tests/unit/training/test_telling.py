@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fullcircle.core.cost import Prices, Watts
 from fullcircle.core.errors import UsageError
-from fullcircle.core.prices import Prices, Watts
 from fullcircle.core.settings import Settings
 from fullcircle.training.jobs import RankUse, Seconds
 from fullcircle.training.telling.energy import Meter, Spent, estimate, gpu_joules, keep, metered, spent_before

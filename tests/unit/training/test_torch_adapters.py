@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.core.project.loading import load_project
 from fullcircle.training.on_torch.framework import FRAMEWORK
 from fullcircle.training.ports import Chunk, Learner
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project, Training
+from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.training import arrays as files
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.preprocess import fit

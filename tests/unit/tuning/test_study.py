@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.search import Choice, Integer, LogUniform, Search, Uniform
+from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Search, Uniform
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.studies import Studies

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from fullcircle.alerting.page import Kind, Page, page
 from fullcircle.alerting.routes import deliver, route_name
-from fullcircle.core.health import Incident, Severity
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents, PageRow

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from fullcircle.core.health import Incident, Severity
 from fullcircle.core.project import Project
-from fullcircle.core.untrusted import chat, safe_link
+from fullcircle.core.records.health import Incident, Severity
+from fullcircle.core.security.untrusted import chat, safe_link
 
 Kind = Literal["open", "resolved"]
 

@@ -15,8 +15,8 @@ import click
 from fullcircle.cli.groups import NearestGroup
 from fullcircle.cli.lines import say
 from fullcircle.core.errors import FullcircleError
+from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect
-from fullcircle.core.untrusted import LineFormatter
 from fullcircle.tracking.reaching import somebody_waits
 
 SECTIONS = {

@@ -13,7 +13,7 @@ from fullcircle.cli.lines import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fullcircle.core.dataset import Violation
+    from fullcircle.core.records.dataset import Violation
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 
@@ -36,7 +36,7 @@ def check(project: str, file: Path | None, as_json: bool) -> None:
     from fullcircle.cli.tables import refusals_shown
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.errors import ContractViolated
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.data.contract import enforce
     from fullcircle.data.partitions import survey
@@ -73,7 +73,7 @@ def list_versions(project: str, as_json: bool) -> None:
 
     from fullcircle.cli.tables import print_table
     from fullcircle.cli.terminal import consoles, print_json
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.lineage.versions import data_of_versions
 
@@ -110,7 +110,7 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     RUN is an MLflow run id or the beginning of one. Says which hash differs when they cannot come back.
     """
     from fullcircle.cli.terminal import print_json
-    from fullcircle.core.permissions import as_the_user_makes_it
+    from fullcircle.core.security.permissions import as_the_user_makes_it
     from fullcircle.core.settings import Settings
     from fullcircle.data.versions import Versions
     from fullcircle.tracking.runs import Tracker

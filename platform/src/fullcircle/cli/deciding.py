@@ -8,7 +8,7 @@ import click
 
 
 def _claimed(_context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
-    from fullcircle.core.identity import claim
+    from fullcircle.core.security.identity import claim
 
     if name:
         claim({"--by": name})
@@ -25,7 +25,7 @@ BY = click.option(
 
 def deciding() -> str:
     """The user that this process runs as. From now on git's user name is among what is claimed."""
-    from fullcircle.core.identity import claim, system_user
+    from fullcircle.core.security.identity import claim, system_user
     from fullcircle.tracking.git import git
 
     said = git(Path.cwd(), "config", "user.name")

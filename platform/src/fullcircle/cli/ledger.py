@@ -11,8 +11,8 @@ from fullcircle.cli.groups import NearestGroup
 from fullcircle.cli.lines import say
 
 if TYPE_CHECKING:
-    from fullcircle.core.models import Release
     from fullcircle.core.project import Project
+    from fullcircle.core.records.releases import Release
     from fullcircle.core.settings import Settings
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
@@ -89,8 +89,8 @@ def who(project: str, at: str | None, as_json: bool) -> None:
     Exit code 1 when there was no champion then, or the ledger does not hold.
     """
     from fullcircle.cli.terminal import consoles, parse_time, print_json, styled
-    from fullcircle.core.identity import by, process
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
+    from fullcircle.core.security.identity import by, process
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import who as who_served
 
@@ -135,7 +135,7 @@ def verify(project: str | None, as_json: bool) -> None:
     Of one PROJECT, or of all that have a ledger. Changes nothing. Exit code 1 when something is wrong.
     """
     from fullcircle.cli.terminal import print_json
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import verify as verify_ledgers
 
@@ -168,7 +168,7 @@ def show(project: str, as_json: bool) -> None:
     """All entries of a project, oldest first. Whether they hold, 'ledger verify' says."""
     from fullcircle.cli.tables import ledger_table, print_table
     from fullcircle.cli.terminal import consoles, print_json
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import show as entries
 
@@ -207,7 +207,7 @@ def accept(project: str, why: str, as_json: bool) -> None:
 
 def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
     from fullcircle.cli.terminal import print_json
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion import ledger as ledgers
 
@@ -238,7 +238,7 @@ def _instead(made: Release) -> str:
 
 def _decider(name: str) -> tuple[Project, Settings, str]:
     """The project, settings whose home can be written, and who decides."""
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
 
     settings = Settings.from_env()

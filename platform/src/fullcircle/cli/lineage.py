@@ -9,7 +9,7 @@ import click
 from fullcircle.cli.lines import say
 
 if TYPE_CHECKING:
-    from fullcircle.core.lineage import Trace
+    from fullcircle.core.records.lineage import Trace
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 PROJECT = click.option("--project", metavar="NAME", help="Look in this project alone (default: in all of this home).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fullcircle.core.untrusted import visible
+from fullcircle.core.security.untrusted import visible
 
 
 def say(text: str, *, err: bool = False, keep: str = "") -> None:

@@ -74,7 +74,7 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
     Exit code 1 when the window has an incident.
     """
     from fullcircle.cli.terminal import consoles, parse_time, print_json, shown, styled
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.clock import now
     from fullcircle.loop.watch import watch as watch_window
@@ -109,7 +109,7 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
 def rollback(project: str, reason: str, as_json: bool) -> None:
     """Give the traffic back to the previous champion, after loading it successfully."""
     from fullcircle.cli.terminal import print_json
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.champion.release import rollback as roll_back
@@ -136,7 +136,7 @@ def incidents(project: str, as_json: bool) -> None:
     """The project's incidents, open ones first. Exit code 1 while one is open."""
     from fullcircle.cli.tables import incidents_table, print_table
     from fullcircle.cli.terminal import consoles, print_json
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import all_incidents
 
@@ -158,7 +158,7 @@ def status(project: str, as_json: bool) -> None:
     from fullcircle.cli.tables import print_overview, print_unsent
     from fullcircle.cli.terminal import consoles, print_json
     from fullcircle.core.errors import TrackerAway
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import overview, waiting
 
@@ -212,7 +212,7 @@ def sync(leave_out: str | None, as_json: bool) -> None:
 def schedule(project: str, as_json: bool) -> None:
     """Create the cron deployments, the drift automation and the limit of one retrain at a time (Prefect)."""
     from fullcircle.cli.terminal import print_json
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.orchestration.schedule import schedule_and_tell
 

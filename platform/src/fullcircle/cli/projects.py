@@ -76,7 +76,7 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     """
     from fullcircle.cli.tables import print_retrain, refusals_shown
     from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.budget import by_hand
     from fullcircle.loop.champion.approval import reason_given

@@ -13,8 +13,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fullcircle.core.comparison import Comparison
-    from fullcircle.core.reproduction import Reproduction
+    from fullcircle.core.records.repro_compare import Comparison
+    from fullcircle.core.records.repro_report import Reproduction
 
 SHOWN = 8
 """So many differences are shown; --json has all."""
@@ -66,7 +66,7 @@ def reproduce(
     RUN is an id, the beginning of one, or a name. Exit code 1 when it diverged.
     """
     from fullcircle.cli.terminal import consoles, print_json, shown
-    from fullcircle.core.comparison import Agreement
+    from fullcircle.core.records.repro_compare import Agreement
     from fullcircle.core.settings import Settings
     from fullcircle.loop.reproduction.reproduce import Again
     from fullcircle.loop.reproduction.reproduce import reproduce as train_again

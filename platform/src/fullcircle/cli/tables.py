@@ -15,12 +15,12 @@ from rich.text import Text
 
 from fullcircle.cli.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
-from fullcircle.core.identity import by
-from fullcircle.core.ledger import LEDGER_TIME
+from fullcircle.core.records.ledger import LEDGER_TIME
+from fullcircle.core.security.identity import by
 
 if TYPE_CHECKING:
-    from fullcircle.core.ledger import Entry
-    from fullcircle.core.lineage import Affected, Impact, Term
+    from fullcircle.core.records.ledger import Entry
+    from fullcircle.core.records.lineage import Affected, ChampionPeriod, Impact
     from fullcircle.loop.retrain import RetrainResult
     from fullcircle.orchestration.demo import ReplayOutcome
 
@@ -178,7 +178,7 @@ def _versions_table(versions: Sequence[Affected]) -> Table:
     return table
 
 
-def _until(term: Term) -> str:
+def _until(term: ChampionPeriod) -> str:
     return f"{term.until:%Y-%m-%d %H:%M}" if term.until else "now"
 
 

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.segment import Segment
 from rich.text import Text
 
-from fullcircle.core.models import EpochMetrics
-from fullcircle.core.untrusted import visible
+from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.security.untrusted import visible
 
 
 class PlainConsole(Console):

@@ -58,7 +58,7 @@ def train(
     """
     from fullcircle.cli.tables import refusals_shown
     from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.train import Wish, resume
     from fullcircle.loop.train import train as train_new

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from rich.text import Text
 from rich.tree import Tree
 
-from fullcircle.core.lineage import Kind, Link, Trace
-from fullcircle.core.untrusted import visible
+from fullcircle.core.records.lineage import Kind, Link, Trace
+from fullcircle.core.security.untrusted import visible
 
 _BELOW = {
     Kind.VERSION: Kind.PREDICTION,

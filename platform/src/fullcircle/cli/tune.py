@@ -57,7 +57,7 @@ def tune(
     """
     from fullcircle.cli.tables import refusals_shown
     from fullcircle.cli.terminal import consoles, parse_span, parse_time, print_json, shown
-    from fullcircle.core.loading import load_project
+    from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.tuning.tune import Wish, tune_each
 

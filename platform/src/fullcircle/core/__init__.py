@@ -1,1 +1,1 @@
-"""The values that travel round the circle, the Project contract, the error tree and the settings."""
+"""What all rooms share: the Project contract, the values that travel round the circle, the errors and the settings."""

@@ -30,10 +30,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fullcircle.core.untrusted import visible
+from fullcircle.core.security.untrusted import visible
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import ContractReport, LeakageReport
+    from fullcircle.core.records.dataset import ContractReport, LeakageReport
 
 
 class FullcircleError(Exception):
@@ -146,7 +146,7 @@ class TrackingUnavailable(FullcircleError):
 
 
 class Away(FullcircleError):
-    """What cannot be had at this moment and may be had later; see `core.outages`.
+    """What cannot be had at this moment and may be had later; see `core.system.outages`.
 
     Args:
         whom: what is away, as a sentence begins: "the tracking server at ...".

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.project import Category, Column, Image
+from fullcircle.core.project.columns import Category, Column, Image
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fullcircle.core.access import Access, found_at, names_of, token_of
+from fullcircle.core.cost import Prices, Watts, table
 from fullcircle.core.errors import HomeUnwritable, UsageError
-from fullcircle.core.permissions import open_privately
-from fullcircle.core.prices import Prices, Watts, table
+from fullcircle.core.security.access import Access, found_at, names_of, token_of
+from fullcircle.core.security.permissions import open_privately
 
 # Telemetry of every dependency is off before any of them is imported.
 QUIET: Mapping[str, str] = {

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.records.dataset import DataVersion
 from fullcircle.data.pointers import md5_of
 from fullcircle.data.reader import whole
 

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.dataset import ContractReport, Violation
 from fullcircle.core.errors import ContractViolated
-from fullcircle.core.files import sha256_of
 from fullcircle.core.project import Project
-from fullcircle.core.untrusted import visible
+from fullcircle.core.records.dataset import ContractReport, Violation
+from fullcircle.core.security.untrusted import visible
+from fullcircle.core.system.files import sha256_of
 from fullcircle.data.rules import rules
 
 if TYPE_CHECKING:

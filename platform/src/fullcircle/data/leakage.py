@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fullcircle.core.dataset import Leak
 from fullcircle.core.project import Column, Image, Number, Project
+from fullcircle.core.records.dataset import Leak
 from fullcircle.core.rows import pixels
 
 if TYPE_CHECKING:

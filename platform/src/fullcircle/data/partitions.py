@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.untrusted import visible
+from fullcircle.core.security.untrusted import visible
 from fullcircle.data.footers import Footer, footer
 
 # Not \d, which takes digits of any script.

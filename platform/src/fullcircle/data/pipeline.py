@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.permissions import users_umask
+from fullcircle.core.security.permissions import users_umask
 from fullcircle.core.settings import quiet_dependencies
 from fullcircle.tracking.git import environment
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fullcircle.core.dataset import Leak, LeakageReport, Span, Split, SplitFrames
 from fullcircle.core.errors import DataUnavailable, LeakageFound
 from fullcircle.core.project import Project
+from fullcircle.core.records.dataset import Leak, LeakageReport, Span, Split, SplitFrames
 from fullcircle.data.leakage import after_leaks, overlap_leaks, row_leaks, strengths
 from fullcircle.data.partitions import aware
 

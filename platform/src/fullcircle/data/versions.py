@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, FullcircleError
-from fullcircle.core.leftovers import alone_in
-from fullcircle.core.permissions import users_umask
 from fullcircle.core.project import Project
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.security.permissions import users_umask
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies
+from fullcircle.core.system.temporary_folders import alone_in
 from fullcircle.data.partitions import Partition
 from fullcircle.data.pointers import POINTER_HINT, RESTORE_HINT, contents, folder_digest, folder_files, md5_of
 

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import Interval, Outcome
 from fullcircle.core.project import Project
-from fullcircle.core.small_samples import spare_rows
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.statistics.small_samples import spare_rows
 from fullcircle.evaluation.spending import Look
 
 if TYPE_CHECKING:

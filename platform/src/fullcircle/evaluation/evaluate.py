@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.intervals import auc_interval, metric_interval
-from fullcircle.core.models import Evaluation, SliceScore
-from fullcircle.core.statistics import reliability
+from fullcircle.core.records.verdicts import Evaluation, SliceScore
+from fullcircle.core.statistics.binary_metrics import reliability
+from fullcircle.core.statistics.intervals import auc_interval, metric_interval
 from fullcircle.evaluation.metrics import METRIC
 from fullcircle.evaluation.slices import groups, sliced_columns
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.intervals import auc_interval, paired_interval
-from fullcircle.core.latency import judge_latency
-from fullcircle.core.models import Candidate, Evaluation, GateResult, Interval, Outcome, Verdict
 from fullcircle.core.project import AtLeast, NotWorse, Project, Slice
-from fullcircle.core.small_samples import few
-from fullcircle.core.statistics import roc_auc
+from fullcircle.core.records.verdicts import Candidate, Evaluation, GateResult, Verdict
+from fullcircle.core.statistics.binary_metrics import roc_auc
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.intervals import auc_interval, paired_interval
+from fullcircle.core.statistics.latency import judge_latency
+from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.statistics.small_samples import few
 from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word, negated
 from fullcircle.evaluation.copies import distinct_rows
 from fullcircle.evaluation.evaluate import checked_labels, in_unit_interval

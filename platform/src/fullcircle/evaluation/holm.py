@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.intervals import auc_interval, paired_interval
-from fullcircle.core.models import Interval
 from fullcircle.core.project import Project, Slice
-from fullcircle.core.statistics import roc_auc, standard_error
+from fullcircle.core.statistics.binary_metrics import roc_auc, standard_error
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.intervals import auc_interval, paired_interval
 from fullcircle.evaluation.metrics import METRIC
 from fullcircle.evaluation.slices import groups
 

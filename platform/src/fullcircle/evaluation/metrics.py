@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fullcircle.core.statistics import (
+from fullcircle.core.statistics.binary_metrics import (
     bootstrap,
     brier,
     calibration_error,
@@ -15,7 +15,7 @@ from fullcircle.core.statistics import (
 )
 
 if TYPE_CHECKING:
-    from fullcircle.core.statistics import Metric
+    from fullcircle.core.statistics.binary_metrics import Metric
 
 METRIC: dict[str, tuple[Metric, bool]] = {
     "roc_auc": (roc_auc, True),

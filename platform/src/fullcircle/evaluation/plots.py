@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fullcircle.core.untrusted import without_formulas
+from fullcircle.core.security.untrusted import without_formulas
 from fullcircle.evaluation.metrics import METRIC, TITLE
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fullcircle.core.models import Evaluation
+    from fullcircle.core.records.verdicts import Evaluation
 
 # Okabe & Ito 2008: told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444")

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from fullcircle.core.models import Interval
-from fullcircle.core.statistics import standard_error
+from fullcircle.core.statistics.binary_metrics import standard_error
+from fullcircle.core.statistics.interval import Interval
 
 MOST_ROWS = 10_000_000
 """`rows_needed` beyond this says no more than "never in practice"."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fullcircle.core.intervals import paired_mean_interval
-from fullcircle.core.models import Interval, Outcome
 from fullcircle.core.project import Better
-from fullcircle.core.statistics import brier, log_loss
+from fullcircle.core.statistics.binary_metrics import brier, log_loss
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.intervals import paired_mean_interval
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word, negated
 from fullcircle.evaluation.metrics import METRIC
 from fullcircle.evaluation.spending import Look

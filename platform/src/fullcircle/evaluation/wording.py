@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fullcircle.core.models import Interval
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.evaluation.metrics import METRIC, TITLE
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import Scorer
 from fullcircle.core.project import Image, Project
+from fullcircle.core.records.training import Scorer
 from fullcircle.core.rows import flat_images, identities, pixels
 from fullcircle.explain.shap_values import PERMUTATIONS, permutation_shap, sampled
 

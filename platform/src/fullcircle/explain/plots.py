@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.security.untrusted import without_formulas
 from fullcircle.core.settings import home_unwritable
-from fullcircle.core.untrusted import without_formulas
 from fullcircle.explain.shap_values import Explanation
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import Scorer
 from fullcircle.core.project import Category, Column, Project
+from fullcircle.core.records.training import Scorer
 from fullcircle.core.rows import coded, identities, raw_frame
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import Candidate, Fitted, Preprocessor
 from fullcircle.core.project import Project
+from fullcircle.core.records.training import Fitted, Preprocessor
+from fullcircle.core.records.verdicts import Candidate
 from fullcircle.core.rows import tensors
 from fullcircle.graph.session import Graph
 

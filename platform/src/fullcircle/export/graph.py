@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.core.errors import ExportFailed, FullcircleError
-from fullcircle.core.models import Fitted, Preprocessor
+from fullcircle.core.records.training import Fitted, Preprocessor
 from fullcircle.core.settings import home_unwritable
 
 FEATURES, PROBABILITY = "features", "probability"

@@ -34,7 +34,7 @@ _KINDS = {"tensor(float)": "float32", "tensor(string)": "string"}
 
 
 class Graph:
-    """One loaded graph. Safe to share between threads; a `core.models.Scorer`.
+    """One loaded graph. Safe to share between threads; a `core.records.training.Scorer`.
 
     Attributes:
         digest: SHA-256 of the file, hex.

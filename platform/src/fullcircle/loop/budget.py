@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fullcircle.core.errors import RetrainRefused, UsageError
-from fullcircle.core.models import CHAMPION
 from fullcircle.core.project import Project
+from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.clock import now

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import CHAMPION, Evaluation, Fitted, ModelVersion, Preprocessor, Scorer, model_params
 from fullcircle.core.project import Project
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
+from fullcircle.core.records.training import Fitted, Preprocessor, Scorer, model_params
+from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.fingerprints import JOB, recipe
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fullcircle.core.dataset import DataVersion, Split, SplitFrames
+    from fullcircle.core.records.dataset import DataVersion, Split, SplitFrames
     from fullcircle.tracking.runs import RunState
     from fullcircle.training.jobs import TrainJob
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fullcircle.core.errors import ChampionChanged, FullcircleError
-from fullcircle.core.health import Health, Incident, Rollback
-from fullcircle.core.ledger import Judged
-from fullcircle.core.models import CHAMPION
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Health, Incident, Rollback
+from fullcircle.core.records.ledger import Judged
+from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.champion.release import rollback

@@ -12,10 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import Candidate, Evaluation, ModelVersion, Outcome, Verdict
 from fullcircle.core.project import Image, Project
+from fullcircle.core.records.releases import ModelVersion
+from fullcircle.core.records.verdicts import Candidate, Evaluation, Verdict
+from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
-from fullcircle.core.untrusted import markdown
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
 from fullcircle.loop.interrupted import RETRAIN
@@ -26,8 +28,8 @@ from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
 from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion, Split
-    from fullcircle.core.disagreement import Disagreement
+    from fullcircle.core.records.dataset import DataVersion, Split
+    from fullcircle.core.records.disagreement import Disagreement
 
 CANDIDATES, GRAPH = "candidates.json", "graph/model.onnx"
 """Artifacts: of a retrain's run, framework -> run id and seconds of training; of a candidate's run, its graph."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fullcircle.core.health import Decision, Health, Keep, PolicyState, Retrain, Rollback
 from fullcircle.core.project import Policy
+from fullcircle.core.records.health import Decision, Health, Keep, PolicyState, Retrain, Rollback
 
 UNKNOWN = "cannot be held against anything: no figure is known from the release"
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import Scorer
 from fullcircle.core.project import Image, Project
+from fullcircle.core.records.training import Scorer
 from fullcircle.loop import progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fullcircle.core.dataset import SplitFrames
+    from fullcircle.core.records.dataset import SplitFrames
     from fullcircle.explain.image_values import ImageExplanation
     from fullcircle.explain.shap_values import Explanation
     from fullcircle.tracking.run import Run

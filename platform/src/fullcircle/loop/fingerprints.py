@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.fingerprint import COMPUTE, VARIABLES, EpochMark, Fingerprint, Machine
-from fullcircle.core.overrides import written
+from fullcircle.core.project.overrides import written
+from fullcircle.core.records.fingerprint import COMPUTE, VARIABLES, EpochMark, Fingerprint, Machine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 JOB = "training/job.json"
 """Artifact: what is asked of the training. With data and code it is all that repeating it needs."""
 FINGERPRINT, LOSSES = "training/fingerprint.json", "training/losses.npy"
-"""Artifacts: what came out, as `core.fingerprint.Fingerprint`, and every step's loss, float64 (steps,)."""
+"""Artifacts: what came out, as `core.records.fingerprint.Fingerprint`, and every step's loss, float64 (steps,)."""
 
 MAX_LOSSES = 1_000_000
 """Of more steps than that, each second, third, ... loss is kept; the digest is always over all of them."""

@@ -20,11 +20,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core import leftovers
 from fullcircle.core.errors import Preempted
-from fullcircle.core.ledger import RELEASING
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import RELEASING
 from fullcircle.core.settings import Settings
+from fullcircle.core.system import temporary_folders
 from fullcircle.loop.fingerprints import code_files
 from fullcircle.tracking.lineage import DATA_DIGEST
 
@@ -165,7 +165,7 @@ def resumable(command: str) -> Iterator[None]:
 
 def sweep(settings: Settings) -> None:
     """Remove the folders of jobs that nobody went on with for long, and exports that nobody is at work on."""
-    leftovers.sweep(settings.home / "exports")
+    temporary_folders.sweep(settings.home / "exports")
     oldest = time.time() - KEPT.total_seconds()
     jobs = settings.home / "jobs"
     for folder in jobs.iterdir() if jobs.is_dir() else ():

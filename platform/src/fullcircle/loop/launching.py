@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import EpochMetrics
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.fingerprints import keep_fingerprint

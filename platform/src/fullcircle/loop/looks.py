@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.models import Outcome
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.review import VERDICT
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from fullcircle.core.health import Retrain
-from fullcircle.core.models import Outcome
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.review import VERDICT
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from fullcircle.core.outages import Patience, patient
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.outages import Patience, patient
 from fullcircle.loop import progress
 
 P = ParamSpec("P")

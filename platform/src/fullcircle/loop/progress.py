@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Protocol
 
-from fullcircle.core.models import EpochMetrics
-from fullcircle.core.untrusted import visible
+from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.security.untrusted import visible
 
 log = logging.getLogger("fullcircle")
 

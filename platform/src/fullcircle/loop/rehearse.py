@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import Candidate
 from fullcircle.core.project import Project
+from fullcircle.core.records.verdicts import Candidate
 from fullcircle.core.settings import Settings
 from fullcircle.loop.candidates import Champion, Prepared, Trained
 
@@ -47,7 +47,7 @@ def measured(
 
 
 def _reference(settings: Settings, champion: Champion | None, baseline: Path) -> Reference:
-    from fullcircle.core.files import sha256_of
+    from fullcircle.core.system.files import sha256_of
     from fullcircle.serving.rehearsal import Reference
     from fullcircle.tracking.registry import Registry
 

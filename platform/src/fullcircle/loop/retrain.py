@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.leftovers import in_use
-from fullcircle.core.models import Candidate, Evaluation, ModelVersion, Verdict
 from fullcircle.core.project import Project
+from fullcircle.core.records.releases import ModelVersion
+from fullcircle.core.records.verdicts import Candidate, Evaluation, Verdict
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.temporary_folders import in_use
 from fullcircle.loop import progress
 from fullcircle.loop.budget import Asked, claimed
 from fullcircle.loop.candidates import load_champion, prepare, train
@@ -33,7 +34,7 @@ from fullcircle.store.leases import Lease
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fullcircle.core.dataset import DataVersion, Split, SplitFrames
+    from fullcircle.core.records.dataset import DataVersion, Split, SplitFrames
     from fullcircle.tracking.runs import Run
 
 

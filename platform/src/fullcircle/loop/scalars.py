@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fullcircle.core.access import reached_at, require_safe
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.processes import Service, free_port
+from fullcircle.core.security.access import reached_at, require_safe
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import Service, free_port
 from fullcircle.loop.launching import PROFILE, TENSORBOARD
 
 

@@ -16,7 +16,7 @@ from fullcircle.loop import progress
 from fullcircle.loop.candidates import stable_seed
 
 if TYPE_CHECKING:
-    from fullcircle.core.disagreement import Disagreement
+    from fullcircle.core.records.disagreement import Disagreement
     from fullcircle.loop.candidates import Champion
     from fullcircle.loop.challenger import Challenger
 

@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import ChampionChanged
-from fullcircle.core.ledger import Judged
-from fullcircle.core.models import CHAMPION, Evaluation, ModelVersion, Outcome
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import Judged
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
+from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
+from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, evaluated, load_champion
 from fullcircle.loop.challenger import Challenger, explain, keep_verdict, nominate, register
@@ -27,7 +29,7 @@ from fullcircle.loop.steps import Step
 from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion, Split
+    from fullcircle.core.records.dataset import DataVersion, Split
 
 MOST = 10
 """How often a challenger is judged, if the champion is another one each time."""

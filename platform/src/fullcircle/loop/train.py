@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fullcircle.core.dataset import DataVersion
-from fullcircle.core.models import Evaluation
-from fullcircle.core.overrides import overridden, recalled
 from fullcircle.core.project import Project
+from fullcircle.core.project.overrides import overridden, recalled
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.verdicts import Evaluation
+from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
-from fullcircle.core.untrusted import markdown
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Prepared, evaluated, parameters, prepare
 from fullcircle.loop.clock import now, refuse_ahead
@@ -30,7 +30,7 @@ from fullcircle.loop.retrain import checked_rows, split_rows, version_data
 from fullcircle.loop.trainable import KIND, require_checkpoint, require_trainable, what_it_was, with_data
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import Split, SplitFrames
+    from fullcircle.core.records.dataset import Split, SplitFrames
     from fullcircle.tracking.runs import Run
     from fullcircle.training.jobs import TrainJob
     from fullcircle.training.telling.energy import Spent
@@ -44,7 +44,7 @@ class Wish:
     Attributes:
         until: learn from rows before this; None: from all whose labels are known by now.
         where: instead of the project's `compute.where`.
-        overrides: `training.learning_rate=0.01` and so on, see `core.overrides`.
+        overrides: `training.learning_rate=0.01` and so on, see `core.project.overrides`.
         profile_steps: steps that the framework's profiler records.
         tensorboard: mirror scalars as TensorBoard event files.
     """

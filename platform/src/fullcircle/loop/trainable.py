@@ -9,9 +9,9 @@ import shutil
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project
+from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.fingerprints import JOB

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import ModelUnavailable, UsageError
-from fullcircle.core.health import Decision, Health, Incident, PolicyState, Rollback, Window
-from fullcircle.core.models import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Decision, Health, Incident, PolicyState, Rollback, Window
+from fullcircle.core.records.releases import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.budget import spent

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.health import ColumnDrift
 from fullcircle.core.project import Category, Image, Number, Project
+from fullcircle.core.records.health import ColumnDrift
 from fullcircle.monitoring.distances import (
     JENSEN_SHANNON,
     MISSING,

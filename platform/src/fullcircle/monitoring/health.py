@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.health import Health, Window
+from fullcircle.core.records.health import Health, Window
 from fullcircle.monitoring.drift import column_drift, prediction_drift
 from fullcircle.monitoring.performance import performance
 from fullcircle.monitoring.quality import quality

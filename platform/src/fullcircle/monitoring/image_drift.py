@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.health import ColumnDrift, Health
 from fullcircle.core.project import Image, Number, Project
+from fullcircle.core.records.health import ColumnDrift, Health
 from fullcircle.monitoring.distances import WASSERSTEIN, Draws, null_wasserstein, wasserstein
 from fullcircle.monitoring.embedding import LEAST_SPREAD, Embedding, is_there
 from fullcircle.monitoring.samples import POOL, ROWS, border, numbers, resamples, sample

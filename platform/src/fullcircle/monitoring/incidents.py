@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 
-from fullcircle.core.health import Health, Incident, QualityIssue, Rollback, Severity
-from fullcircle.core.models import Interval
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Health, Incident, QualityIssue, Rollback, Severity
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.monitoring.quality import MISSING
 
 ROLLBACK = "rollback"

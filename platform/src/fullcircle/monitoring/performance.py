@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.health import Performance
-from fullcircle.core.intervals import metric_interval, paired_interval
-from fullcircle.core.statistics import brier, log_loss, roc_auc
+from fullcircle.core.records.health import Performance
+from fullcircle.core.statistics.binary_metrics import brier, log_loss, roc_auc
+from fullcircle.core.statistics.intervals import metric_interval, paired_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

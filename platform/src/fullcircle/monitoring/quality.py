@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.health import QualityIssue
 from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.records.health import QualityIssue
 from fullcircle.core.rows import outside, pixels
 from fullcircle.monitoring.samples import categories
 

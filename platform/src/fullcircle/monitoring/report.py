@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.files import replacing
-from fullcircle.core.health import Health
-from fullcircle.core.html_page import framed_page, html_page
 from fullcircle.core.project import Category, Project
+from fullcircle.core.records.health import Health
+from fullcircle.core.security.html_page import framed_page, html_page
+from fullcircle.core.security.untrusted import html_text, told_apart
 from fullcircle.core.settings import home_unwritable
-from fullcircle.core.untrusted import html_text, told_apart
+from fullcircle.core.system.files import replacing
 from fullcircle.monitoring import distances
 from fullcircle.monitoring.drift import PREDICTION
 from fullcircle.monitoring.image_drift import as_numbers

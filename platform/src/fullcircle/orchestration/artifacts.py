@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
-from fullcircle.core.untrusted import markdown
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.replaying.replay import ReplayResult, mean_auc, refuse_real

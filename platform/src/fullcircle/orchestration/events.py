@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.loop.budget import window_key
 
 if TYPE_CHECKING:
-    from fullcircle.core.health import Health
+    from fullcircle.core.records.health import Health
 
 DRIFT = "fullcircle.drift.detected"
 """A watched window asks for a retrain. `schedule` makes an automation that answers it."""

@@ -1,8 +1,8 @@
 """The local Prefect server's application, for `uvicorn --factory fullcircle.orchestration.guarded_app:create`.
 
 Prefect's own server answers any Host header and any origin, and whoever can write to it can have a worker run
-anything. So this one stands behind the guard of all three servers (`core.guard`). One server a home: the lock on
-`server.lock` is held as long as the process lives, and `server.json` says where it is.
+anything. So this one stands behind the guard of all three servers (`core.security.guard`). One server a home: the lock
+on `server.lock` is held as long as the process lives, and `server.json` says where it is.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 from typing import IO
 
-from fullcircle.core.files import write_whole
-from fullcircle.core.guard import Application, Guard, Message, Receive, Send
-from fullcircle.core.permissions import close_below
+from fullcircle.core.security.guard import Application, Guard, Message, Receive, Send
+from fullcircle.core.security.permissions import close_below
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import write_whole
 
 LOCK, MARKER = "server.lock", "server.json"
 OPEN_PATHS = ("/api/health", "/api/ready")

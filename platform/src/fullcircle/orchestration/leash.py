@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-PATIENCE_S = 8  # less than what `core.processes.Service` waits before it kills
+PATIENCE_S = 8  # less than what `core.system.processes.Service` waits before it kills
 
 
 def main(command: Sequence[str]) -> int:

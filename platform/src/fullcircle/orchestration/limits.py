@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from fullcircle.core.files import write_whole
-from fullcircle.core.processes import started_ticks
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import write_whole
+from fullcircle.core.system.processes import started_ticks
 from fullcircle.loop import progress
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from fullcircle.core.errors import FullcircleError, ServiceUnavailable
-from fullcircle.core.outages import span
+from fullcircle.core.system.outages import span
 from fullcircle.loop import progress
 
 WAITED_FOR_S = 120.0

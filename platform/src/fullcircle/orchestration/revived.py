@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 
 from fullcircle.core.errors import ServiceUnavailable
-from fullcircle.core.processes import Service
+from fullcircle.core.system.processes import Service
 from fullcircle.loop import progress
 
 MOST = 10

@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from fullcircle.core.access import is_loopback, reached_at, require_safe
 from fullcircle.core.errors import ServiceUnavailable
-from fullcircle.core.processes import Service, answers, free_port, process_exists
+from fullcircle.core.security.access import is_loopback, reached_at, require_safe
 from fullcircle.core.settings import DEFAULT_HOME, QUIET, Settings
+from fullcircle.core.system.processes import Service, answers, free_port, process_exists
 from fullcircle.loop import progress
 from fullcircle.orchestration.guarded_app import MARKER, hold
 from fullcircle.orchestration.reached import in_one_line

@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fullcircle.core.access import is_loopback, reached_at, require_safe
 from fullcircle.core.errors import ServiceUnavailable, UsageError
-from fullcircle.core.loading import project_names
-from fullcircle.core.models import CHAMPION
-from fullcircle.core.processes import Service, answers, free_port
+from fullcircle.core.project.loading import project_names
+from fullcircle.core.records.releases import CHAMPION
+from fullcircle.core.security.access import is_loopback, reached_at, require_safe
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import Service, answers, free_port
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
 from fullcircle.tracking.browser_preferences import server_folder

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.health import Window
 from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.records.health import Window
 from fullcircle.predictions import segments
 from fullcircle.predictions.files import sealed, steadily, unsealed
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.files import replacing
+from fullcircle.core.system.files import replacing
 from fullcircle.predictions.identity import PredictionIds
 from fullcircle.predictions.journal import Header, Record
 

@@ -23,10 +23,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from fullcircle.core.access import Access
 from fullcircle.core.errors import BadRequest, FullcircleError, UsageError
-from fullcircle.core.guard import Guard
 from fullcircle.core.project import Project
+from fullcircle.core.security.access import Access
+from fullcircle.core.security.guard import Guard
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import Batch, PredictionLog
 from fullcircle.serving import protocol

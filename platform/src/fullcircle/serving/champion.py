@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fullcircle.core.errors import FullcircleError, ModelUnavailable
-from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Image, Project
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.graph.session import kind as graph_kind
 from fullcircle.serving.local_copy import LocalCopy

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fullcircle.core.access import bearer
 from fullcircle.core.errors import BadRequest, ServiceUnavailable
 from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.core.rows import identities, identity, pixels, raw_frame
+from fullcircle.core.security.access import bearer
 
 if TYPE_CHECKING:
     import httpx

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from fullcircle.core.processes import Service
 from fullcircle.core.project import Project
 from fullcircle.core.settings import QUIET, Settings
+from fullcircle.core.system.processes import Service
 from fullcircle.serving.rehearsal import HOST
 
 

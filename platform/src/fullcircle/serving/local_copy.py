@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError, ModelUnavailable
-from fullcircle.core.files import write_whole
-from fullcircle.core.models import CHAMPION, ModelVersion
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import write_whole
 
 RECORD, GRAPH = "served.json", "graph.onnx"
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class LocalCopy:
 
     def _released(self) -> ModelVersion | None:
         """The champion by the ledger of this home; None where there is none, or no ledger answers."""
-        from fullcircle.core.ledger import current
+        from fullcircle.core.records.ledger import current
         from fullcircle.store.database import Database
         from fullcircle.store.ledger import Ledger
 

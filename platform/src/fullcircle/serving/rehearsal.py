@@ -19,14 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.access import bearer
 from fullcircle.core.errors import ServiceUnavailable
-from fullcircle.core.latency import Latency, LatencyRound, judge_latency
-from fullcircle.core.leftovers import temporary
-from fullcircle.core.models import ModelVersion, Outcome
-from fullcircle.core.processes import Service, free_port, processor_seconds
 from fullcircle.core.project import Project
+from fullcircle.core.records.releases import ModelVersion
+from fullcircle.core.security.access import bearer
 from fullcircle.core.settings import QUIET, Settings
+from fullcircle.core.statistics.latency import Latency, LatencyRound, judge_latency
+from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.system.processes import Service, free_port, processor_seconds
+from fullcircle.core.system.temporary_folders import temporary
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,12 +16,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.access import Access, is_loopback, require_safe
 from fullcircle.core.errors import FullcircleError, ServiceUnavailable
-from fullcircle.core.loading import load_project
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.security.access import Access, is_loopback, require_safe
+from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, quiet_dependencies
-from fullcircle.core.untrusted import LineFormatter
 from fullcircle.serving.rehearsal import OneGraph
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
 from fullcircle.core.errors import DatabaseAway, FullcircleError
-from fullcircle.core.outages import outlast
 from fullcircle.core.settings import Settings, home_unwritable
+from fullcircle.core.system.outages import outlast
 from fullcircle.store.locks import exclusive
 from fullcircle.store.opening import failed, opened, reason, shown, take_turn
 from fullcircle.store.schema import REVISIONS
@@ -41,7 +41,7 @@ class Database:
         """One transaction: committed at the end, rolled back on an exception. Within another one of the same
         thread it is part of that one, so several steps can be made to happen together or not at all.
 
-        Its beginning waits for a database that is away where a use case is patient (`core.outages`).
+        Its beginning waits for a database that is away where a use case is patient (`core.system.outages`).
 
         Raises:
             HomeUnwritable: when the disk is full or read-only.

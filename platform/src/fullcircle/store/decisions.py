@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import RowMapping, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from fullcircle.core.health import Decision, Keep, Retrain, Rollback
-from fullcircle.core.identity import identity
+from fullcircle.core.records.health import Decision, Keep, Retrain, Rollback
+from fullcircle.core.security.identity import identity
 from fullcircle.store.database import Database
 from fullcircle.store.plain import plain
 from fullcircle.store.schema import decisions
@@ -25,7 +25,8 @@ class DecisionRow:
         at: when, in the time of the data.
         recorded: when, on the clock.
         evidence: the numbers that it rests on, as plain JSON.
-        identity: what is known of whoever decided it, see `core.identity`; None for one from before that was kept.
+        identity: what is known of whoever decided it, see `core.security.identity`; None for one from before that was
+            kept.
     """
 
     id: int

@@ -25,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from fullcircle.core.errors import FullcircleError, LeaseLost, LeaseTaken
-from fullcircle.core.processes import machine_mark, started_ticks
+from fullcircle.core.system.processes import machine_mark, started_ticks
 from fullcircle.store.database import Database
 from fullcircle.store.schema import leases
 
@@ -45,7 +45,7 @@ class Holder:
 
     Attributes:
         doing: what for, for the message to whoever waits.
-        machine, started: by which it is told whether the process lives; see `core.processes`.
+        machine, started: by which it is told whether the process lives; see `core.system.processes`.
     """
 
     doing: str

@@ -14,8 +14,8 @@ from sqlalchemy import RowMapping, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.ledger import SINCE_FORMAT, Action, Aliases, Entry, Head, ledger_time
-from fullcircle.core.models import Release
+from fullcircle.core.records.ledger import SINCE_FORMAT, Action, Aliases, Entry, Head, ledger_time
+from fullcircle.core.records.releases import Release
 from fullcircle.store.database import Database
 from fullcircle.store.plain import plain
 from fullcircle.store.schema import ledger

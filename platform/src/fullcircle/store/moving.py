@@ -19,8 +19,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.files import write_whole
 from fullcircle.core.settings import Settings, home_unwritable
+from fullcircle.core.system.files import write_whole
 from fullcircle.store.locks import exclusive
 
 RECORD = "home.json"

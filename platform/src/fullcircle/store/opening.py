@@ -12,11 +12,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.outages import is_patient
+from fullcircle.core.system.outages import is_patient
 
 BUSY_TIMEOUT_S = 30
 PATIENT_TIMEOUT_S = 2
-"""Who is patient (`core.outages`) hears sooner that the database is locked, says so, and asks again."""
+"""Who is patient (`core.system.outages`) hears sooner that the database is locked, says so, and asks again."""
 CONNECT_TIMEOUT_S = 10
 MIGRATING = 0x66756C6C  # of an advisory lock: any number that nobody else takes in the same database
 EXAMPLE = "postgresql://user:password@host:5432/database"

@@ -9,7 +9,7 @@ from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.models import Release
+from fullcircle.core.records.releases import Release
 from fullcircle.store.database import Database
 from fullcircle.store.schema import releases
 

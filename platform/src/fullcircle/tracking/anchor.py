@@ -10,7 +10,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fullcircle.core.ledger import Aliases, Head
+from fullcircle.core.records.ledger import Aliases, Head
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.ancestry.opened import opened
 from fullcircle.tracking.client import connect, translated

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.guard import Application, Message, Receive, Send
+from fullcircle.core.security.guard import Application, Message, Receive, Send
 
 SCRIPT_PATH = "/fullcircle-preferences.js"
 _TAG = f'<script src=".{SCRIPT_PATH}"></script>'.encode()

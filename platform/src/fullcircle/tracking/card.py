@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from fullcircle.core.dataset import DataVersion, Span, Split
-from fullcircle.core.disagreement import Disagreement
-from fullcircle.core.models import Candidate, Evaluation, RunRef, SliceScore, Verdict
 from fullcircle.core.project import METRICS, Category, Image, Number, Project
-from fullcircle.core.untrusted import markdown, markdown_code
+from fullcircle.core.records.dataset import DataVersion, Span, Split
+from fullcircle.core.records.disagreement import Disagreement
+from fullcircle.core.records.training import RunRef
+from fullcircle.core.records.verdicts import Candidate, Evaluation, SliceScore, Verdict
+from fullcircle.core.security.untrusted import markdown, markdown_code
 
 SHOWN_SLICES = 12
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import unquote
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
-from fullcircle.core.outages import outlast
 from fullcircle.core.settings import Settings, home_unwritable, sqlite_address
+from fullcircle.core.system.outages import outlast
 from fullcircle.store.locks import exclusive
 from fullcircle.tracking.moving import moved_from, settle_tracking
 from fullcircle.tracking.reaching import first_sign_awaited, require_listening
@@ -49,7 +49,7 @@ def connect(settings: Settings) -> MlflowClient:
     """A client on the settings' tracking store, which is also the registry. Raises TrackingUnavailable.
 
     The first connection ever makes the SQLite file; later ones take about 2 ms once MLflow is imported. Where a use
-    case is patient (`core.outages`), a store that is away is waited for, here and in every call of the client.
+    case is patient (`core.system.outages`), a store that is away is waited for, here and in every call of the client.
     """
     if is_server(settings) and first_sign_awaited():
         return waiting(settings, _connected(settings))

@@ -14,8 +14,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fullcircle.core.access import bearer
 from fullcircle.core.errors import UsageError
+from fullcircle.core.security.access import bearer
 
 if TYPE_CHECKING:
     from requests.auth import AuthBase

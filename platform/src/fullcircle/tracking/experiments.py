@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import TrackingUnavailable
 from fullcircle.core.project import Project
+from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
-from fullcircle.core.untrusted import markdown
 from fullcircle.tracking.client import artifact_root, translated
 from fullcircle.tracking.review import VIEW_TAG, saved_view
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.guard import Application, Guard
+from fullcircle.core.security.guard import Application, Guard
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.browser_preferences import BrowserPreferences, preferences
 

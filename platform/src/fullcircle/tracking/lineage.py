@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import Evaluation
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.tracking.review import rows_tags
 
 DATA = "data/version.json"

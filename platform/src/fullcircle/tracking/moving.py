@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from fullcircle.core.files import write_whole
 from fullcircle.core.settings import sqlite_address
+from fullcircle.core.system.files import write_whole
 from fullcircle.store.moving import BUSY_TIMEOUT_S, places, relocate, settle
 
 if TYPE_CHECKING:

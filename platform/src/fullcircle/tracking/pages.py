@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC
 from urllib.parse import quote
 
-from fullcircle.core.ledger import Entry
-from fullcircle.core.untrusted import markdown_code, markdown_link
+from fullcircle.core.records.ledger import Entry
+from fullcircle.core.security.untrusted import markdown_code, markdown_link
 
 RELEASED_AT, RELEASED_BY, RELEASED_WHY = (f"fullcircle.released_{name}" for name in ("at", "by", "why"))
 """Tags of a model version: its newest release, as the ledger has it."""

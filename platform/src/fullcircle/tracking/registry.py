@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fullcircle.core.errors import ModelUnavailable
-from fullcircle.core.files import sha256_of
-from fullcircle.core.leftovers import temporary
-from fullcircle.core.models import ModelVersion
-from fullcircle.core.outages import outlast
 from fullcircle.core.project import Project
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
+from fullcircle.core.system.outages import outlast
+from fullcircle.core.system.temporary_folders import temporary
 from fullcircle.store.locks import exclusive
 from fullcircle.tracking.ancestry.record import version_record
 from fullcircle.tracking.card import shortened

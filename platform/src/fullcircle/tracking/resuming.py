@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.models import RunRef
-from fullcircle.core.processes import process_mark
+from fullcircle.core.records.training import RunRef
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import process_mark
 from fullcircle.tracking.client import address, translated
 from fullcircle.tracking.lineage import COMMIT, DIRTY, ENVIRONMENT
 from fullcircle.tracking.machine import last_sample

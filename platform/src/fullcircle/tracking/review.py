@@ -11,9 +11,11 @@ import json
 import zlib
 from collections.abc import Mapping
 
-from fullcircle.core.dataset import DataVersion
-from fullcircle.core.models import Evaluation, Interval, ModelVersion, Verdict
-from fullcircle.core.untrusted import markdown
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.releases import ModelVersion
+from fullcircle.core.records.verdicts import Evaluation, Verdict
+from fullcircle.core.security.untrusted import markdown
+from fullcircle.core.statistics.interval import Interval
 from fullcircle.tracking.pages import links, run_page
 
 VIEW = "fullcircle-review"

@@ -15,12 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from fullcircle.core.dataset import DataVersion, Split
 from fullcircle.core.errors import Away, HomeUnwritable, Preempted, TrackerAway, TrackingUnavailable, UsageError
-from fullcircle.core.interrupts import interrupts_wait
-from fullcircle.core.models import EpochMetrics, Evaluation, RunRef
-from fullcircle.core.outages import is_patient, outlast
+from fullcircle.core.records.dataset import DataVersion, Split
+from fullcircle.core.records.training import EpochMetrics, RunRef
+from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.interrupts import defer_sigint
+from fullcircle.core.system.outages import is_patient, outlast
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.client import address
 from fullcircle.tracking.intake import HotPath, Intake, require_names
@@ -335,7 +336,7 @@ class Run:
         if self._spool is None:
             return
         try:
-            with interrupts_wait():  # pressed again, Ctrl-C ends the wait for the tracker and loses no end of a run
+            with defer_sigint():  # pressed again, Ctrl-C ends the wait for the tracker and loses no end of a run
                 if self._load is not None:
                     self._load.stop()
                 self.last_of_steps()

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
+from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings
 from fullcircle.tracking import finding, resuming, starting
 from fullcircle.tracking.client import connect, translated

@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import TrackerAway
-from fullcircle.core.identity import system_user
-from fullcircle.core.models import RunRef
-from fullcircle.core.outages import impatient
 from fullcircle.core.project import Project
+from fullcircle.core.records.training import RunRef
+from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.outages import impatient
 from fullcircle.tracking.client import address
 from fullcircle.tracking.experiments import experiment_tags
 from fullcircle.tracking.lineage import (

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import FullcircleError, SpoolTooNew, TrackerAway, TrackingUnavailable
-from fullcircle.core.outages import outlast
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.outages import outlast
 from fullcircle.tracking.client import address
 from fullcircle.tracking.reaching import somebody_waits
 from fullcircle.tracking.spool.courier import Courier

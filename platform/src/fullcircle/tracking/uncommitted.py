@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fullcircle.core.files import sha256_of
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.git import MAX_OUTPUT_BYTES, git
 
 MAX_DIFF_BYTES = 2_000_000

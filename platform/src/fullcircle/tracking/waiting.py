@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fullcircle.core.errors import TrackerAway
-from fullcircle.core.outages import is_patient, outlast
+from fullcircle.core.system.outages import is_patient, outlast
 from fullcircle.tracking.reaching import connect_once
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ _ONCE = {"create_run", "create_model_version", "create_logged_model"}
 
 
 class Waiting:
-    """A client whose methods are those of another one, and wait where a use case is patient (`core.outages`).
+    """A client whose methods are those of another one, and wait where a use case is patient (`core.system.outages`).
 
     Args:
         client: an MlflowClient.

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.models import Arrays, Preprocessor
 from fullcircle.core.project import Project
+from fullcircle.core.records.dataset import SplitFrames
+from fullcircle.core.records.training import Arrays, Preprocessor
 from fullcircle.core.rows import identities
 from fullcircle.core.settings import home_unwritable
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed
-from fullcircle.core.models import Arrays, EpochMetrics, OnEpoch
 from fullcircle.core.project import ModelFunction, Training
-from fullcircle.core.statistics import roc_auc
+from fullcircle.core.records.training import Arrays, EpochMetrics, OnEpoch
+from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.training.onnx_file import OPSET, settle
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.weighting import Weights, log_loss, require_both_classes, sigmoid, weights
@@ -25,7 +25,8 @@ PENALTY = 1.0
 
 
 class BaselineTrainer:
-    """Fits a logistic regression (`core.models.Trainer`); one epoch, and the project's model function is not called."""
+    """Fits a logistic regression (`core.records.training.Trainer`); one epoch, and the project's model function is not
+    called."""
 
     framework = "baseline"
 
@@ -48,7 +49,8 @@ class BaselineTrainer:
 
 
 class BaselineFitted:
-    """A fitted logistic regression (`core.models.Fitted`). `coefficients`: (features + 1,), the intercept last.
+    """A fitted logistic regression (`core.records.training.Fitted`). `coefficients`: (features + 1,), the intercept
+    last.
 
     Features of more than one dimension, as those of an image, are taken as one flat row.
     """

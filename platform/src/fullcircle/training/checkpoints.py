@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
-from fullcircle.core.files import fsync, sha256_of, write_whole
 from fullcircle.core.project import Compute, Training
+from fullcircle.core.system.files import fsync, sha256_of, write_whole
 from fullcircle.training.ports import Tensors
 
 LATEST, MANIFEST, META, BEST = "LATEST", "manifest.json", "meta.json", "best.npz"

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import Preempted, TrainingFailed
-from fullcircle.core.models import Arrays, EpochMetrics
 from fullcircle.core.project import Compute, Training
+from fullcircle.core.records.training import Arrays, EpochMetrics
 from fullcircle.training.checkpoints import Checkpoints
 from fullcircle.training.feeder import Fed, Feeder, open_feeder
 from fullcircle.training.journal import Journal

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.models import Arrays
+from fullcircle.core.records.training import Arrays
 from fullcircle.training.ports import Chunk, World
 from fullcircle.training.sampler import Share, share
 from fullcircle.training.weighting import Weights

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.models import EpochMetrics, Fitted
 from fullcircle.core.project import Compute, Training
+from fullcircle.core.records.training import EpochMetrics, Fitted
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
@@ -21,7 +21,7 @@ class TrainJob:
     """One model to train, in words that any process on any machine with the same folders can act on.
 
     Attributes:
-        project: name of the project; `root`: folder that `core.loading.load_project` finds it from.
+        project: name of the project; `root`: folder that `core.project.loading.load_project` finds it from.
         framework: `baseline`, `torch` or `keras`.
         data: digest of the data version that the arrays were made from.
         arrays: folder of memory-mapped arrays (`training.arrays`).

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from fullcircle.core.models import EpochMetrics
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import home_unwritable
 from fullcircle.training.jobs import Seconds
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed, UsageError
-from fullcircle.core.loading import load_project
-from fullcircle.core.models import EpochMetrics
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import home_unwritable
 from fullcircle.training import arrays as files
 from fullcircle.training import worker
@@ -26,7 +26,7 @@ from fullcircle.training.standing import best_epoch
 from fullcircle.training.weighting import weights
 
 if TYPE_CHECKING:
-    from fullcircle.core.models import Arrays
+    from fullcircle.core.records.training import Arrays
     from fullcircle.training.places.choice import Choice
 
 

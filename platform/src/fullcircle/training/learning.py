@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError, TrainingFailed, UsageError
-from fullcircle.core.models import Arrays
 from fullcircle.core.project import Compute, ModelFunction, Training
+from fullcircle.core.records.training import Arrays
 from fullcircle.training import arrays as files
 from fullcircle.training.checkpoints import Checkpoints, mark_of
 from fullcircle.training.course import Course, Setup

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed
-from fullcircle.core.models import Arrays
+from fullcircle.core.records.training import Arrays
 from fullcircle.training.ports import Chunk, Diagnosis, Framework, Learner, World
 from fullcircle.training.sampler import Share
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fullcircle.core.files import replacing
+from fullcircle.core.system.files import replacing
 
 OPSET = 18
 """Version of the standard operators: the newest that torch, tf2onnx and skl2onnx all write."""

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError, TrainingFailed
-from fullcircle.core.models import EpochMetrics
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.jobs import TrainJob
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

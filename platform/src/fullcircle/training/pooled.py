@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from fullcircle.core.errors import FullcircleError, Preempted, TrainingFailed
-from fullcircle.core.models import EpochMetrics
-from fullcircle.core.processes import dying_with
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import quiet_dependencies
+from fullcircle.core.system.processes import die_with_parent
 from fullcircle.training.jobs import TrainJob
 from fullcircle.training.journal import Silent
 from fullcircle.training.pool import Done, Epoch, Failed, Message, Stopped
@@ -36,7 +36,7 @@ class _Telling(Silent):
 def main(descriptor: int, parent: int) -> None:
     """Train one job after the other until nobody sends any more."""
     # SIGKILL: no checkpoint is worth outliving whoever would go on with it; the one before stands.
-    dying_with(parent, signal.SIGKILL)()
+    die_with_parent(parent, signal.SIGKILL)()
     quiet_dependencies()
     with Connection(descriptor) as line:
         while True:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fullcircle.core.models import EpochMetrics, Fitted
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.core.records.training import EpochMetrics, Fitted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -35,7 +35,7 @@ RESERVED = ("features", "probability")
 
 
 class TabularPreprocessor:
-    """A fitted preprocessor (`core.models.Preprocessor`). Made by `fit`."""
+    """A fitted preprocessor (`core.records.training.Preprocessor`). Made by `fit`."""
 
     def __init__(self, columns: tuple[Column, ...], transformer: Any, features: tuple[str, ...]) -> None:
         self.columns = columns

@@ -25,7 +25,7 @@ FIT_ROWS = 1024
 
 
 class ImagePreprocessor:
-    """A fitted preprocessor of one image column (`core.models.Preprocessor`). Made by `fit_images`.
+    """A fitted preprocessor of one image column (`core.records.training.Preprocessor`). Made by `fit_images`.
 
     Attributes:
         mean, inverse: float32 (channels,): features are (pixel - mean) * inverse.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fullcircle.core.models import EpochMetrics
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.ports import Tensors
 
 

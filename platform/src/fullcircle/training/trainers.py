@@ -1,4 +1,4 @@
-"""The trainers by name (`core.models.Trainer`): one process, arrays in memory, the model function itself.
+"""The trainers by name (`core.records.training.Trainer`): one process, arrays in memory, the model function itself.
 
 For whoever has both at hand: a notebook, a test. `launch` trains a job, anywhere.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fullcircle.core.models import Arrays, EpochMetrics, Fitted, OnEpoch, Trainer
 from fullcircle.core.project import Compute, ModelFunction, Training
+from fullcircle.core.records.training import Arrays, EpochMetrics, Fitted, OnEpoch, Trainer
 from fullcircle.training.frameworks import BASELINE, framework
 from fullcircle.training.journal import Journal, Silent
 from fullcircle.training.learning import Task, learn, require_fit

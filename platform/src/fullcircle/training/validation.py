@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fullcircle.core.models import Arrays
-from fullcircle.core.statistics import roc_auc
+from fullcircle.core.records.training import Arrays
+from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.training.ports import Learner, World
 from fullcircle.training.weighting import Weights, log_loss
 

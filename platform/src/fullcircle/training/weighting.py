@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed
-from fullcircle.core.models import Arrays
+from fullcircle.core.records.training import Arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

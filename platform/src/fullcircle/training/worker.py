@@ -24,10 +24,10 @@ import numpy as np
 
 from fullcircle.core import errors
 from fullcircle.core.errors import FullcircleError, Preempted
-from fullcircle.core.files import replacing, write_whole
-from fullcircle.core.loading import load_project
-from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import ModelFunction, Project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.system.files import replacing, write_whole
 from fullcircle.training import arrays as files
 from fullcircle.training.frameworks import framework
 from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankUse, TrainJob

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.search import Choice, Integer, LogUniform, Range, Search
-from fullcircle.core.untrusted import without_formulas
+from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Search
+from fullcircle.core.security.untrusted import without_formulas
 from fullcircle.tuning.study import State, Trial, best
 
 if TYPE_CHECKING:

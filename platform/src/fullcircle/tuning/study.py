@@ -22,7 +22,8 @@ from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from fullcircle.core.search import Choice, Integer, LogUniform, Range, Search, setting
+from fullcircle.core.project.search_arguments import setting
+from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Search
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.studies import Studies

@@ -21,7 +21,7 @@ from typing import IO
 import msgspec
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.files import replacing
+from fullcircle.core.system.files import replacing
 
 FORMAT = 1
 MANIFEST = "manifest.json"

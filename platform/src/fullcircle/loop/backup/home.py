@@ -17,9 +17,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable, FullcircleError, UsageError
-from fullcircle.core.files import fsync
-from fullcircle.core.processes import process_exists
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import fsync
+from fullcircle.core.system.processes import process_exists
 from fullcircle.loop import progress
 from fullcircle.loop.backup import archive
 

@@ -18,11 +18,11 @@ from typing import TypedDict
 
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.core.errors import ChampionChanged, FullcircleError, LeaseLost, ModelUnavailable
-from fullcircle.core.ledger import RELEASING, Action, Aliases, Entry, Head, Judged, after, current, waiting
-from fullcircle.core.models import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
-from fullcircle.core.outages import patient
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import RELEASING, Action, Aliases, Entry, Head, Judged, after, current, waiting
+from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.outages import patient
 from fullcircle.loop import progress
 from fullcircle.loop.champion.review import review
 from fullcircle.loop.outages import patience

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.ledger import LEDGER_TIME, Action, Aliases, Entry, after, current, serving_at, timeline
-from fullcircle.core.models import Release
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import LEDGER_TIME, Action, Aliases, Entry, after, current, serving_at, timeline
+from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import replay_time
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from fullcircle.core.errors import ModelUnavailable
-from fullcircle.core.ledger import RELEASING, Action, Judged
-from fullcircle.core.models import PREVIOUS, ModelVersion, Release
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import RELEASING, Action, Judged
+from fullcircle.core.records.releases import PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.leases import Lease
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fullcircle.alerting.dispatch import APPROVAL
-from fullcircle.core.health import Incident, Severity
-from fullcircle.core.ledger import Entry
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Incident, Severity
+from fullcircle.core.records.ledger import Entry
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, is_server
 from fullcircle.tracking.pages import version_page

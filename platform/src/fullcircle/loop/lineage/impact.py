@@ -10,15 +10,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.lineage import Affected, Impact, RunSeen, terms
+from fullcircle.core.records.lineage import Affected, AffectedRun, Impact, terms
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
 from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion
-    from fullcircle.core.ledger import Entry
-    from fullcircle.core.models import ModelVersion
+    from fullcircle.core.records.dataset import DataVersion
+    from fullcircle.core.records.ledger import Entry
+    from fullcircle.core.records.releases import ModelVersion
     from fullcircle.predictions.counts import Answers
     from fullcircle.tracking.ancestry.record import RunRecord
 
@@ -210,8 +210,8 @@ def _begins(md5: str, text: str) -> bool:
     return len(text) >= SHORTEST_BEGINNING and md5.startswith(text)
 
 
-def _seen(run: RunRecord) -> RunSeen:
-    return RunSeen(
+def _seen(run: RunRecord) -> AffectedRun:
+    return AffectedRun(
         project=run.project,
         run_id=run.run_id,
         name=run.name,

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.ledger import Entry
-from fullcircle.core.lineage import Kind, Link, Missing
-from fullcircle.core.models import ModelVersion
+from fullcircle.core.records.ledger import Entry
+from fullcircle.core.records.lineage import Kind, Link, Missing
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion
+    from fullcircle.core.records.dataset import DataVersion
     from fullcircle.tracking.ancestry.client import Ancestry
     from fullcircle.tracking.ancestry.record import RunRecord
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fullcircle.core.ledger import Entry
-from fullcircle.core.lineage import Kind, Link, Missing, Term, terms
-from fullcircle.core.models import ModelVersion
+from fullcircle.core.records.ledger import Entry
+from fullcircle.core.records.lineage import ChampionPeriod, Kind, Link, Missing, terms
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.loop.lineage.ingredients import unknown
 from fullcircle.tracking.pages import version_page
 
@@ -183,7 +183,7 @@ def release(
     )
 
 
-def _not_then(term: Term, answered: datetime) -> Missing:
+def _not_then(term: ChampionPeriod, answered: datetime) -> Missing:
     began, ended = (f"{each:%Y-%m-%d %H:%M:%S}" if each else "now" for each in (term.recorded, term.replaced))
     return Missing(
         what=f"version {term.version} was not the champion at {answered:%Y-%m-%d %H:%M:%S} UTC, when it answered",

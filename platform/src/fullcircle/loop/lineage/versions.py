@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion
-    from fullcircle.core.models import ModelVersion
+    from fullcircle.core.records.dataset import DataVersion
+    from fullcircle.core.records.releases import ModelVersion
     from fullcircle.tracking.ancestry.client import Ancestry
     from fullcircle.tracking.ancestry.record import RunRecord
 

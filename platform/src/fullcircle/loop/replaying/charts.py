@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.untrusted import visible, without_formulas
+from fullcircle.core.security.untrusted import visible, without_formulas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.health import Keep, Retrain, Rollback
-from fullcircle.core.models import ModelVersion
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Keep, Retrain, Rollback
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.challenger import CANDIDATES, GRAPH
 from fullcircle.loop.watch import WatchResult, run_url

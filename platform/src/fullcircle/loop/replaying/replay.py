@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.ledger import Judged
-from fullcircle.core.models import CHAMPION, ModelVersion
-from fullcircle.core.processes import free_port
 from fullcircle.core.project import Project
+from fullcircle.core.records.ledger import Judged
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import free_port
 from fullcircle.loop import progress
 from fullcircle.loop.champion.release import completed, recover, rollback
 from fullcircle.loop.clock import replay_time

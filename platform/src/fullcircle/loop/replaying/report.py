@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from fullcircle.core.files import write_whole
-from fullcircle.core.html_page import html_page
 from fullcircle.core.project import Project
-from fullcircle.core.untrusted import safe_link, visible
+from fullcircle.core.security.html_page import html_page
+from fullcircle.core.security.untrusted import safe_link, visible
+from fullcircle.core.system.files import write_whole
 from fullcircle.loop.replaying import charts
 from fullcircle.loop.replaying.table import decision_text, serves_now
 

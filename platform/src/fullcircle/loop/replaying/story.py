@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.health import Severity
-from fullcircle.core.models import CHAMPION, ModelVersion
 from fullcircle.core.project import Project
+from fullcircle.core.records.health import Severity
+from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.replaying.replay import ReplayResult, end_of, start_of
 from fullcircle.loop.replaying.report import CandidateScore, Curve, ReportExtras, write_report

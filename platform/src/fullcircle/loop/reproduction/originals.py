@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.fingerprint import Recorded, fingerprint_of
+from fullcircle.core.records.fingerprint import Recorded, fingerprint_of
 from fullcircle.loop.fingerprints import FINGERPRINT, JOB, LOSSES
 from fullcircle.loop.interrupted import UNTIL
 from fullcircle.tracking.lineage import REQUIREMENTS
 from fullcircle.tracking.provenance import packages
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion
+    from fullcircle.core.records.dataset import DataVersion
     from fullcircle.tracking.runs import RunState, Tracker
 
 

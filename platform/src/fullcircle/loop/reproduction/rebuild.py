@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.fingerprint import Fingerprint
-from fullcircle.core.loading import load_project
-from fullcircle.core.overrides import overridden, recalled
 from fullcircle.core.project import Project
+from fullcircle.core.project.loading import load_project
+from fullcircle.core.project.overrides import overridden, recalled
+from fullcircle.core.records.fingerprint import Fingerprint
 from fullcircle.core.settings import quiet_dependencies
 
 REQUEST, RESULT, ERROR, LOSSES, JOB = "request.json", "result.json", "error.json", "losses.npy", "job"
@@ -31,9 +31,9 @@ class Request:
     """What is to be trained. Another version of the code may read it, so that a field is only ever added.
 
     Attributes:
-        name, root: of the project, for `core.loading.load_project`.
+        name, root: of the project, for `core.project.loading.load_project`.
         until: ISO 8601; only rows before it are learned from.
-        training, compute: as `core.overrides.written` wrote them when the run began.
+        training, compute: as `core.project.overrides.written` wrote them when the run began.
         overrides: on top of these, as words of `--set`.
         data: the folder of partitions.
     """

@@ -20,13 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.comparison import Comparison, compare
 from fullcircle.core.errors import DataUnavailable, FullcircleError, TrackingUnavailable, TrainingFailed, UsageError
-from fullcircle.core.fingerprint import VARIABLES, Fingerprint, Recorded, fingerprint_of
-from fullcircle.core.leftovers import temporary
-from fullcircle.core.processes import run_to_end
-from fullcircle.core.reproduction import Difference, Kind, Reproduction, differences, ranked
+from fullcircle.core.records.fingerprint import VARIABLES, Fingerprint, Recorded, fingerprint_of
+from fullcircle.core.records.repro_compare import Comparison, compare
+from fullcircle.core.records.repro_report import Difference, Kind, Reproduction, differences, ranked
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.processes import run_to_end
+from fullcircle.core.system.temporary_folders import temporary
 from fullcircle.loop import progress
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.reproduction import rebuild

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.reproduction import Difference, Kind
+from fullcircle.core.records.repro_report import Difference, Kind
 from fullcircle.loop.fingerprints import code_files
 from fullcircle.tracking.secrets import MARKER
 

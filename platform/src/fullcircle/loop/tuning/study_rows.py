@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.dataset import SplitFrames
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.search import Search
+from fullcircle.core.project.search_space import Search
+from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.clock import now, refuse_ahead
@@ -22,7 +22,7 @@ from fullcircle.loop.interrupted import plan
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion, Split
+    from fullcircle.core.records.dataset import DataVersion, Split
     from fullcircle.tuning.study import Study
 
 ANOTHER = "--study NAME begins another study"

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fullcircle.core.search import Search
-from fullcircle.core.untrusted import markdown
+from fullcircle.core.project.search_space import Search
+from fullcircle.core.security.untrusted import markdown
 from fullcircle.loop.tuning.trials import VALUE
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.overrides import overridden
 from fullcircle.core.project import Project
-from fullcircle.core.search import Search, search_of, setting
+from fullcircle.core.project.overrides import overridden
+from fullcircle.core.project.search_arguments import search_of, setting
+from fullcircle.core.project.search_space import Search
 
 if TYPE_CHECKING:
     from fullcircle.tuning.study import Trial
@@ -30,8 +31,8 @@ class Wish:
             what it began with.
         timeout_s: stop after so long; another call goes on.
         study: a name beside the project's and the framework's, for a second study of both.
-        space: ranges instead of the project's, see `core.search.search_of`.
-        overrides: parameters that all trials share, see `core.overrides`.
+        space: ranges instead of the project's, see `core.project.search_arguments.search_of`.
+        overrides: parameters that all trials share, see `core.project.overrides`.
     """
 
     framework: str
@@ -86,7 +87,7 @@ def _require(project: Project, wish: Wish) -> None:
 def _present(project: Project, wish: Wish, search: Search) -> dict[str, Any]:
     """What the project has now for what is searched, as plain values. Raises UsageError for a range that has a value
     which no training would take."""
-    from fullcircle.core.overrides import written
+    from fullcircle.core.project.overrides import written
     from fullcircle.training.parameters import for_framework
 
     for name, each in search.items():

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import FullcircleError, TrainingFailed, UsageError
-from fullcircle.core.models import EpochMetrics, model_params
-from fullcircle.core.overrides import overridden
 from fullcircle.core.project import Project
+from fullcircle.core.project.overrides import overridden
+from fullcircle.core.records.training import EpochMetrics, model_params
+from fullcircle.core.security.untrusted import markdown_code
 from fullcircle.core.settings import Settings
-from fullcircle.core.untrusted import markdown_code
 from fullcircle.loop.launching import forget, job_folder
 from fullcircle.tracking.lineage import DATA_DIGEST
 from fullcircle.training.standing import best_epoch
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion
+    from fullcircle.core.records.dataset import DataVersion
     from fullcircle.tracking.runs import Run, RunState
     from fullcircle.training.jobs import TrainJob
     from fullcircle.tuning.study import Study, Trial

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import Preempted, TrainingFailed, UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.search import Search
+from fullcircle.core.project.search_space import Search
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import ARRAYS
@@ -32,7 +32,7 @@ from fullcircle.loop.tuning.trials import STUDY, Trials
 from fullcircle.tracking.lineage import DATA_DIGEST
 
 if TYPE_CHECKING:
-    from fullcircle.core.dataset import DataVersion, Split
+    from fullcircle.core.records.dataset import DataVersion, Split
     from fullcircle.tracking.runs import Run, RunState
     from fullcircle.training.pool import Pool
     from fullcircle.tuning.study import Study, Trial

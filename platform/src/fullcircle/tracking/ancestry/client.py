@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from fullcircle.core.dataset import DataVersion
 from fullcircle.core.errors import DataUnavailable, ModelUnavailable
-from fullcircle.core.files import write_whole
-from fullcircle.core.leftovers import temporary
-from fullcircle.core.models import ModelVersion
+from fullcircle.core.records.dataset import DataVersion
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import write_whole
+from fullcircle.core.system.temporary_folders import temporary
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.ancestry.record import RegisteredModel, RunRecord, run_record
 from fullcircle.tracking.ancestry.wanted import PROJECT, Wanted, brief, listed

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fullcircle.core.models import ModelVersion
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.ancestry.client import Ancestry
 from fullcircle.tracking.ancestry.record import RegisteredModel, RunRecord, run_record, version_record

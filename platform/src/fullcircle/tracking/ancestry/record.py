@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fullcircle.core.models import ModelVersion
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.tracking.lineage import DATA_DIGEST, DIGEST
 from fullcircle.tracking.pages import run_page
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from fullcircle.core.models import ModelVersion
+from fullcircle.core.records.releases import ModelVersion
 from fullcircle.tracking.ancestry.client import Ancestry, copied
 from fullcircle.tracking.ancestry.record import RegisteredModel, RunRecord, run_record, version_record
 from fullcircle.tracking.client import translated, waiting

@@ -9,8 +9,8 @@ import uuid
 from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.files import sha256_of
 from fullcircle.core.settings import home_unwritable
+from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.spool.entries import Artifact
 
 FOLDER = "artifacts"

@@ -30,8 +30,8 @@ from typing import Any
 import msgspec
 
 from fullcircle.core.errors import SpoolTooNew, TrackingUnavailable
-from fullcircle.core.files import write_whole
 from fullcircle.core.settings import Settings, home_unwritable
+from fullcircle.core.system.files import write_whole
 from fullcircle.tracking.spool.entries import Artifact, Entry, Points, decode
 from fullcircle.tracking.spool.frames import End, read
 from fullcircle.tracking.spool.left_out import Missing, missing

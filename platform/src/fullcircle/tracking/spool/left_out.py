@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fullcircle.core.files import write_whole
+from fullcircle.core.system.files import write_whole
 from fullcircle.tracking.spool.entries import Artifact, Entry, Inputs, Params, Points, Status, Tags
 
 LEFT_OUT = "fullcircle.left_out"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import ExportFailed
-from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import Shape
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.on_keras.backend import tf
 from fullcircle.training.on_keras.models import answered
 from fullcircle.training.onnx_file import OPSET, settle
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class KerasFitted:
-    """A trained Keras model (`core.models.Fitted`)."""
+    """A trained Keras model (`core.records.training.Fitted`)."""
 
     framework = "keras"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.on_keras import models, strategy, world
 from fullcircle.training.on_keras.backend import require_tensorflow, tf
 from fullcircle.training.on_keras.fitted import KerasFitted

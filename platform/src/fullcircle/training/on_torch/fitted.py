@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from fullcircle.core.errors import ExportFailed
-from fullcircle.core.models import EpochMetrics
 from fullcircle.core.project import Shape
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.on_torch.models import to_model
 from fullcircle.training.onnx_file import OPSET, settle
 
@@ -28,7 +28,7 @@ def chunk_rows(shape: Shape) -> int:
 
 
 class TorchFitted:
-    """A trained torch model (`core.models.Fitted`)."""
+    """A trained torch model (`core.records.training.Fitted`)."""
 
     framework = "torch"
 

@@ -10,8 +10,8 @@ from typing import cast
 
 import torch
 
-from fullcircle.core.models import EpochMetrics, Fitted
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.core.records.training import EpochMetrics, Fitted
 from fullcircle.training.on_torch import checkpoint, models
 from fullcircle.training.on_torch.devices import check_precision, device_for
 from fullcircle.training.on_torch.fitted import TorchFitted

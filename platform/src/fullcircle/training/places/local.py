@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import TrainingFailed
-from fullcircle.core.untrusted import LineFormatter
+from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.training.places import tpu
 from fullcircle.training.places.progress import FIRST_STEP_S
 from fullcircle.training.places.rank import Work, begin, remove_empty

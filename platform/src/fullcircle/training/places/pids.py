@@ -10,8 +10,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fullcircle.core.files import write_whole
-from fullcircle.core.processes import started_ticks
+from fullcircle.core.system.files import write_whole
+from fullcircle.core.system.processes import started_ticks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
-from fullcircle.core.permissions import write_privately
-from fullcircle.core.processes import dying_with
+from fullcircle.core.security.permissions import write_privately
+from fullcircle.core.system.processes import die_with_parent
 from fullcircle.training.places import pids
 from fullcircle.training.places.progress import FIRST_STEP_S, Progress
 
@@ -148,7 +148,7 @@ def die_with_launcher() -> int:
     """
     parent = multiprocessing.parent_process()
     launcher = parent.pid if parent is not None and parent.pid is not None else os.getppid()
-    dying_with(launcher)()
+    die_with_parent(launcher)()
     return launcher
 
 

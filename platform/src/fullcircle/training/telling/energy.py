@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fullcircle.core.files import write_whole
-from fullcircle.core.prices import Prices, Watts
+from fullcircle.core.cost import Prices, Watts
+from fullcircle.core.system.files import write_whole
 from fullcircle.training.jobs import RankUse
 
 SPENT = "spent.json"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fullcircle.core.untrusted import without_formulas
+from fullcircle.core.security.untrusted import without_formulas
 from fullcircle.training.jobs import RankUse
 
 if TYPE_CHECKING:

@@ -1,0 +1,56 @@
+"""The Project contract: all that the platform is told about one problem.
+
+A project is a Python file, `<name>/project.py`, with one value `project = Project(...)`. The platform
+knows no project; a project knows nothing of the platform but this package, whose public names are these.
+"""
+
+from __future__ import annotations
+
+from fullcircle.core.project.columns import Category, Column, Image, Number
+from fullcircle.core.project.definition import RESERVED, Binary, Project
+from fullcircle.core.project.gates import (
+    METRICS,
+    Agrees,
+    AtLeast,
+    Better,
+    Budgets,
+    Evidence,
+    Gate,
+    NotWorse,
+    Slice,
+)
+from fullcircle.core.project.operation import APPROVALS, Policy, SplitRule, Watch
+from fullcircle.core.project.parameters import Compute, ModelFunction, Shape, Training
+from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Uniform
+
+__all__ = (
+    "APPROVALS",
+    "METRICS",
+    "RESERVED",
+    "Agrees",
+    "AtLeast",
+    "Better",
+    "Binary",
+    "Budgets",
+    "Category",
+    "Choice",
+    "Column",
+    "Compute",
+    "Evidence",
+    "Gate",
+    "Image",
+    "Integer",
+    "LogUniform",
+    "ModelFunction",
+    "NotWorse",
+    "Number",
+    "Policy",
+    "Project",
+    "Range",
+    "Shape",
+    "Slice",
+    "SplitRule",
+    "Training",
+    "Uniform",
+    "Watch",
+)

@@ -1,0 +1,173 @@
+"""The Project itself: its columns, target, models, gates and routes, and what is refused of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from fullcircle.core.errors import ProjectInvalid
+from fullcircle.core.field_ranges import (
+    Delay,
+    misfit,
+    shown,
+)
+from fullcircle.core.project.columns import Column, Image
+from fullcircle.core.project.gates import (
+    AtLeast,
+    Budgets,
+    Evidence,
+    Gate,
+    NotWorse,
+    Slice,
+    check_gate,
+)
+from fullcircle.core.project.operation import Policy, SplitRule, Watch
+from fullcircle.core.project.parameters import Compute, ModelFunction, Training
+from fullcircle.core.project.search_space import Range, check_search
+
+RESERVED = frozenset(
+    (
+        *("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest"),
+        *("probability", "label", "features"),
+    )
+)
+"""Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have."""
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A target column that is 0 or 1.
+
+    Attributes:
+        positive: what 1 means, in words ("arrived more than 15 minutes late").
+    """
+
+    name: str
+    positive: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """One problem: its columns, target, models, gates and routes.
+
+    Attributes:
+        data: folder of Parquet partitions named `<YYYY-MM>.parquet`, relative to the project's folder.
+        time: column with the event's time (UTC). Splits and windows are cut by it.
+        row_id: column with a stable id of a row. Labels find their prediction by it.
+        labels_after: how long after the event the label is known.
+        torch, keras: functions that build the model; at least one is given.
+        approval: who releases a challenger that passed the gate: `gate`, at once, or `human`: it waits for
+            `fullcircle approve` or `reject`.
+        search: `training.<name>` -> what `fullcircle tune` may try for it; empty: the learning rate and batch size.
+        routes: Apprise URLs that get the pages; the scheme `json://host:port/path` posts JSON to a webhook.
+        folder: where project.py lies; set by `load_project`.
+
+    Raises:
+        ProjectInvalid: when a field does not fit, naming it.
+    """
+
+    name: str
+    owner: str
+    purpose: str = ""
+    limits: str = ""
+    runbook: str = ""
+    data: str = "data"
+    columns: tuple[Column, ...]
+    target: Binary
+    time: str
+    row_id: str
+    labels_after: Delay = timedelta(days=1)
+    torch: ModelFunction | None = None
+    keras: ModelFunction | None = None
+    training: Training = field(default_factory=Training)
+    compute: Compute = field(default_factory=Compute)
+    split: SplitRule = field(default_factory=SplitRule)
+    gates: tuple[Gate, ...] = (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01))
+    evidence: Evidence = field(default_factory=Evidence)
+    slices: tuple[str, ...] = ()
+    budgets: Budgets = field(default_factory=Budgets)
+    watch: Watch = field(default_factory=Watch)
+    policy: Policy = field(default_factory=Policy)
+    approval: Literal["gate", "human"] = "gate"
+    search: Mapping[str, Range] = field(default_factory=dict)
+    routes: tuple[str, ...] = ()
+    folder: Path = Path()
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "gates", "slices", "routes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check(self)
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that a model may see: all but those known only after the outcome."""
+        return tuple(column for column in self.columns if not column.after)
+
+    @property
+    def partitions(self) -> Path:
+        """The folder of monthly Parquet partitions."""
+        return (self.folder / self.data).resolve()
+
+    @property
+    def frameworks(self) -> tuple[str, ...]:
+        """The frameworks that this project has a model for, in the order in which they are trained."""
+        return tuple(name for name in ("torch", "keras") if getattr(self, name) is not None)
+
+
+_Refuse = Callable[[str, str, object], None]
+
+
+def _check(project: Project) -> None:
+    def refuse(name: str, must: str, got: object) -> None:
+        raise ProjectInvalid(f"project {project.name!r}: {name} must {must}, got {shown(got)}")
+
+    for each in fields(project):
+        given = getattr(project, each.name)
+        if (must := misfit(Project, each.name, given)) is not None:
+            refuse(each.name, f"be {must}", given)
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", project.name):
+        refuse("name", "be lower-case letters, digits, '-' and '_', starting with a letter", project.name)
+    if not project.frameworks:
+        refuse("torch / keras", "name at least one function that builds a model", None)
+    _check_columns(project, refuse)
+    for gate in project.gates:
+        check_gate(gate, refuse)
+    check_search(project.search, project.training, refuse)
+    groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
+    sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
+    if unknown := sorted(set(sliced) - groupable):
+        refuse("slices", "name input columns that are numbers or categories", unknown)
+
+
+def _check_columns(project: Project, refuse: _Refuse) -> None:
+    names = [column.name for column in project.columns]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        refuse("columns", "be named once each", doubled)
+    for label, reserved in (("target", project.target.name), ("time", project.time), ("row_id", project.row_id)):
+        if reserved in names:
+            refuse("columns", f"not contain the {label} column", reserved)
+    if taken := sorted(RESERVED.intersection(names)):
+        refuse("columns", "not have a name that the platform uses itself", taken)
+    if not project.inputs:
+        refuse("columns", "leave at least one column that is known before the outcome", names)
+    for column in project.columns:
+        if isinstance(column, Image):
+            _check_image(column, refuse)
+    images = [column.name for column in project.inputs if isinstance(column, Image)]
+    if images and len(project.inputs) > 1:
+        inputs = [column.name for column in project.inputs]
+        refuse("columns", f"have the image {images[0]!r} as the only input, or no image among them", inputs)
+
+
+def _check_image(column: Image, refuse: _Refuse) -> None:
+    lengths: object = column.shape
+    fits = isinstance(lengths, tuple) and len(lengths) == 3
+    if not (fits and all(type(length) is int and length > 0 for length in column.shape)):
+        refuse(f"the shape of image {column.name!r}", "be (height, width, channels), three positive integers", lengths)
+    if not -math.inf < column.low < column.high < math.inf:
+        refuse(f"the range of image {column.name!r}", "be finite, low below high", (column.low, column.high))

@@ -1,0 +1,127 @@
+"""What a challenger must show before it takes over: gates, the evidence asked of it, and what its graph may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from fullcircle.core.field_ranges import Count, Positive, Score, Share, Span, Within, check_fields
+
+METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
+"""Metrics that gates may name. Only `roc_auc` is better when greater."""
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The challenger's metric itself must reach `threshold` (be at most it, where smaller is better)."""
+
+    metric: str
+    threshold: Score
+
+    def __post_init__(self) -> None:
+        check_fields(self, "AtLeast")
+
+
+@dataclass(frozen=True)
+class NotWorse:
+    """Non-inferiority to the champion on the same rows: worse by `margin` at most, at the interval's bad end."""
+
+    metric: str
+    margin: Score
+
+    def __post_init__(self) -> None:
+        check_fields(self, "NotWorse")
+
+
+@dataclass(frozen=True)
+class Better:
+    """Superiority to the champion on the same rows: better by more than `min_absolute_change`, credibly.
+
+    Credibly is what the project's `Evidence` says. A project that names no such gate gets `Better("roc_auc")`; one
+    that names several asks for all of them.
+    """
+
+    metric: str
+    min_absolute_change: Score = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Better")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """In no group of `column` may `metric` fall more than `drop` below the champion's, at the interval's good end."""
+
+    column: str
+    metric: str
+    drop: Score
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Slice")
+
+
+@dataclass(frozen=True)
+class Agrees:
+    """On the last window's logged rows at most `share` of the answers may differ by more than `margin`.
+
+    The two sides are the challenger's and the champion's probabilities. Without such a gate they are compared all the
+    same, and shown, but nothing is stopped by it: a better model has to answer otherwise somewhere.
+    """
+
+    share: Share = 0.25
+    margin: Annotated[float, Within(0.0, 1.0, above=True, below=True)] = 0.1
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Agrees")
+
+
+Gate = AtLeast | NotWorse | Better | Slice | Agrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """How sure the gate must be that a challenger is better than the champion.
+
+    Attributes:
+        alpha: most chance, over all looks within `window` together, that a challenger takes over which is no better.
+        looks: retrains within `window` among which `alpha` is shared out in equal parts. Each that meets a champion is
+            a look. When all are taken, nobody takes over until the oldest is out of the window.
+        window: over which `alpha` holds, in the time of the data.
+        power: chance of deciding with the rows that an inconclusive verdict asks for.
+    """
+
+    alpha: Annotated[float, Within(0.0, 0.5, above=True, below=True)] = 0.05
+    looks: Count = 52
+    window: Span = timedelta(days=365)
+    power: Annotated[float, Within(0.5, 1.0, below=True)] = 0.8
+
+    def __post_init__(self) -> None:
+        check_fields(self, "evidence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """What the exported graph may cost.
+
+    Attributes:
+        p99_ms: 99th percentile of answering one raw row over HTTP in the server, one caller at a time.
+        size_mb: size of the file.
+        parity: largest absolute difference between the graph's and the native model's probability.
+    """
+
+    p99_ms: Positive = 10.0
+    size_mb: Positive = 20.0
+    parity: Annotated[float, Within(0.0, 1.0, above=True)] = 1e-4
+
+    def __post_init__(self) -> None:
+        check_fields(self, "budgets")
+
+
+def check_gate(gate: Gate, refuse: Callable[[str, str, object], None]) -> None:
+    """Call `refuse(field, what it must, what it got)` for what does not fit."""
+    if isinstance(gate, Agrees):
+        return
+    if gate.metric not in METRICS:
+        refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)

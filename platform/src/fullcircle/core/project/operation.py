@@ -1,0 +1,83 @@
+"""How a project is split by time, watched, and retrained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from fullcircle.core.field_ranges import (
+    NUMBERS,
+    Delay,
+    Share,
+    Span,
+    Within,
+    check_fields,
+)
+
+APPROVALS = ("gate", "human")
+"""Who may release a challenger that passed the gate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRule:
+    """How much of the newest data is held back, by time: first `validation`, then `test` after it."""
+
+    validation: Span = timedelta(days=14)
+    test: Span = timedelta(days=14)
+    history: Span | None = None
+    """How far back training reaches; None: all that there is."""
+    suspicious_auc: Annotated[float, Within(0.5, 2.0)] = 0.95
+    """A single column that alone reaches this ROC AUC is taken for a leak of the answer; above 1: none is."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """How a window of predictions is judged.
+
+    Attributes:
+        every, window: how often to look, and at how much.
+        false_alarms: share of windows without any drift that may be flagged, per column (the threshold is
+            resampled from the reference at the window's own size to hold it).
+        drifted_share: share of drifted columns from which the window as a whole counts as drifted.
+        min_rows: below this many rows a window is too small to judge.
+    """
+
+    every: Span = timedelta(days=1)
+    window: Span = timedelta(days=28)
+    false_alarms: Annotated[float, Within(0.0, 0.5, above=True)] = 0.01
+    drifted_share: Annotated[float, Within(0.0, 1.0, above=True)] = 0.5
+    min_rows: Annotated[int, Within(1, 2**31 - 1)] = 200
+
+    def __post_init__(self) -> None:
+        check_fields(self, "watch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When to retrain or roll back.
+
+    Attributes:
+        tolerated_drop: fall of ROC AUC below what the gate measured at release that is put up with.
+        on_drift: whether a window that drifted as a whole asks for a retrain while its performance still holds. It
+            costs computing time and, the gate being what it is, nothing else.
+        cooldown: shortest time between two retrains, in the time of the data.
+        max_retrains: most retrains in any `budget_window`.
+        rollback_margin: ROC AUC by which the previous champion must beat the champion on the same labelled rows.
+        auto_rollback: whether a rollback that was decided is carried out at once, when the previous champion's graph
+            loads. Else, and always where `approval` is "human", on-call is paged with the command.
+    """
+
+    tolerated_drop: Share = 0.02
+    on_drift: bool = True
+    cooldown: Delay = timedelta(days=20)
+    max_retrains: Annotated[int, Within(0, NUMBERS)] = 6
+    budget_window: Span = timedelta(days=365)
+    rollback_margin: Share = 0.02
+    auto_rollback: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "policy")

@@ -1,0 +1,133 @@
+"""Values and ports of training: runs, epochs, arrays, preprocessors and trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fullcircle.core.project.parameters import ModelFunction, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRef:
+    """Where a model came from: its MLflow run, code, environment and seed."""
+
+    run_id: str
+    framework: str
+    seed: int
+    commit: str
+    dirty: bool
+    environment: str
+    """SHA-256 over the installed distributions and their versions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """What one epoch came to. `epoch` counts from 1; losses are mean weighted log losses in nats."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_auc: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays:
+    """Preprocessed rows, in memory or mapped from files.
+
+    Attributes:
+        x_train, x_validation: float32 (rows, *shape of a row: features, or height, width and channels).
+        y_train, y_validation: float32 (rows,), 0 or 1.
+        ids_train: (rows,) the beginnings of the project's row ids, where they are known.
+        digest: SHA-256 of the rows, where it is known.
+    """
+
+    x_train: NDArray[np.float32]
+    y_train: NDArray[np.float32]
+    x_validation: NDArray[np.float32]
+    y_validation: NDArray[np.float32]
+    ids_train: NDArray[np.str_] | None = None
+    digest: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row's features."""
+        return tuple(int(length) for length in self.x_train.shape[1:])
+
+
+class Preprocessor(Protocol):
+    """Raw rows to features, fitted once on training rows alone."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, one for each column of `transform`'s result."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was fitted: equal bits in, equal bits out."""
+        ...
+
+    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Raw rows to float32 (rows, features). Unknown categories and missing numbers are allowed."""
+        ...
+
+    def save_onnx(self, path: Path) -> None:
+        """Write it as a graph: one input a raw column, shape (rows, 1); one output `features`."""
+        ...
+
+
+class Fitted(Protocol):
+    """A trained model, in whichever framework."""
+
+    framework: str
+    history: tuple[EpochMetrics, ...]
+    best_epoch: int
+
+    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of the positive class, float32 (rows,), by the native framework."""
+        ...
+
+    def save_onnx(self, path: Path) -> None:
+        """Write it as a graph in one file: input `features` (rows, features), output `probability` (rows, 1)."""
+        ...
+
+
+OnEpoch = Callable[[EpochMetrics], None]
+
+
+class Trainer(Protocol):
+    """Fits one framework's model. Guarantees: the same seed and arrays give the same weights on CPU;
+    the best epoch by validation loss is what `fit` returns; a checkpoint is on disk after each epoch,
+    and `fit` on a folder that holds one goes on from there."""
+
+    framework: str
+
+    def fit(
+        self, build: ModelFunction, arrays: Arrays, params: Training, *, checkpoints: Path, on_epoch: OnEpoch
+    ) -> Fitted:
+        """Train until `patience` epochs brought nothing or `epochs` are done. Raises TrainingFailed."""
+        ...
+
+
+class Scorer(Protocol):
+    """Anything that answers raw rows with probabilities: the ONNX graph, wherever it runs."""
+
+    def __call__(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Probability of the positive class, float32 (rows,)."""
+        ...
+
+
+def model_params(training: Training) -> dict[str, Any]:
+    """Training parameters as a flat mapping, for logging; the project's own (`extra`) beside the platform's."""
+    import dataclasses
+
+    return {key: value for key, value in dataclasses.asdict(training).items() if key != "extra"} | dict(training.extra)

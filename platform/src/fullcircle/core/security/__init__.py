@@ -1,0 +1,1 @@
+"""Who may ask, who asked, and text from outside made harmless."""

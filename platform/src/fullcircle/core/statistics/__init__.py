@@ -1,0 +1,1 @@
+"""Metrics with their intervals, and the tests that verdicts rest on. Pure."""
