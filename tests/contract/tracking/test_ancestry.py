@@ -34,6 +34,7 @@ from fullcircle.tracking.ancestry.wanted import Wanted
 from fullcircle.tracking.client import sqlite_file
 from fullcircle.tracking.lineage import DATA_DIGEST, DIGEST
 from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.run_tags import DATA, ROWS, names
 from fullcircle.tracking.runs import Tracker
 
 TEXTS = {"gate/verdict.json": '{"outcome": "promote"}', "code/änderung 1.diff": "+ ü\r\n- x\n", "empty.txt": ""}
@@ -216,7 +217,9 @@ def told(settings: Settings, project: str, parents: int, *, each: int = 4) -> li
         for part in range(each):
             digest = f"{len(made) - part + int(found is not None):032x}.dir"
             tags = {"fullcircle.project": project, "fullcircle.kind": "candidate" if parent else "retrain"}
-            tags |= {DATA_DIGEST: digest, "rows": "1,000", "rows from": "2024-01-01", "rows until": "2024-02-01"}
+            # Every other one as an earlier version of the platform wrote it.
+            digest_tag, rows_tag = (names(name)[part % 2] for name in (DATA, ROWS))
+            tags |= {digest_tag: digest, rows_tag: "1,000", "rows from": "2024-01-01", "rows until": "2024-02-01"}
             tags |= {"mlflow.parentRunId": parent} if parent else {}
             run = client.create_run(experiment, tags=tags, run_name=f"it's {number}/{part}")
             client.log_inputs(run.info.run_id, [_input(project, digest)])
@@ -280,7 +283,7 @@ def test_a_data_version_is_read_from_whichever_run_keeps_it(
         tracker.start(project, name="names", kind="candidate", parent=kept.id) as named,
     ):
         kept.data(version)
-        named.tags({DATA_DIGEST: version.digest})
+        named.tags({names(DATA)[1]: version.digest})  # as an earlier version did
     holders = opened(store).holders([version.digest], project.name)[version.digest]
     assert {run.run_id for run in holders} == {kept.id, named.id}
     for order in (holders, holders[::-1]):

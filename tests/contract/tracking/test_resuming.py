@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -27,8 +29,11 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
+from fullcircle.loop.interrupted import interrupted
+from fullcircle.tracking.lineage import PROVENANCE
 from fullcircle.tracking.machine import node_name, watch
 from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.run_tags import PROCESS, packed, process_of
 from fullcircle.tracking.runs import Tracker
 from fullcircle.tracking.syncing import settle
 
@@ -150,6 +155,54 @@ def test_a_run_whose_process_was_killed_is_ended_and_resumed_all_the_same(
     assert found.data.metrics["after"] == 2.0
 
 
+KILLED_AT_ITS_BEGINNING = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.settings import Settings
+from fullcircle.loop.interrupted import plan_tags
+from fullcircle.tracking.runs import Tracker
+
+name, home, folder = sys.argv[1:]
+project = Project(name=name, owner="o", columns=(Number("x"),), target=Binary("y", positive="p"), time="t", row_id="i",
+                  torch=print, folder=Path(folder))
+spools = str(Path(home) / "spool")
+
+def dies(event, args):
+    # MLflow has the run; the first thing that its spool needs is asked for.
+    if event in ("open", "os.mkdir") and str(args[0]).startswith(spools):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+tracker = Tracker(Settings.from_env({"FULLCIRCLE_HOME": home}))
+tracker.prepare()
+tags = plan_tags(project, datetime(2024, 4, 1, tzinfo=UTC))
+sys.addaudithook(dies)
+tracker.start(project, name="retrain", kind="retrain", tags=tags)
+"""
+
+
+def test_a_retrain_that_was_killed_when_it_was_made_is_found_gone_on_with_and_says_where_it_comes_from(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, settings: Settings
+) -> None:
+    words = [project.name, str(settings.home), str(project.folder)]
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_ITS_BEGINNING, *words], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    (made,) = tracker.states(project, "retrain")
+    assert (made.status, client.list_artifacts(made.run_id)) == ("RUNNING", [])
+    assert tracker.end_abandoned(project) == 1
+    found = interrupted(project, settings, None)
+    assert found is not None and (found.run_id, found.until) == (made.run_id, datetime(2024, 4, 1, tzinfo=UTC))
+    with tracker.resume(made.run_id, project=project):
+        pass
+    said = json.loads(tracker.download(made.run_id, PROVENANCE).read_text())
+    assert said["process"]["pid"] == str(os.getpid())
+    assert tracker.origin(tracker.state(made.run_id)).folder == str(project.folder)
+    assert "mlflow==" in tracker.download(made.run_id, "environment/requirements.txt").read_text()
+
+
 def test_a_finished_run_and_one_that_is_at_work_are_not_resumed(tracker: Tracker, project: Project) -> None:
     run = tracker.start(project, name="torch", kind="train")
     with pytest.raises(UsageError, match=rf"run {run.id} is still running \(process {os.getpid()} on "):
@@ -165,7 +218,8 @@ def test_a_running_run_of_another_machine_is_resumed_only_when_it_went_quiet(
     tracker: Tracker, project: Project, client: mlflow.MlflowClient
 ) -> None:
     run = tracker.start(project, name="torch", kind="train")
-    client.set_tag(run.id, "fullcircle.host", "another-machine")
+    writer = process_of(client.get_run(run.id).data.tags)
+    client.set_tag(run.id, PROCESS, packed({**writer, "host": "another-machine"}))
     with pytest.raises(UsageError, match=r"is still running \(process \d+ on another-machine\)"):
         tracker.resume(run.id)
     run.end()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -15,7 +17,12 @@ from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.loop.interrupted import plan_tags
+from fullcircle.tracking.lineage import PROVENANCE
 from fullcircle.tracking.machine import node_name
+from fullcircle.tracking.origin import Origin
+from fullcircle.tracking.provenance import installed
+from fullcircle.tracking.run_tags import REASON, SPOOL, process_of
 from fullcircle.tracking.runs import Tracker
 from fullcircle.tracking.secrets import MARKER
 
@@ -60,6 +67,41 @@ def test_a_finished_run_answers_what_data_what_code_and_how_good(
     assert (tracker.download(run.id, "environment/requirements.txt").read_text().count("mlflow==")) == 1
     assert tracker.link(run.id) == f"#/experiments/{found.info.experiment_id}/runs/{run.id}"
     assert Path(found.info.artifact_uri.removeprefix("file://")).is_relative_to(tracker._settings.home)
+
+
+def test_the_page_of_a_run_shows_answers_and_all_else_lies_in_one_artifact(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient, version: DataVersion
+) -> None:
+    tags = {REASON: "drift", **plan_tags(project, datetime(2024, 4, 1, tzinfo=UTC))}
+    with tracker.start(project, name="retrain", kind="retrain", tags=tags) as run:
+        run.data(version)
+    found = client.get_run(run.id)
+    # By MLflow's page: see `tracking.run_tags`.
+    shown = {name for name in found.data.tags if not name.startswith("mlflow.")}
+    assert shown == {"fullcircle.project", "fullcircle.kind", "fullcircle.reason", "rows from", "rows until"}
+    assert max(len(value) for value in found.data.tags.values()) < 5000, "which any of MLflow's stores takes"
+    said = json.loads(tracker.download(run.id, PROVENANCE).read_text())
+    assert (said["code"]["folder"], said["code"]["commit"]) == (str(project.folder), "")
+    assert said["environment"]["digest"] == installed()[1]
+    assert said["process"] | process_of(found.data.tags) == said["process"]
+    assert said["spool"] == found.data.tags[SPOOL]
+    assert (tracker.origin(tracker.state(run.id)).folder, tracker.append(run.id).ref("torch", 1).environment) == (
+        str(project.folder),
+        installed()[1],
+    )
+
+
+def test_a_run_of_an_earlier_version_says_in_tags_what_is_in_an_artifact_now(
+    tracker: Tracker, project: Project, client: mlflow.MlflowClient
+) -> None:
+    former = {"fullcircle.environment": "e" * 64, "fullcircle.code.folder": "f", "fullcircle.code.repository": "/r"}
+    made = client.create_run(tracker.experiment_id(project), tags=former)
+    assert tracker.origin(tracker.state(made.info.run_id)) == Origin(
+        environment="e" * 64, folder="f", repository="/r", platform=""
+    )
+    assert tracker.append(made.info.run_id).ref("torch", 1).environment == "e" * 64
+    nobodys = client.create_run(tracker.experiment_id(project))
+    assert tracker.origin(tracker.state(nobodys.info.run_id)) == Origin()
 
 
 def test_the_data_of_a_run_comes_back_by_id_prefix_name_and_from_a_child(

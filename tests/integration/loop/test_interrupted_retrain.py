@@ -195,3 +195,17 @@ def test_a_champion_that_comes_while_a_challenger_is_judged_is_met_before_the_re
     kept = json.loads(Tracker(settings).download(result.winner_run_id, "gate/verdict.json").read_text())
     assert kept["champion_version"] == "1"
     assert Leases(Database(settings)).taken(resource(project.name)) is None
+    tracker = Tracker(settings)
+    answers = {"fullcircle.project", "fullcircle.kind", "rows from", "rows until"}
+    scores = {"ROC AUC", "95 interval"}
+    assert shown(tracker, result.run_id) == answers | scores | {"fullcircle.reason", "verdict", "winner", "champion"}
+    of_candidates = {run.run_id: shown(tracker, run.run_id) for run in tracker.children(project, result.run_id)}
+    assert of_candidates.pop(result.winner_run_id) - {"fullcircle.verdict"} == answers | scores | {
+        "fullcircle.framework"
+    }
+    assert all(each == answers | scores | {"fullcircle.framework"} for each in of_candidates.values())
+
+
+def shown(tracker: Tracker, run_id: str) -> set[str]:
+    """Names of the tags that MLflow's page of a run shows."""
+    return {name for name in tracker.state(run_id).tags if not name.startswith("mlflow.")}

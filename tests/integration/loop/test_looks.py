@@ -18,12 +18,12 @@ from fullcircle.core.project import Binary, Evidence, Number, Project
 from fullcircle.core.records.health import Keep, Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.evaluation.spending import Look
-from fullcircle.loop.looks import AT as AT_TAG
-from fullcircle.loop.looks import LEVEL, STATE, reserved
+from fullcircle.loop.looks import STATE, reserved
 from fullcircle.loop.noise import note_noise, retrains_that_count
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
 from fullcircle.tracking.review import VERDICT
+from fullcircle.tracking.run_tags import LOOK, parts
 from fullcircle.tracking.runs import Tracker
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
@@ -148,7 +148,7 @@ def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, s
 
 def test_a_look_of_an_older_version_counts_as_it_did(project: Project, settings: Settings) -> None:
     run = begin(project, settings)
-    Tracker(settings).append(run).tags({AT_TAG: AT.isoformat(), LEVEL: "0.025"})
+    Tracker(settings).append(run).tags({"fullcircle.look.at": AT.isoformat(), "fullcircle.look.level": "0.025"})
     with reserved(project, settings, begin(project, settings), AT, "1") as taken:
         assert (taken.look.number, taken.look.level) == (2, 0.025)
 
@@ -192,14 +192,15 @@ def test_a_kill_before_the_comparison_gives_back_and_one_after_it_is_spent(
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     tracker = Tracker(settings)
     (run,) = tracker.states(project, "retrain")
-    assert (run.status, run.tags[STATE]) == ("RUNNING", "reserved" if point == "before" else "compared")
+    assert (run.status, parts(run.tags, LOOK)[STATE]) == ("RUNNING", "reserved" if point == "before" else "compared")
     tracker.end_abandoned(project)  # what the next retrain does first
     with reserved(project, settings, begin(project, settings), AT, "1") as taken:
         assert (taken.look.number, taken.look.level) == (number, level)
 
 
+@pytest.mark.parametrize("version", ["this", "an earlier one"])
 def test_a_retrain_that_a_busy_machine_left_open_costs_no_part_of_the_retrain_budget(
-    project: Project, settings: Settings
+    project: Project, settings: Settings, version: str
 ) -> None:
     decisions = Decisions(Database(settings))
     decisions.record(project.name, "March", Retrain(reason="drift in March"), at=AT, evidence={})
@@ -211,7 +212,10 @@ def test_a_retrain_that_a_busy_machine_left_open_costs_no_part_of_the_retrain_bu
     assert counted() == (AT,)
     tags = {"fullcircle.reason": "drift in March"}
     with Tracker(settings).start(project, name="retrain", kind="retrain", tags=tags) as run:
-        note_noise(settings, run.id, AT + WEEK)
+        if version == "this":
+            note_noise(settings, run.id, AT + WEEK)
+        else:
+            run.tags({"fullcircle.noisy": (AT + WEEK).isoformat()})
     assert counted() == ()
     Tracker(settings).append(run.id).tags({VERDICT: "promote"})
     assert counted() == (AT,), "judged again it came to a verdict after all"

@@ -31,6 +31,7 @@ from fullcircle.loop.retrain import retrain
 from fullcircle.loop.scalars import tensorboard
 from fullcircle.loop.steps import Step
 from fullcircle.loop.train import TrainResult, Wish, resume, train
+from fullcircle.tracking.run_tags import DATA
 from fullcircle.tracking.runs import Tracker
 
 EPOCHS = 30
@@ -126,21 +127,20 @@ def test_a_run_tells_where_its_time_went_what_it_cost_and_what_it_learned_from(
     found = client.get_run(uninterrupted.run_id)
     metrics, tags = found.data.metrics, found.data.tags
     assert (found.info.status, tags["fullcircle.kind"], tags["fullcircle.framework"]) == ("FINISHED", "train", "torch")
-    assert tags["fullcircle.data.digest"] == uninterrupted.data.digest
-    assert tags["fullcircle.where"] == uninterrupted.where
+    assert tags[DATA] == uninterrupted.data.digest
     assert metrics["test_roc_auc"] == uninterrupted.evaluation.metrics["roc_auc"].value > 0.7
     assert uninterrupted.utilisation is not None
     assert metrics["time_compute"] == uninterrupted.utilisation.shares["compute"]
-    assert tags["fullcircle.utilisation"] == uninterrupted.utilisation.sentence
     assert metrics["energy_kwh"] == uninterrupted.spent.kwh > 0
-    assert tags["fullcircle.energy"].startswith(("estimate: ", "codecarbon: "))
     assert metrics["cost"] == uninterrupted.cost == pytest.approx(uninterrupted.spent.cpu_s / 3600 * 0.05)
-    assert tags["fullcircle.currency"] == "CHF"
     assert {"step_loss", "gradient_norm", "samples_per_second"} <= set(metrics)
     tracker = Tracker(settings)
     assert tracker.download(uninterrupted.run_id, "training/utilisation.png").read_bytes()[1:4] == b"PNG"
     use = json.loads(tracker.download(uninterrupted.run_id, "training/use.json").read_text())
     assert [one["rank"] for one in use["processes"]] == [0]
+    assert (use["where"], use["world_size"], use["currency"]) == (uninterrupted.where, 1, "CHF")
+    assert use["utilisation"] == uninterrupted.utilisation.sentence
+    assert use["spent"]["how"].startswith(("estimate: ", "codecarbon: "))
     assert list(tracker.download(uninterrupted.run_id, "profile").rglob("*.json*"))
     assert not (settings.home / "jobs" / uninterrupted.run_id).exists()
 
@@ -328,7 +328,8 @@ def test_two_processes_have_one_run(project: Project, settings: Settings, client
     result = train(project, settings, wish)
     assert len(Tracker(settings).states(project, "train")) == before + 1
     found = client.get_run(result.run_id)
-    assert (result.world_size, found.data.tags["fullcircle.world_size"]) == (2, "2")
+    use = json.loads(Tracker(settings).download(result.run_id, "training/use.json").read_text())
+    assert (result.world_size, use["world_size"]) == (2, 2)
     assert {key for key in found.data.metrics if key.startswith("rank/")} == {
         f"rank/{rank}/{name}" for rank in (0, 1) for name in ("cpu_percent", "peak_memory_mb")
     }

@@ -14,7 +14,8 @@ import pytest
 
 from fullcircle.core.errors import TrackerAway, TrackingUnavailable
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.spool.delivery import SPOOL, MlflowDoor
+from fullcircle.tracking.run_tags import SPOOL
+from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.folder import Begin
 
 KEY = "0123456789abcdef" * 2

@@ -12,6 +12,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, free_port
 from fullcircle.tracking.machine import node_name
+from fullcircle.tracking.run_tags import PROCESS, packed
 from fullcircle.tracking.runs import Tracker
 from fullcircle.training.telling.node import load_told
 
@@ -55,7 +56,7 @@ def test_a_machine_that_did_not_launch_logs_its_load_under_its_own_name(
         with load_told(run.id, env):  # here was launched: the launcher watches this machine
             pass
         assert machines(run.id) == set()
-        client.set_tag(run.id, "fullcircle.host", "launcher")
+        client.set_tag(run.id, PROCESS, packed({"host": "launcher"}))
         with load_told(run.id, {**env, "LOCAL_RANK": "1"}):  # the first process of a machine does it
             pass
         assert machines(run.id) == set()

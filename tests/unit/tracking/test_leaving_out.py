@@ -16,9 +16,9 @@ import pytest
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.run_tags import SPOOL
 from fullcircle.tracking.spool.artifacts import spooled_text
 from fullcircle.tracking.spool.courier import Courier
-from fullcircle.tracking.spool.delivery import SPOOL
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.folder import About, Begin, Folder, made
 from fullcircle.tracking.spool.left_out import LEFT_OUT, LONGEST_TAG, with_what

@@ -124,7 +124,7 @@ def train(
         return evaluated(project, framework, (known.run_id, known.key), done.fitted, prepared, champion)
     tracker, tags = Tracker(settings), {"fullcircle.framework": framework}
     with (
-        tracker.resume(known.run_id)
+        tracker.resume(known.run_id, project=project)
         if known is not None
         else tracker.start(project, name=framework, kind="candidate", parent=parent, tags=tags)
     ) as run:

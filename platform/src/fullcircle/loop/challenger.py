@@ -26,6 +26,7 @@ from fullcircle.loop.looks import Reserved, reserved
 from fullcircle.loop.noise import note_noise
 from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
 from fullcircle.tracking.lineage import DATA_DIGEST
+from fullcircle.tracking.run_tags import REASONS
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split
@@ -247,7 +248,7 @@ def register(
     run = Tracker(settings).append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)
     card = model_card(project, ref, data, split, evaluations, verdict, candidate, challenger.disagreement)
-    run.tags({**_verdict_tags(verdict), "fullcircle.against": _against(verdict)})
+    run.tags({"fullcircle.verdict": str(verdict.outcome), REASONS: " | ".join(verdict.reasons)})
     run.file(_reference(project, winner, candidate, prepared), "reference")
     registry = Registry(settings)
     version = registry.register(

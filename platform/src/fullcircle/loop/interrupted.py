@@ -26,7 +26,7 @@ from fullcircle.core.records.ledger import RELEASING
 from fullcircle.core.settings import Settings
 from fullcircle.core.system import temporary_folders
 from fullcircle.loop.fingerprints import code_files
-from fullcircle.tracking.lineage import DATA_DIGEST
+from fullcircle.tracking.run_tags import DATA, PLAN, VERSION, packed, parts
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs import RunState
@@ -37,10 +37,8 @@ WITHIN = timedelta(days=8)
 KEPT = timedelta(days=30)
 """Folders of jobs that were stopped or failed are removed when nothing was written to them for so long."""
 
-UNTIL, PLAN = "fullcircle.until", "fullcircle.plan"
-RETRAIN, VERSION, ORPHAN = "fullcircle.retrain", "version", "fullcircle.orphan"
-"""Tags: of a version, by which retrain's run it was made; of such a run, the version that it came to; of a version, why
-nobody will ever release it."""
+RETRAIN, ORPHAN = "fullcircle.retrain", "fullcircle.orphan"
+"""Tags of a version: by which retrain's run it was made, and why nobody will ever release it."""
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -61,8 +59,13 @@ class Interrupted:
 
 
 def plan_tags(project: Project, until: datetime) -> dict[str, str]:
-    """Tags of a retrain's run by which it is known again: what it learns until, and with which code and parameters."""
-    return {UNTIL: until.isoformat(), PLAN: plan(project)}
+    """The tag of a retrain's run by which it is known again: what it learns until, with which code and parameters."""
+    return {PLAN: packed({"until": until.isoformat(), "digest": plan(project)})}
+
+
+def until_of(tags: Mapping[str, str]) -> str:
+    """Before which moment (ISO 8601) the rows are that a retrain's run with these tags learns from; "" unless said."""
+    return parts(tags, PLAN).get("until", "")
 
 
 def plan(project: Project) -> str:
@@ -87,7 +90,7 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
 
     tracker = Tracker(settings)
     for state in tracker.states(project, "retrain"):
-        if until is not None and state.tags.get(UNTIL) != until.isoformat():
+        if until is not None and until_of(state.tags) != until.isoformat():
             continue
         candidates = {
             child.tags.get("fullcircle.framework", ""): child for child in tracker.children(project, state.run_id)
@@ -97,8 +100,8 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
         if _may_go_on(project, settings, state, candidates):
             return Interrupted(
                 run_id=state.run_id,
-                until=datetime.fromisoformat(state.tags[UNTIL]),
-                data=state.tags.get(DATA_DIGEST, ""),
+                until=datetime.fromisoformat(until_of(state.tags)),
+                data=state.tags.get(DATA, ""),
                 candidates=candidates,
             )
         if state.preempted:
@@ -205,9 +208,9 @@ def _came_to_its_end(project: Project, settings: Settings, state: RunState, cand
 
 
 def _may_go_on(project: Project, settings: Settings, state: RunState, candidates: Mapping[str, RunState]) -> bool:
-    if not (state.preempted or state.status == "KILLED") or state.tags.get(PLAN) != plan(project):
+    if not (state.preempted or state.status == "KILLED") or parts(state.tags, PLAN).get("digest") != plan(project):
         return False
-    if UNTIL not in state.tags or time.time() - state.started_s > WITHIN.total_seconds():
+    if not until_of(state.tags) or time.time() - state.started_s > WITHIN.total_seconds():
         return False
     # What is finished is taken from its folder; without that it would be trained again, and in vain.
     return all((settings.home / "jobs" / child.key).is_dir() for child in candidates.values() if child.finished)

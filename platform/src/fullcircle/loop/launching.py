@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fullcircle.training.telling.utilisation import Utilisation
 
 PICTURE, USE = "training/utilisation.png", "training/use.json"
-"""Artifacts of a run: the page that says where its time went, and the figures behind it."""
+"""Artifacts of a run: the page that says where its time went; and where it ran, the figures, its energy and cost."""
 TENSORBOARD, PROFILE, STACKS = "tensorboard", "profile", "stacks"
 """Folders of a job that become artifacts of its run under the same name: event files, traces, stacks of hung ranks."""
 
@@ -178,23 +178,25 @@ def _keep(
         "restarts": float(outcome.restarts),
         "energy_kwh": spent.kwh,
     }
-    tags = {
-        "fullcircle.where": outcome.where,
-        "fullcircle.world_size": str(outcome.world_size),
-        "fullcircle.energy": spent.how,
+    use = {
+        "where": outcome.where,
+        "world_size": outcome.world_size,
+        "utilisation": told.sentence if told is not None else "",
+        "figures": told,
+        "processes": outcome.use,
+        "spent": spent,
+        "notes": outcome.warnings,
     }
     if (cost := spent.cost(settings.prices)) is not None:
         metrics["cost"] = cost
-        tags["fullcircle.currency"] = settings.prices.currency
-    if outcome.warnings:
-        tags["fullcircle.warnings"] = " | ".join(outcome.warnings)
+        use["currency"] = settings.prices.currency
     if told is not None:
         metrics |= _figures(told)
-        tags["fullcircle.utilisation"] = told.sentence
         _draw(run, job, outcome, told)
     run.metrics(metrics)
-    run.tags(tags)
-    run.json({"figures": told, "processes": outcome.use, "spent": spent, "notes": outcome.warnings}, USE)
+    if outcome.warnings:
+        run.tags({"fullcircle.warnings": " | ".join(outcome.warnings)})
+    run.json(use, USE)
 
 
 def _figures(told: Utilisation) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """A look at a challenger is reserved, then taken, and given back where nothing was compared.
 
-The looks are tags of the retrains' runs. `compared` is written before anyone compares: a retrain that is killed
+A look is a tag of the retrain's run. `compared` is written before anyone compares: a retrain that is killed
 afterwards has spent its share, whatever it saw, and one that is judged again takes no second one. A reservation counts
 while its retrain is at work; of one that ended, was killed or failed before it compared, nothing is spent.
 """
@@ -19,16 +19,16 @@ from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.review import VERDICT
+from fullcircle.tracking.run_tags import KIND, LOOK, packed, parts
 
 if TYPE_CHECKING:
     from fullcircle.evaluation.spending import Look
     from fullcircle.tracking.runs import Tracker
 
-AT, LEVEL, STATE = "fullcircle.look.at", "fullcircle.look.level", "fullcircle.look.state"
-AGAINST, SHARE = "fullcircle.look.against", "fullcircle.look.share"
-"""Tags of a retrain's run: when it was to hold a challenger against a champion (time of the data), the level that it
-spends in all, how far it came, against which version last, and the share of that one. A look from before there were
-states was compared."""
+AT, LEVEL, STATE, AGAINST, SHARE = "at", "level", "state", "against", "share"
+"""What the tag `LOOK` of a retrain's run says: when it was to hold a challenger against a champion (time of the data),
+the level that it spends in all, how far it came, against which version last, and the share of that one. A look from
+before there were states was compared. One tag: it is never half of one look and half of another."""
 
 
 class Reserved:
@@ -45,7 +45,7 @@ class Reserved:
         Raises TrackingUnavailable when that cannot be written down: then nothing may be compared.
         """
         if not self.compared:
-            self._tracker.append(self._run_id).tags(self._spent)
+            self._tracker.append(self._run_id).tags({LOOK: packed(self._spent)})
             self.compared = True
 
 
@@ -69,7 +69,7 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
         spent = {AT: at.isoformat(), LEVEL: repr(level), AGAINST: against, SHARE: repr(look.level)}
         spent[STATE] = str(LookState.COMPARED)
         if earlier is None:
-            tracker.append(run_id).tags({**spent, STATE: str(LookState.RESERVED)})
+            tracker.append(run_id).tags({LOOK: packed({**spent, STATE: str(LookState.RESERVED)})})
     taken = Reserved(tracker, run_id, look, spent=spent, compared=again)
     try:
         yield taken
@@ -77,20 +77,20 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
         if earlier is None and not taken.compared:
             # Should the tracker be away: a reservation of a run that ended counts for nothing either.
             with contextlib.suppress(FullcircleError):
-                tracker.append(run_id).tags({STATE: str(LookState.RETURNED)})
+                tracker.append(run_id).tags({LOOK: packed({**spent, STATE: str(LookState.RETURNED)})})
 
 
 def nothing_compared(settings: Settings, run_id: str) -> str:
     """Why the retrain `run_id` costs no budget: it gave its look back, or the machine was too busy for a verdict. ""
     when it compared, or had nothing to compare with."""
     from fullcircle.evaluation.spending import LookState
-    from fullcircle.loop.noise import NOISY
+    from fullcircle.tracking.run_tags import NOISY
     from fullcircle.tracking.runs import Tracker
 
     tags = Tracker(settings).state(run_id).tags
     if tags.get(VERDICT) == Outcome.INCONCLUSIVE and NOISY in tags:
         return "the machine was too busy for a verdict"
-    return "it ended without a comparison" if tags.get(STATE) == LookState.RETURNED else ""
+    return "it ended without a comparison" if parts(tags, LOOK).get(STATE) == LookState.RETURNED else ""
 
 
 @dataclass(frozen=True)
@@ -121,14 +121,15 @@ def _taken(project: Project, settings: Settings, own: str) -> Iterator[tuple[str
     """(run id, its look) of those that count. A run in the trash counts all the same: tidying up refills no budget."""
     from fullcircle.tracking.ancestry.client import Ancestry
 
-    for run in Ancestry(settings).runs("tags.`fullcircle.kind` = 'retrain'"):
+    for run in Ancestry(settings).runs(f"tags.`{KIND}` = 'retrain'"):
         at_work = run.status == "RUNNING" and run.run_id != own
-        if run.project == project.name and AT in run.tags and _counts(run.tags, at_work=at_work):
-            at, level = datetime.fromisoformat(run.tags[AT]), float(run.tags[LEVEL])
-            yield run.run_id, _Taken(at, level, float(run.tags.get(SHARE, level)), run.tags.get(AGAINST))
+        look = parts(run.tags, LOOK)
+        if run.project == project.name and AT in look and _counts(look, at_work=at_work):
+            at, level = datetime.fromisoformat(look[AT]), float(look[LEVEL])
+            yield run.run_id, _Taken(at, level, float(look.get(SHARE, level)), look.get(AGAINST))
 
 
-def _counts(tags: Mapping[str, str], *, at_work: bool) -> bool:
+def _counts(look: Mapping[str, str], *, at_work: bool) -> bool:
     from fullcircle.evaluation.spending import LookState, is_spent
 
-    return is_spent(LookState(tags.get(STATE, LookState.COMPARED)), at_work=at_work)
+    return is_spent(LookState(look.get(STATE, LookState.COMPARED)), at_work=at_work)

@@ -15,12 +15,10 @@ from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.review import VERDICT
+from fullcircle.tracking.run_tags import NOISY, REASON, filters
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
-
-NOISY = "fullcircle.noisy"
-"""Tag of a retrain's run: the moment of its verdict, in the time of the data, when the machine was too busy for one."""
 
 
 class Asked(NamedTuple):
@@ -56,9 +54,9 @@ def without_noise(decided: Sequence[Asked], noisy: Sequence[Asked]) -> tuple[dat
 def _noisy(project: Project, settings: Settings) -> list[Asked]:
     from fullcircle.tracking.ancestry.client import Ancestry
 
-    found = []
-    for run in Ancestry(settings).runs(f"tags.`{NOISY}` != ''"):
+    found, ancestry = [], Ancestry(settings)
+    for run in (run for where in filters(NOISY, "!= ''") for run in ancestry.runs(where)):
         # Judged again since, it may have come to a verdict after all.
         if run.project == project.name and run.tags.get(VERDICT) in (None, Outcome.INCONCLUSIVE):
-            found.append(Asked(datetime.fromisoformat(run.tags[NOISY]), run.tags.get("fullcircle.reason", "")))
+            found.append(Asked(datetime.fromisoformat(run.tags[NOISY]), run.tags.get(REASON, "")))
     return found

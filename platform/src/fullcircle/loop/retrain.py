@@ -30,6 +30,7 @@ from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.succession import Case, Wish, taken_over
 from fullcircle.loop.turn import Fenced, turn
 from fullcircle.store.leases import Lease
+from fullcircle.tracking.run_tags import REASON
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,11 +174,11 @@ def _parent(
     tracker = Tracker(settings)
     if stopped is not None:
         progress.current().note(f"going on with the retrain that was stopped, run {stopped.run_id[:12]}")
-        with tracker.resume(stopped.run_id) as parent:
+        with tracker.resume(stopped.run_id, project=project) as parent:
             yield parent
         return
     name = f"retrain {until:%Y-%m-%d}"  # short: the UI cuts names off; the tags hold the whole span
-    tags = {"fullcircle.reason": reason, **plan_tags(project, until)}
+    tags = {REASON: reason, **plan_tags(project, until)}
     with tracker.start(project, name=name, kind="retrain", tags=tags) as parent:
         parent.data(*learned_from)
         yield parent

@@ -145,7 +145,7 @@ def resume(
     require_trainable(project, wish.framework, wish.tensorboard)
     require_checkpoint(project, settings, state.key)
     version = tracker.data_version(state.run_id)
-    with tracker.resume(state.run_id) as run:
+    with tracker.resume(state.run_id, project=project) as run:
         progress.current().note(f"going on with run {run.id[:12]}")
         assert wish.until is not None, "it was written down"
         there = with_data(project, settings, version, wish.until, run.key)

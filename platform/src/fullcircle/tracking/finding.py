@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import translated
-from fullcircle.tracking.spool.delivery import SPOOL
+from fullcircle.tracking.run_tags import SPOOL, filters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,8 +30,9 @@ def find(client: MlflowClient, settings: Settings, reference: str) -> str:
     if re.fullmatch(r"[0-9a-f]{32}", reference):
         if _exists(client, settings, reference):
             return reference
-        if begun := list(search(client, settings, f"tags.`{SPOOL}` = '{reference}'", limit=1)):
-            return str(begun[0].info.run_id)  # it began while the server was away, and was called so
+        for where in filters(SPOOL, f"= '{reference}'"):
+            if begun := list(search(client, settings, where, limit=1)):
+                return str(begun[0].info.run_id)  # it began while the server was away, and was called so
     matches: list[MlflowRun] = []
     if re.fullmatch(r"[0-9a-f]{4,31}", reference):
         matches = list(search(client, settings, f"attributes.run_id LIKE '{reference}%'"))

@@ -9,6 +9,7 @@ from datetime import datetime
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.verdicts import Evaluation
+from fullcircle.tracking import run_tags
 from fullcircle.tracking.review import rows_tags
 
 DATA = "data/version.json"
@@ -21,14 +22,12 @@ MASKED_TAG, NOTE = "fullcircle.masked", "fullcircle.code.note"
 """Tags: what was masked in the run, the place behind a dot; and what is not known of the code, and why."""
 COMMIT, DIRTY, BRANCH = "mlflow.source.git.commit", "mlflow.source.git.dirty", "mlflow.source.git.branch"
 """Tags: the commit of the code, `true` where something was changed since, and the branch; none outside git."""
-ENVIRONMENT = "fullcircle.environment"
-"""Tag: SHA-256 over the installed packages; see `Provenance`."""
-REPOSITORY, FOLDER, PLATFORM = "fullcircle.code.repository", "fullcircle.code.folder", "fullcircle.code.platform"
-"""Tags: top of the git checkout, the project's folder in it, and that of this package; see `Provenance`."""
+PROVENANCE = "provenance.json"
+"""Artifact: where the run comes from, in one place: code, environment, process; see `tracking.origin`."""
 DIGEST = "fullcircle.digest"
 """Tag of a model version, and of MLflow's model behind it: SHA-256 of the graph."""
 DATA_DIGEST = "fullcircle.data.digest"
-"""Tag of runs and of model versions: the data version that they come from."""
+"""Tag of model versions: the data version that they come from. Of runs: `tracking.run_tags.DATA`."""
 
 
 def data_version(text: str) -> DataVersion:
@@ -43,8 +42,8 @@ def data_version(text: str) -> DataVersion:
 
 
 def data_tags(version: DataVersion) -> dict[str, str]:
-    """The tags that answer "what data" in a list of runs; all else of it is in its artifacts."""
-    return {DATA_DIGEST: version.digest, **rows_tags(version)}
+    """The tags that answer "what data" to a list of runs and to a search; all else of it is in its artifacts."""
+    return {run_tags.DATA: version.digest, run_tags.ROWS: f"{version.rows:,}", **rows_tags(version)}
 
 
 def metrics_of(evaluation: Evaluation, prefix: str) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.provenance import host
+from fullcircle.tracking.run_tags import process_of
 from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.folder import About
 from fullcircle.tracking.spool.spool import Spool
@@ -96,7 +97,7 @@ def watch(run_id: str, settings: Settings, node: str | None = None) -> Iterator[
     client = connect(settings)
     with translated(settings, f"reading run {run_id}"):
         run = client.get_run(run_id)
-    if node is None and run.data.tags.get("fullcircle.host") == host():
+    if node is None and process_of(run.data.tags).get("host") == host():
         yield
         return
     now_ms = time.time_ns() // 1_000_000

@@ -14,12 +14,12 @@ from fullcircle.core.records.training import RunRef
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import process_mark
 from fullcircle.tracking.client import address, translated
-from fullcircle.tracking.lineage import COMMIT, DIRTY, ENVIRONMENT
+from fullcircle.tracking.lineage import COMMIT, DIRTY
 from fullcircle.tracking.machine import last_sample
 from fullcircle.tracking.provenance import host
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.run import FAILURE, PAUSED, PREEMPTED, Run
-from fullcircle.tracking.spool.delivery import BEGAN_AS
+from fullcircle.tracking.run_tags import BEGAN_AS, PROCESS, known, packed, process_of
 from fullcircle.tracking.spool.folder import About
 from fullcircle.tracking.syncing import opened
 
@@ -40,6 +40,7 @@ class RunState:
     """A run as a list of runs shows it.
 
     Attributes:
+        tags: under the names of today, whichever version wrote them.
         status: MLflow's word: RUNNING, FINISHED, FAILED, KILLED, or SCHEDULED for a preempted one.
         started_s: seconds since the epoch.
     """
@@ -74,25 +75,22 @@ def state(run: MlflowRun) -> RunState:
         name=run.info.run_name or "",
         status=run.info.status,
         started_s=(run.info.start_time or 0) / 1000,
-        tags=dict(run.data.tags),
+        tags=known(run.data.tags),
     )
 
 
 def process_tags() -> dict[str, str]:
-    """The tags that name this process as the one that writes a run."""
-    return {
-        "fullcircle.host": host(),
-        "fullcircle.pid": str(os.getpid()),
-        "fullcircle.process": process_mark(os.getpid()),
-    }
+    """The tag that names this process as the one that writes a run."""
+    return {PROCESS: packed({"host": host(), "pid": str(os.getpid()), "mark": process_mark(os.getpid())})}
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:
     """Whether the process on this machine that wrote a run with these tags is gone; False for another machine's."""
-    pid = tags.get("fullcircle.pid", "")
-    if tags.get("fullcircle.host") != host() or not pid.isdigit():
+    process = process_of(tags)
+    pid = process.get("pid", "")
+    if process.get("host") != host() or not pid.isdigit():
         return False
-    return process_mark(int(pid)) != tags.get("fullcircle.process")
+    return process_mark(int(pid)) != process.get("mark")
 
 
 def refuse_unless_stopped(run: MlflowRun) -> None:
@@ -102,9 +100,10 @@ def refuse_unless_stopped(run: MlflowRun) -> None:
         raise UsageError(f"{name} is finished; there is nothing to resume", hint="train again for another run")
     if run.info.status != "RUNNING" or is_gone(run.data.tags):
         return
-    where = run.data.tags.get("fullcircle.host", "?")
+    writer = process_of(run.data.tags)
+    where = writer.get("host", "?")
     if where == host() or time.time() - _last_sign_s(run) < QUIET_S:
-        process = f"process {run.data.tags.get('fullcircle.pid', '?')} on {where}"
+        process = f"process {writer.get('pid', '?')} on {where}"
         raise UsageError(f"{name} is still running ({process})", hint="end that process first, or wait for it")
 
 
@@ -160,7 +159,7 @@ def ref(run: MlflowRun) -> RunRef:
         seed=0,
         commit=tags.get(COMMIT, ""),
         dirty=tags.get(DIRTY) == "true",
-        environment=tags.get(ENVIRONMENT, ""),
+        environment="",  # an artifact has it, which is read when it is asked for
     )
 
 

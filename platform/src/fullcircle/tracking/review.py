@@ -16,6 +16,7 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Evaluation, Verdict
 from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.tracking import run_tags
 from fullcircle.tracking.pages import links, run_page
 
 VIEW = "fullcircle-review"
@@ -73,8 +74,8 @@ def score_tags(evaluation: Evaluation) -> dict[str, str]:
 
 
 def rows_tags(version: DataVersion) -> dict[str, str]:
-    """Which rows, for the list of runs."""
-    return {"rows": f"{version.rows:,}", FROM: f"{version.start:%Y-%m-%d}", UNTIL: f"{version.end:%Y-%m-%d}"}
+    """From when to when the rows are, for the list of runs."""
+    return {FROM: f"{version.start:%Y-%m-%d}", UNTIL: f"{version.end:%Y-%m-%d}"}
 
 
 def verdict_tags(winner: str, verdict: Verdict, version: ModelVersion, promoted: bool) -> dict[str, str]:
@@ -84,7 +85,7 @@ def verdict_tags(winner: str, verdict: Verdict, version: ModelVersion, promoted:
         champion = f"{version.version}, was {before}" if before else f"{version.version}, the first"
     else:
         champion = f"{before} stays" if before else "none yet"
-    return {VERDICT: str(verdict.outcome), WINNER: winner, CHAMPION: champion, "version": version.version}
+    return {VERDICT: str(verdict.outcome), WINNER: winner, CHAMPION: champion, run_tags.VERSION: version.version}
 
 
 def retrain_note(

@@ -72,6 +72,7 @@ class Run:
         had: reads, when a metric is told, which points the run has from before it was opened.
         params: that the run has already.
         key: what its files on this machine are kept under, if that is not its id: see `RunState.key`.
+        environment: reads, when it is asked for and `ref` has none, the digest of what was installed.
 
     The run holds each (metric, step) once: of a point that is told again, the first one stays. A metric's steps need
     not ascend, as long as they are among the newest: see `tracking.repeats`.
@@ -94,6 +95,7 @@ class Run:
         had: Callable[[], Repeats] = Repeats,
         params: Mapping[str, str] | None = None,
         key: str = "",
+        environment: Callable[[], str] = str,
     ) -> None:
         self.id = run_id
         self.key = key or run_id
@@ -105,6 +107,7 @@ class Run:
         self._ref = ref
         self._begun_ms = begun_ms
         self._had = had
+        self._environment = environment
         self._last_step = 0 if spool is None else self._intake.last(STEP_METRICS)
         self._tell = self.metrics if spool is None else HotPath(self._intake, spool.writer).points
         self._params = dict(params or {})
@@ -120,7 +123,8 @@ class Run:
         """The value that names this run elsewhere."""
         import dataclasses
 
-        return dataclasses.replace(self._ref, framework=framework, seed=seed)
+        environment = self._ref.environment or self._environment()
+        return dataclasses.replace(self._ref, framework=framework, seed=seed, environment=environment)
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters; nested mappings get dotted names. A parameter never changes: UsageError if it would."""

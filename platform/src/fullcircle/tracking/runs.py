@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,12 +16,15 @@ from fullcircle.core.settings import Settings
 from fullcircle.tracking import finding, resuming, starting
 from fullcircle.tracking.client import connect, translated
 from fullcircle.tracking.experiments import experiment_id, experiment_tags
-from fullcircle.tracking.lineage import DATA, data_version
+from fullcircle.tracking.lineage import COMMIT, DATA, PROVENANCE, data_version
+from fullcircle.tracking.origin import Origin, origin_of, said_in_tags
 from fullcircle.tracking.pages import run_page
+from fullcircle.tracking.provenance import provenance
 from fullcircle.tracking.repeats import Repeats
 from fullcircle.tracking.resuming import RunState, is_gone, last_steps, ref, state
 from fullcircle.tracking.review import review_page
 from fullcircle.tracking.run import Run
+from fullcircle.tracking.run_tags import KIND, PROJECT
 from fullcircle.tracking.syncing import of_run, settle, sync
 
 if TYPE_CHECKING:
@@ -71,8 +75,8 @@ class Tracker:
             TrackingUnavailable: the store cannot be used, and waiting would not help.
         """
         about = {
-            "fullcircle.project": project.name,
-            "fullcircle.kind": kind,
+            PROJECT: project.name,
+            KIND: kind,
             **({"mlflow.parentRunId": parent} if parent else {}),
         }
         return starting.start(project, self._settings, lambda: self._client, name=name, tags={**about, **(tags or {})})
@@ -92,15 +96,18 @@ class Tracker:
             ref=ref(found),
             begun_ms=found.info.start_time or 0,
             had=lambda: self._had(found.info.run_id),
+            environment=lambda: self._said(found.info.run_id, found.data.tags).environment,
             params=dict(found.data.params),
         )
 
-    def resume(self, run_id: str, *, finished: bool = False) -> Run:
+    def resume(self, run_id: str, *, finished: bool = False, project: Project | None = None) -> Run:
         """Open a run again that stopped before its end; use it as a context manager. It keeps its id and its points:
         a metric that it has for a step is not logged a second time.
 
         Args:
             finished: also one that came to its end, and has more to tell since.
+            project: whose code goes on with it; a run that was killed before it could say where it comes from is then
+                told so, if its commit is the same.
 
         Raises:
             UsageError: no such run, one that is finished (unless that is asked for), or one whose process is still at
@@ -111,7 +118,22 @@ class Tracker:
         self._refuse_unless_stopped(run_id, finished)
         settle(self._settings, run_id)  # else what it told before would be sent behind what it tells now
         found = self._refuse_unless_stopped(run_id, finished)  # what it told may have been its end
-        return resuming.reopen(self._client, self._settings, found)
+        run = resuming.reopen(self._client, self._settings, found)
+        if project is not None:
+            try:
+                self._make_up(found, run, project)
+            except BaseException as error:
+                run.__exit__(type(error), error, None)
+                raise
+        return run
+
+    def _make_up(self, found: MlflowRun, run: Run, project: Project) -> None:
+        """What a kill kept a run from saying of its origin is said by whoever goes on with it, with the same code."""
+        if said_in_tags(found.data.tags) or self._has_artifact(found.info.run_id, PROVENANCE):
+            return
+        origin = provenance(project.folder)
+        if origin.commit == found.data.tags.get(COMMIT, ""):
+            starting.keep(origin, run, {**found.data.tags, **resuming.process_tags()}, found.info.start_time or 0)
 
     def _refuse_unless_stopped(self, run_id: str, finished: bool) -> MlflowRun:
         found = self._get(run_id)
@@ -129,7 +151,7 @@ class Tracker:
 
     def states(self, project: Project, kind: str) -> tuple[RunState, ...]:
         """The project's runs of one kind, newest first."""
-        return self._states(project, f"tags.`fullcircle.kind` = '{kind}'")
+        return self._states(project, f"tags.`{KIND}` = '{kind}'")
 
     def children(self, project: Project, parent: str) -> tuple[RunState, ...]:
         """The runs under a parent run, newest first."""
@@ -163,6 +185,17 @@ class Tracker:
             DataUnavailable: when that run names no data.
         """
         return data_version(self._artifact_text(self.find(run_id), DATA))
+
+    def origin(self, state: RunState) -> Origin:
+        """Where a run's code lay, and what was installed. Of a run that does not say it, nothing."""
+        return self._said(state.run_id, state.tags)
+
+    def _said(self, run_id: str, tags: Mapping[str, str]) -> Origin:
+        text = None
+        if not said_in_tags(tags):
+            with contextlib.suppress(DataUnavailable):
+                text = self.download(run_id, PROVENANCE).read_text(encoding="utf-8")
+        return origin_of(text, tags)
 
     def split(self, run_id: str) -> dict[str, object]:
         """The split that a run used: `train`, `validation`, `test` (start, end, rows, positives) and `leakage`."""

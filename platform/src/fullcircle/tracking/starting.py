@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,21 +24,20 @@ from fullcircle.tracking.lineage import (
     COMMIT,
     DIFF,
     DIRTY,
-    ENVIRONMENT,
-    FOLDER,
     MASKED,
     MASKED_TAG,
     NOT_KEPT,
     NOTE,
-    PLATFORM,
-    REPOSITORY,
+    PROVENANCE,
     REQUIREMENTS,
 )
+from fullcircle.tracking.origin import document
 from fullcircle.tracking.provenance import Provenance, program, provenance
 from fullcircle.tracking.resuming import process_tags
 from fullcircle.tracking.run import Run
+from fullcircle.tracking.run_tags import BEGAN_AS, SPOOL
 from fullcircle.tracking.secrets import summary, without_secrets
-from fullcircle.tracking.spool.delivery import BEGAN_AS, MlflowDoor
+from fullcircle.tracking.spool.delivery import MlflowDoor
 from fullcircle.tracking.spool.folder import About, Begin
 from fullcircle.tracking.syncing import opened
 
@@ -80,7 +81,7 @@ def start(
     try:
         if run_id is None:
             run.tags({BEGAN_AS: key})
-        _keep(origin, run)
+        keep(origin, run, {**begin.tags, SPOOL: spool_id}, now_ms)
         run.watch_machine()
     except BaseException as error:
         run.__exit__(type(error), error, None)
@@ -88,8 +89,9 @@ def start(
     return run
 
 
-def _keep(origin: Provenance, run: Run) -> None:
-    """Beside its tags, what it takes to do the run again."""
+def keep(origin: Provenance, run: Run, tags: Mapping[str, str], began_ms: int) -> None:
+    """Beside its tags, with which it was made, what it takes to do the run again. Last of all the artifact that says
+    that the others are there."""
     run.text(origin.requirements, REQUIREMENTS)
     if origin.diff:
         run.patch(origin.diff, DIFF)
@@ -98,6 +100,8 @@ def _keep(origin: Provenance, run: Run) -> None:
     if origin.masked:
         run.json(origin.masked, MASKED)
         _say(f"masked in what is kept of the uncommitted changes: {summary(origin.masked)}")
+    began = datetime.fromtimestamp(began_ms / 1000, UTC).isoformat(timespec="seconds")
+    run.patch(json.dumps(document(origin, tags, began=began), indent=1, ensure_ascii=False), PROVENANCE)
     for note in origin.notes:
         _say(note)
 
@@ -113,10 +117,6 @@ def _origin_tags(origin: Provenance) -> dict[str, str]:
         "mlflow.user": system_user(),
         "mlflow.source.name": program(),
         "mlflow.source.type": "LOCAL",
-        ENVIRONMENT: origin.environment,
-        REPOSITORY: origin.repository,
-        FOLDER: origin.folder,
-        PLATFORM: origin.platform,
         **process_tags(),
     }
     if origin.commit:

@@ -67,10 +67,14 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
 
 def environment(ancestry: Ancestry, origin: RunRecord | None) -> Link:
     """The installed packages, and in what they differ from here."""
-    from fullcircle.tracking.lineage import ENVIRONMENT, REQUIREMENTS
+    from fullcircle.tracking.lineage import PROVENANCE, REQUIREMENTS
+    from fullcircle.tracking.origin import origin_of, said_in_tags
     from fullcircle.tracking.provenance import installed, packages
 
-    digest = origin.tags.get(ENVIRONMENT, "") if origin else ""
+    digest = ""
+    if origin is not None:
+        said = None if said_in_tags(origin.tags) else ancestry.text(origin, PROVENANCE)
+        digest = origin_of(said, origin.tags).environment
     if origin is None or not digest:
         return unknown(Kind.ENVIRONMENT, "the environment", "it cannot be made again")
     text = ancestry.text(origin, REQUIREMENTS)

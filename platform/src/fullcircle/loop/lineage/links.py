@@ -12,6 +12,7 @@ from fullcircle.core.records.lineage import ChampionPeriod, Kind, Link, Missing,
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.loop.lineage.ingredients import unknown
 from fullcircle.tracking.pages import version_page
+from fullcircle.tracking.run_tags import REASONS
 
 if TYPE_CHECKING:
     from fullcircle.tracking.ancestry.client import Ancestry
@@ -109,7 +110,8 @@ def verdict(ancestry: Ancestry, found: RunRecord | None, version: ModelVersion |
         text, said = None, {}
     tags = {**(found.tags if found else {}), **(version.tags if version else {})}
     outcome = said.get("outcome") or tags.get("fullcircle.verdict", "")
-    reasons = said.get("reasons") or [each for each in tags.get("fullcircle.reasons", "").split(" | ") if each]
+    sentences = tags.get("fullcircle.reasons") or tags.get(REASONS, "")
+    reasons = said.get("reasons") or [each for each in sentences.split(" | ") if each]
     if not outcome:
         return unknown(Kind.VERDICT, "the gate's verdict", "nobody can say why it was good enough")
     gone = Missing(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.records.fingerprint import Recorded, fingerprint_of
 from fullcircle.loop.fingerprints import FINGERPRINT, JOB, LOSSES
-from fullcircle.loop.interrupted import UNTIL
+from fullcircle.loop.interrupted import until_of
 from fullcircle.tracking.lineage import REQUIREMENTS
 from fullcircle.tracking.provenance import packages
 
@@ -51,7 +51,7 @@ def original(tracker: Tracker, state: RunState) -> Original:
     recipe = json.loads(paths[JOB].read_text())
     fingerprint = fingerprint_of(json.loads(paths[FINGERPRINT].read_text()), state.run_id)
     parent = state.tags.get("mlflow.parentRunId")
-    until = recipe.get("until") or (tracker.state(parent).tags.get(UNTIL) if parent else None)
+    until = recipe.get("until") or (until_of(tracker.state(parent).tags) if parent else None)
     if not until:
         raise UsageError(f"{name} cannot be reproduced: it does not say until when it learned")
     try:

@@ -17,6 +17,7 @@ from fullcircle.loop.fingerprints import code_files
 from fullcircle.tracking.secrets import MARKER
 
 if TYPE_CHECKING:
+    from fullcircle.tracking.origin import Origin
     from fullcircle.tracking.runs import RunState, Tracker
 
 
@@ -54,19 +55,20 @@ def source(
         UsageError: neither the commit nor the project's folder is on this machine.
     """
     from fullcircle.tracking.checkout import worktree
-    from fullcircle.tracking.lineage import COMMIT, FOLDER, PLATFORM
+    from fullcircle.tracking.lineage import COMMIT
 
     if project is not None and not project.is_dir():
         raise UsageError(f"no folder {project}", hint="--project names the folder with project.py")
-    commit, inside = state.tags.get(COMMIT, ""), state.tags.get(FOLDER, "")
-    places = _places(state, project)
+    commit, origin = state.tags.get(COMMIT, ""), tracker.origin(state)
+    inside = origin.folder
+    places = _places(state, origin, project)
     repository = _repository(places, commit) if commit and inside else None
     if repository is None:
         yield _as_it_lies(state, places, commit)
         return
     with worktree(repository, commit, into, keep=keep) as folder:
         what, missing = _changed(tracker, state, folder)
-        within = state.tags.get(PLATFORM, "")
+        within = origin.platform
         yield Source(
             project=_require_project(folder / inside, state),
             top=folder,
@@ -93,15 +95,13 @@ def imported(project: Path) -> tuple[str, ...]:
     return tuple(sorted(name.lower().replace("_", "-") for name in found))
 
 
-def _places(state: RunState, project: Path | None) -> list[Path]:
+def _places(state: RunState, origin: Origin, project: Path | None) -> list[Path]:
     """Folders on this machine in which the project may lie, the likeliest first."""
-    from fullcircle.tracking.lineage import FOLDER, REPOSITORY
-
     if project is not None:
         return [project.resolve()]
     name = state.tags.get("fullcircle.project", "")
-    repository = Path(state.tags.get(REPOSITORY, ""))
-    here = [Path.cwd() / name, Path.cwd() / "projects" / name, repository / state.tags.get(FOLDER, "")]
+    repository = Path(origin.repository)
+    here = [Path.cwd() / name, Path.cwd() / "projects" / name, repository / origin.folder]
     lies = [folder.resolve() for folder in here if (folder / "project.py").is_file()]
     return [*lies, Path.cwd(), *([repository] if repository.is_dir() else [])]
 

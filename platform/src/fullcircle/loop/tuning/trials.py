@@ -19,7 +19,7 @@ from fullcircle.core.records.training import EpochMetrics, model_params
 from fullcircle.core.security.untrusted import markdown_code
 from fullcircle.core.settings import Settings
 from fullcircle.loop.launching import forget, job_folder
-from fullcircle.tracking.lineage import DATA_DIGEST
+from fullcircle.tracking.run_tags import DATA
 from fullcircle.training.standing import best_epoch
 
 if TYPE_CHECKING:
@@ -135,12 +135,12 @@ class Trials:
     def _run(self, trial: Trial) -> Run:
         known = self._known.pop(trial.number, None)
         if known is not None:
-            run = self._tracker.resume(known.run_id)
+            run = self._tracker.resume(known.run_id, project=self._project)
         else:
             tags = {"fullcircle.framework": self._framework, NUMBER: f"{trial.number}", STUDY: self._study.name}
             name = f"trial {trial.number}"
             run = self._tracker.start(self._project, name=name, kind=KIND, parent=self._parent, tags=tags)
-        if known is None or DATA_DIGEST not in known.tags:  # the last of its data; a kill may have come before
+        if known is None or DATA not in known.tags:  # the last of its data; a kill may have come before
             run.note("\n".join(f"- {markdown_code(f'--set {word}')}" for word in trial.settings))
             run.data(self._data)
         return run

@@ -29,7 +29,7 @@ from fullcircle.loop.tuning.study_run import tell_study
 from fullcircle.loop.tuning.study_wish import Wish as Wish
 from fullcircle.loop.tuning.study_wish import checked, command
 from fullcircle.loop.tuning.trials import STUDY, Trials
-from fullcircle.tracking.lineage import DATA_DIGEST
+from fullcircle.tracking.run_tags import DATA
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split
@@ -251,13 +251,13 @@ class _Search:
         name, ended = self._study.name, self._ended()
         if known is not None:
             self._view.note(f"going on with study {name}, run {known.run_id[:12]}: {ended} trials ended")
-            opened = self._tracker.resume(known.run_id, finished=True)
+            opened = self._tracker.resume(known.run_id, finished=True, project=self._project)
         else:
             tags = {"fullcircle.framework": self._wish.framework, STUDY: name}
             opened = self._tracker.start(self._project, name=f"tune {name}", kind=KIND, tags=tags)
         with opened as run:
             run.params({"search": {key: f"{each}" for key, each in self._search.items()}})
-            if known is None or DATA_DIGEST not in known.tags:  # a kill may have come before it was told
+            if known is None or DATA not in known.tags:  # a kill may have come before it was told
                 run.data(data, split)
             yield run
 

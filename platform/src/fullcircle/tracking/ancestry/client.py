@@ -17,9 +17,11 @@ from fullcircle.core.system.files import write_whole
 from fullcircle.core.system.temporary_folders import temporary
 from fullcircle.store.plain import to_json
 from fullcircle.tracking.ancestry.record import RegisteredModel, RunRecord, run_record
-from fullcircle.tracking.ancestry.wanted import PROJECT, Wanted, brief, listed
+from fullcircle.tracking.ancestry.wanted import Wanted, brief, listed
 from fullcircle.tracking.client import connect, translated, waiting
-from fullcircle.tracking.lineage import DATA, DATA_DIGEST, DIGEST, data_version
+from fullcircle.tracking.lineage import DATA, DIGEST, data_version
+from fullcircle.tracking.run_tags import DATA as DATA_TAG
+from fullcircle.tracking.run_tags import PROJECT, filters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,12 +83,17 @@ class Ancestry:
     def holders(self, digests: Collection[str] = (), project: str | None = None) -> Mapping[str, tuple[RunRecord, ...]]:
         """Data version -> the runs that learned from it, newest first; of these versions, or of all that there are."""
         wanted = Wanted(data=frozenset(digests), project=project)
-        runs = self.listed(wanted) if digests else map(brief, self.runs(_all_with_data(project)))
+        runs = self.listed(wanted) if digests else self._all_with_data(project)
         found: dict[str, list[RunRecord]] = {}
         for run in runs:
             if run.project and run.data_digest:
                 found.setdefault(run.data_digest, []).append(run)
         return {digest: tuple(each) for digest, each in found.items()}
+
+    def _all_with_data(self, project: str | None) -> tuple[RunRecord, ...]:
+        of = f" and tags.`{PROJECT}` = '{project}'" if project is not None else ""
+        found = [brief(run) for where in filters(DATA_TAG, "LIKE '%'") for run in self.runs(where + of)]
+        return tuple(sorted(found, key=lambda run: (-run.started.timestamp(), run.run_id)))
 
     def data_version(self, digest: str, holders: Iterable[RunRecord]) -> DataVersion | None:
         """The data version of this digest, from the first of these runs that keeps it; None when none does.
@@ -187,11 +194,6 @@ class Ancestry:
 def copied(name: str) -> str:
     """MLflow's filter for the versions of a model that are copies of another one's."""
     return f"name = '{name}' AND source_path LIKE 'models:/%'"
-
-
-def _all_with_data(project: str | None) -> str:
-    of = f" and tags.`{PROJECT}` = '{project}'" if project is not None else ""
-    return f"tags.`{DATA_DIGEST}` LIKE '%'{of}"
 
 
 def _kept(path: Path, digest: str) -> DataVersion | None:

@@ -21,7 +21,8 @@ from fullcircle.tracking.ancestry.client import Ancestry
 from fullcircle.tracking.ancestry.record import RegisteredModel, RunRecord, run_record, version_record
 from fullcircle.tracking.ancestry.wanted import LISTED, PARENT, Wanted, listed
 from fullcircle.tracking.client import translated
-from fullcircle.tracking.lineage import DATA_DIGEST, DIGEST
+from fullcircle.tracking.lineage import DIGEST
+from fullcircle.tracking.run_tags import DATA, names
 
 REVISIONS = ("dc11669786a5",)
 """Of MLflow's tables, as its table `alembic_version` names them: that of 3.17."""
@@ -48,8 +49,11 @@ _LISTED = """SELECT run_uuid, experiment_id, name, status, lifecycle_stage, star
     FROM runs WHERE run_uuid IN (SELECT value FROM json_each(?))"""
 _LISTED_TAGS = """SELECT run_uuid, key, value FROM tags
     WHERE key IN (SELECT value FROM json_each(?)) AND run_uuid IN (SELECT value FROM json_each(?))"""
-_BY_TAG = "SELECT run_uuid FROM tags WHERE key = ? AND value IN (SELECT value FROM json_each(?))"
-_WITH_TAG = "SELECT run_uuid FROM tags WHERE key = ? AND substr(value, 1, ?) = ?"
+_BY_TAG = """SELECT run_uuid FROM tags
+    WHERE key IN (SELECT value FROM json_each(?)) AND value IN (SELECT value FROM json_each(?))"""
+_WITH_TAG = """SELECT run_uuid FROM tags
+    WHERE key IN (SELECT value FROM json_each(?)) AND substr(value, 1, ?) = ?"""
+_VALUES = "SELECT DISTINCT value FROM tags WHERE key IN (SELECT value FROM json_each(?))"
 _BY_ID = "SELECT run_uuid FROM runs WHERE substr(run_uuid, 1, ?) = ?"
 _BY_NAME = "SELECT run_uuid FROM runs WHERE name = ?"
 _GRAPH = """SELECT models.source_run_id FROM logged_model_tags AS tags
@@ -127,13 +131,13 @@ class OfFile(Ancestry):
         """The runs that are asked for, newest first, as they stand in a list: see `wanted`."""
         with translated(self._settings, "listing runs"):
             ids = set(wanted.ids)
-            for key, values in ((PARENT, wanted.parents), (DATA_DIGEST, wanted.data)):
+            for keys, values in (((PARENT,), wanted.parents), (names(DATA), wanted.data)):
                 if values:
-                    ids |= self._first(_BY_TAG, key, json.dumps(sorted(values)))
+                    ids |= self._first(_BY_TAG, json.dumps(keys), json.dumps(sorted(values)))
             if wanted.begins:
                 ids |= self._first(_BY_ID, len(wanted.begins), wanted.begins)
             if wanted.data_begins:
-                ids |= self._first(_WITH_TAG, DATA_DIGEST, len(wanted.data_begins), wanted.data_begins)
+                ids |= self._first(_WITH_TAG, json.dumps(names(DATA)), len(wanted.data_begins), wanted.data_begins)
             if wanted.name:
                 ids |= self._first(_BY_NAME, wanted.name)
             return listed(self._runs(ids), wanted)
@@ -142,7 +146,7 @@ class OfFile(Ancestry):
         """Data version -> the runs that learned from it, newest first; of these versions, or of all that there are."""
         if not digests:
             with translated(self._settings, "listing data versions"):
-                digests = self._first("SELECT DISTINCT value FROM tags WHERE key = ?", DATA_DIGEST)
+                digests = self._first(_VALUES, json.dumps(names(DATA)))
         return super().holders(digests, project) if digests else {}
 
     def versions(self, name: str) -> tuple[ModelVersion, ...]:

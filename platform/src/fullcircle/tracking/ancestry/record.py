@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fullcircle.core.records.releases import ModelVersion
-from fullcircle.tracking.lineage import DATA_DIGEST, DIGEST
+from fullcircle.tracking.lineage import DIGEST
 from fullcircle.tracking.pages import run_page
+from fullcircle.tracking.run_tags import DATA, KIND, PROJECT, known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class RunRecord:
         deleted: it is in MLflow's trash, from which it can be restored.
         link: its page, relative to the address of the MLflow UI.
         artifacts: where its artifacts are, as a URI.
+        tags: under the names of today, whichever version wrote them.
     """
 
     run_id: str
@@ -35,12 +37,12 @@ class RunRecord:
     @property
     def project(self) -> str:
         """The project that it is of, "" when the platform did not start it."""
-        return self.tags.get("fullcircle.project", "")
+        return self.tags.get(PROJECT, "")
 
     @property
     def kind(self) -> str:
         """What it was for: `retrain`, `candidate`, `train`."""
-        return self.tags.get("fullcircle.kind", "")
+        return self.tags.get(KIND, "")
 
     @property
     def parent(self) -> str:
@@ -50,7 +52,7 @@ class RunRecord:
     @property
     def data_digest(self) -> str:
         """The data version that it learned from, "" when it names none."""
-        return self.tags.get(DATA_DIGEST, "")
+        return self.tags.get(DATA, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ def run_record(
         deleted=stage == "deleted",
         started=_moment(started_ms or 0),
         ended=_moment(ended_ms) if ended_ms else None,
-        tags=tags,
+        tags=known(tags),
         params=params,
         link=run_page(experiment_id, run_id),
         artifacts=artifacts or "",

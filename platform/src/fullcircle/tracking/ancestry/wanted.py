@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from fullcircle.tracking.ancestry.record import RunRecord
-from fullcircle.tracking.lineage import DATA_DIGEST
 from fullcircle.tracking.review import FROM, UNTIL
+from fullcircle.tracking.run_tags import DATA, KIND, PROJECT, filters, names
+from fullcircle.tracking.run_tags import ROWS as ROWS_TAG
 
-PROJECT, KIND, PARENT = "fullcircle.project", "fullcircle.kind", "mlflow.parentRunId"
-ROWS = (("rows", FROM, UNTIL), ("fullcircle.data.rows", "fullcircle.data.start", "fullcircle.data.end"))
+PARENT = "mlflow.parentRunId"
+ROWS = ((ROWS_TAG, FROM, UNTIL), ("fullcircle.data.rows", "fullcircle.data.start", "fullcircle.data.end"))
 """Tags: rows, first day and last day of the data version; then as earlier versions of the platform wrote them."""
-LISTED = (PROJECT, KIND, PARENT, DATA_DIGEST, *ROWS[0], *ROWS[1])
+LISTED = (PROJECT, KIND, PARENT, *names(DATA), *names(ROWS_TAG), FROM, UNTIL, *ROWS[1])
 """The tags that a run in a list has; the rest, and its parameters, are left out: thousands of runs may be listed."""
 AT_ONCE = 100
 """So many ids stand in one filter."""
@@ -62,11 +63,14 @@ class Wanted:
             yield f"tags.`{PARENT}` = '{parent}'{of}"
         # Of tags MLflow knows no IN; the same digest is also that of the dataset that the run logged.
         for digests in _chunks(self.data):
-            yield f"dataset.digest IN ({digests}){of}" if "," in digests else f"tags.`{DATA_DIGEST}` = {digests}{of}"
+            if "," in digests:
+                yield f"dataset.digest IN ({digests}){of}"
+            else:
+                yield from (f"{each}{of}" for each in filters(DATA, f"= {digests}"))
         if self.begins:
             yield f"attributes.run_id LIKE '{self.begins}%'{of}"
         if self.data_begins:
-            yield f"tags.`{DATA_DIGEST}` LIKE '{self.data_begins}%'{of}"
+            yield from (f"{each}{of}" for each in filters(DATA, f"LIKE '{self.data_begins}%'"))
         if self.name and not ("'" in self.name and '"' in self.name):
             quote = '"' if "'" in self.name else "'"
             yield f"attributes.run_name = {quote}{self.name}{quote}{of}"

@@ -16,16 +16,13 @@ from fullcircle.core.settings import Settings
 from fullcircle.tracking.client import address, connect, is_server, translated
 from fullcircle.tracking.reaching import connect_once
 from fullcircle.tracking.rest import Rest
+from fullcircle.tracking.run_tags import SPOOL, filters
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.folder import Begin
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SPOOL = "fullcircle.spool"
-"""Tag of a run: the spool folder with which it began. By it a run is found whose making was not answered."""
-BEGAN_AS = "fullcircle.began_as"
-"""Tag of a run that began while the server was away: what it was called then. Its files are kept under that name."""
 _LOG_BATCH, _CREATE = "/api/2.0/mlflow/runs/log-batch", "/api/2.0/mlflow/runs/create"
 
 
@@ -56,8 +53,11 @@ class MlflowDoor:
         """The run that was begun for this spool, found by its tag or made now: an earlier request may have made it, and
         its answer was lost."""
         with self._asking(f"starting run {begin.name!r} of {begin.experiment}"):
-            found = self._client.search_runs([self._experiment(begin)], f"tags.`{SPOOL}` = '{key}'", max_results=1)
-        return str(found[0].info.run_id) if found else self.make(begin, key)[0]
+            experiment = self._experiment(begin)
+            for where in filters(SPOOL, f"= '{key}'"):
+                if found := self._client.search_runs([experiment], where, max_results=1):
+                    return str(found[0].info.run_id)
+        return self.make(begin, key)[0]
 
     def make(self, begin: Begin, key: str) -> tuple[str, str]:
         """(run id, experiment id) of a run that is made now for a spool of which the tracker was never told before.

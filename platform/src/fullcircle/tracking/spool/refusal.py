@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, SpoolTooNew, TrackerAway, TrackingUnavailable
+from fullcircle.tracking.run_tags import SPOOL, names
 from fullcircle.tracking.spool import left_out
 from fullcircle.tracking.spool.courier import Courier, Door
-from fullcircle.tracking.spool.delivery import SPOOL
 from fullcircle.tracking.spool.entries import Entry, Params, Points, Tags, decode, packed
 from fullcircle.tracking.spool.folder import Folder
 from fullcircle.tracking.spool.frames import HEAD_BYTES, read
@@ -75,7 +75,7 @@ def _require_taken(folder: Folder, door: Door, run_id: str) -> None:
     find out, a tag that it has is told again."""
     try:
         known = door.tags(run_id)
-        door.say(run_id, Tags({key: value for key, value in known.items() if key == SPOOL}))
+        door.say(run_id, Tags({key: value for key, value in known.items() if key in names(SPOOL)}))
     except _NO_REFUSAL:
         raise
     except FullcircleError as error:
