@@ -39,8 +39,8 @@ from fullcircle.predictions import journal, segments
 from fullcircle.predictions.identity import PredictionIds, microseconds
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import Batch, PredictionLog
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 DAYS, SEGMENTS_A_DAY, UNSEALED = 365, 8, 10_000
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -89,7 +89,7 @@ def registered(settings: Settings, folder: Path) -> ModelVersion:
     hours = pd.to_datetime(["2012-12-01", "2012-12-02"], utc=True)
     pd.DataFrame({"x0": [1.0, 2.0], "late": [0, 1], "time": hours, "id": ["a", "b"]}).to_parquet(data)
     version = Versions(settings).commit(PROJECT, [Partition(month="2012-12", path=data)])
-    with Tracker(settings).start(PROJECT, name="torch", kind="candidate") as run:
+    with RunStore(settings).start(PROJECT, name="torch", kind="candidate") as run:
         run.params({"seed": 7})
         run.data(version)
         run.json({"outcome": "promote", "reasons": ["better"], "gates": [], "rows": 2}, "gate/verdict.json")
@@ -98,7 +98,7 @@ def registered(settings: Settings, folder: Path) -> ModelVersion:
     small = Project(**{**vars(PROJECT), "columns": (Number("x0"),)})
     made = Registry(settings).register(
         small,
-        Tracker(settings).append(run.id),
+        RunStore(settings).append(run.id),
         graph,
         digest=sha256_of(graph),
         example=example,

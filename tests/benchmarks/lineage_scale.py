@@ -31,8 +31,8 @@ from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings, quiet_dependencies
 from fullcircle.core.system.processes import Service, free_port
 from fullcircle.store.plain import to_json
-from fullcircle.tracking.lineage import DATA, DIGEST, data_tags
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_schema import DATA, DIGEST, data_tags
+from fullcircle.tracking.runs.run_store import RunStore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT, EACH, START = "flights", 4, datetime(2013, 1, 1, tzinfo=UTC)
@@ -41,7 +41,7 @@ METRICS, PARAMS, OTHER_TAGS = 12, 20, 15
 
 def fill(settings: Settings, runs: int, versions: int) -> dict[str, str]:
     """Write that many runs and versions; names of things to ask about."""
-    Tracker(settings).prepare()
+    RunStore(settings).prepare()
     assert settings.tracking_uri.startswith("sqlite:///")
     place = (settings.home / "mlartifacts" / PROJECT).as_uri()
     with closing(sqlite3.connect(settings.home / "mlflow.db")) as connection:

@@ -36,7 +36,7 @@ import numpy as np  # noqa: E402 - the numbers of threads come first
 from fullcircle.core.project import Binary, Number, Project  # noqa: E402
 from fullcircle.core.settings import Settings, quiet_dependencies  # noqa: E402
 from fullcircle.core.system.processes import Service, free_port  # noqa: E402
-from fullcircle.tracking.runs import Tracker  # noqa: E402
+from fullcircle.tracking.runs.run_store import RunStore  # noqa: E402
 
 quiet_dependencies()
 
@@ -94,7 +94,7 @@ def seconds(step: Step, steps: int, tell: Tell | None, first: int = 1) -> float:
     return time.perf_counter() - began
 
 
-def overhead(tracker: Tracker, project: Project, step: Step, rounds: int, steps: int) -> dict[str, float]:
+def overhead(tracker: RunStore, project: Project, step: Step, rounds: int, steps: int) -> dict[str, float]:
     """Medians of the tracked and the untracked loop, and their ratio: 1 is free."""
     seconds(step, 200, None)  # compiled and warm
     account = accounts(tracker, project, step)
@@ -118,7 +118,7 @@ def overhead(tracker: Tracker, project: Project, step: Step, rounds: int, steps:
     }
 
 
-def accounts(tracker: Tracker, project: Project, step: Step, steps: int = 3000) -> dict[str, float]:
+def accounts(tracker: RunStore, project: Project, step: Step, steps: int = 3000) -> dict[str, float]:
     """Where a step's time goes, in microseconds: the step itself, the call that tells, and the run's threads, which
     write, send, and look at the machine's load.
     """
@@ -153,7 +153,7 @@ def _interval(a: Any, b: Any) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def sustained(tracker: Tracker, project: Project, points: int) -> float:
+def sustained(tracker: RunStore, project: Project, points: int) -> float:
     """Points a second, from the first call until the server has the last one."""
     with tracker.start(project, name="points", kind="benchmark") as run:
         run.flush()
@@ -164,7 +164,7 @@ def sustained(tracker: Tracker, project: Project, points: int) -> float:
         return points / (time.perf_counter() - began)
 
 
-def plain(settings: Settings, tracker: Tracker, project: Project, points: int) -> float:
+def plain(settings: Settings, tracker: RunStore, project: Project, points: int) -> float:
     """Points a second of a loop of `mlflow.log_metric`."""
     import mlflow
 
@@ -179,7 +179,7 @@ def plain(settings: Settings, tracker: Tracker, project: Project, points: int) -
 def server(folder: Path, port: int) -> Service:
     """One MLflow server on SQLite."""
     own = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "server")})
-    Tracker(own).prepare()
+    RunStore(own).prepare()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     return Service(
         name="MLflow",
@@ -221,7 +221,7 @@ def main() -> int:
             if len(cores) > 1:
                 _pin(started.pid, set(cores[1:]))
                 os.sched_setaffinity(0, cores[:1])
-            tracker = Tracker(settings)
+            tracker = RunStore(settings)
             found: dict[str, Any] = {
                 "torch": overhead(tracker, project, torch_step(), asked.rounds, asked.steps),
                 "keras": overhead(tracker, project, keras_step(), asked.rounds, asked.steps),

@@ -85,12 +85,12 @@ class TestAReplayOfTheFlights:
         self, replayed: dict[str, Any], home: Path
     ) -> None:
         from fullcircle.core.records.releases import CHAMPION
-        from fullcircle.tracking.registry import Registry
-        from fullcircle.tracking.runs import Tracker
+        from fullcircle.tracking.registry.model_registry import Registry
+        from fullcircle.tracking.runs.run_store import RunStore
 
         settings = Settings.from_env({"FULLCIRCLE_HOME": str(home)})
         champion = Registry(settings).version("flights", CHAMPION)
-        tracker = Tracker(settings)
+        tracker = RunStore(settings)
         assert tracker.data_version(champion.run_id).rows > 70_000
         card = tracker.download(champion.run_id, "model_card.md").read_text()
         for heading in ("Purpose", "Data", "Limits", "Owner"):

@@ -97,7 +97,7 @@ def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: P
     from fullcircle.store.database import Database
     from fullcircle.store.releases import Releases
     from fullcircle.store.windows import Windows
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     for point in POINTS:
         killed = replay(workplace, point)
@@ -131,20 +131,20 @@ def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: P
 
 
 def test_what_a_killed_run_left_running_in_mlflow_is_marked_as_killed(workplace: Path) -> None:
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(workplace / "home")})
     script = (
         "import os, signal\n"
         "from fullcircle.core.project.loading import load_project\n"
         "from fullcircle.core.settings import Settings\n"
-        "from fullcircle.tracking.runs import Tracker\n"
-        "Tracker(Settings.from_env()).start(load_project('tickets'), name='x', kind='retrain').__enter__()\n"
+        "from fullcircle.tracking.runs.run_store import RunStore\n"
+        "RunStore(Settings.from_env()).start(load_project('tickets'), name='x', kind='retrain').__enter__()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     env = {**os.environ, "FULLCIRCLE_HOME": str(settings.home)}
     killed = subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     project = load_project("tickets", workplace)
-    assert Tracker(settings).end_abandoned(project) == 1
-    assert Tracker(settings).end_abandoned(project) == 0
+    assert RunStore(settings).end_abandoned(project) == 1
+    assert RunStore(settings).end_abandoned(project) == 0

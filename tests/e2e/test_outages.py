@@ -16,7 +16,7 @@ import pytest
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, free_port
 from fullcircle.orchestration.guarded_app import MARKER
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_store import RunStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.nightly, pytest.mark.timeout(1500)]
 
@@ -40,7 +40,7 @@ def workplace(tmp_path: Path) -> Path:
 def tracker(tmp_path: Path) -> Service:
     """An MLflow server, not yet started; it may be killed and started again."""
     own = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "server")})
-    Tracker(own).prepare()
+    RunStore(own).prepare()
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", own.tracking_uri, "--artifacts-destination", str(tmp_path / "artifacts")]

@@ -19,8 +19,8 @@ from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 FIRST_PREDICTION = "01a21eb3-22fc-74be-9888-5209708c2f06"
 
@@ -113,9 +113,9 @@ def test_a_copy_and_what_it_is_a_copy_of_live_on_apart(unpacked: Path, ask: Ask)
     shutil.copytree(original, copy)
     before = _files(original)
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(copy)})
-    with Tracker(settings).start(_tickets(unpacked), name="in the copy", kind="train") as run:
+    with RunStore(settings).start(_tickets(unpacked), name="in the copy", kind="train") as run:
         run.text("told", "told.txt")
-    assert Tracker(settings).download(run.id, "told.txt").read_text() == "told"
+    assert RunStore(settings).download(run.id, "told.txt").read_text() == "told"
     assert list(copy.glob(f"mlartifacts/tickets/{run.id}/artifacts/told.txt"))
     assert _files(original) == before
     assert _places_of(copy) == {copy.as_uri()}
@@ -125,14 +125,14 @@ def test_a_copy_and_what_it_is_a_copy_of_live_on_apart(unpacked: Path, ask: Ask)
 def test_a_copy_that_an_earlier_version_trained_in_gets_the_artifacts_that_went_astray(tmp_path: Path) -> None:
     # Before, the copy of a home wrote its runs' artifacts into the home that it was copied from.
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "original")})
-    with Tracker(settings).start(_tickets(tmp_path), name="astray", kind="train") as run:
+    with RunStore(settings).start(_tickets(tmp_path), name="astray", kind="train") as run:
         run.text("told", "told.txt")
     copy = tmp_path / "copy"
     shutil.copytree(settings.home, copy)
     (copy / "home.json").unlink()
     shutil.rmtree(copy / "mlartifacts" / "tickets" / run.id)
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(copy)})
-    assert Tracker(settings).download(run.id, "told.txt").read_text() == "told"
+    assert RunStore(settings).download(run.id, "told.txt").read_text() == "told"
     assert (copy / "mlartifacts" / "tickets" / run.id / "artifacts" / "told.txt").exists()
 
 

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.records.dataset import DataVersion, LeakageReport, Span, Split
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +26,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def tracker(settings: Settings) -> Tracker:
-    return Tracker(settings)
+def tracker(settings: Settings) -> RunStore:
+    return RunStore(settings)
 
 
 @pytest.fixture(scope="session")

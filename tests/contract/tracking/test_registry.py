@@ -18,8 +18,8 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.rows import tensors
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 MakeGraph = Callable[..., Path]
 Release = Callable[..., ModelVersion]
@@ -27,7 +27,7 @@ Release = Callable[..., ModelVersion]
 
 @pytest.fixture
 def release(
-    tracker: Tracker, registry: Registry, project: Project, rows: pd.DataFrame, make_graph: MakeGraph, tmp_path: Path
+    tracker: RunStore, registry: Registry, project: Project, rows: pd.DataFrame, make_graph: MakeGraph, tmp_path: Path
 ) -> Release:
     def once(slope: float = -0.001, card: str = "# Card") -> ModelVersion:
         graph = make_graph(tmp_path / f"{slope}.onnx", slope)
@@ -59,7 +59,7 @@ def test_versions_count_up_and_aliases_move(registry: Registry, release: Release
 
 
 def test_another_runs_page_shows_a_versions_model_once_however_often_it_is_asked(
-    tracker: Tracker, registry: Registry, project: Project, release: Release, settings: Settings
+    tracker: RunStore, registry: Registry, project: Project, release: Release, settings: Settings
 ) -> None:
     version = release()
     with tracker.start(project, name="retrain", kind="retrain") as parent:
@@ -72,7 +72,7 @@ def test_another_runs_page_shows_a_versions_model_once_however_often_it_is_asked
 
 
 def test_a_run_registers_once(
-    tracker: Tracker, registry: Registry, project: Project, rows: pd.DataFrame, make_graph: MakeGraph, tmp_path: Path
+    tracker: RunStore, registry: Registry, project: Project, rows: pd.DataFrame, make_graph: MakeGraph, tmp_path: Path
 ) -> None:
     graph = make_graph(tmp_path / "g.onnx")
     with tracker.start(project, name="torch", kind="candidate") as run:
@@ -129,7 +129,7 @@ def test_a_kept_graph_needs_no_store(registry: Registry, release: Release, setti
 
 
 def test_a_file_that_is_not_the_judged_one_is_not_registered(
-    tracker: Tracker, registry: Registry, project: Project, rows: pd.DataFrame, make_graph: MakeGraph, tmp_path: Path
+    tracker: RunStore, registry: Registry, project: Project, rows: pd.DataFrame, make_graph: MakeGraph, tmp_path: Path
 ) -> None:
     graph = make_graph(tmp_path / "g.onnx")
     run = tracker.start(project, name="torch", kind="candidate")
@@ -152,7 +152,7 @@ def test_what_is_not_there_is_refused_with_what_is(registry: Registry, release: 
 
 
 def test_a_long_card_is_kept_whole_with_the_run_and_cut_in_the_registry(
-    registry: Registry, release: Release, tracker: Tracker, settings: Settings
+    registry: Registry, release: Release, tracker: RunStore, settings: Settings
 ) -> None:
     version = release(card="# Card\n" + "x" * 9000)
     assert len(tracker.download(version.run_id, "model_card.md").read_text()) > 9000

@@ -15,8 +15,8 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.client import translated
-from fullcircle.tracking.rest import Refused, Rest
+from fullcircle.tracking.connection.client import translated
+from fullcircle.tracking.connection.rest import MlflowError, Rest
 
 ASKED = "/api/2.0/mlflow/runs/get"
 HEADERS = ("Authorization", "X-MLFLOW-WORKSPACE", "Host")
@@ -151,7 +151,7 @@ def test_a_refusal_is_the_callers_fault_for_now_or_for_good(
 
 def test_a_refusal_has_mlflows_own_words(server: Server, tmp_path: Path) -> None:
     server.status, server.body = 404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no run r"}'
-    with pytest.raises(Refused) as ours:
+    with pytest.raises(MlflowError) as ours:
         rest(server.url, tmp_path).get(ASKED, {"run_id": "r"})
     with pytest.raises(RestException) as theirs:
         verify_rest_response(http_request(get_default_host_creds(server.url), ASKED, "GET"), ASKED)

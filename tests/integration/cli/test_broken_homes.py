@@ -22,7 +22,7 @@ from fullcircle.cli import fullcircle
 from fullcircle.core.settings import Settings
 from fullcircle.scaffold.new import create
 from fullcircle.store.database import Database
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_store import RunStore
 
 FILES = ("fullcircle.db", "mlflow.db")
 SAID_FOR = {
@@ -70,7 +70,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "home")})
     with Database(settings).session():
         pass
-    Tracker(settings).prepare()
+    RunStore(settings).prepare()
     return folder
 
 

@@ -17,8 +17,8 @@ from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def make(
         slope = float(next(slopes))
         path = write_graph(tmp_path / f"{slope}.onnx", slope)
         example = pd.DataFrame({"x": np.array([1.0, 2.0], dtype="float32")})
-        with Tracker(settings).start(project, name="torch", kind="candidate") as run:
+        with RunStore(settings).start(project, name="torch", kind="candidate") as run:
             return Registry(settings).register(
                 project,
                 run,

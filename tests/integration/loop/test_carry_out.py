@@ -18,7 +18,7 @@ from fullcircle.loop.champion.release import release
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
 from fullcircle.store.ledger import Ledger
-from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.registry.model_registry import Registry
 
 WHY = "version 1 has a ROC AUC +0.0500 [+0.0300, +0.0700] higher on the same 1000 labelled rows"
 DECISION = Rollback(to="1", reason=WHY)

@@ -34,8 +34,8 @@ from fullcircle.predictions.lookup import find
 from fullcircle.predictions.reader import window
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 JUNE, JULY, AUGUST = (datetime(2024, month, 1, tzinfo=UTC) for month in (6, 7, 8))
 MONTHS = {f"2024-{month:02d}": {"rows": 200, "world": "plain"} for month in range(1, 7)} | {
@@ -116,7 +116,7 @@ def test_a_convolutional_net_beats_the_baseline_and_is_released(trained: Retrain
 def test_the_released_graph_takes_raw_pixels_and_has_no_augmentation_in_it(
     project: Project, settings: Settings, trained: RetrainResult
 ) -> None:
-    tracker, registry = Tracker(settings), Registry(settings)
+    tracker, registry = RunStore(settings), Registry(settings)
     champion = registry.alias(project.name, CHAMPION)
     assert champion is not None
 
@@ -134,7 +134,7 @@ def tracker_runs(settings: Settings, trained: RetrainResult) -> list[str]:
 
     from fullcircle.loop.challenger import CANDIDATES
 
-    found = json.loads(Tracker(settings).download(trained.run_id, CANDIDATES).read_text())
+    found = json.loads(RunStore(settings).download(trained.run_id, CANDIDATES).read_text())
     return [each["run_id"] for each in found.values()]
 
 
@@ -157,7 +157,7 @@ def test_keras_augmentation_is_drawn_from_its_seeded_generator_and_only_while_tr
 def test_the_run_keeps_what_explains_the_model_and_what_it_is_watched_by(
     settings: Settings, trained: RetrainResult
 ) -> None:
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
 
     picture = tracker.download(trained.winner_run_id, "explanation/shap_summary.png")
     values = pd.read_parquet(tracker.download(trained.winner_run_id, "explanation/shap_values.parquet"))

@@ -19,8 +19,8 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.challenger import REFERENCE
 from fullcircle.loop.watch import watch
 from fullcircle.predictions.log import Batch, PredictionLog
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 AT = datetime(2013, 5, 1, tzinfo=UTC)
 ROWS = 300
@@ -41,7 +41,7 @@ def test_a_category_from_a_request_is_text_in_the_kept_page_and_in_what_on_call_
     x = np.linspace(0, 1, ROWS, dtype="float32")
     before = pd.DataFrame({"x": x, hostile: "plain", "id": [f"r{n}" for n in range(ROWS)], "probability": x})
     before.to_parquet(tmp_path / "reference.parquet", index=False)
-    Tracker(settings).append(version.run_id).file(tmp_path / "reference.parquet", str(Path(REFERENCE).parent))
+    RunStore(settings).append(version.run_id).file(tmp_path / "reference.parquet", str(Path(REFERENCE).parent))
     with WebhookReceiver() as receiver:
         watched = replace(project, columns=(*project.columns, Category(hostile)), routes=(receiver.url,))
         with PredictionLog(settings.folder("predictions", project.name), watched.inputs, background=False) as log:
@@ -55,7 +55,7 @@ def test_a_category_from_a_request_is_text_in_the_kept_page_and_in_what_on_call_
             )  # fmt: skip
         seen = watch(watched, settings, AT, datetime(2013, 6, 1, tzinfo=UTC))
         pages = receiver.pages
-    kept = Tracker(settings).download(version.run_id, f"monitoring/{seen.report.name}")
+    kept = RunStore(settings).download(version.run_id, f"monitoring/{seen.report.name}")
     assert chromium.said(kept.as_uri(), until=lambda page: page.frames[1].wait_for_selector("text=Drift Score")) == []
     assert seen.report_url.endswith(f"/runs/{version.run_id}/artifacts/monitoring/2013-05.html")
     assert pages

@@ -24,8 +24,8 @@ from fullcircle.loop.turn import resource
 from fullcircle.store.database import Database
 from fullcircle.store.leases import Leases
 from fullcircle.store.ledger import Ledger
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 SMALLER = (
     ("keras=build_keras if HAS_KERAS else None", "keras=None"),
@@ -124,7 +124,7 @@ class Left:
 
 
 def left(project: Project, settings: Settings) -> Left:
-    tracker, retrains = Tracker(settings), Tracker(settings).states(project, "retrain")
+    tracker, retrains = RunStore(settings), RunStore(settings).states(project, "retrain")
     return Left(
         candidates=sorted(each.name for run in retrains for each in tracker.children(project, run.run_id)),
         retrains=[run.status for run in retrains],
@@ -192,10 +192,10 @@ def test_a_champion_that_comes_while_a_challenger_is_judged_is_met_before_the_re
     version = Registry(settings).version(project.name, "2")
     assert version.tags["fullcircle.verdict"] == entries[-1].verdict == str(result.verdict.outcome)
     assert result.promoted == (version.aliases == ("champion",))
-    kept = json.loads(Tracker(settings).download(result.winner_run_id, "gate/verdict.json").read_text())
+    kept = json.loads(RunStore(settings).download(result.winner_run_id, "gate/verdict.json").read_text())
     assert kept["champion_version"] == "1"
     assert Leases(Database(settings)).taken(resource(project.name)) is None
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     answers = {"fullcircle.project", "fullcircle.kind", "rows from", "rows until"}
     scores = {"ROC AUC", "95 interval"}
     assert shown(tracker, result.run_id) == answers | scores | {"fullcircle.reason", "verdict", "winner", "champion"}
@@ -206,6 +206,6 @@ def test_a_champion_that_comes_while_a_challenger_is_judged_is_met_before_the_re
     assert all(each == answers | scores | {"fullcircle.framework"} for each in of_candidates.values())
 
 
-def shown(tracker: Tracker, run_id: str) -> set[str]:
+def shown(tracker: RunStore, run_id: str) -> set[str]:
     """Names of the tags that MLflow's page of a run shows."""
     return {name for name in tracker.state(run_id).tags if not name.startswith("mlflow.")}

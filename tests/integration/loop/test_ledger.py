@@ -33,8 +33,8 @@ from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import Releases
-from fullcircle.tracking.anchor import Anchor
-from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
+from fullcircle.tracking.registry.model_registry import Registry
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
 Make = Callable[..., ModelVersion]
@@ -67,7 +67,7 @@ def two(settings: Settings, project: Project, make: Make) -> tuple[ModelVersion,
 
 
 def named(settings: Settings, project: Project) -> dict[str, str]:
-    return Anchor(settings).aliases(project.name).named()
+    return LedgerHeadStore(settings).aliases(project.name).named()
 
 
 def last(settings: Settings, project: Project) -> Any:

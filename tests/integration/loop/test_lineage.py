@@ -37,8 +37,8 @@ from fullcircle.loop.lineage.trace import predictions_of_row, trace
 from fullcircle.predictions.log import Batch, PredictionLog
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 MARCH = datetime(2013, 3, 1, tzinfo=UTC)
 VERDICT = {"outcome": "promote", "reasons": ["better"], "gates": [], "champion_version": None, "rows": 10}
@@ -106,7 +106,7 @@ def turn(
 ) -> Turn:
     """Trains nothing, but tells, registers, releases and answers as a retrain and a server do; each time a version."""
     folder, slopes = tmp_path_factory.mktemp("graphs"), iter(range(1, 100))
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
 
     def once() -> Circle:
         slope = next(slopes)

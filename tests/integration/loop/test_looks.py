@@ -22,9 +22,9 @@ from fullcircle.loop.looks import STATE, reserved
 from fullcircle.loop.noise import note_noise, retrains_that_count
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.tracking.review import VERDICT
 from fullcircle.tracking.run_tags import LOOK, parts
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.ui.review import VERDICT
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -53,7 +53,7 @@ def project(tmp_path: Path) -> Project:
 
 def begin(project: Project, settings: Settings) -> str:
     """A retrain's run that was stopped before it came to anything."""
-    with Tracker(settings).start(project, name="retrain", kind="retrain") as run:
+    with RunStore(settings).start(project, name="retrain", kind="retrain") as run:
         return run.id
 
 
@@ -134,7 +134,7 @@ def test_a_retrain_that_is_judged_again_against_another_champion_takes_another_l
 
 
 def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, settings: Settings) -> None:
-    runs = Tracker(settings)
+    runs = RunStore(settings)
     with (
         runs.start(project, name="retrain", kind="retrain") as one,
         reserved(project, settings, one.id, AT, "1") as first,
@@ -148,7 +148,7 @@ def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, s
 
 def test_a_look_of_an_older_version_counts_as_it_did(project: Project, settings: Settings) -> None:
     run = begin(project, settings)
-    Tracker(settings).append(run).tags({"fullcircle.look.at": AT.isoformat(), "fullcircle.look.level": "0.025"})
+    RunStore(settings).append(run).tags({"fullcircle.look.at": AT.isoformat(), "fullcircle.look.level": "0.025"})
     with reserved(project, settings, begin(project, settings), AT, "1") as taken:
         assert (taken.look.number, taken.look.level) == (2, 0.025)
 
@@ -161,7 +161,7 @@ from pathlib import Path
 from fullcircle.core.project import Binary, Evidence, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.looks import reserved
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_store import RunStore
 
 name, folder, point = {name!r}, {folder!r}, {point!r}
 project = Project(
@@ -169,7 +169,7 @@ project = Project(
     torch=lambda inputs, params: None, evidence=Evidence(alpha=0.05, looks=2), folder=Path(folder),
 )
 settings = Settings.from_env()
-with Tracker(settings).start(project, name="retrain", kind="retrain") as run:
+with RunStore(settings).start(project, name="retrain", kind="retrain") as run:
     with reserved(project, settings, run.id, datetime(2013, 4, 1, tzinfo=UTC), "1") as look:
         if point == "before":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -190,7 +190,7 @@ def test_a_kill_before_the_comparison_gives_back_and_one_after_it_is_spent(
         check=False,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     (run,) = tracker.states(project, "retrain")
     assert (run.status, parts(run.tags, LOOK)[STATE]) == ("RUNNING", "reserved" if point == "before" else "compared")
     tracker.end_abandoned(project)  # what the next retrain does first
@@ -211,11 +211,11 @@ def test_a_retrain_that_a_busy_machine_left_open_costs_no_part_of_the_retrain_bu
 
     assert counted() == (AT,)
     tags = {"fullcircle.reason": "drift in March"}
-    with Tracker(settings).start(project, name="retrain", kind="retrain", tags=tags) as run:
+    with RunStore(settings).start(project, name="retrain", kind="retrain", tags=tags) as run:
         if version == "this":
             note_noise(settings, run.id, AT + WEEK)
         else:
             run.tags({"fullcircle.noisy": (AT + WEEK).isoformat()})
     assert counted() == ()
-    Tracker(settings).append(run.id).tags({VERDICT: "promote"})
+    RunStore(settings).append(run.id).tags({VERDICT: "promote"})
     assert counted() == (AT,), "judged again it came to a verdict after all"

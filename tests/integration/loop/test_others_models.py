@@ -18,8 +18,8 @@ from fullcircle.core.system.processes import free_port
 from fullcircle.loop.retrain import retrain
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
-from fullcircle.tracking.review import CARD, COLUMNS, SHAP
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.ui.review import CARD, COLUMNS, SHAP
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -63,12 +63,12 @@ def test_it_is_trained_tracked_exported_and_served(name: str, repository: Path, 
         > 0.75
         > result.evaluations["baseline"].metrics["roc_auc"].value
     )
-    assert Tracker(settings).data_version(result.winner_run_id).digest == result.data.digest
-    shown = Tracker(settings).state(result.run_id).tags
+    assert RunStore(settings).data_version(result.winner_run_id).digest == result.data.digest
+    shown = RunStore(settings).state(result.run_id).tags
     assert [shown[name] for name in ("verdict", "winner", "champion")] == ["promote", "torch", "1, the first"]
     assert set(COLUMNS) <= set(shown)
     for artifact_path in (CARD, SHAP):
-        assert Tracker(settings).download(result.run_id, artifact_path).stat().st_size > 0
+        assert RunStore(settings).download(result.run_id, artifact_path).stat().st_size > 0
     port = free_port()
     sample = frame.tail(200)
     with service(project, settings, port=port), Client(f"http://127.0.0.1:{port}", project) as client:

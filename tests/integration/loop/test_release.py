@@ -28,8 +28,8 @@ from fullcircle.store.database import Database
 from fullcircle.store.leases import Holder, Lease, Leases
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import Releases
-from fullcircle.tracking.anchor import Anchor
-from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
+from fullcircle.tracking.registry.model_registry import Registry
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)
 Make = Callable[..., ModelVersion]
@@ -149,14 +149,14 @@ def test_a_kill_before_the_head_is_kept_is_mended_by_whoever_comes_next(
     settings: Settings, project: Project, make: Make
 ) -> None:
     released(settings, project, make())
-    before = Anchor(settings).head(project.name)
+    before = LedgerHeadStore(settings).head(project.name)
     assert before is not None
     released(settings, project, make(), days=30)
-    Anchor(settings).keep(project.name, before)
+    LedgerHeadStore(settings).save(project.name, before)
     assert holds(settings, project)
     recover(project, settings)
     newest = Ledger(Database(settings)).entries(project.name)[-1]
-    assert Anchor(settings).head(project.name) == Head(seq=2, hash=newest.hash)
+    assert LedgerHeadStore(settings).head(project.name) == Head(seq=2, hash=newest.hash)
 
 
 def test_releases_from_before_there_was_a_ledger_are_written_into_it(
@@ -195,7 +195,7 @@ from sqlalchemy.engine import Engine
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.release import release
-from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.registry.model_registry import Registry
 
 home, name, *words = sys.argv[1:]
 project = Project(name=name, owner="o", columns=(Number("x"),), target=Binary("y", positive="y"), time="hour",

@@ -29,8 +29,8 @@ from fullcircle.core.records.repro_report import Difference, Kind, Reproduction
 from fullcircle.core.settings import Settings
 from fullcircle.loop.reproduction.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train
-from fullcircle.tracking.lineage import DIFF, NOT_KEPT, REQUIREMENTS
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_schema import DIFF, NOT_KEPT, REQUIREMENTS
+from fullcircle.tracking.runs.run_store import RunStore
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,11 @@ def test_the_verdict_is_kept_with_the_run_and_nothing_else_changes(
     client = mlflow.MlflowClient(place.settings.tracking_uri)
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = len(client.search_runs(experiments))
-    run_id = Tracker(place.settings).find("baseline")
+    run_id = RunStore(place.settings).find("baseline")
     kept = verdicts(place, run_id)
     again("baseline")
     (new,) = verdicts(place, run_id) - kept
-    value = json.loads(Tracker(place.settings).download(run_id, new).read_text())
+    value = json.loads(RunStore(place.settings).download(run_id, new).read_text())
     assert (value["verdict"], value["comparison"]["weights"], value["causes"]) == ("bitwise", True, [])
     assert client.get_run(run_id).data.tags["fullcircle.reproduction"].startswith("bitwise (")
     assert len(client.search_runs(experiments)) == runs
@@ -209,7 +209,7 @@ def test_another_version_of_a_package_is_named_as_the_cause(again: Callable[...,
 def test_the_packages_that_a_run_recorded_are_what_it_is_held_against(
     place: Place, again: Callable[..., Reproduction]
 ) -> None:
-    recorded = Tracker(place.settings).download(Tracker(place.settings).find("baseline"), REQUIREMENTS).read_text()
+    recorded = RunStore(place.settings).download(RunStore(place.settings).find("baseline"), REQUIREMENTS).read_text()
     with rewritten(place, REQUIREMENTS, recorded.replace(f"numpy=={np.__version__}\n", "numpy==1.0\n"), recorded):
         result = again("baseline")
     assert (result.verdict, result.causes) == ("bitwise", ())
@@ -217,7 +217,7 @@ def test_the_packages_that_a_run_recorded_are_what_it_is_held_against(
 
 
 def test_what_is_missing_of_the_code_is_said(place: Place, again: Callable[..., Reproduction]) -> None:
-    diff = Tracker(place.settings).download(Tracker(place.settings).find("baseline"), DIFF).read_text()
+    diff = RunStore(place.settings).download(RunStore(place.settings).find("baseline"), DIFF).read_text()
     with (
         rewritten(place, DIFF, diff.replace("epochs=30", "epochs=31"), diff),
         rewritten(place, NOT_KEPT, '["tickets/weights.npz", "README.md", "tickets/data/2024-01.parquet"]', "[]"),
@@ -234,7 +234,7 @@ def test_what_is_missing_of_the_code_is_said(place: Place, again: Callable[..., 
 @contextlib.contextmanager
 def rewritten(place: Place, artifact: str, text: str, before: str) -> Iterator[None]:
     """Within the block the baseline's run has another artifact."""
-    tracker = Tracker(place.settings)
+    tracker = RunStore(place.settings)
     run = tracker.append(tracker.find("baseline"))
     run.text(text, artifact)
     try:
@@ -264,7 +264,7 @@ def test_a_project_that_is_not_in_git_is_trained_as_it_lies(
 
 def test_a_commit_that_is_not_here_is_said(place: Place, again: Callable[..., Reproduction], tmp_path: Path) -> None:
     copy = shutil.copytree(place.folder / "tickets", tmp_path / "tickets")
-    kept = verdicts(place, Tracker(place.settings).find("baseline"))
+    kept = verdicts(place, RunStore(place.settings).find("baseline"))
     result = again("baseline", project=copy, record=False, keep=True)
     assert verdicts(place, result.run_id) == kept
     left = Path(result.kept)
@@ -294,7 +294,7 @@ def test_data_that_cannot_come_back_is_refused_by_name(place: Place, again: Call
 
 
 def test_what_cannot_be_reproduced_is_refused_in_one_line(place: Place, again: Callable[..., Reproduction]) -> None:
-    project, tracker = load_project("loose-end", made_project(place)), Tracker(place.settings)
+    project, tracker = load_project("loose-end", made_project(place)), RunStore(place.settings)
     with tracker.start(project, name="told-nothing", kind="train"):
         pass
     with pytest.raises(UsageError, match=r"\(train\) cannot be reproduced: it has no training/job.json"):

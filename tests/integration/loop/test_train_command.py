@@ -32,7 +32,7 @@ from fullcircle.loop.scalars import tensorboard
 from fullcircle.loop.steps import Step
 from fullcircle.loop.train import TrainResult, Wish, resume, train
 from fullcircle.tracking.run_tags import DATA
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_store import RunStore
 
 EPOCHS = 30
 
@@ -71,7 +71,7 @@ def project(workplace: Path) -> Project:
 
 @pytest.fixture
 def client(settings: Settings) -> mlflow.MlflowClient:
-    Tracker(settings).prepare()
+    RunStore(settings).prepare()
     return mlflow.MlflowClient(settings.tracking_uri)
 
 
@@ -134,7 +134,7 @@ def test_a_run_tells_where_its_time_went_what_it_cost_and_what_it_learned_from(
     assert metrics["energy_kwh"] == uninterrupted.spent.kwh > 0
     assert metrics["cost"] == uninterrupted.cost == pytest.approx(uninterrupted.spent.cpu_s / 3600 * 0.05)
     assert {"step_loss", "gradient_norm", "samples_per_second"} <= set(metrics)
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     assert tracker.download(uninterrupted.run_id, "training/utilisation.png").read_bytes()[1:4] == b"PNG"
     use = json.loads(tracker.download(uninterrupted.run_id, "training/use.json").read_text())
     assert [one["rank"] for one in use["processes"]] == [0]
@@ -174,7 +174,7 @@ def test_the_event_files_of_a_run_hold_the_metrics_of_its_run(
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(Tracker(settings).download(uninterrupted.run_id, "tensorboard")))
+    found = EventAccumulator(str(RunStore(settings).download(uninterrupted.run_id, "tensorboard")))
     found.Reload()
     for key in ("train_loss", "validation_auc", "step_loss", "gradient_norm", "samples_per_second"):
         kept = [(step, float(np.float32(value))) for step, value in curve(client, uninterrupted.run_id, key)]
@@ -190,7 +190,7 @@ def test_tensorboard_shows_a_run_on_loopback_and_a_run_without_files_says_so(
         assert answers(url)
         assert answers(f"{url}/data/plugin/scalars/tags")
     assert not answers(url)
-    with Tracker(settings).start(project, name="bare", kind="train") as bare:
+    with RunStore(settings).start(project, name="bare", kind="train") as bare:
         pass
     with pytest.raises(UsageError, match=f"run {bare.id} has no TensorBoard files; train with --tensorboard"):
         tensorboard(settings, bare.id)
@@ -237,7 +237,7 @@ def test_a_training_told_to_stop_goes_on_in_its_run_as_if_it_never_stopped(
 def test_a_run_that_cannot_be_resumed_is_refused_in_one_line(
     uninterrupted: TrainResult, project: Project, settings: Settings, tmp_path: Path
 ) -> None:
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     with tracker.start(project, name="child", kind="candidate") as candidate:
         pass
     failed = tracker.start(project, name="f", kind="train", tags={"fullcircle.framework": "torch"})
@@ -276,7 +276,7 @@ def test_numbers_that_go_bad_fail_the_run_with_the_reason(
     wish = Wish(framework="torch", overrides=("training.learning_rate=1e30", "training.epochs=2"))
     with pytest.raises(TrainingFailed, match="non-finite"):
         train(project, settings, wish)
-    newest = Tracker(settings).states(project, "train")[0]
+    newest = RunStore(settings).states(project, "train")[0]
     assert newest.status == "FAILED"
     assert "TrainingFailed: " in newest.tags["fullcircle.failure"]
     assert "non-finite" in newest.tags["fullcircle.failure"]
@@ -324,11 +324,11 @@ def test_a_batch_larger_than_the_data_is_refused_with_exit_code_2(project: Proje
 @pytest.mark.slow
 def test_two_processes_have_one_run(project: Project, settings: Settings, client: mlflow.MlflowClient) -> None:
     wish = Wish(framework="torch", where="local:2", overrides=("training.epochs=2",))
-    before = len(Tracker(settings).states(project, "train"))
+    before = len(RunStore(settings).states(project, "train"))
     result = train(project, settings, wish)
-    assert len(Tracker(settings).states(project, "train")) == before + 1
+    assert len(RunStore(settings).states(project, "train")) == before + 1
     found = client.get_run(result.run_id)
-    use = json.loads(Tracker(settings).download(result.run_id, "training/use.json").read_text())
+    use = json.loads(RunStore(settings).download(result.run_id, "training/use.json").read_text())
     assert (result.world_size, use["world_size"]) == (2, 2)
     assert {key for key in found.data.metrics if key.startswith("rank/")} == {
         f"rank/{rank}/{name}" for rank in (0, 1) for name in ("cpu_percent", "peak_memory_mb")
@@ -345,7 +345,7 @@ def test_the_next_retrain_goes_on_with_one_that_was_told_to_stop(
 ) -> None:
     said = stopped("run", "tickets")
     assert "resumable: the next 'fullcircle run tickets'" in said
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     (waiting,) = tracker.states(project, "retrain")
     begun = {child.tags["fullcircle.framework"]: child for child in tracker.children(project, waiting.run_id)}
     assert waiting.preempted
@@ -377,7 +377,7 @@ def test_a_training_that_was_killed_or_interrupted_is_resumed_as_if_it_never_was
     code: int,
 ) -> None:
     said = stopped("train", "tickets", "--framework", "torch", by=by, code=code)
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     tracker.catch_up()  # on a busy machine the run's end may still be in its spool
     newest = tracker.states(project, "train")[0]
     assert newest.run_id in said
@@ -392,7 +392,7 @@ def test_the_next_retrain_goes_on_with_one_that_was_killed(
     stopped: Callable[..., str], project: Project, settings: Settings, client: mlflow.MlflowClient
 ) -> None:
     stopped("run", "tickets", "--until", "2024-05-15", by=signal.SIGKILL, code=-signal.SIGKILL)
-    killed = Tracker(settings).states(project, "retrain")[0]
+    killed = RunStore(settings).states(project, "retrain")[0]
     assert killed.status == "RUNNING"
     result = retrain(project, settings, until=datetime(2024, 5, 15, tzinfo=UTC))
     assert result.run_id == killed.run_id
@@ -424,13 +424,13 @@ def test_a_retrain_that_was_stopped_behind_its_training_is_gone_on_with_and_noth
     first, again = Heard(), Heard()
     with progress.shown_by(first), pytest.raises(TrackerAway):
         retrain(project, settings, until=until, step=cast(Step, away))
-    stopped = Tracker(settings).states(project, "retrain")[0]
-    begun = {child.run_id for child in Tracker(settings).children(project, stopped.run_id)}
+    stopped = RunStore(settings).states(project, "retrain")[0]
+    begun = {child.run_id for child in RunStore(settings).children(project, stopped.run_id)}
     assert (stopped.status, first.epochs > 0, len(begun)) == ("KILLED", True, 2)
     with progress.shown_by(again):
         result = retrain(project, settings, until=until)
     assert (result.run_id, again.epochs) == (stopped.run_id, 0)
-    ended = Tracker(settings).children(project, stopped.run_id)
+    ended = RunStore(settings).children(project, stopped.run_id)
     assert {(child.run_id, child.status) for child in ended} == {(run_id, "FINISHED") for run_id in begun}
     assert client.get_run(result.run_id).info.status == "FINISHED"
     assert set(points(client, result.winner_run_id).values()) == {1}
@@ -443,7 +443,7 @@ def test_a_retrain_whose_code_changed_starts_anew_and_the_old_one_is_given_up(
     stopped: Callable[..., str], project: Project, settings: Settings, workplace: Path
 ) -> None:
     stopped("run", "tickets", "--until", "2024-05-01")
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     waiting = next(state for state in tracker.states(project, "retrain") if state.preempted)
 
     (workplace / "tickets" / "features.py").write_text("'''Other code.'''\n")

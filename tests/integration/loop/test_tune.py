@@ -28,7 +28,7 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.tuning.trials import Trials
 from fullcircle.loop.tuning.tune import TuneResult, Wish, tune
-from fullcircle.tracking.runs import RunState, Tracker
+from fullcircle.tracking.runs.run_store import RunState, RunStore
 from fullcircle.tuning.study import Study, Trial
 
 PACED = """
@@ -106,7 +106,7 @@ def trials_of(settings: Settings, name: str = "tickets/torch") -> tuple[Trial, .
 
 def runs_of(project: Project, settings: Settings) -> tuple[RunState, tuple[RunState, ...]]:
     """The one run of the project's studies, and those of its trials."""
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     (parent,) = tracker.states(project, "tune")
     return parent, tracker.children(project, parent.run_id)
 
@@ -131,7 +131,7 @@ def test_a_study_has_a_run_with_its_trials_below_it_its_best_and_its_pictures(
     assert found.data.metrics["trials"] == 8
     assert found.data.tags["fullcircle.best"] == " ".join(best.settings)
     assert sum(uninterrupted.importance.values()) == pytest.approx(1.0)
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     for name in ("history", "epochs", "slices", "parallel", "importance"):
         assert tracker.download(parent.run_id, f"tune/{name}.png").read_bytes()[1:4] == b"PNG"
     assert tracker.data_version(children[0].run_id).digest == uninterrupted.data
@@ -290,7 +290,7 @@ def test_ctrl_c_pressed_again_while_the_trials_are_ended_leaves_none_of_them_run
             signal.raise_signal(signal.SIGINT)
         return load()
 
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     present = dict(uninterrupted.present.parameters) if uninterrupted.present else {}
     with (
         contextlib.closing(Study(settings, "tickets/impatient", SEARCH, present)) as study,
@@ -356,7 +356,7 @@ def test_the_rows_of_the_trials_are_prepared_without_the_test_rows_and_a_time_th
     folder = other.home / "jobs" / "study-tickets.torch" / "arrays"
     names = ("arrays.json", "ids_train.npy", "x_train.npy", "x_validation.npy", "y_train.npy", "y_validation.npy")
     assert tuple(sorted(path.name for path in folder.iterdir())) == names
-    tracker = Tracker(other)
+    tracker = RunStore(other)
     split = tracker.split(result.run_id)
     arrays = load(folder)
     assert len(arrays.y_train) == split["train"]["rows"]  # type: ignore[index]
@@ -385,7 +385,7 @@ def test_two_workers_train_keras_trials_side_by_side(project: Project, settings:
     result = tune(project, settings, dataclasses.replace(wish, space=("training.learning_rate", "training.width")))
     assert (result.ended, result.done) == (4, 4)
     assert all(len(trial.curve) == 2 for trial in result.best)
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     children = tracker.children(project, result.run_id)
     assert sorted(child.tags["fullcircle.trial"] for child in children) == ["1", "2", "3", "4"]
     assert {child.status for child in children} == {"FINISHED"}
@@ -401,8 +401,8 @@ def test_a_search_in_which_every_trial_fails_is_ended_and_says_why(project: Proj
     loaded = load_project("tickets-broken", project.folder.parent)
     with pytest.raises(TrainingFailed, match=r"all 3 trials of study tickets/torch/broken failed.*KeyError: 'depth'"):
         tune(loaded, settings, dataclasses.replace(WISH, study="broken"))
-    parent, *_ = Tracker(settings).states(project, "tune")
-    children = Tracker(settings).children(project, parent.run_id)
+    parent, *_ = RunStore(settings).states(project, "tune")
+    children = RunStore(settings).children(project, parent.run_id)
     assert (parent.status, {child.status for child in children}, len(children)) == ("FAILED", {"FAILED"}, 3)
 
 

@@ -11,9 +11,9 @@ from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import free_port
 from fullcircle.orchestration.ui import mlflow_ui
-from fullcircle.tracking.browser_preferences import SCRIPT_PATH
-from fullcircle.tracking.review import COLUMNS
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.server.browser_preferences import SCRIPT_PATH
+from fullcircle.tracking.ui.review import COLUMNS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -34,9 +34,9 @@ PROJECT = Project(
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The address of MLflow's UI, and the page for the review of a project that has a retrain with a verdict."""
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path_factory.mktemp("home"))})
-    with Tracker(settings).start(PROJECT, name="retrain 2013-04-01", kind="retrain") as run:
+    with RunStore(settings).start(PROJECT, name="retrain 2013-04-01", kind="retrain") as run:
         run.tags({name: f"answer-{number}" for number, name in enumerate(COLUMNS)})
-    page = Tracker(settings).review_link(run.id)
+    page = RunStore(settings).review_link(run.id)
     port = free_port()
     with mlflow_ui(settings, port):
         yield f"http://127.0.0.1:{port}", page

@@ -23,7 +23,7 @@ from fullcircle.core.system.processes import answers, free_port
 from fullcircle.orchestration import guarded_app
 from fullcircle.orchestration.server import prefect_server
 from fullcircle.orchestration.ui import mlflow_ui, ui
-from fullcircle.tracking import guarded_app as guarded_mlflow
+from fullcircle.tracking.server import mlflow_app as guarded_mlflow
 
 UI = (
     "from fullcircle.core.settings import Settings; from fullcircle.orchestration.ui import ui; ui(Settings.from_env())"
@@ -35,8 +35,8 @@ TOKEN = "a-token-that-is-long-enough-for-it-to-be-one"
 CLIENTS = """
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.server import connect as prefect
-from fullcircle.tracking.client import connect
-from fullcircle.tracking.rest import Rest
+from fullcircle.tracking.connection.client import connect
+from fullcircle.tracking.connection.rest import Rest
 
 settings = Settings.from_env()
 connect(settings).create_experiment("asked by our client")

@@ -120,8 +120,8 @@ def _write_graph(path: Path, weight: float) -> None:
 def release(project, settings, tmp_path_factory) -> Callable[[float], ModelVersion]:
     """`release(weight)`: register a graph as the next version and make it the champion."""
     from fullcircle.core.system.files import sha256_of
-    from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.registry.model_registry import Registry
+    from fullcircle.tracking.runs.run_store import RunStore
 
     folder = tmp_path_factory.mktemp("graphs")
     registry = Registry(settings)
@@ -129,7 +129,7 @@ def release(project, settings, tmp_path_factory) -> Callable[[float], ModelVersi
     def make(weight: float) -> ModelVersion:
         path = folder / f"{weight}.onnx"
         _write_graph(path, weight)
-        with Tracker(settings).start(project, name=f"weight {weight}", kind="candidate") as run:
+        with RunStore(settings).start(project, name=f"weight {weight}", kind="candidate") as run:
             made = registry.register(
                 project,
                 run,

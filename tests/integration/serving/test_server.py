@@ -30,7 +30,7 @@ from fullcircle.serving.local_copy import LocalCopy
 from fullcircle.serving.server import _listening
 from fullcircle.store.database import Database
 from fullcircle.store.ledger import Ledger
-from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.registry.model_registry import Registry
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 END = START + timedelta(days=90)

@@ -30,7 +30,7 @@ MLFLOWS = """
 import sys
 import mlflow, mlflow.store.tracking.sqlalchemy_store, psycopg
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.client import connect
+from fullcircle.tracking.connection.client import connect
 
 settings = Settings.from_env({"FULLCIRCLE_HOME": sys.argv[1], "MLFLOW_TRACKING_URI": sys.argv[2]})
 print("ready", flush=True)

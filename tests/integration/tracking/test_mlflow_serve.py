@@ -18,8 +18,8 @@ from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.rows import tensors
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 ROWS = pd.DataFrame({"carrier": ["AA", "??", ""], "distance": np.array([100.25, np.nan, 2000.0])})
 
@@ -69,7 +69,7 @@ def test_mlflow_serves_the_champion_with_the_graphs_own_answers(
 ) -> None:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})
     registry = Registry(settings)
-    with Tracker(settings).start(project, name="torch", kind="candidate") as run:
+    with RunStore(settings).start(project, name="torch", kind="candidate") as run:
         made = registry.register(project, run, graph, digest=sha256_of(graph), example=ROWS, card="c", tags={})
     registry.set_alias("served", "champion", made.version)
 

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Tracker
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 
 IMAGES = np.random.default_rng(8).uniform(-2, 2, (3, 2, 3, 1)).astype("float32")
 
@@ -65,7 +65,7 @@ def test_mlflow_serves_an_image_model_with_the_graphs_own_answers(
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})
     registry = Registry(settings)
     example = pd.DataFrame({"scan": list(IMAGES.reshape(3, 6))})
-    with Tracker(settings).start(project, name="torch", kind="candidate") as run:
+    with RunStore(settings).start(project, name="torch", kind="candidate") as run:
         made = registry.register(project, run, graph, digest=sha256_of(graph), example=example, card="c", tags={})
     registry.set_alias("scans", "champion", made.version)
 

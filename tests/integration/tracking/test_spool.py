@@ -28,11 +28,11 @@ from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.outages import Patience, patient
 from fullcircle.core.system.processes import free_port, process_exists
-from fullcircle.tracking.registry import Registry
-from fullcircle.tracking.runs import Run, Tracker
-from fullcircle.tracking.spool.delivery import MlflowDoor
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore, RunWriter
 from fullcircle.tracking.spool.frames import head
-from fullcircle.tracking.syncing import sync, unsent
+from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
+from fullcircle.tracking.spool.sync import backlog, sync
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ class Nursery:
     """A process that forks servers or trainers; see nursery.py."""
 
     def __init__(self, kind: str) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("nursery.py")), kind]
+        command = [sys.executable, str(Path(__file__).with_name("fork_server.py")), kind]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def fork(self, **arguments: object) -> int:
@@ -69,7 +69,7 @@ class Server:
 
     def __init__(self, folder: Path, nursery: Nursery) -> None:
         own = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "server")})
-        Tracker(own).prepare()
+        RunStore(own).prepare()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.nursery, self.pid = nursery, 0
@@ -206,24 +206,24 @@ def test_a_run_that_begins_and_ends_while_the_tracker_is_away_is_there_after_syn
 ) -> None:
     server.kill()
     (tmp_path / "report.txt").write_text("fine")
-    with Tracker(settings).start(project, name="offline", kind="train") as run:
+    with RunStore(settings).start(project, name="offline", kind="train") as run:
         run.params({"epochs": 3})
         run.epoch(epoch(1))
         run.points({"nan": float("nan"), "huge": float("inf")}, 7)
         run.file(tmp_path / "report.txt", "reports")
         (tmp_path / "report.txt").write_text("changed later")
-    assert run.unsent is not None
-    assert (run.unsent.begun, run.unsent.writing) == (False, False)
-    assert run.unsent.artifacts >= 2
-    (waits,) = unsent(settings)
+    assert run.backlog is not None
+    assert (run.backlog.begun, run.backlog.writing) == (False, False)
+    assert run.backlog.artifacts >= 2
+    (waits,) = backlog(settings)
     assert "failed while connecting" in waits.why
     away = sync(settings)
     assert [each.run for each in away] == [run.id]
     ended_ms = time.time() * 1000
     server.start()
     assert sync(settings) == ()
-    assert unsent(settings) == ()
-    client, tracker = mlflow.MlflowClient(server.url), Tracker(settings)
+    assert backlog(settings) == ()
+    client, tracker = mlflow.MlflowClient(server.url), RunStore(settings)
     run_id = tracker.find(run.id)
     found = client.get_run(run_id)
     assert (found.info.status, found.data.params) == ("FINISHED", {"epochs": "3"})
@@ -246,13 +246,13 @@ def test_ctrl_c_pressed_again_while_the_end_is_written_loses_neither_the_end_nor
     up: Server, settings: Settings, project: Project
 ) -> None:
     def pressed_twice() -> None:
-        with Tracker(settings).start(project, name="impatient", kind="train") as run:
+        with RunStore(settings).start(project, name="impatient", kind="train") as run:
             runs.append(run)
             run.steps(1, [0.5], [1.0], 100.0)
             run.steps(2, [Interrupting()], [1.0], 100.0)  # the newest step becomes a point when the run ends
             raise KeyboardInterrupt
 
-    runs: list[Run] = []
+    runs: list[RunWriter] = []
     with pytest.raises(KeyboardInterrupt):
         pressed_twice()
     assert sync(settings) == ()
@@ -265,14 +265,14 @@ def test_a_run_that_begins_while_the_tracker_is_away_gets_its_mlflow_run_when_it
     server: Server, settings: Settings, project: Project
 ) -> None:
     server.kill()
-    with Tracker(settings).start(project, name="early", kind="train") as run:
+    with RunStore(settings).start(project, name="early", kind="train") as run:
         run.epoch(epoch(1))
         server.start()
         assert run.flush(patience_s=60)
-        run_id = Tracker(settings).find(run.id)
+        run_id = RunStore(settings).find(run.id)
         assert mlflow.MlflowClient(server.url).get_run(run_id).info.status == "RUNNING"
         run.epoch(epoch(2))
-    assert run.unsent is None
+    assert run.backlog is None
     assert points(settings, run_id)["train_loss"] == Counter({1: 1, 2: 1})
 
 
@@ -280,13 +280,13 @@ def test_a_run_is_not_marked_as_finished_before_all_of_its_artifacts_are_there(
     up: Server, settings: Settings, project: Project, tmp_path: Path
 ) -> None:
     (tmp_path / "weights.bin").write_bytes(os.urandom(300_000))
-    run = Tracker(settings).start(project, name="artifacts", kind="train")
+    run = RunStore(settings).start(project, name="artifacts", kind="train")
     assert run.flush()
     up.kill()
     run.file(tmp_path / "weights.bin", "weights")
     run.end()
-    assert run.unsent is not None
-    assert run.unsent.artifacts == 1
+    assert run.backlog is not None
+    assert run.backlog.artifacts == 1
     (copy,) = (settings.home / "spool").glob("*/artifacts/*/weights.bin")
     whole = copy.read_bytes()
     copy.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -298,13 +298,13 @@ def test_a_run_is_not_marked_as_finished_before_all_of_its_artifacts_are_there(
     copy.write_bytes(whole)
     assert sync(settings) == ()
     assert client.get_run(run.id).info.status == "FINISHED"
-    assert Tracker(settings).download(run.id, "weights/weights.bin").read_bytes() == whole
+    assert RunStore(settings).download(run.id, "weights/weights.bin").read_bytes() == whole
 
 
 def test_what_another_thread_tells_while_a_run_is_being_ended_is_refused_and_not_lost_without_a_word(
     up: Server, settings: Settings, project: Project
 ) -> None:
-    run = Tracker(settings).start(project, name="ended", kind="train")
+    run = RunStore(settings).start(project, name="ended", kind="train")
     run.points({"loss": 1.0}, 1)
     assert run.flush()
     up.kill()  # so that the end waits for it
@@ -328,16 +328,16 @@ def test_what_another_thread_tells_while_a_run_is_being_ended_is_refused_and_not
 def test_a_tracker_whose_disk_is_full_gets_every_point_once_when_it_has_room_again(
     up: Server, settings: Settings, project: Project
 ) -> None:
-    with Tracker(settings).start(project, name="full", kind="train") as run:
+    with RunStore(settings).start(project, name="full", kind="train") as run:
         assert run.flush(patience_s=60)
         up.kill()
         up.start(largest_file=FULL)
         for step in range(1, 4001):
             run.points({"loss": 1 / step}, step)
-        until(lambda: any("disk" in waits.why for waits in unsent(settings)))
+        until(lambda: any("disk" in waits.why for waits in backlog(settings)))
         up.kill()
         up.start()
-    assert run.unsent is None or sync(settings) == ()
+    assert run.backlog is None or sync(settings) == ()
     assert points(settings, run.id)["loss"] == Counter(dict.fromkeys(range(1, 4001), 1))
 
 
@@ -345,7 +345,7 @@ def test_damage_in_the_spool_is_kept_aside_and_named_and_what_is_before_it_is_se
     server: Server, settings: Settings, project: Project
 ) -> None:
     server.kill()
-    run = Tracker(settings).start(project, name="damaged", kind="train")
+    run = RunStore(settings).start(project, name="damaged", kind="train")
     run.metrics({"loss": 1.0}, 1)
     run.metrics({"loss": 0.5}, 2)
     run.end()
@@ -359,21 +359,21 @@ def test_damage_in_the_spool_is_kept_aside_and_named_and_what_is_before_it_is_se
     assert f"{left}" == f"run {left.run}: nothing but its beginning not sent; damaged and kept aside: {kept}"
     assert b"lass" in Path(kept).read_bytes()
     assert points(settings, left.run)["loss"] == Counter({1: 1})
-    assert unsent(settings) == (left,)
+    assert backlog(settings) == (left,)
 
 
 def test_a_tracker_that_goes_away_for_a_moment_is_not_seen_by_who_appends_or_named_with_where_it_waits(
     up: Server, settings: Settings, project: Project
 ) -> None:
-    with Tracker(settings).start(project, name="appended", kind="train") as run:
+    with RunStore(settings).start(project, name="appended", kind="train") as run:
         pass
-    appended = Tracker(settings).append(run.id)
+    appended = RunStore(settings).append(run.id)
     appended.metrics({"later": 1.0})
     assert points(settings, run.id)["later"] == Counter({0: 1})
     with pytest.raises(UsageError, match="MLflow does not take 'a%b' as a name"):
         appended.metrics({"a%b": 1.0})
-    assert isinstance(appended, Run)
-    assert unsent(settings) == ()
+    assert isinstance(appended, RunWriter)
+    assert backlog(settings) == ()
 
 
 class Heard(list[str]):
@@ -394,15 +394,15 @@ def test_whoever_is_patient_outlasts_a_tracker_that_goes_away_wherever_it_is_ask
     def patience(heard: Heard) -> Patience:
         return Patience(limit_s=600, say=heard.hear, kept=str(settings.home), setting="FULLCIRCLE_WAIT")
 
-    tracker = Tracker(settings)
+    tracker = RunStore(settings)
     with tracker.start(project, name="before", kind="train") as known:
         pass
     appended = tracker.append(known.id)
     asked: dict[str, Callable[[], object]] = {
         "read": lambda: tracker.state(known.id).status,
-        "connect": lambda: Tracker(settings).state(known.id).status,
+        "connect": lambda: RunStore(settings).state(known.id).status,
         "append": lambda: appended.text("later", "later.txt"),
-        "download": lambda: Tracker(settings).download(known.id, "later.txt").read_text(),
+        "download": lambda: RunStore(settings).download(known.id, "later.txt").read_text(),
         "registry": lambda: Registry(settings).versions(project.name),
     }
     expected = {"read": "FINISHED", "connect": "FINISHED", "append": None, "download": "later", "registry": ()}
@@ -426,14 +426,14 @@ def test_whoever_is_patient_outlasts_a_tracker_that_goes_away_wherever_it_is_ask
     assert len(heard) == 2
     assert tracker.state(early.id).tags["later"] == "yes"
     assert points(settings, tracker.find(early.id))["train_loss"] == Counter({1: 1})
-    assert unsent(settings) == ()
+    assert backlog(settings) == ()
 
 
 def test_sync_and_status_say_what_waits_and_exit_with_one_until_it_is_sent(
     server: Server, settings: Settings, project: Project, tmp_path: Path
 ) -> None:
     server.kill()
-    with Tracker(settings).start(project, name="waits", kind="train") as run:
+    with RunStore(settings).start(project, name="waits", kind="train") as run:
         run.epoch(epoch(1))
     env = {**os.environ, "FULLCIRCLE_HOME": str(settings.home), "MLFLOW_TRACKING_URI": server.url}
 
@@ -455,7 +455,7 @@ def test_a_spool_of_a_newer_version_is_refused_and_not_changed(
     server: Server, settings: Settings, project: Project
 ) -> None:
     server.kill()
-    with Tracker(settings).start(project, name="newer", kind="train"):
+    with RunStore(settings).start(project, name="newer", kind="train"):
         pass
     (about,) = (settings.home / "spool").glob("*/run.json")
     file, saying = about.with_name("main.spool"), about.read_text()
@@ -472,7 +472,7 @@ def test_a_spool_of_a_newer_version_is_refused_and_not_changed(
         assert "nothing of it was changed" in left.why
         assert {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()} == before
     with pytest.raises(UsageError, match="no run"):
-        Tracker(settings).find(left.run)
+        RunStore(settings).find(left.run)
 
 
 class Silent(http.server.BaseHTTPRequestHandler):
@@ -490,16 +490,16 @@ def test_an_empty_answer_is_not_taken_for_the_trackers(settings: Settings) -> No
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent) as silent:
         threading.Thread(target=silent.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{silent.server_address[1]}"
-        door = MlflowDoor(dataclasses.replace(settings, tracking_uri=url), mlflow.MlflowClient(url))
+        backend = MlflowBackend(dataclasses.replace(settings, tracking_uri=url), mlflow.MlflowClient(url))
         with pytest.raises(TrackerAway, match=r"answered nothing to /api/2.0/mlflow/runs/log-batch: is it MLflow"):
-            door.points("r", [("loss", 1.0, 1, 1)])
+            backend.log_points("r", [("loss", 1.0, 1, 1)])
         silent.shutdown()
 
 
 def test_a_step_of_numpys_is_kept_and_one_that_is_none_costs_no_other_point(
     up: Server, settings: Settings, project: Project
 ) -> None:
-    with Tracker(settings).start(project, name="steps", kind="train") as run:
+    with RunStore(settings).start(project, name="steps", kind="train") as run:
         run.points({"loss": 1.0}, 1)
         run.points({"loss": 1.0}, np.int64(2))
         with pytest.raises(UsageError, match=r"a step is a whole number of at most 64 bits, got 3.0"):
@@ -526,9 +526,9 @@ def test_a_tracker_that_asks_for_credentials_is_told_with_the_variables_at_the_s
         threading.Thread(target=guarded.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{guarded.server_address[1]}"
         with pytest.raises(UsageError, match=r"it got no credentials, or not the right ones \(HTTP 401\)") as refused:
-            Tracker(dataclasses.replace(settings, tracking_uri=url)).start(project, name="guarded", kind="train")
+            RunStore(dataclasses.replace(settings, tracking_uri=url)).start(project, name="guarded", kind="train")
         guarded.shutdown()
     assert refused.value.hint.startswith(
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_T"
     )
-    assert unsent(settings) == ()
+    assert backlog(settings) == ()

@@ -17,8 +17,8 @@ from fullcircle.core.project.loading import load_project, project_names
 from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.scaffold.new import create, put_under_git
 from fullcircle.scaffold.tickets import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
-from fullcircle.tracking.git import git
-from fullcircle.tracking.provenance import provenance
+from fullcircle.tracking.provenance.git import git
+from fullcircle.tracking.provenance.run_provenance import provenance
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from fullcircle.tracking.browser_preferences import SCRIPT_PATH, BrowserPreferences, preferences, server_folder
+from fullcircle.tracking.server.browser_preferences import SCRIPT_PATH, BrowserPreferences, preferences, server_folder
 
 PAGE = b"<!doctype html><html><head><title>MLflow</title></head><body>\xc3\xa4</body></html>"
 

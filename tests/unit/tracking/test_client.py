@@ -8,7 +8,7 @@ import requests
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.review import review_url
-from fullcircle.tracking.client import address, translated
+from fullcircle.tracking.connection.client import address, translated
 
 
 def of(uri: str) -> Settings:

@@ -13,10 +13,10 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.store.database import Database
-from fullcircle.tracking.checkout import apply, has_commit, top_of, worktree
-from fullcircle.tracking.provenance import _named, installed, packages, provenance
-from fullcircle.tracking.secrets import MARKER
-from fullcircle.tracking.uncommitted import MAX_DIFF_BYTES
+from fullcircle.tracking.provenance.git_worktree import apply, has_commit, top_of, worktree
+from fullcircle.tracking.provenance.run_provenance import _named, installed, packages, provenance
+from fullcircle.tracking.provenance.uncommitted import MAX_DIFF_BYTES
+from fullcircle.tracking.secrets.detection import MARKER
 
 
 def git(folder: Path, *words: str) -> str:

@@ -14,7 +14,7 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Evaluation, Verdict
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.tracking.review import (
+from fullcircle.tracking.ui.review import (
     COLUMNS,
     VIEW_TAG,
     retrain_note,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.tracking.masking import masked_patch
-from fullcircle.tracking.secrets import MARKER, masked, masked_value, secrets_in
+from fullcircle.tracking.secrets.detection import MARKER, masked, masked_value, secrets_in
+from fullcircle.tracking.secrets.patch_masking import masked_patch
 
 SECRETS = {
     "password of a database": ('DB = "postgresql://ada:hunter2@db:5432/x"', "hunter2"),

@@ -11,11 +11,11 @@ import pytest
 
 from fullcircle.core.errors import TrackerAway
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.spool.courier import Door
-from fullcircle.tracking.spool.folder import About, Begin, made
 from fullcircle.tracking.spool.sender import Sender
+from fullcircle.tracking.spool.spool_dir import NewRun, SpoolMetadata, create_spool_dir
+from fullcircle.tracking.spool.uploader import Backend
 
-BEGIN = Begin(experiment="e", experiment_tags={}, name="n", tags={}, started_ms=1)
+BEGIN = NewRun(experiment="e", experiment_tags={}, name="n", tags={}, started_ms=1)
 FOR_EVER_S = 1e9
 
 
@@ -25,16 +25,16 @@ class Away:
     def __init__(self) -> None:
         self.asked = threading.Semaphore(0)
 
-    def __call__(self) -> Door:
+    def __call__(self) -> Backend:
         self.asked.release()
         raise TrackerAway("nobody is there")
 
 
 @contextmanager
-def sending(home: Path, run_id: str | None, door: Away) -> Iterator[Sender]:
-    about = About(tracker="http://tracker", run_id=run_id, key="k", begin=BEGIN, made_ms=1)
-    with made(Settings.from_env({"FULLCIRCLE_HOME": str(home)}), "one", about) as folder:
-        sender = Sender(folder, door)
+def sending(home: Path, run_id: str | None, backend: Away) -> Iterator[Sender]:
+    about = SpoolMetadata(tracker="http://tracker", run_id=run_id, key="k", begin=BEGIN, made_ms=1)
+    with create_spool_dir(Settings.from_env({"FULLCIRCLE_HOME": str(home)}), "one", about) as folder:
+        sender = Sender(folder, backend)
         sender.start()
         try:
             yield sender

@@ -17,7 +17,7 @@ from fullcircle.cli.lines import say
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect
-from fullcircle.tracking.reaching import somebody_waits
+from fullcircle.tracking.connection.connectivity import user_is_waiting
 
 SECTIONS = {
     "demo": "fullcircle.cli.projects",
@@ -91,7 +91,7 @@ def main() -> None:
     for warning in without_effect():
         say(f"fullcircle: {warning}", err=True)
     try:
-        with somebody_waits():
+        with user_is_waiting():
             code = fullcircle.main(standalone_mode=False)
         if isinstance(code, int) and code:  # click hands an Exit of a command back as a value
             sys.exit(code)

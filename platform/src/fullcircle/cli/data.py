@@ -113,10 +113,10 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     from fullcircle.core.security.permissions import as_the_user_makes_it
     from fullcircle.core.settings import Settings
     from fullcircle.data.versions import Versions
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
     settings = Settings.from_env()
-    version = Tracker(settings).data_version(run)
+    version = RunStore(settings).data_version(run)
     folder = into or Path(f"restored-{run[:12]}")
     files = Versions(settings).restore(version, folder)
     as_the_user_makes_it(folder)

@@ -26,7 +26,7 @@ BY = click.option(
 def deciding() -> str:
     """The user that this process runs as. From now on git's user name is among what is claimed."""
     from fullcircle.core.security.identity import claim, system_user
-    from fullcircle.tracking.git import git
+    from fullcircle.tracking.provenance.git import git
 
     said = git(Path.cwd(), "config", "user.name")
     claim({"git user.name": said.stdout.strip() if said.returncode == 0 else ""})

@@ -13,7 +13,7 @@ from pathlib import Path
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.security.permissions import users_umask
 from fullcircle.core.settings import quiet_dependencies
-from fullcircle.tracking.git import environment
+from fullcircle.tracking.provenance.git import environment
 
 
 def reproduce(root: Path, on_line: Callable[[str], None]) -> None:

@@ -117,7 +117,7 @@ class Claim:
 
 
 def _has_champion(project: Project, settings: Settings) -> bool:
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     return Registry(settings).alias(project.name, CHAMPION) is not None
 

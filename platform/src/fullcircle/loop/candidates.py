@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fullcircle.core.records.dataset import DataVersion, Split, SplitFrames
-    from fullcircle.tracking.runs import RunState
+    from fullcircle.tracking.runs.run_store import RunState
     from fullcircle.training.jobs import TrainJob
 
 ARRAYS = "arrays"
@@ -87,7 +87,7 @@ def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
 def load_champion(project: Project, settings: Settings, test: pd.DataFrame) -> Champion | None:
     """The champion and its answers on the test rows; None before the first release."""
     from fullcircle.graph.session import Graph
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     registry = Registry(settings)
     version = registry.alias(project.name, CHAMPION)
@@ -113,8 +113,8 @@ def train(
         earlier: framework -> run, of a retrain that was stopped: what is finished is not trained again, and what is
             not goes on in its run.
     """
-    from fullcircle.tracking.pages import links
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
+    from fullcircle.tracking.ui.ui_links import links
 
     progress.current().stage(f"train {framework}")
     known = earlier.get(framework)
@@ -122,11 +122,11 @@ def train(
         progress.current().note(f"{framework} was trained before the retrain was stopped")
         done = relaunched(_job(project, settings, framework, prepared, learned_from, known.key))
         return evaluated(project, framework, (known.run_id, known.key), done.fitted, prepared, champion)
-    tracker, tags = Tracker(settings), {"fullcircle.framework": framework}
+    run_store, tags = RunStore(settings), {"fullcircle.framework": framework}
     with (
-        tracker.resume(known.run_id, project=project)
+        run_store.resume(known.run_id, project=project)
         if known is not None
-        else tracker.start(project, name=framework, kind="candidate", parent=parent, tags=tags)
+        else run_store.start(project, name=framework, kind="candidate", parent=parent, tags=tags)
     ) as run:
         if known is None:
             run.data(*learned_from)

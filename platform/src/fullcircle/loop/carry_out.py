@@ -27,7 +27,7 @@ def carry_out(
     and no other. A replay carries out its decisions itself, month after month.
     """
     from fullcircle.monitoring.incidents import rollback_incident
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     if is_replayed(project.name, settings):
         return ()

@@ -25,8 +25,8 @@ from fullcircle.loop.launching import forget
 from fullcircle.loop.looks import Reserved, reserved
 from fullcircle.loop.noise import note_noise
 from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
-from fullcircle.tracking.lineage import DATA_DIGEST
 from fullcircle.tracking.run_tags import REASONS
+from fullcircle.tracking.runs.run_schema import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split
@@ -66,18 +66,18 @@ def export_candidates(
     All of them, not the winner's alone, so that candidates can still be compared on rows that nobody has seen yet.
     """
     from fullcircle.export.graph import export
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
+    run_store = RunStore(settings)
     for one in trained:
         path = graph_path(settings, one)
         export(prepared.preprocessor, one.fitted, path)
-        tracker.append(one.run_id).file(path, "graph")
+        run_store.append(one.run_id).file(path, "graph")
     found = {
         one.framework: {"run_id": one.run_id, "seconds": sum(epoch.seconds for epoch in one.fitted.history)}
         for one in trained
     }
-    tracker.append(parent).json(found, CANDIDATES)
+    run_store.append(parent).json(found, CANDIDATES)
     progress.current().stage("export the one graph", f"{len(trained)} candidates, raw row in, probability out")
 
 
@@ -138,10 +138,10 @@ def _best_judged(
 def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Challenger) -> None:
     """The verdict, its plots and figures, with the challenger's run."""
     from fullcircle.evaluation.plots import comparison_plot, reliability_plot
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
     candidate = challenger.candidate
-    run = Tracker(settings).append(challenger.trained.run_id)
+    run = RunStore(settings).append(challenger.trained.run_id)
     evaluations = {one.framework: one.evaluation for one in trained}
     with TemporaryDirectory() as folder:
         for name, plot in (("reliability.png", reliability_plot), ("comparison.png", comparison_plot)):
@@ -206,7 +206,7 @@ def explain(project: Project, settings: Settings, challenger: Challenger, prepar
     """SHAP values of the graph on raw columns or images, in pictures and figures. Returns the summary's path."""
     from fullcircle.graph.session import Graph
     from fullcircle.loop.explanations import Explained, explain_graph
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
     winner, candidate = challenger.trained, challenger.candidate
     return explain_graph(
@@ -216,7 +216,7 @@ def explain(project: Project, settings: Settings, challenger: Challenger, prepar
             frames=prepared.frames,
             seed=stable_seed(project.name, winner.run_id),
             folder=candidate.graph.parent,
-            run=Tracker(settings).append(winner.run_id),
+            run=RunStore(settings).append(winner.run_id),
         )
     )
 
@@ -238,14 +238,14 @@ def register(
     Args:
         still_ours: called last of all before a version is made; raises when somebody else does this work by now.
     """
-    from fullcircle.tracking.card import model_card
-    from fullcircle.tracking.pages import links
-    from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.registry.model_card import model_card
+    from fullcircle.tracking.registry.model_registry import Registry
+    from fullcircle.tracking.runs.run_store import RunStore
+    from fullcircle.tracking.ui.ui_links import links
 
     winner, candidate, verdict = challenger.trained, challenger.candidate, challenger.verdict
     data, split = learned_from
-    run = Tracker(settings).append(winner.run_id)
+    run = RunStore(settings).append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)
     card = model_card(project, ref, data, split, evaluations, verdict, candidate, challenger.disagreement)
     run.tags({"fullcircle.verdict": str(verdict.outcome), REASONS: " | ".join(verdict.reasons)})

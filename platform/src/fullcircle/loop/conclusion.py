@@ -8,25 +8,25 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.candidates import Prepared, Trained, parameters
-from fullcircle.tracking.review import CARD, SHAP, retrain_note, score_tags, verdict_tags
+from fullcircle.tracking.ui.review import CARD, SHAP, retrain_note, score_tags, verdict_tags
 
 if TYPE_CHECKING:
     from fullcircle.loop.retrain import RetrainResult
-    from fullcircle.tracking.runs import Run
+    from fullcircle.tracking.runs.run_store import RunWriter
 
 
 def conclude(
     project: Project,
     settings: Settings,
-    parent: Run,
+    parent: RunWriter,
     winner: Trained,
     prepared: Prepared,
     result: RetrainResult,
     promoted: bool,
 ) -> None:
     """Give the retrain's run its winner's figures, parameters, model, card and SHAP summary, and the verdict."""
-    from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.registry.model_registry import Registry
+    from fullcircle.tracking.runs.run_store import RunStore
 
     parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
     parent.params(parameters(project, winner.framework, prepared))
@@ -34,7 +34,7 @@ def conclude(
     parent.tags({**decided, **score_tags(winner.evaluation)})
     _show_files(settings, parent, winner)
     # By the tracker's own id: a retrain that began while the tracker was away goes by another.
-    Registry(settings).show_with(Tracker(settings).find(parent.id), result.version)
+    Registry(settings).show_with(RunStore(settings).find(parent.id), result.version)
     parent.note(
         retrain_note(
             parent.experiment_id,
@@ -50,12 +50,12 @@ def conclude(
     )
 
 
-def _show_files(settings: Settings, parent: Run, winner: Trained) -> None:
-    from fullcircle.tracking.runs import Tracker
+def _show_files(settings: Settings, parent: RunWriter, winner: Trained) -> None:
+    from fullcircle.tracking.runs.run_store import RunStore
 
     for artifact_path in (CARD, SHAP):
         try:
-            path = Tracker(settings).download(winner.run_id, artifact_path)
+            path = RunStore(settings).download(winner.run_id, artifact_path)
         except DataUnavailable:
             continue  # the links to it say so; the winner's own page has what there is
         parent.file(path, artifact_path.rpartition("/")[0])

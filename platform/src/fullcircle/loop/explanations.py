@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fullcircle.core.records.dataset import SplitFrames
     from fullcircle.explain.image_values import ImageExplanation
     from fullcircle.explain.shap_values import Explanation
-    from fullcircle.tracking.run import Run
+    from fullcircle.tracking.runs.run_writer import RunWriter
 
 BACKGROUND_ROWS = 1000
 """Training rows among which the explainers choose their background."""
@@ -35,7 +35,7 @@ class Explained:
     frames: SplitFrames
     seed: int
     folder: Path
-    run: Run
+    run: RunWriter
 
     def background(self) -> pd.DataFrame:
         """Some of the training rows."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fullcircle.core.project import Project
-    from fullcircle.tracking.runs import Run
+    from fullcircle.tracking.runs.run_store import RunWriter
     from fullcircle.training.jobs import TrainJob, TrainOutcome
 
 JOB = "training/job.json"
@@ -56,7 +56,7 @@ def code_files(folder: Path) -> Iterator[tuple[Path, Path]]:
             yield name, path
 
 
-def keep_fingerprint(run: Run, job: TrainJob, outcome: TrainOutcome) -> None:
+def keep_fingerprint(run: RunWriter, job: TrainJob, outcome: TrainOutcome) -> None:
     """Keep the fingerprint of a training that came to its end with its run."""
     import numpy as np
 

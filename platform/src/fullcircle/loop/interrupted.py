@@ -29,7 +29,7 @@ from fullcircle.loop.fingerprints import code_files
 from fullcircle.tracking.run_tags import DATA, PLAN, VERSION, packed, parts
 
 if TYPE_CHECKING:
-    from fullcircle.tracking.runs import RunState
+    from fullcircle.tracking.runs.run_store import RunState
 
 WITHIN = timedelta(days=8)
 """A retrain that was stopped longer ago is not gone on with: a weekly one learns from newer rows by then."""
@@ -86,14 +86,14 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
     Args:
         until: only one that learns until this very moment; None: until any.
     """
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
-    for state in tracker.states(project, "retrain"):
+    run_store = RunStore(settings)
+    for state in run_store.states(project, "retrain"):
         if until is not None and until_of(state.tags) != until.isoformat():
             continue
         candidates = {
-            child.tags.get("fullcircle.framework", ""): child for child in tracker.children(project, state.run_id)
+            child.tags.get("fullcircle.framework", ""): child for child in run_store.children(project, state.run_id)
         }
         if state.status == "KILLED" and _came_to_its_end(project, settings, state, candidates):
             return None
@@ -112,11 +112,11 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
 
 def give_up(settings: Settings, run_id: str, candidates: Mapping[str, RunState], why: str) -> None:
     """End a preempted retrain and its candidates: nobody goes on with it any more."""
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
+    run_store = RunStore(settings)
     for each in (*(child.run_id for child in candidates.values() if child.preempted), run_id):
-        tracker.give_up(each, f"it was preempted and not gone on with: {why}")
+        run_store.give_up(each, f"it was preempted and not gone on with: {why}")
 
 
 def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> tuple[str, ...]:
@@ -130,8 +130,8 @@ def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> 
     """
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger
-    from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.registry.model_registry import Registry
+    from fullcircle.tracking.runs.run_store import RunStore
 
     registry = Registry(settings)
     known = {entry.version for entry in Ledger(Database(settings)).entries(project.name)}
@@ -145,7 +145,7 @@ def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> 
     ]
     if not left:
         return ()
-    states = {state.run_id: state for state in Tracker(settings).states(project, "retrain")}
+    states = {state.run_id: state for state in RunStore(settings).states(project, "retrain")}
     said = []
     for version in left:
         state = states.get(version.tags[RETRAIN])
@@ -182,8 +182,8 @@ def _came_to_its_end(project: Project, settings: Settings, state: RunState, cand
     from fullcircle.loop.launching import forget
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger
-    from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.registry.model_registry import Registry
+    from fullcircle.tracking.runs.run_store import RunStore
 
     if VERSION in state.tags:
         return True
@@ -199,7 +199,7 @@ def _came_to_its_end(project: Project, settings: Settings, state: RunState, cand
         "verdict": entries[0].verdict,
         "champion": f"{entries[0].version}, was {entries[0].previous or 'none'}" if promoted else "as it was",
     }
-    Tracker(settings).append(state.run_id).tags(tags)
+    RunStore(settings).append(state.run_id).tags(tags)
     forget(settings, state.key)
     for child in candidates.values():
         forget(settings, child.key)

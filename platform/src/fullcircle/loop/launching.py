@@ -22,7 +22,7 @@ from fullcircle.loop.fingerprints import keep_fingerprint
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
-    from fullcircle.tracking.runs import Run
+    from fullcircle.tracking.runs.run_store import RunWriter
     from fullcircle.training.jobs import RankUse, TrainJob, TrainOutcome
     from fullcircle.training.telling.energy import Spent
     from fullcircle.training.telling.tensorboard import Mirror
@@ -53,14 +53,14 @@ def forget(settings: Settings, run_id: str) -> None:
     shutil.rmtree(settings.home / "jobs" / run_id, ignore_errors=True)
 
 
-def tell_unsent(run: Run) -> None:
+def tell_unsent(run: RunWriter) -> None:
     """Note what of a run that ended waits for the tracker."""
-    if run.unsent is not None:
-        progress.current().note(f"{run.unsent}; it is safe in {run.unsent.folder}, and 'fullcircle sync' sends it")
+    if run.backlog is not None:
+        progress.current().note(f"{run.backlog}; it is safe in {run.backlog.folder}, and 'fullcircle sync' sends it")
 
 
 def launched(
-    project: Project, settings: Settings, run: Run, job: TrainJob, *, rows: int, where: str | None = None
+    project: Project, settings: Settings, run: RunWriter, job: TrainJob, *, rows: int, where: str | None = None
 ) -> Launched:
     """Train a job and keep with its run what it told: metrics as they come, the profile, traces, energy and cost.
 
@@ -98,7 +98,7 @@ def relaunched(job: TrainJob) -> TrainOutcome:
 class Told:
     """A training's Listener: its run, the terminal and TensorBoard hear of it, each point once over all launches."""
 
-    def __init__(self, run: Run, job: TrainJob, mirror: Mirror | None, steps_per_epoch: int) -> None:
+    def __init__(self, run: RunWriter, job: TrainJob, mirror: Mirror | None, steps_per_epoch: int) -> None:
         self._run, self._job, self._mirror = run, job, mirror
         self._steps_per_epoch = steps_per_epoch
         self._view = progress.current()  # another thread may tell, and context variables stay behind in this one
@@ -149,7 +149,7 @@ class Told:
 
 
 @contextlib.contextmanager
-def _listening(run: Run, job: TrainJob, rows: int) -> Iterator[Told]:
+def _listening(run: RunWriter, job: TrainJob, rows: int) -> Iterator[Told]:
     from fullcircle.training.sampler import steps_of
     from fullcircle.training.telling import ranks
     from fullcircle.training.telling.tensorboard import Mirror
@@ -171,7 +171,7 @@ def _utilisation(use: Sequence[RankUse]) -> Utilisation | None:
 
 
 def _keep(
-    run: Run, settings: Settings, job: TrainJob, outcome: TrainOutcome, told: Utilisation | None, spent: Spent
+    run: RunWriter, settings: Settings, job: TrainJob, outcome: TrainOutcome, told: Utilisation | None, spent: Spent
 ) -> None:
     metrics = {
         "best_epoch": float(outcome.best_epoch),
@@ -209,7 +209,7 @@ def _figures(told: Utilisation) -> dict[str, float]:
     }
 
 
-def _draw(run: Run, job: TrainJob, outcome: TrainOutcome, told: Utilisation) -> None:
+def _draw(run: RunWriter, job: TrainJob, outcome: TrainOutcome, told: Utilisation) -> None:
     from fullcircle.training.telling.utilisation import picture
 
     title = f"{job.project}, {job.framework}, {outcome.where}"
@@ -218,7 +218,7 @@ def _draw(run: Run, job: TrainJob, outcome: TrainOutcome, told: Utilisation) -> 
         run.file(path, str(Path(PICTURE).parent))
 
 
-def _keep_folders(run: Run, folder: Path) -> None:
+def _keep_folders(run: RunWriter, folder: Path) -> None:
     """Also of a training that failed: the stacks say why. What cannot be kept is no reason to lose the training."""
     for name in (TENSORBOARD, PROFILE, STACKS):
         if any((folder / name).rglob("*")):

@@ -18,12 +18,12 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.tracking.review import VERDICT
 from fullcircle.tracking.run_tags import KIND, LOOK, packed, parts
+from fullcircle.tracking.ui.review import VERDICT
 
 if TYPE_CHECKING:
     from fullcircle.evaluation.spending import Look
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
 AT, LEVEL, STATE, AGAINST, SHARE = "at", "level", "state", "against", "share"
 """What the tag `LOOK` of a retrain's run says: when it was to hold a challenger against a champion (time of the data),
@@ -34,10 +34,12 @@ before there were states was compared. One tag: it is never half of one look and
 class Reserved:
     """The share of one retrain. `look.level` may be spent once `compare` returned."""
 
-    def __init__(self, tracker: Tracker, run_id: str, look: Look, *, spent: Mapping[str, str], compared: bool) -> None:
+    def __init__(
+        self, run_store: RunStore, run_id: str, look: Look, *, spent: Mapping[str, str], compared: bool
+    ) -> None:
         self.look = look
         self.compared = compared
-        self._tracker, self._run_id, self._spent = tracker, run_id, spent
+        self._run_store, self._run_id, self._spent = run_store, run_id, spent
 
     def compare(self) -> None:
         """Spend the share, for good. Call it before the metrics are compared; safe to call twice.
@@ -45,7 +47,7 @@ class Reserved:
         Raises TrackingUnavailable when that cannot be written down: then nothing may be compared.
         """
         if not self.compared:
-            self._tracker.append(self._run_id).tags({LOOK: packed(self._spent)})
+            self._run_store.append(self._run_id).tags({LOOK: packed(self._spent)})
             self.compared = True
 
 
@@ -59,9 +61,9 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
     """
     from fullcircle.evaluation.spending import LookState
     from fullcircle.store.locks import exclusive
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
+    run_store = RunStore(settings)
     with exclusive(settings.folder("locks") / f"looks-{project.name}.lock"):
         look, earlier = _next(project, settings, run_id, at, against)
         again = earlier is not None and earlier.against == against
@@ -69,15 +71,15 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
         spent = {AT: at.isoformat(), LEVEL: repr(level), AGAINST: against, SHARE: repr(look.level)}
         spent[STATE] = str(LookState.COMPARED)
         if earlier is None:
-            tracker.append(run_id).tags({LOOK: packed({**spent, STATE: str(LookState.RESERVED)})})
-    taken = Reserved(tracker, run_id, look, spent=spent, compared=again)
+            run_store.append(run_id).tags({LOOK: packed({**spent, STATE: str(LookState.RESERVED)})})
+    taken = Reserved(run_store, run_id, look, spent=spent, compared=again)
     try:
         yield taken
     finally:
         if earlier is None and not taken.compared:
             # Should the tracker be away: a reservation of a run that ended counts for nothing either.
             with contextlib.suppress(FullcircleError):
-                tracker.append(run_id).tags({LOOK: packed({**spent, STATE: str(LookState.RETURNED)})})
+                run_store.append(run_id).tags({LOOK: packed({**spent, STATE: str(LookState.RETURNED)})})
 
 
 def nothing_compared(settings: Settings, run_id: str) -> str:
@@ -85,9 +87,9 @@ def nothing_compared(settings: Settings, run_id: str) -> str:
     when it compared, or had nothing to compare with."""
     from fullcircle.evaluation.spending import LookState
     from fullcircle.tracking.run_tags import NOISY
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tags = Tracker(settings).state(run_id).tags
+    tags = RunStore(settings).state(run_id).tags
     if tags.get(VERDICT) == Outcome.INCONCLUSIVE and NOISY in tags:
         return "the machine was too busy for a verdict"
     return "it ended without a comparison" if parts(tags, LOOK).get(STATE) == LookState.RETURNED else ""
@@ -119,9 +121,9 @@ def _next(project: Project, settings: Settings, run_id: str, at: datetime, again
 
 def _taken(project: Project, settings: Settings, own: str) -> Iterator[tuple[str, _Taken]]:
     """(run id, its look) of those that count. A run in the trash counts all the same: tidying up refills no budget."""
-    from fullcircle.tracking.ancestry.client import Ancestry
+    from fullcircle.tracking.reader.mlflow_reader import MlflowReader
 
-    for run in Ancestry(settings).runs(f"tags.`{KIND}` = 'retrain'"):
+    for run in MlflowReader(settings).runs(f"tags.`{KIND}` = 'retrain'"):
         at_work = run.status == "RUNNING" and run.run_id != own
         look = parts(run.tags, LOOK)
         if run.project == project.name and AT in look and _counts(look, at_work=at_work):

@@ -14,8 +14,8 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.tracking.review import VERDICT
 from fullcircle.tracking.run_tags import NOISY, REASON, filters
+from fullcircle.tracking.ui.review import VERDICT
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
@@ -30,9 +30,9 @@ class Asked(NamedTuple):
 
 def note_noise(settings: Settings, run_id: str, at: datetime) -> None:
     """Note with the retrain `run_id` that its verdict is open for nothing but noise."""
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    Tracker(settings).append(run_id).tags({NOISY: at.isoformat()})
+    RunStore(settings).append(run_id).tags({NOISY: at.isoformat()})
 
 
 def retrains_that_count(project: Project, settings: Settings, decided: Sequence[DecisionRow]) -> tuple[datetime, ...]:
@@ -52,10 +52,10 @@ def without_noise(decided: Sequence[Asked], noisy: Sequence[Asked]) -> tuple[dat
 
 
 def _noisy(project: Project, settings: Settings) -> list[Asked]:
-    from fullcircle.tracking.ancestry.client import Ancestry
+    from fullcircle.tracking.reader.mlflow_reader import MlflowReader
 
-    found, ancestry = [], Ancestry(settings)
-    for run in (run for where in filters(NOISY, "!= ''") for run in ancestry.runs(where)):
+    found, reader = [], MlflowReader(settings)
+    for run in (run for where in filters(NOISY, "!= ''") for run in reader.runs(where)):
         # Judged again since, it may have come to a verdict after all.
         if run.project == project.name and run.tags.get(VERDICT) in (None, Outcome.INCONCLUSIVE):
             found.append(Asked(datetime.fromisoformat(run.tags[NOISY]), run.tags.get(REASON, "")))

@@ -15,7 +15,7 @@ from fullcircle.loop.champion.release import completed
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
-    from fullcircle.tracking.spool.folder import Unsent
+    from fullcircle.tracking.spool.spool_dir import Backlog
 
 
 def overview(project: Project, settings: Settings) -> dict[str, Any]:
@@ -23,13 +23,13 @@ def overview(project: Project, settings: Settings) -> dict[str, Any]:
     from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
     from fullcircle.store.releases import Releases
-    from fullcircle.tracking.ancestry.opened import opened
+    from fullcircle.tracking.reader.open_reader import open_reader
 
-    ancestry, database = opened(settings), Database(settings)
+    reader, database = open_reader(settings), Database(settings)
     (checked,) = verify(settings, [project.name])
-    model = ancestry.model(project.name)
+    model = reader.model(project.name)
     named = Aliases.of(model.aliases).named() if model else {}
-    aliases = {alias: ancestry.version(project.name, number) for alias, number in named.items()}
+    aliases = {alias: reader.version(project.name, number) for alias, number in named.items()}
     return {
         "project": project.name,
         "aliases": {alias: _version(version) for alias, version in aliases.items() if version},
@@ -66,9 +66,9 @@ def all_incidents(project: Project, settings: Settings) -> list[dict[str, Any]]:
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:
     """What runs of this home told and the tracker does not have, the oldest first. Does not ask the tracker."""
-    from fullcircle.tracking.syncing import unsent
+    from fullcircle.tracking.spool.sync import backlog
 
-    return [_unsent(each) for each in unsent(settings)]
+    return [_unsent(each) for each in backlog(settings)]
 
 
 def sent(settings: Settings, leave_out: str | None = None) -> list[dict[str, Any]]:
@@ -76,18 +76,18 @@ def sent(settings: Settings, leave_out: str | None = None) -> list[dict[str, Any
 
     Args:
         leave_out: a run (id, its beginning, or name): what the tracker refuses first of it is left out, and only the
-            rest of this run is sent. Raises as `tracking.leaving.leave_out`.
+            rest of this run is sent. Raises as `tracking.spool.drop_rejected.drop_rejected`.
     """
     if leave_out is None:
-        from fullcircle.tracking.syncing import sync
+        from fullcircle.tracking.spool.sync import sync
 
         return [_unsent(each) for each in sync(settings)]
-    from fullcircle.tracking import leaving
+    from fullcircle.tracking.spool import drop_rejected
 
-    return [_unsent(each) for each in leaving.leave_out(settings, leave_out)]
+    return [_unsent(each) for each in drop_rejected.drop_rejected(settings, leave_out)]
 
 
-def _unsent(each: Unsent) -> dict[str, Any]:
+def _unsent(each: Backlog) -> dict[str, Any]:
     return {**dataclasses.asdict(each), "owed": each.owed, "since": datetime.fromtimestamp(each.since, UTC)}
 
 

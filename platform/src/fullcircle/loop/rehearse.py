@@ -49,7 +49,7 @@ def measured(
 def _reference(settings: Settings, champion: Champion | None, baseline: Path) -> Reference:
     from fullcircle.core.system.files import sha256_of
     from fullcircle.serving.rehearsal import Reference
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     if champion is None:
         return Reference(name="the baseline", graph=baseline, digest=sha256_of(baseline))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fullcircle.core.records.dataset import DataVersion, Split, SplitFrames
-    from fullcircle.tracking.runs import Run
+    from fullcircle.tracking.runs.run_store import RunWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,19 +167,19 @@ def _parent(
     reason: str,
     learned_from: tuple[DataVersion, Split],
     stopped: Interrupted | None,
-) -> Iterator[Run]:
+) -> Iterator[RunWriter]:
     """The retrain's own run: a new one, or that of the retrain that was stopped."""
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
+    run_store = RunStore(settings)
     if stopped is not None:
         progress.current().note(f"going on with the retrain that was stopped, run {stopped.run_id[:12]}")
-        with tracker.resume(stopped.run_id, project=project) as parent:
+        with run_store.resume(stopped.run_id, project=project) as parent:
             yield parent
         return
     name = f"retrain {until:%Y-%m-%d}"  # short: the UI cuts names off; the tags hold the whole span
     tags = {REASON: reason, **plan_tags(project, until)}
-    with tracker.start(project, name=name, kind="retrain", tags=tags) as parent:
+    with run_store.start(project, name=name, kind="retrain", tags=tags) as parent:
         parent.data(*learned_from)
         yield parent
 
@@ -233,9 +233,9 @@ def split_rows(project: Project, rows: pd.DataFrame, until: datetime) -> tuple[S
 
 def _clean_up(project: Project, settings: Settings, until: datetime | None) -> Interrupted | None:
     """Settle what killed processes left behind; returns the retrain that is to be gone on with, if there is one."""
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    if ended := Tracker(settings).end_abandoned(project):
+    if ended := RunStore(settings).end_abandoned(project):
         progress.current().note(f"runs of killed processes that were marked as killed: {ended}")
     for sentence in recover(project, settings):
         progress.current().note(sentence)

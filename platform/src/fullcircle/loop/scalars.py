@@ -18,14 +18,14 @@ def event_files(settings: Settings, reference: str) -> Path:
     Raises:
         UsageError: no such run, or one that has neither.
     """
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
-    run_id = tracker.find(reference)
+    run_store = RunStore(settings)
+    run_id = run_store.find(reference)
     fetched = []
     for name in (TENSORBOARD, PROFILE):
         try:
-            fetched.append(tracker.download(run_id, name))
+            fetched.append(run_store.download(run_id, name))
         except DataUnavailable:
             continue
     if not fetched:

@@ -31,7 +31,7 @@ from fullcircle.loop.trainable import KIND, require_checkpoint, require_trainabl
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import Split, SplitFrames
-    from fullcircle.tracking.runs import Run
+    from fullcircle.tracking.runs.run_store import RunWriter
     from fullcircle.training.jobs import TrainJob
     from fullcircle.training.telling.energy import Spent
     from fullcircle.training.telling.utilisation import Utilisation
@@ -100,10 +100,10 @@ def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     refuse_ahead(project, settings, wish.until, "--until")
     until = wish.until or now(project, settings) - project.labels_after
     data, split, frames = _rows(project, settings, until)
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
     tags = {"fullcircle.framework": wish.framework}
-    with Tracker(settings).start(project, name=f"{KIND} {wish.framework}", kind=KIND, tags=tags) as run:
+    with RunStore(settings).start(project, name=f"{KIND} {wish.framework}", kind=KIND, tags=tags) as run:
         run.data(data, split)
         run.json({**dataclasses.asdict(wish), "until": until, **recipe(project)}, JOB)
         result = _trained(project, settings, run, dataclasses.replace(wish, until=until), data, frames)
@@ -127,12 +127,12 @@ def resume(
             without a checkpoint.
         Others: as `train`; DataUnavailable when its data version cannot come back.
     """
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
-    tracker.catch_up()  # what it told last may not have been sent
-    state = tracker.state(reference)
-    told = what_it_was(tracker, project, state, framework)
+    run_store = RunStore(settings)
+    run_store.catch_up()  # what it told last may not have been sent
+    state = run_store.state(reference)
+    told = what_it_was(run_store, project, state, framework)
     project = recalled(project, told["training"], told["compute"])
     if where is not None:
         project = dataclasses.replace(project, compute=dataclasses.replace(project.compute, where=where))
@@ -144,8 +144,8 @@ def resume(
     )
     require_trainable(project, wish.framework, wish.tensorboard)
     require_checkpoint(project, settings, state.key)
-    version = tracker.data_version(state.run_id)
-    with tracker.resume(state.run_id, project=project) as run:
+    version = run_store.data_version(state.run_id)
+    with run_store.resume(state.run_id, project=project) as run:
         progress.current().note(f"going on with run {run.id[:12]}")
         assert wish.until is not None, "it was written down"
         there = with_data(project, settings, version, wish.until, run.key)
@@ -158,7 +158,7 @@ def resume(
 def _trained(
     project: Project,
     settings: Settings,
-    run: Run,
+    run: RunWriter,
     wish: Wish,
     data: DataVersion,
     frames: SplitFrames,
@@ -174,7 +174,7 @@ def _trained(
         done = launched(
             project, settings, run, _job(project, settings, wish, data, prepared, run.key), rows=len(frames.train)
         )
-    from fullcircle.tracking.pages import links
+    from fullcircle.tracking.ui.ui_links import links
 
     judged = evaluated(project, wish.framework, (run.id, run.key), done.outcome.fitted, prepared, None)
     run.evaluation(judged.evaluation, "test")

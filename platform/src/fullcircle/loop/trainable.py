@@ -18,7 +18,7 @@ from fullcircle.loop.fingerprints import JOB
 from fullcircle.loop.launching import job_folder
 
 if TYPE_CHECKING:
-    from fullcircle.tracking.runs import RunState, Tracker
+    from fullcircle.tracking.runs.run_store import RunState, RunStore
 
 KIND = "train"
 """Tag `fullcircle.kind` of the run of such a training."""
@@ -53,7 +53,7 @@ def require_trainable(project: Project, framework: str, tensorboard: bool) -> No
         require_tensorboard()
 
 
-def what_it_was(tracker: Tracker, project: Project, state: RunState, framework: str | None) -> dict[str, Any]:
+def what_it_was(run_store: RunStore, project: Project, state: RunState, framework: str | None) -> dict[str, Any]:
     """What was written down when the run began. Raises UsageError unless it may be resumed as this."""
     name, of = f"run {state.run_id}", state.tags.get("fullcircle.project", "?")
     if of != project.name:
@@ -71,7 +71,7 @@ def what_it_was(tracker: Tracker, project: Project, state: RunState, framework: 
     if state.finished:
         raise UsageError(f"{name} is finished; there is nothing to resume", hint="train again for another run")
     try:
-        found: dict[str, Any] = json.loads(tracker.download(state.run_id, JOB).read_text())
+        found: dict[str, Any] = json.loads(run_store.download(state.run_id, JOB).read_text())
     except DataUnavailable as error:
         raise UsageError(f"{name} was stopped before it could be resumed", hint="train again") from error
     return found

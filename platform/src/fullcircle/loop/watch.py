@@ -114,9 +114,9 @@ def load_reference(settings: Settings, champion: ModelVersion) -> pd.DataFrame:
     """A sample of the champion's training rows with its own answers: raw inputs, `probability`, row id."""
     import pandas as pd
 
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    return pd.read_parquet(Tracker(settings).download(champion.run_id, REFERENCE))
+    return pd.read_parquet(RunStore(settings).download(champion.run_id, REFERENCE))
 
 
 def judge_window(
@@ -130,7 +130,7 @@ def judge_window(
     """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
     from fullcircle.graph.session import Graph
     from fullcircle.monitoring.health import assess
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     registry = Registry(settings)
     before = registry.alias(project.name, PREVIOUS)
@@ -160,11 +160,11 @@ def write_report(
 ) -> Path:
     """The Evidently report of the window, on disk and with the champion's run."""
     from fullcircle.monitoring.report import evidently_report
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
     path = settings.folder("reports", project.name) / f"{health.window.name}.html"
     evidently_report(project, health, rows, reference, path)
-    run = Tracker(settings).append(champion.run_id)
+    run = RunStore(settings).append(champion.run_id)
     run.file(path, MONITORING)
     run.json(dataclasses.asdict(health), f"{MONITORING}/{health.window.name}.json")
     return path
@@ -190,7 +190,7 @@ def decide_and_record(project: Project, settings: Settings, health: Health, leas
     from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
     from fullcircle.store.leases import Leases
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     database = Database(settings)
     decisions = Decisions(database)
@@ -206,7 +206,7 @@ def decide_and_record(project: Project, settings: Settings, health: Health, leas
 
 
 def _champion(project: Project, settings: Settings) -> ModelVersion:
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     champion = Registry(settings).alias(project.name, CHAMPION)
     if champion is None:
@@ -217,9 +217,9 @@ def _champion(project: Project, settings: Settings) -> ModelVersion:
 
 def run_url(settings: Settings, run_id: str, artifact: str = "") -> str:
     """Where the MLflow UI shows that run, or an artifact of it, once `fullcircle ui` is up."""
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    return f"{settings.mlflow_url}/{Tracker(settings).link(run_id, artifact)}"
+    return f"{settings.mlflow_url}/{RunStore(settings).link(run_id, artifact)}"
 
 
 def _links(project: Project, settings: Settings, champion: ModelVersion, report: Path) -> dict[str, str]:

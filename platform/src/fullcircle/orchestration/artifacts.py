@@ -91,9 +91,9 @@ def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def run_url(run_id: str, settings: Settings) -> str:
     """Where `fullcircle ui` shows an MLflow run."""
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    return f"{settings.mlflow_url}/{Tracker(settings).link(run_id)}"
+    return f"{settings.mlflow_url}/{RunStore(settings).link(run_id)}"
 
 
 @contextlib.contextmanager

@@ -18,9 +18,9 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, answers, free_port
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
-from fullcircle.tracking.browser_preferences import server_folder
-from fullcircle.tracking.client import address, is_server, settled
-from fullcircle.tracking.guarded_app import APP_NAME, require_installed
+from fullcircle.tracking.connection.client import address, is_server, settled
+from fullcircle.tracking.server.browser_preferences import server_folder
+from fullcircle.tracking.server.mlflow_app import APP_NAME, require_installed
 
 LEASHED = (sys.executable, "-m", "fullcircle.orchestration.leash")
 LOOK_EVERY_S = 10.0
@@ -145,14 +145,14 @@ def ui(
 
 def _champions(settings: Settings, root: Path, mlflow_url: str) -> Iterator[str]:
     """Of each project that has a champion: where the UI shows its runs to a reviewer, and the champion's own."""
-    from fullcircle.tracking.registry import Registry
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.registry.model_registry import Registry
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    registry, tracker = Registry(settings), Tracker(settings)
+    registry, run_store = Registry(settings), RunStore(settings)
     for name in project_names(root.resolve()):
         if (champion := registry.alias(name, CHAMPION)) is not None:
-            yield f"  {name}, to review: {mlflow_url}/{tracker.review_link(champion.run_id)}"
-            yield f"  {name}, version {champion.version}: {mlflow_url}/{tracker.link(champion.run_id)}"
+            yield f"  {name}, to review: {mlflow_url}/{run_store.review_link(champion.run_id)}"
+            yield f"  {name}, version {champion.version}: {mlflow_url}/{run_store.link(champion.run_id)}"
 
 
 @contextlib.contextmanager

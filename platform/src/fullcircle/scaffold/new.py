@@ -10,7 +10,7 @@ from string import Template
 
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.scaffold.tickets import MONTHS, tickets
-from fullcircle.tracking.git import git
+from fullcircle.tracking.provenance.git import git
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 FILES = ("README.md", "runbook.md", "project.py")

@@ -174,7 +174,7 @@ class ChampionFollower:
 
     def _take_over(self) -> None:
         if self._registry is None:
-            from fullcircle.tracking.registry import Registry
+            from fullcircle.tracking.registry.model_registry import Registry
 
             self._registry = Registry(self._settings)
         name = self._project.name

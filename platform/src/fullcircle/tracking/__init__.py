@@ -1,1 +1,1 @@
-"""MLflow: runs, the registry with its aliases, model cards, and where a run came from."""
+"""MLflow client side: runs, model registry, metric spool, run provenance, secret scanning."""

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fullcircle.tracking.provenance import Provenance
+from fullcircle.tracking.provenance.run_provenance import Provenance
 from fullcircle.tracking.run_tags import PROCESS, SPOOL, parts
-from fullcircle.tracking.secrets import without_secrets
+from fullcircle.tracking.secrets.detection import without_secrets
 
 _FORMER = {
     "environment": "fullcircle.environment",

@@ -241,7 +241,7 @@ def _checked(copy: Path, source: Path) -> None:
 def _outside(settings: Settings) -> Iterator[str]:
     """What belongs to the home and lies elsewhere."""
     from fullcircle.store.opening import shown
-    from fullcircle.tracking.client import address, is_server
+    from fullcircle.tracking.connection.client import address, is_server
 
     inside = f"sqlite:///{settings.home}/"
     if is_server(settings):

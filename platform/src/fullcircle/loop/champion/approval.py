@@ -48,7 +48,7 @@ def nominate(
     with handover(project, settings, lease=lease) as desk:
         desk.settle()
         desk.refuse_moved()
-        aliases = desk.anchor.aliases(project.name)
+        aliases = desk.ledger_head.aliases(project.name)
         known = nomination(desk.ledger.entries(project.name), version.version)
         if known is not None and (known.version, known.previous) == (aliases.challenger, aliases.champion):
             return
@@ -104,7 +104,7 @@ def reject(project: Project, settings: Settings, ref: str, *, why: str, who: str
         change = Release(
             project=project.name,
             version=version.version,
-            previous=desk.anchor.aliases(project.name).champion,
+            previous=desk.ledger_head.aliases(project.name).champion,
             at=datetime.now(UTC),
             reason=why,
             decided_by=who,
@@ -119,7 +119,7 @@ def known_version(desk: Handover, ref: str) -> ModelVersion:
     """The version of that number or alias. Raises UsageError with the nearest that there are."""
     name = desk.project.name
     known = {each.version: each for each in desk.registry.versions(name)}
-    named = desk.anchor.aliases(name).named()
+    named = desk.ledger_head.aliases(name).named()
     found = known.get(named.get(ref, ref))
     if found is not None:
         return found
@@ -176,7 +176,7 @@ def _refuse_unless_waiting(desk: Handover, version: ModelVersion) -> Entry:
 
 def _refuse_old_evidence(desk: Handover, nominated: Entry) -> None:
     """Raise UsageError when another champion serves than the one that the challenger was proven better than."""
-    champion = desk.anchor.aliases(desk.project.name).champion
+    champion = desk.ledger_head.aliases(desk.project.name).champion
     if champion != nominated.previous:
         name, version = desk.project.name, nominated.version
         against = f"version {nominated.previous}" if nominated.previous else "no champion"

@@ -30,10 +30,10 @@ from fullcircle.store.database import Database
 from fullcircle.store.leases import TTL_S, Lease, Leases, held
 from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import COMPLETE, Releases
-from fullcircle.tracking.anchor import Anchor
-from fullcircle.tracking.lineage import DATA_DIGEST
-from fullcircle.tracking.pages import release_tags
-from fullcircle.tracking.registry import Registry
+from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_schema import DATA_DIGEST
+from fullcircle.tracking.ui.ui_links import release_tags
 
 
 class About(TypedDict, total=False):
@@ -92,7 +92,7 @@ class Handover:
         self._leases = Leases(db)
         self.ledger = Ledger(self.db)
         self.registry = Registry(settings)
-        self.anchor = Anchor(settings)
+        self.ledger_head = LedgerHeadStore(settings)
         self._settings = settings
         self._releases = Releases(self.db)
 
@@ -133,7 +133,7 @@ class Handover:
     def moved(self) -> tuple[str, ...]:
         """A sentence for each alias that does not name what the ledger says."""
         name = self.project.name
-        return differences(name, self.ledger.entries(name), self.anchor.aliases(name))
+        return differences(name, self.ledger.entries(name), self.ledger_head.aliases(name))
 
     def release(
         self,
@@ -198,7 +198,7 @@ class Handover:
         self.settle()
         wanted, found = (
             current(self.ledger.entries(self.project.name)).named(),
-            self.anchor.aliases(self.project.name).named(),
+            self.ledger_head.aliases(self.project.name).named(),
         )
         for alias, version in moved.items():
             if found.get(alias) == version != wanted.get(alias):
@@ -211,7 +211,7 @@ class Handover:
             self._leases.check(*self._deciding)
             entry = self.ledger.append(change, aliases=found, **about)
             self._tell(entry)
-        self.anchor.keep(self.project.name, Head(seq=entry.seq, hash=entry.hash))
+        self.ledger_head.save(self.project.name, Head(seq=entry.seq, hash=entry.hash))
 
     def _begin_ledger(self) -> None:
         """Write down the releases from before there was a ledger: the platform's own record has them."""
@@ -221,7 +221,7 @@ class Handover:
         if self.ledger.entries(name) or not made:
             return
         about = [self._about(each.version) for each in made]
-        aliases, challenger = Aliases(), self.anchor.aliases(name).challenger
+        aliases, challenger = Aliases(), self.ledger_head.aliases(name).challenger
         with self.db.session():
             self._leases.check(self._turn)
             for number, (each, known) in enumerate(zip(made, about, strict=True), start=1):
@@ -244,7 +244,7 @@ class Handover:
         self._show_release()
 
     def _undo(self, intent: Release) -> None:
-        entries, found = self.ledger.entries(self.project.name), self.anchor.aliases(self.project.name)
+        entries, found = self.ledger.entries(self.project.name), self.ledger_head.aliases(self.project.name)
         if entries:
             self._apply(current(entries))
         elif found.champion == intent.version:
@@ -252,10 +252,10 @@ class Handover:
 
     def _before(self) -> Aliases:
         entries = self.ledger.entries(self.project.name)
-        return current(entries) if entries else self.anchor.aliases(self.project.name)
+        return current(entries) if entries else self.ledger_head.aliases(self.project.name)
 
     def _apply(self, target: Aliases) -> None:
-        found, wanted = self.anchor.aliases(self.project.name).named(), target.named()
+        found, wanted = self.ledger_head.aliases(self.project.name).named(), target.named()
         for alias in (PREVIOUS, CHAMPION, CHALLENGER):
             if found.get(alias) != wanted.get(alias):
                 self._move(alias, wanted.get(alias))
@@ -298,11 +298,11 @@ class Handover:
 
     def _keep_head(self) -> None:
         """Move the head that is kept in the registry up to the newest entry, unless it tells of a damage."""
-        entries, kept = self.ledger.entries(self.project.name), self.anchor.head(self.project.name)
+        entries, kept = self.ledger.entries(self.project.name), self.ledger_head.head(self.project.name)
         newest = Head(seq=entries[-1].seq, hash=entries[-1].hash) if entries else None
         holds = kept is None or any((each.seq, each.hash) == (kept.seq, kept.hash) for each in entries)
         if newest is not None and newest != kept and holds:
-            self.anchor.keep(self.project.name, newest)
+            self.ledger_head.save(self.project.name, newest)
 
     def _show_release(self) -> None:
         """Let the registry show the newest release, by the ledger, with the version that it released."""

@@ -112,10 +112,10 @@ def verify(settings: Settings, names: Sequence[str] | None = None) -> tuple[Chec
     """
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger
-    from fullcircle.tracking.anchor import Anchor
+    from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
     if names is None:
-        names = sorted({*Ledger(Database(settings)).projects(), *Anchor(settings).kept()})
+        names = sorted({*Ledger(Database(settings)).projects(), *LedgerHeadStore(settings).models()})
     return tuple(_check(settings, name) for name in names)
 
 
@@ -136,12 +136,12 @@ def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[st
         moved, entries = desk.moved(), desk.ledger.entries(project.name)
         if not moved:
             return ()
-        if wrong := faults(entries, desk.anchor.head(project.name)):
+        if wrong := faults(entries, desk.ledger_head.head(project.name)):
             raise FullcircleError(
                 f"the ledger of {project.name} does not hold ({wrong[0]}), so nothing is put back to it",
                 hint="bring the database back from a backup, or 'fullcircle ledger accept' the aliases as they are",
             )
-        expected, found = current(entries), desk.anchor.aliases(project.name)
+        expected, found = current(entries), desk.ledger_head.aliases(project.name)
         if expected.champion is not None:
             loads(settings, desk.registry.version(project.name, expected.champion))
         desk.change(_change(project, settings, Action.HEAL, expected.champion, found.champion, why=why, by=by))
@@ -161,9 +161,9 @@ def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[
     with handover(project, settings) as desk:
         desk.settle()
         entries = desk.ledger.entries(project.name)
-        found, expected = desk.anchor.aliases(project.name), current(entries)
+        found, expected = desk.ledger_head.aliases(project.name), current(entries)
         chain = faults(entries)
-        lost = [str(fault) for fault in faults(entries, desk.anchor.head(project.name)) if fault not in chain]
+        lost = [str(fault) for fault in faults(entries, desk.ledger_head.head(project.name)) if fault not in chain]
         wrong = (*lost, *differences(project.name, entries, found))
         if wrong:
             change = _change(project, settings, Action.ACCEPT, found.champion, expected.champion, why=why, by=by)
@@ -198,20 +198,20 @@ def _check(settings: Settings, name: str) -> Checked:
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger, faults
     from fullcircle.store.releases import Releases
-    from fullcircle.tracking.anchor import Anchor
+    from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
-    database, anchor = Database(settings), Anchor(settings)
+    database, ledger_head = Database(settings), LedgerHeadStore(settings)
     entries = Ledger(database).entries(name)
     pending = [row.release for row in Releases(database).pending(name)]
-    found, expected = anchor.aliases(name), current(entries)
+    found, expected = ledger_head.aliases(name), current(entries)
     moved = differences(name, entries, found)
     if pending and _half_way(expected, after(expected, pending[0]), found):
         moved = ()
     unfinished = f"the {pending[0].action} of version {pending[0].version} was cut short" if pending else ""
-    wrong = tuple(str(fault) for fault in faults(entries, anchor.head(name)))
+    wrong = tuple(str(fault) for fault in faults(entries, ledger_head.head(name)))
     copied = tuple(
         f"version {version} was copied in MLflow, by its 'Promote model' or a program: no gate judged it"
-        for version in anchor.copies(name)
+        for version in ledger_head.copies(name)
     )
     return Checked(project=name, entries=len(entries), faults=wrong, moved=moved, copied=copied, unfinished=unfinished)
 

@@ -7,8 +7,8 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.health import Incident, Severity
 from fullcircle.core.records.ledger import Entry
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.client import address, is_server
-from fullcircle.tracking.pages import version_page
+from fullcircle.tracking.connection.client import address, is_server
+from fullcircle.tracking.ui.ui_links import version_page
 
 
 def review(project: Project, settings: Settings, entry: Entry) -> Incident:

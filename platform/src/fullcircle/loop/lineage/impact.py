@@ -13,14 +13,14 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.records.lineage import Affected, AffectedRun, Impact, terms
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
-from fullcircle.tracking.lineage import DATA_DIGEST
+from fullcircle.tracking.runs.run_schema import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
     from fullcircle.core.records.ledger import Entry
     from fullcircle.core.records.releases import ModelVersion
     from fullcircle.predictions.counts import Answers
-    from fullcircle.tracking.ancestry.record import RunRecord
+    from fullcircle.tracking.reader.records import RunRecord
 
 SHORTEST_BEGINNING = 6
 """Characters of a digest or an id that name it."""
@@ -70,24 +70,24 @@ class Known:
     """What MLflow, the ledgers and the prediction logs know; only what fits is asked for, however much there is."""
 
     def __init__(self, settings: Settings, project: str | None) -> None:
-        from fullcircle.tracking.ancestry.opened import opened
+        from fullcircle.tracking.reader.open_reader import open_reader
 
         self._settings = settings
-        self._ancestry = opened(settings)
+        self._reader = open_reader(settings)
         self._project = project
 
     def runs(self, **wanted: Any) -> tuple[RunRecord, ...]:
-        """The platform's runs that fit, newest first: see `ancestry.wanted.Wanted`."""
-        from fullcircle.tracking.ancestry.wanted import Wanted
+        """The platform's runs that fit, newest first: see `reader.run_query.RunQuery`."""
+        from fullcircle.tracking.reader.run_query import RunQuery
 
-        return self._ancestry.listed(Wanted(**wanted, project=self._project))
+        return self._reader.list_runs(RunQuery(**wanted, project=self._project))
 
     @cached_property
     def data(self) -> Mapping[str, DataVersion]:
         """Digest -> data version, of those that a run still keeps."""
         found = {
-            digest: self._ancestry.data_version(digest, runs)
-            for digest, runs in self._ancestry.holders(project=self._project).items()
+            digest: self._reader.data_version(digest, runs)
+            for digest, runs in self._reader.holders(project=self._project).items()
         }
         return {digest: version for digest, version in found.items() if version is not None}
 
@@ -112,7 +112,7 @@ class Known:
             entries, answers = self._ledger(name), self._answers(name)
             replayed = is_replayed(name, self._settings)
             found: dict[tuple[str, str], Affected] = {}
-            registered = self._ancestry.versions(name)
+            registered = self._reader.versions(name)
             for version in registered:
                 if version.run_id in ids or (name, version.version) == origin.version:
                     found[version.version, version.digest] = _registered(version)
@@ -130,7 +130,7 @@ class Known:
         known = {version.digest for version in registered}
         found = {version.digest for version in registered if version.run_id in ids}
         for digest in sorted(each for each in digests if each and each not in known):
-            run = self._ancestry.run_of_graph(digest)
+            run = self._reader.run_of_graph(digest)
             if run is not None and run.run_id in ids:
                 found.add(digest)
         return found
@@ -153,9 +153,9 @@ class Known:
     def _version(self, name: str, reference: str) -> ModelVersion | None:
         """A version by number or alias."""
         if not reference.isdigit():
-            model = self._ancestry.model(name)
+            model = self._reader.model(name)
             reference = model.aliases.get(reference, "") if model else ""
-        return self._ancestry.version(name, reference) if reference else None
+        return self._reader.version(name, reference) if reference else None
 
     def _data_or_run(self, what: str) -> Iterator[Origin]:
         text = what.removesuffix(".dir")
@@ -179,10 +179,10 @@ class Known:
             yield Origin(kind="data file", name=file, data=frozenset(digests))
 
     def _near(self, what: str) -> str:
-        holders = self._ancestry.holders(project=self._project)
+        holders = self._reader.holders(project=self._project)
         runs = sorted((run for each in holders.values() for run in each), key=lambda run: run.started)[-NEAR:]
         names = {run.project for run in runs}
-        words = {f"{name}/{each.version}" for name in names for each in self._ancestry.versions(name)[:NEAR]}
+        words = {f"{name}/{each.version}" for name in names for each in self._reader.versions(name)[:NEAR]}
         words |= {word for run in runs for word in (run.run_id, run.name, run.data_digest) if word}
         words |= {f"{each.project}:{path}" for each in self.data.values() for path, _ in each.files}
         near = difflib.get_close_matches(what, sorted(words), n=3, cutoff=0.3)

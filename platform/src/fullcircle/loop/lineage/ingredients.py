@@ -14,14 +14,14 @@ from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
-    from fullcircle.tracking.ancestry.client import Ancestry
-    from fullcircle.tracking.ancestry.record import RunRecord
+    from fullcircle.tracking.reader.mlflow_reader import MlflowReader
+    from fullcircle.tracking.reader.records import RunRecord
 
 
-def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
+def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link:
     """The commit, what was uncommitted, and whether this checkout has it."""
-    from fullcircle.tracking.checkout import has_commit, top_of
-    from fullcircle.tracking.lineage import BRANCH, COMMIT, DIFF, DIRTY, NOTE
+    from fullcircle.tracking.provenance.git_worktree import has_commit, top_of
+    from fullcircle.tracking.runs.run_schema import BRANCH, COMMIT, DIFF, DIRTY, NOTE
 
     if origin is None:
         return unknown(Kind.CODE, "the code", "nobody can say which code trained it")
@@ -34,7 +34,7 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
             hint="put the project under git: the next run keeps its commit and what is uncommitted",
         )
         return Link(kind=Kind.CODE, facts={}, missing=(none,))
-    diff = ancestry.text(origin, DIFF) if dirty else None
+    diff = reader.text(origin, DIFF) if dirty else None
     top = top_of(checkout)
     here = has_commit(top, commit) if top is not None else None
     missing = []
@@ -65,19 +65,19 @@ def code(ancestry: Ancestry, origin: RunRecord | None, checkout: Path) -> Link:
     )
 
 
-def environment(ancestry: Ancestry, origin: RunRecord | None) -> Link:
+def environment(reader: MlflowReader, origin: RunRecord | None) -> Link:
     """The installed packages, and in what they differ from here."""
-    from fullcircle.tracking.lineage import PROVENANCE, REQUIREMENTS
     from fullcircle.tracking.origin import origin_of, said_in_tags
-    from fullcircle.tracking.provenance import installed, packages
+    from fullcircle.tracking.provenance.run_provenance import installed, packages
+    from fullcircle.tracking.runs.run_schema import PROVENANCE, REQUIREMENTS
 
     digest = ""
     if origin is not None:
-        said = None if said_in_tags(origin.tags) else ancestry.text(origin, PROVENANCE)
+        said = None if said_in_tags(origin.tags) else reader.text(origin, PROVENANCE)
         digest = origin_of(said, origin.tags).environment
     if origin is None or not digest:
         return unknown(Kind.ENVIRONMENT, "the environment", "it cannot be made again")
-    text = ancestry.text(origin, REQUIREMENTS)
+    text = reader.text(origin, REQUIREMENTS)
     here, digest_here = installed()
     then, now = packages(text or ""), packages(here)
     differs = {
@@ -110,14 +110,14 @@ def environment(ancestry: Ancestry, origin: RunRecord | None) -> Link:
 
 def data(
     settings: Settings,
-    ancestry: Ancestry,
+    reader: MlflowReader,
     origin: RunRecord | None,
     version: ModelVersion | None,
     entries: Sequence[Entry],
     number: str,
 ) -> Link:
     """The data version, and whether the DVC remote still has all of it."""
-    from fullcircle.tracking.lineage import DATA, DATA_DIGEST
+    from fullcircle.tracking.runs.run_schema import DATA, DATA_DIGEST
 
     released = next((entry.data_digest for entry in reversed(entries) if entry.version == number), "")
     digest = (
@@ -125,7 +125,7 @@ def data(
     )
     if not digest:
         return unknown(Kind.DATA, "the data version", "nobody can say which rows it learned from")
-    kept = _kept_data(ancestry, origin)
+    kept = _kept_data(reader, origin)
     if kept is None:
         gone = Missing(
             what=f"what data version {digest} holds is not kept with any run that is left",
@@ -177,14 +177,14 @@ def _absent(settings: Settings, kept: DataVersion) -> tuple[Missing, ...]:
     return (Missing(what=f"the DVC remote has not all of {kept.digest}: {named}{more}", why=why, hint=hint),)
 
 
-def _kept_data(ancestry: Ancestry, origin: RunRecord | None) -> DataVersion | None:
+def _kept_data(reader: MlflowReader, origin: RunRecord | None) -> DataVersion | None:
     """The data version that a run or its parent keeps."""
     if origin is None:
         return None
-    if (kept := ancestry.data(origin)) is not None:
+    if (kept := reader.data(origin)) is not None:
         return kept
-    parent = ancestry.run(origin.parent) if origin.parent else None
-    return ancestry.data(parent) if parent else None
+    parent = reader.run(origin.parent) if origin.parent else None
+    return reader.data(parent) if parent else None
 
 
 def _no_artifact(origin: RunRecord, path: str, why: str) -> Missing:

@@ -11,12 +11,12 @@ from fullcircle.core.records.ledger import Entry
 from fullcircle.core.records.lineage import ChampionPeriod, Kind, Link, Missing, terms
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.loop.lineage.ingredients import unknown
-from fullcircle.tracking.pages import version_page
 from fullcircle.tracking.run_tags import REASONS
+from fullcircle.tracking.ui.ui_links import version_page
 
 if TYPE_CHECKING:
-    from fullcircle.tracking.ancestry.client import Ancestry
-    from fullcircle.tracking.ancestry.record import RunRecord
+    from fullcircle.tracking.reader.mlflow_reader import MlflowReader
+    from fullcircle.tracking.reader.records import RunRecord
 
 HANDOVER_S = 60.0
 """A server looks for a new champion every few seconds, and the ledger's entry is written once the aliases have moved:
@@ -101,9 +101,9 @@ def run(found: RunRecord | None, version: ModelVersion | None) -> Link:
     )
 
 
-def verdict(ancestry: Ancestry, found: RunRecord | None, version: ModelVersion | None) -> Link:
+def verdict(reader: MlflowReader, found: RunRecord | None, version: ModelVersion | None) -> Link:
     """What the gate said: from the run's own record, else from what the version's or the run's tags repeat of it."""
-    text = ancestry.text(found, "gate/verdict.json") if found else None
+    text = reader.text(found, "gate/verdict.json") if found else None
     try:
         said = json.loads(text) if text is not None else {}
     except ValueError:

@@ -31,15 +31,15 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
     """
     from fullcircle.store.database import Database
     from fullcircle.store.ledger import Ledger
-    from fullcircle.tracking.ancestry.opened import opened
+    from fullcircle.tracking.reader.open_reader import open_reader
 
     name, row = _located(settings, prediction_id, projects(settings, project))
-    ancestry = opened(settings)
-    version = ancestry.version(name, str(row["model_version"]))
-    run = ancestry.run(version.run_id) if version else ancestry.run_of_graph(str(row["model_digest"]))
+    reader = open_reader(settings)
+    version = reader.version(name, str(row["model_version"]))
+    run = reader.run(version.run_id) if version else reader.run_of_graph(str(row["model_digest"]))
     parent = run.parent if run else version.tags.get("fullcircle.retrain", "") if version else ""
     # A retrain keeps code, environment and data with its own run, too.
-    origin = run or (ancestry.run(parent) if parent else None)
+    origin = run or (reader.run(parent) if parent else None)
     entries = Ledger(Database(settings)).entries(name)
     answered = row["logged_at"]
     assert isinstance(answered, datetime)
@@ -50,10 +50,10 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
             links.prediction(name, row),
             links.model_version(name, row, version),
             links.run(run, version),
-            ingredients.code(ancestry, origin, checkout),
-            ingredients.environment(ancestry, origin),
-            ingredients.data(settings, ancestry, origin, version, entries, str(row["model_version"])),
-            links.verdict(ancestry, run, version),
+            ingredients.code(reader, origin, checkout),
+            ingredients.environment(reader, origin),
+            ingredients.data(settings, reader, origin, version, entries, str(row["model_version"])),
+            links.verdict(reader, run, version),
             links.release(
                 name,
                 entries,

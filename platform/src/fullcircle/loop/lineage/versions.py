@@ -11,8 +11,8 @@ from fullcircle.core.settings import Settings
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
     from fullcircle.core.records.releases import ModelVersion
-    from fullcircle.tracking.ancestry.client import Ancestry
-    from fullcircle.tracking.ancestry.record import RunRecord
+    from fullcircle.tracking.reader.mlflow_reader import MlflowReader
+    from fullcircle.tracking.reader.records import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,13 @@ def data_of_versions(settings: Settings, project: str, *, whole: bool = False) -
     Raises:
         TrackingUnavailable: MLflow does not answer.
     """
-    from fullcircle.tracking.ancestry.opened import opened
-    from fullcircle.tracking.ancestry.wanted import Wanted
-    from fullcircle.tracking.lineage import DATA_DIGEST
+    from fullcircle.tracking.reader.open_reader import open_reader
+    from fullcircle.tracking.reader.run_query import RunQuery
+    from fullcircle.tracking.runs.run_schema import DATA_DIGEST
 
-    ancestry = opened(settings)
-    versions = ancestry.versions(project)
-    runs = {run.run_id: run for run in ancestry.listed(Wanted(ids=frozenset(each.run_id for each in versions)))}
+    reader = open_reader(settings)
+    versions = reader.versions(project)
+    runs = {run.run_id: run for run in reader.list_runs(RunQuery(ids=frozenset(each.run_id for each in versions)))}
     digests = {
         each.version: each.tags.get(DATA_DIGEST) or (runs[each.run_id].data_digest if each.run_id in runs else "")
         for each in versions
@@ -57,7 +57,7 @@ def data_of_versions(settings: Settings, project: str, *, whole: bool = False) -
     told = {each.version: _told(runs.get(each.run_id), digests[each.version]) for each in versions}
     # What a run does not tell in its tags is read from what it keeps.
     unread = [each for each in versions if whole or not told[each.version]]
-    kept = _kept(ancestry, project, unread, digests, runs)
+    kept = _kept(reader, project, unread, digests, runs)
     return tuple(
         _listed(each, digests[each.version], told[each.version], kept.get(digests[each.version])) for each in versions
     )
@@ -65,7 +65,7 @@ def data_of_versions(settings: Settings, project: str, *, whole: bool = False) -
 
 def _told(run: RunRecord | None, digest: str) -> tuple[str, ...]:
     """Rows, first and last day, as the run's tags say; () when they do not."""
-    from fullcircle.tracking.ancestry.wanted import ROWS
+    from fullcircle.tracking.reader.run_query import ROWS
 
     for names in ROWS:
         if run is not None and run.data_digest == digest and all(run.tags.get(name) for name in names):
@@ -84,7 +84,7 @@ def _listed(version: ModelVersion, digest: str, told: tuple[str, ...], data: Dat
 
 
 def _kept(
-    ancestry: Ancestry,
+    reader: MlflowReader,
     project: str,
     versions: Sequence[ModelVersion],
     digests: Mapping[str, str],
@@ -95,8 +95,8 @@ def _kept(
     for each in versions:
         digest = digests[each.version]
         if digest and found.get(digest) is None and each.run_id in runs:
-            found[digest] = ancestry.data_version(digest, [runs[each.run_id]])
+            found[digest] = reader.data_version(digest, [runs[each.run_id]])
     lost = {digests[each.version] for each in versions if found.get(digests[each.version]) is None} - {""}
-    for digest, holders in ancestry.holders(lost, project).items() if lost else ():
-        found[digest] = ancestry.data_version(digest, holders)
+    for digest, holders in reader.holders(lost, project).items() if lost else ():
+        found[digest] = reader.data_version(digest, holders)
     return found

@@ -26,7 +26,7 @@ def month_row(
     """One month as the table and the report show it (see loop/replaying/report.py for the keys)."""
     from fullcircle.graph.session import Graph
     from fullcircle.monitoring.performance import performance
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     labelled = seen.rows[seen.rows["label"].notna()]
     labels = labelled["label"].to_numpy()
@@ -63,14 +63,16 @@ def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> 
 
     from fullcircle.graph.session import Graph
     from fullcircle.monitoring.performance import performance
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    tracker = Tracker(settings)
-    runs = json.loads(tracker.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
+    run_store = RunStore(settings)
+    runs = json.loads(run_store.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
     scores = []
     for framework, found in runs.items():
         answers = (
-            Graph.load(tracker.download(found["run_id"], GRAPH))(rows) if len(rows) else rows["probability"].to_numpy()
+            Graph.load(run_store.download(found["run_id"], GRAPH))(rows)
+            if len(rows)
+            else rows["probability"].to_numpy()
         )
         seen = performance(rows["label"].to_numpy(), answers, expected_auc=None, previous=None, seed=0)
         if seen is not None:

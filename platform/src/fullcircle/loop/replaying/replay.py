@@ -176,7 +176,7 @@ def _first_champion(project: Project, settings: Settings, until: datetime, step:
     """The model that the replay starts with and that is never retrained: the project's first release."""
     from fullcircle.store.database import Database
     from fullcircle.store.replays import Replays
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     Replays(Database(settings)).reach(project.name, until)
     if not completed(project, settings):
@@ -306,7 +306,7 @@ def _released_at(project: Project, settings: Settings, at: datetime) -> str | No
 
 
 def _serving(project: Project, settings: Settings) -> ModelVersion:
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     return Registry(settings).version(project.name, CHAMPION)
 

@@ -28,7 +28,7 @@ def tell(
     project: Project, settings: Settings, result: ReplayResult, pages: Sequence[Mapping[str, Any]], started: datetime
 ) -> tuple[Path, Mapping[str, Any] | None]:
     """Write the replay's report. Returns its path and the page that it shows: the newest alarm that on-call got."""
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     registry = Registry(settings)
     champion = registry.version(project.name, CHAMPION)
@@ -77,7 +77,7 @@ def _reliability(
     """Of the last month's answers: the champion's as logged, and the never-retrained model's on the same rows."""
     from fullcircle.graph.session import Graph
     from fullcircle.predictions.reader import window
-    from fullcircle.tracking.registry import Registry
+    from fullcircle.tracking.registry.model_registry import Registry
 
     if not result.rows:
         return ()
@@ -101,10 +101,10 @@ def _bins(rows: pd.DataFrame) -> Curve:
 
 
 def _artifact(settings: Settings, version: ModelVersion, artifact: str) -> Path | None:
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
     try:
-        return Tracker(settings).download(version.run_id, artifact)
+        return RunStore(settings).download(version.run_id, artifact)
     except FullcircleError:
         return None  # a run without that picture still makes a report
 

@@ -11,12 +11,12 @@ from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.records.fingerprint import Recorded, fingerprint_of
 from fullcircle.loop.fingerprints import FINGERPRINT, JOB, LOSSES
 from fullcircle.loop.interrupted import until_of
-from fullcircle.tracking.lineage import REQUIREMENTS
-from fullcircle.tracking.provenance import packages
+from fullcircle.tracking.provenance.run_provenance import packages
+from fullcircle.tracking.runs.run_schema import REQUIREMENTS
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
-    from fullcircle.tracking.runs import RunState, Tracker
+    from fullcircle.tracking.runs.run_store import RunState, RunStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Original:
     recorded: Recorded
 
 
-def original(tracker: Tracker, state: RunState) -> Original:
+def original(run_store: RunStore, state: RunState) -> Original:
     """What a run recorded. Raises UsageError naming what is missing."""
     import numpy as np
 
@@ -42,7 +42,7 @@ def original(tracker: Tracker, state: RunState) -> Original:
     paths = {}
     for artifact in (JOB, FINGERPRINT, LOSSES, REQUIREMENTS):
         try:
-            paths[artifact] = tracker.download(state.run_id, artifact)
+            paths[artifact] = run_store.download(state.run_id, artifact)
         except DataUnavailable as error:
             raise UsageError(
                 f"{name} ({kind}) cannot be reproduced: it has no {artifact}",
@@ -51,11 +51,11 @@ def original(tracker: Tracker, state: RunState) -> Original:
     recipe = json.loads(paths[JOB].read_text())
     fingerprint = fingerprint_of(json.loads(paths[FINGERPRINT].read_text()), state.run_id)
     parent = state.tags.get("mlflow.parentRunId")
-    until = recipe.get("until") or (until_of(tracker.state(parent).tags) if parent else None)
+    until = recipe.get("until") or (until_of(run_store.state(parent).tags) if parent else None)
     if not until:
         raise UsageError(f"{name} cannot be reproduced: it does not say until when it learned")
     try:
-        version = tracker.data_version(state.run_id)
+        version = run_store.data_version(state.run_id)
     except DataUnavailable as error:
         raise UsageError(f"{name} cannot be reproduced: {error.what}") from error
     recorded = Recorded(

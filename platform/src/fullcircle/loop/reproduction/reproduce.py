@@ -32,11 +32,11 @@ from fullcircle.loop.outages import outlasts
 from fullcircle.loop.reproduction import rebuild
 from fullcircle.loop.reproduction.originals import Original, original
 from fullcircle.loop.reproduction.sources import Source, imported, source
-from fullcircle.tracking.lineage import MASKED_TAG
-from fullcircle.tracking.provenance import packages
+from fullcircle.tracking.provenance.run_provenance import packages
+from fullcircle.tracking.runs.run_schema import MASKED_TAG
 
 if TYPE_CHECKING:
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
 STAGE = "train again"
 _WHOLE = ("commit", "uncommitted changes", "masked secret")
@@ -75,14 +75,14 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
         TrainingFailed: the training could not be done again.
         TrackingUnavailable: the tracker does not answer.
     """
-    from fullcircle.tracking.runs import Tracker
+    from fullcircle.tracking.runs.run_store import RunStore
 
-    started, tracker = time.monotonic(), Tracker(settings)
-    tracker.catch_up()  # what it told last may not have been sent
-    run = original(tracker, tracker.state(reference))
+    started, run_store = time.monotonic(), RunStore(settings)
+    run_store.catch_up()  # what it told last may not have been sent
+    run = original(run_store, run_store.state(reference))
     with (
         _folder(settings, run.state.run_id, keep=again.keep) as folder,
-        source(tracker, run.state, folder / "code", project=again.project, keep=again.keep) as code,
+        source(run_store, run.state, folder / "code", project=again.project, keep=again.keep) as code,
     ):
         progress.current().stage("check out the code", code.what)
         data, changed = _data(settings, run, folder, again.data)
@@ -102,7 +102,7 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
         seconds=time.monotonic() - started,
         kept=str(folder) if again.keep else "",
     )
-    return _told(tracker, result) if again.record else result
+    return _told(run_store, result) if again.record else result
 
 
 @contextlib.contextmanager
@@ -241,10 +241,10 @@ def _notes(run: Original, seen: Comparison) -> Iterator[str]:
         yield "on a GPU some operations have no deterministic form"
 
 
-def _told(tracker: Tracker, result: Reproduction) -> Reproduction:
+def _told(run_store: RunStore, result: Reproduction) -> Reproduction:
     """Keep the verdict with the run. A tracker that is away is no reason to lose it."""
     try:
-        run = tracker.append(result.run_id)
+        run = run_store.append(result.run_id)
         value = {"verdict": result.verdict, "causes": result.causes, **dataclasses.asdict(result)}
         run.json(value, f"reproduction/{result.at:%Y%m%dT%H%M%SZ}.json")
         run.tags({"fullcircle.reproduction": f"{result.verdict} ({result.at:%Y-%m-%d %H:%M} UTC)"})

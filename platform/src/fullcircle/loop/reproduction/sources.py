@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.records.repro_report import Difference, Kind
 from fullcircle.loop.fingerprints import code_files
-from fullcircle.tracking.secrets import MARKER
+from fullcircle.tracking.secrets.detection import MARKER
 
 if TYPE_CHECKING:
     from fullcircle.tracking.origin import Origin
-    from fullcircle.tracking.runs import RunState, Tracker
+    from fullcircle.tracking.runs.run_store import RunState, RunStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Source:
 
 @contextlib.contextmanager
 def source(
-    tracker: Tracker, state: RunState, into: Path, *, project: Path | None = None, keep: bool = False
+    run_store: RunStore, state: RunState, into: Path, *, project: Path | None = None, keep: bool = False
 ) -> Iterator[Source]:
     """The run's code, in a worktree `into` where its commit can be had, which goes at the end unless `keep`.
 
@@ -54,12 +54,12 @@ def source(
     Raises:
         UsageError: neither the commit nor the project's folder is on this machine.
     """
-    from fullcircle.tracking.checkout import worktree
-    from fullcircle.tracking.lineage import COMMIT
+    from fullcircle.tracking.provenance.git_worktree import worktree
+    from fullcircle.tracking.runs.run_schema import COMMIT
 
     if project is not None and not project.is_dir():
         raise UsageError(f"no folder {project}", hint="--project names the folder with project.py")
-    commit, origin = state.tags.get(COMMIT, ""), tracker.origin(state)
+    commit, origin = state.tags.get(COMMIT, ""), run_store.origin(state)
     inside = origin.folder
     places = _places(state, origin, project)
     repository = _repository(places, commit) if commit and inside else None
@@ -67,7 +67,7 @@ def source(
         yield _as_it_lies(state, places, commit)
         return
     with worktree(repository, commit, into, keep=keep) as folder:
-        what, missing = _changed(tracker, state, folder)
+        what, missing = _changed(run_store, state, folder)
         within = origin.platform
         yield Source(
             project=_require_project(folder / inside, state),
@@ -107,7 +107,7 @@ def _places(state: RunState, origin: Origin, project: Path | None) -> list[Path]
 
 
 def _repository(places: list[Path], commit: str) -> Path | None:
-    from fullcircle.tracking.checkout import has_commit, top_of
+    from fullcircle.tracking.provenance.git_worktree import has_commit, top_of
 
     tops = (top_of(folder) for folder in places)
     return next((top for top in tops if top is not None and has_commit(top, commit)), None)
@@ -133,13 +133,13 @@ def _require_project(folder: Path, state: RunState) -> Path:
     )
 
 
-def _changed(tracker: Tracker, state: RunState, folder: Path) -> tuple[str, tuple[Difference, ...]]:
+def _changed(run_store: RunStore, state: RunState, folder: Path) -> tuple[str, tuple[Difference, ...]]:
     """Apply the uncommitted changes to a worktree. Returns (what was done, what could not be)."""
-    from fullcircle.tracking.checkout import apply
-    from fullcircle.tracking.lineage import DIFF, NOT_KEPT
-    from fullcircle.tracking.uncommitted import CUT
+    from fullcircle.tracking.provenance.git_worktree import apply
+    from fullcircle.tracking.provenance.uncommitted import CUT
+    from fullcircle.tracking.runs.run_schema import DIFF, NOT_KEPT
 
-    not_kept = [_not_kept(each) for each in json.loads(_text(tracker, state, NOT_KEPT) or "[]")]
+    not_kept = [_not_kept(each) for each in json.loads(_text(run_store, state, NOT_KEPT) or "[]")]
     missing = [
         Difference(
             kind=Kind.FILE,
@@ -149,8 +149,8 @@ def _changed(tracker: Tracker, state: RunState, folder: Path) -> tuple[str, tupl
         for name, why in not_kept
         if not name.endswith((".parquet", ".md"))  # rows are in the data version, and words are not learned from
     ]
-    missing += _masked(tracker, state)
-    patch = _text(tracker, state, DIFF)
+    missing += _masked(run_store, state)
+    patch = _text(run_store, state, DIFF)
     if not patch:
         return "", tuple(missing)
     if f"\n{CUT}" in patch:
@@ -166,9 +166,9 @@ def _not_kept(entry: object) -> tuple[str, str]:
     return (str(entry.get("name", "")), str(entry.get("why", ""))) if isinstance(entry, dict) else (str(entry), "")
 
 
-def _masked(tracker: Tracker, state: RunState) -> list[Difference]:
+def _masked(run_store: RunStore, state: RunState) -> list[Difference]:
     """What was a secret in the uncommitted changes and is in no commit: a marker stands there."""
-    from fullcircle.tracking.lineage import MASKED
+    from fullcircle.tracking.runs.run_schema import MASKED
 
     return [
         Difference(
@@ -177,7 +177,7 @@ def _masked(tracker: Tracker, state: RunState) -> list[Difference]:
             what=f"a secret was masked in {each['file']} line {each['line']} ({each['kind']}): set it again there, "
             f"the marker is {MARKER}-{each['number']}",
         )
-        for each in json.loads(_text(tracker, state, MASKED) or "[]")
+        for each in json.loads(_text(run_store, state, MASKED) or "[]")
         if each["lost"]
     ]
 
@@ -186,9 +186,9 @@ def _lost(what: str) -> Difference:
     return Difference(kind=Kind.CODE, name="uncommitted changes", what=what)
 
 
-def _text(tracker: Tracker, state: RunState, artifact: str) -> str:
+def _text(run_store: RunStore, state: RunState, artifact: str) -> str:
     """An artifact's text, its line endings as they are; "" when the run has none."""
     try:
-        return tracker.download(state.run_id, artifact).read_bytes().decode()
+        return run_store.download(state.run_id, artifact).read_bytes().decode()
     except DataUnavailable:
         return ""

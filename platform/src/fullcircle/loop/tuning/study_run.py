@@ -13,7 +13,7 @@ from fullcircle.loop.tuning.trials import VALUE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fullcircle.tracking.runs import Run
+    from fullcircle.tracking.runs.run_store import RunWriter
     from fullcircle.tuning.study import Study, Trial
 
 FOLDER = "tune"
@@ -22,7 +22,7 @@ BEST = "fullcircle.best"
 """Tag: the words that set the best parameters. No parameter of the run, since those never change and the best does."""
 
 
-def tell_study(run: Run, study: Study, search: Search) -> None:
+def tell_study(run: RunWriter, study: Study, search: Search) -> None:
     """Tell the study's run how the study stands. May be told again when more trials have ended."""
     from fullcircle.tuning.plots import pictures
     from fullcircle.tuning.study import State, best

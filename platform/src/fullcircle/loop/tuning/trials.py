@@ -24,7 +24,7 @@ from fullcircle.training.standing import best_epoch
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
-    from fullcircle.tracking.runs import Run, RunState
+    from fullcircle.tracking.runs.run_store import RunState, RunWriter
     from fullcircle.training.jobs import TrainJob
     from fullcircle.tuning.study import Study, Trial
 
@@ -46,7 +46,7 @@ class _Open:
     """A trial that is being trained here."""
 
     trial: Trial
-    run: Run
+    run: RunWriter
     history: dict[int, EpochMetrics]
 
 
@@ -69,11 +69,11 @@ class Trials:
         data: DataVersion,
         arrays: Path,
     ) -> None:
-        from fullcircle.tracking.runs import Tracker
+        from fullcircle.tracking.runs.run_store import RunStore
 
         self._project, self._settings, self._framework, self._study = project, settings, framework, study
         self._parent, self._data, self._arrays = parent, data, arrays
-        self._tracker = Tracker(settings)
+        self._run_store = RunStore(settings)
         self._open: dict[str, _Open] = {}
         self._known = self._settled()
 
@@ -132,14 +132,14 @@ class Trials:
                 ends.callback(here.run.__exit__, type(error), error, None)
         self._open.clear()
 
-    def _run(self, trial: Trial) -> Run:
+    def _run(self, trial: Trial) -> RunWriter:
         known = self._known.pop(trial.number, None)
         if known is not None:
-            run = self._tracker.resume(known.run_id, project=self._project)
+            run = self._run_store.resume(known.run_id, project=self._project)
         else:
             tags = {"fullcircle.framework": self._framework, NUMBER: f"{trial.number}", STUDY: self._study.name}
             name = f"trial {trial.number}"
-            run = self._tracker.start(self._project, name=name, kind=KIND, parent=self._parent, tags=tags)
+            run = self._run_store.start(self._project, name=name, kind=KIND, parent=self._parent, tags=tags)
         if known is None or DATA not in known.tags:  # the last of its data; a kill may have come before
             run.note("\n".join(f"- {markdown_code(f'--set {word}')}" for word in trial.settings))
             run.data(self._data)
@@ -155,7 +155,7 @@ class Trials:
         """End the runs of trials that have ended; returns those of trials that have not: number -> run."""
         trials = {trial.number: trial for trial in self._study.trials}
         running: dict[int, RunState] = {}
-        for state in self._tracker.children(self._project, self._parent):
+        for state in self._run_store.children(self._project, self._parent):
             trial = trials.get(int(state.tags.get(NUMBER, "0")))
             if trial is None:
                 continue
@@ -164,12 +164,12 @@ class Trials:
                     running.setdefault(trial.number, state)
                 continue
             if state.status != ("FAILED" if trial.why else "FINISHED"):
-                conclude(self._tracker.resume(state.run_id), trial)
+                conclude(self._run_store.resume(state.run_id), trial)
             forget(self._settings, state.key)
         return running
 
 
-def conclude(run: Run, trial: Trial) -> None:
+def conclude(run: RunWriter, trial: Trial) -> None:
     """Tell a trial's run what the trial came to, and end it.
 
     A pruned one is FINISHED, with a tag: it came to the end that was meant for it, and nobody is to go on with it.

@@ -33,7 +33,7 @@ from fullcircle.tracking.run_tags import DATA
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split
-    from fullcircle.tracking.runs import Run, RunState
+    from fullcircle.tracking.runs.run_store import RunState, RunWriter
     from fullcircle.training.pool import Pool
     from fullcircle.tuning.study import Study, Trial
 
@@ -126,11 +126,11 @@ class _Search:
         present: Mapping[str, Any],
         told: Callable[[], bool],
     ) -> None:
-        from fullcircle.tracking.runs import Tracker
+        from fullcircle.tracking.runs.run_store import RunStore
 
         self._project, self._settings, self._wish = project, settings, wish
         self._study, self._search, self._present, self._told = study, search, present, told
-        self._tracker = Tracker(settings)
+        self._run_store = RunStore(settings)
         # A dot is in no name: of two studies none has the other's rows.
         self._folder = f"study-{study.name.replace('/', '.')}"
         self._view = progress.current()
@@ -138,7 +138,7 @@ class _Search:
 
     def run(self) -> TuneResult:
         """Search until all trials have ended, the time is over or somebody says stop."""
-        self._tracker.catch_up()  # what it told last may not have been sent
+        self._run_store.catch_up()  # what it told last may not have been sent
         refuse_others(self._study, self._project, self._search, self._wish.until)
         known, terms = self._parent_run(), self._study.terms
         if known is not None and known.finished and terms is not None and self._ended() >= self._wish.trials:
@@ -159,7 +159,7 @@ class _Search:
             forget(self._settings, self._folder)
         return self._result(run.id, data.digest)
 
-    def _search_in(self, run: Run, data: DataVersion, folder: Path) -> None:
+    def _search_in(self, run: RunWriter, data: DataVersion, folder: Path) -> None:
         from fullcircle.training.places.devices import find
         from fullcircle.training.pool import Pool
 
@@ -243,18 +243,18 @@ class _Search:
 
     def _parent_run(self) -> RunState | None:
         """The study's own run, if it has one."""
-        found = (run for run in self._tracker.states(self._project, KIND) if run.tags.get(STUDY) == self._study.name)
+        found = (run for run in self._run_store.states(self._project, KIND) if run.tags.get(STUDY) == self._study.name)
         return next(found, None)
 
     @contextlib.contextmanager
-    def _run(self, known: RunState | None, data: DataVersion, split: Split | None) -> Iterator[Run]:
+    def _run(self, known: RunState | None, data: DataVersion, split: Split | None) -> Iterator[RunWriter]:
         name, ended = self._study.name, self._ended()
         if known is not None:
             self._view.note(f"going on with study {name}, run {known.run_id[:12]}: {ended} trials ended")
-            opened = self._tracker.resume(known.run_id, finished=True, project=self._project)
+            opened = self._run_store.resume(known.run_id, finished=True, project=self._project)
         else:
             tags = {"fullcircle.framework": self._wish.framework, STUDY: name}
-            opened = self._tracker.start(self._project, name=f"tune {name}", kind=KIND, tags=tags)
+            opened = self._run_store.start(self._project, name=f"tune {name}", kind=KIND, tags=tags)
         with opened as run:
             run.params({"search": {key: f"{each}" for key, each in self._search.items()}})
             if known is None or DATA not in known.tags:  # a kill may have come before it was told

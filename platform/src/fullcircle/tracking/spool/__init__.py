@@ -1,1 +1,1 @@
-"""The write-ahead file of runs: what a training tells is in a file first, and a sender brings it to the tracker."""
+"""Write-ahead log of runs: metrics are in a local file first, and a thread uploads them to MLflow."""

@@ -1,4 +1,4 @@
-"""Artifacts in the spool: copied there with their SHA-256, and looked at again before they are sent."""
+"""Artifacts in the spool: copied there with their SHA-256, and verified before they are uploaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOST_IN_AN_ADDRESS = re.compile(r"[#?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2
 """MLflow's client puts names into addresses as they are: a server would keep `a#b` as `a`, over another file."""
 
 
-def spooled(spool: Path, source: Path, folder: str) -> Artifact:
+def copy_file(spool: Path, source: Path, folder: str) -> Artifact:
     """Copy a file into the spool folder; later changes of `source` are not seen.
 
     Raises:
@@ -37,8 +37,8 @@ def spooled(spool: Path, source: Path, folder: str) -> Artifact:
     return _entry(spool, target, folder)
 
 
-def spooled_text(spool: Path, text: str, artifact_path: str) -> Artifact:
-    """A text as an artifact at this path within the run. Raises UsageError and HomeUnwritable, as `spooled`."""
+def write_text(spool: Path, text: str, artifact_path: str) -> Artifact:
+    """A text as an artifact at this path within the run. Raises UsageError and HomeUnwritable, as `copy_file`."""
     folder, _, name = artifact_path.rpartition("/")
     _require_path(folder, name)
     target = _place(spool, name)
@@ -49,7 +49,7 @@ def spooled_text(spool: Path, text: str, artifact_path: str) -> Artifact:
     return _entry(spool, target, folder)
 
 
-def verified(spool: Path, artifact: Artifact) -> Path:
+def verify(spool: Path, artifact: Artifact) -> Path:
     """The file of an artifact, with just the bytes that were put there. Raises DataUnavailable."""
     path = spool / artifact.file
     if not path.exists():
@@ -59,7 +59,7 @@ def verified(spool: Path, artifact: Artifact) -> Path:
     return path
 
 
-def forget(spool: Path, artifact: Artifact) -> None:
+def delete(spool: Path, artifact: Artifact) -> None:
     """Remove the file of an artifact that the tracker has. Safe to call twice."""
     path = spool / artifact.file
     path.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def forget(spool: Path, artifact: Artifact) -> None:
 
 
 def _require_path(folder: str, name: str) -> None:
-    """Refuse now what could never be sent, and would hold up all that is told behind it."""
+    """Refuse now what could never be sent, and would hold up all that is logged behind it."""
     path = f"{folder}/{name}" if folder else name
     outside = path.startswith(("/", "../")) or path in (".", "..")
     if outside or posixpath.normpath(path) != path or _LOST_IN_AN_ADDRESS.search(path):

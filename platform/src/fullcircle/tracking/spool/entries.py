@@ -1,4 +1,4 @@
-"""What a frame of the spool says: points, parameters, tags, artifacts, inputs, and how the run ended. Pure."""
+"""Record types of the spool: points, parameters, tags, artifacts, inputs, and the run's status. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ point with the same time, step and value for the same one, so that sending it ag
 
 Names = tuple[str, ...]
 Row = tuple[Names, bytes, int, int]
-"""What one call told: (metrics, their values, milliseconds since the epoch, step). Of the values only their bytes are
-kept, see `packing`: a training that tells each step fills its processor's caches with whatever is kept for long."""
+"""What one call logged: (metrics, their values, milliseconds since the epoch, step). Of the values only their bytes are
+kept, see `packing`: a training that logs each step fills its processor's caches with whatever is kept for long."""
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""The file format of the spool: append-only frames with checksums. Pure of what the frames mean.
+"""File format of the spool: append-only frames with checksums. Knows nothing of their content.
 
 Layout: a head of 12 bytes (magic, the format's version, CRC-32 of both), then frames of
 `<length: u32> <CRC-32 of length and payload: u32> <payload>`, little-endian. The checksum covers the length, so that a

@@ -1,4 +1,4 @@
-"""The kernel's lock on a spool folder: it goes with the process that holds it, however that ends."""
+"""File lock of a spool folder: the kernel releases it with the process that holds it, however that ends."""
 
 from __future__ import annotations
 

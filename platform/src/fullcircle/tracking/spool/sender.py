@@ -1,4 +1,4 @@
-"""The thread that sends while a run is written: it never blocks the training, and never raises into it."""
+"""Upload thread of an open run: it never blocks the training, and never raises into it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.tracking.spool.courier import Courier, Door
-from fullcircle.tracking.spool.folder import Folder
+from fullcircle.tracking.spool.spool_dir import SpoolDir
+from fullcircle.tracking.spool.uploader import Backend, Uploader
 
 LOOK_EVERY_S = 0.2
 """The file is looked at this often when there was nothing to send."""
@@ -28,10 +28,10 @@ class Sender:
         open_door: connects to the tracker; called in the thread, again after it failed.
     """
 
-    def __init__(self, folder: Folder, open_door: Callable[[], Door]) -> None:
+    def __init__(self, folder: SpoolDir, open_backend: Callable[[], Backend]) -> None:
         self._folder = folder
-        self._open_door = open_door
-        self._courier: Courier | None = None
+        self._open_backend = open_backend
+        self._uploader: Uploader | None = None
         self._changed = threading.Condition()
         self._ended = self._hurried = False
         self._rounds = 0
@@ -88,7 +88,7 @@ class Sender:
             return False
         # What the tracker refuses, it refuses again. And one that was away all along is no reason to wait at the end of
         # each of the many short runs of a search.
-        if isinstance(self._error, UsageError) or self._folder.about().run_id is None:
+        if isinstance(self._error, UsageError) or self._folder.metadata().run_id is None:
             return True
         return time.monotonic() - self._failing_since >= patience_s
 
@@ -113,17 +113,17 @@ class Sender:
                     self._changed.wait_for(self._is_asked, min(max(rest_s, 0.0), LONGEST_REST_S))
 
     def _step(self, sealed: bool) -> bool:
-        if self._courier is None:
-            self._courier = Courier(self._folder, self._open_door())
-        self._courier.sealed = sealed
-        return self._courier.step()
+        if self._uploader is None:
+            self._uploader = Uploader(self._folder, self._open_backend())
+        self._uploader.sealed = sealed
+        return self._uploader.step()
 
     def _is_asked(self) -> bool:
         return self._ended or self._asked > self._rounds
 
     def _failed(self, error: Exception) -> None:
         what = error.what if isinstance(error, FullcircleError) else f"{type(error).__name__}: {error}"
-        self._folder.trouble(what)
+        self._folder.record_error(what)
         with self._changed:
             self._error = error
             self._failing_since = self._failing_since or time.monotonic()
@@ -135,6 +135,6 @@ class Sender:
 
     def _went_well(self) -> None:
         if self._error is not None:
-            self._folder.trouble("")
+            self._folder.record_error("")
         with self._changed:
             self._error, self._failing_since, self._wait_s = None, None, FIRST_WAIT_S

@@ -1,4 +1,4 @@
-"""A run's spool while the run is open: what is told goes to its file, a sender takes it to the tracker."""
+"""The spool of an open run: entries go to its file, a thread uploads them to MLflow."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.spool import artifacts
-from fullcircle.tracking.spool.courier import Door
 from fullcircle.tracking.spool.entries import Entry
-from fullcircle.tracking.spool.folder import MAIN, About, Folder, Unsent, made
 from fullcircle.tracking.spool.sender import PATIENCE_S, Sender
+from fullcircle.tracking.spool.spool_dir import MAIN, Backlog, SpoolDir, SpoolMetadata, create_spool_dir
+from fullcircle.tracking.spool.uploader import Backend
 from fullcircle.tracking.spool.writer import Writer
 
 
@@ -25,16 +25,18 @@ class Spool:
         open_door: connects to the tracker; called in the sender's thread.
     """
 
-    def __init__(self, settings: Settings, name: str, about: About, open_door: Callable[[], Door]) -> None:
+    def __init__(
+        self, settings: Settings, name: str, about: SpoolMetadata, open_backend: Callable[[], Backend]
+    ) -> None:
         self._held = contextlib.ExitStack()
-        self.folder: Folder = self._held.enter_context(made(settings, name, about))
+        self.folder: SpoolDir = self._held.enter_context(create_spool_dir(settings, name, about))
         try:
             self.writer = Writer(self.folder.path / f"{MAIN}.spool")
         except BaseException:
             self._held.close()
             raise
         self.points, self.packed = self.writer.points, self.writer.packed
-        self._sender = Sender(self.folder, open_door)
+        self._sender = Sender(self.folder, open_backend)
         self._closed = False
 
     def start(self) -> None:
@@ -42,27 +44,27 @@ class Spool:
         self._sender.start()
 
     def flush(self) -> None:
-        """All that was told is in the file when this returns: a kill -9 does not lose it."""
+        """All that was logged is in the file when this returns: a kill -9 does not lose it."""
         self.writer.flush()
 
     def entry(self, entry: Entry) -> None:
-        """Append an entry behind all that was told; it is in the file when this returns."""
+        """Append an entry behind all that was logged; it is in the file when this returns."""
         self.writer.entry(entry)
 
     def text(self, text: str, artifact_path: str) -> None:
         """Keep a text as artifact at this path."""
-        self.entry(artifacts.spooled_text(self.folder.path, text, artifact_path))
+        self.entry(artifacts.write_text(self.folder.path, text, artifact_path))
 
     def file(self, path: Path, folder: str) -> None:
         """Keep a copy of the file as artifact in this folder. Raises FileNotFoundError."""
-        self.entry(artifacts.spooled(self.folder.path, path, folder))
+        self.entry(artifacts.copy_file(self.folder.path, path, folder))
 
     def drain(self, patience_s: float = PATIENCE_S) -> bool:
-        """Wait until all that was told was sent; False when nothing could be sent for `patience_s`."""
+        """Wait until all that was logged was sent; False when nothing could be sent for `patience_s`."""
         self.writer.flush()
         return self._sender.drain(patience_s)
 
-    def close(self, patience_s: float = PATIENCE_S) -> Unsent | None:
+    def close(self, patience_s: float = PATIENCE_S) -> Backlog | None:
         """Send all, give up after `patience_s` without success, and let go of the folder.
 
         Returns:
@@ -78,7 +80,7 @@ class Spool:
                 return None
         finally:
             self.let_go()
-        return self.folder.unsent()
+        return self.folder.backlog()
 
     def let_go(self) -> None:
         """Stop sending and let go of the folder as it is. Nothing after `close`."""

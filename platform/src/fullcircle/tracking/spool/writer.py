@@ -1,4 +1,4 @@
-"""The writing end of a spool file: the caller appends to a list, a thread writes what waits five times a second."""
+"""Writes a spool file: the caller appends to a list, a thread writes what waits five times a second."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Writer:
     forked every call raises UsageError, for it would write over what the process that made it writes.
 
     Attributes:
-        waiting: rows of at most `BATCH` metrics, to which `tracking.intake.HotPath` appends as `packed` does.
+        waiting: rows of at most `BATCH` metrics, to which `runs.metric_validation.FastMetricPath` appends.
         forks: the module's, when it was made; as long as these are the same no fork lies between.
 
     Raises:

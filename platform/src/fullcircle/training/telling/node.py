@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.client import is_server
+from fullcircle.tracking.connection.client import is_server
 
 log = logging.getLogger("fullcircle")
 
@@ -23,10 +23,10 @@ def load_told(run_id: str, env: Mapping[str, str] | None = None) -> Iterator[Non
     settings = Settings.from_env(env)
     with ExitStack() as stack:
         if env.get("LOCAL_RANK", "0") == "0" and is_server(settings):
-            from fullcircle.tracking.machine import watch
+            from fullcircle.tracking.runs.system_metrics import monitor_node
 
             try:
-                stack.enter_context(watch(run_id, settings))
+                stack.enter_context(monitor_node(run_id, settings))
             except FullcircleError as error:
                 log.warning("the load of this machine is not logged: %s", error)
         yield

@@ -1,0 +1,1 @@
+"""The connection to MLflow: client, REST API, credentials, connectivity probe, moved homes."""

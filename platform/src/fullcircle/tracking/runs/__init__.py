@@ -1,0 +1,1 @@
+"""MLflow runs: start, resume, write, look up, and read back."""

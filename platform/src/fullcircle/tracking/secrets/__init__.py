@@ -1,0 +1,1 @@
+"""Secret scanning: passwords, tokens and keys are masked before anything is stored."""

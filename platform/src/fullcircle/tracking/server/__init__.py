@@ -1,0 +1,1 @@
+"""Configuration of the MLflow server: token authentication and the UI's preferences."""

@@ -1,0 +1,1 @@
+"""Links into the MLflow UI, and what a reviewer sees there first."""
