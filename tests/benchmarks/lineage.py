@@ -35,7 +35,7 @@ from fullcircle.data.versions import Versions
 from fullcircle.loop.champion.release import release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.trace import trace
-from fullcircle.predictions import journal, segments
+from fullcircle.predictions import segments, wal
 from fullcircle.predictions.identity import PredictionIds, microseconds
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import Batch, PredictionLog
@@ -111,7 +111,7 @@ def registered(settings: Settings, folder: Path) -> ModelVersion:
 
 def fill(settings: Settings, version: ModelVersion, rows: int) -> list[str]:
     """Log that many rows over the year, and their labels; all prediction ids."""
-    folder, header = settings.folder("predictions", PROJECT.name), journal.Header.of(PROJECT.inputs)
+    folder, header = settings.folder("predictions", PROJECT.name), wal.Header.of(PROJECT.inputs)
     labels, rng = LabelLog(folder / "labels"), np.random.default_rng(7)
     each, ids = (rows - UNSEALED) // (DAYS * SEGMENTS_A_DAY), []
     for day in range(DAYS):
@@ -120,7 +120,7 @@ def fill(settings: Settings, version: ModelVersion, rows: int) -> list[str]:
             moment = START + timedelta(days=day, hours=part * 24 / SEGMENTS_A_DAY)
             batch = IdsOf(moment).take(each)
             row_ids = [f"{rng.integers(1 << 40):010x}-{day}" for _ in batch]
-            record = journal.Record(
+            record = wal.Record(
                 model_version=version.version,
                 model_digest=version.digest,
                 logged_at=microseconds(moment),

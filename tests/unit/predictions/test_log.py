@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
-from fullcircle.core.project import Number
-from fullcircle.predictions import journal, reader, segments
+from fullcircle.core.framed_log.layout import HEAD_BYTES
+from fullcircle.core.project import Category, Number
+from fullcircle.predictions import reader, segments, wal
 from fullcircle.predictions.identity import PredictionIds, canonical, made_at
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.log import PredictionLog
@@ -35,7 +37,7 @@ def log(project, tmp_path):
         yield open_log
 
 
-def wal(folder: Path) -> list[Path]:
+def wals(folder: Path) -> list[Path]:
     return sorted((folder / "wal").glob("*.wal"))
 
 
@@ -97,7 +99,7 @@ def test_two_logs_share_a_folder_and_do_not_recover_each_other(log, project, bat
         other.append(batch(["b"]))
         other.seal()
         assert {"a", "b"} == reader.logged_row_ids(tmp_path, START, END)
-    assert len(wal(tmp_path)) == 1
+    assert len(wals(tmp_path)) == 1
     log.append(batch(["c"]))
     assert {"a", "b", "c"} == reader.logged_row_ids(tmp_path, START, END)
 
@@ -141,7 +143,7 @@ def test_every_answered_row_survives_kill_9_and_is_there_once(project, tmp_path,
 
     assert set(answered) <= reader.logged_row_ids(tmp_path, START, END)
     with PredictionLog(tmp_path, project.inputs, background=False):
-        assert len(wal(tmp_path)) == 1, "the dead writer's file was recovered"
+        assert len(wals(tmp_path)) == 1, "the dead writer's file was recovered"
         _, frame = reader.window(project, tmp_path, START, END)
         assert set(answered) <= set(frame["prediction_id"])
         assert frame["prediction_id"].is_unique
@@ -152,8 +154,8 @@ def dead_writer(folder, project, batches) -> Path:
     log = PredictionLog(folder, project.inputs, background=False)
     for rows in batches:
         log.append(rows)
-    log._journal.close()
-    return wal(folder)[0]
+    log._wal.close()
+    return wals(folder)[0]
 
 
 def test_a_torn_tail_keeps_the_good_prefix_and_names_what_is_set_aside(project, batch, tmp_path, caplog):
@@ -168,32 +170,94 @@ def test_a_torn_tail_keeps_the_good_prefix_and_names_what_is_set_aside(project, 
     assert path.name in caplog.text
 
 
+def records(index: int, count: int) -> list[wal.Record]:
+    return [
+        wal.Record("1", "d", 0, [f"p{index}-{n}"], [f"r{index}-{n}"], b"\0" * 8, b"\0" * 4, [], b"\0" * 4)
+        for n in range(count)
+    ]
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_whatever_happens_to_the_bytes_only_a_suffix_is_lost_and_none_is_invented(tmp_path_factory, data):
+def test_whatever_happens_to_the_bytes_a_group_is_there_whole_or_named_as_lost_and_none_is_invented(
+    tmp_path_factory, data
+):
     folder = tmp_path_factory.mktemp("damaged")
-    file = journal.Journal(folder, [Number("distance")])
-    sizes = []
-    for index in range(4):
-        record = journal.Record("1", "d", index, [f"p{index}"], [f"r{index}"], b"\0" * 8, b"\0" * 4, [], b"\0" * 4)
-        file.append(journal.encode(record))
-        sizes.append(file.size)
+    file = wal.WriteAheadLog(folder, [Number("distance")])
+    bounds = [file.size]
+    groups = [records(index, count) for index, count in enumerate((1, 3, 2, 1))]
+    for group in groups:
+        file.append(group)
+        bounds.append(file.size)
     file.close()
     whole = file.path.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
-    if data.draw(st.booleans()):
-        changed = (
-            whole[:at] + data.draw(st.binary(max_size=40)) if data.draw(st.booleans()) else whole[:at] + b"\0" * 40
-        )
+    if data.draw(st.booleans()):  # cut, and whatever came behind it
+        changed = whole[:at] + data.draw(st.one_of(st.binary(max_size=40), st.just(b"\0" * 40)))
         same = (index for index, (a, b) in enumerate(zip(whole, changed, strict=False)) if a != b)
-        intact = whole[: next(same, min(len(whole), len(changed)))]
+        intact = next(same, min(len(whole), len(changed)))
+        left = [group for group, end in zip(groups, bounds[1:], strict=True) if end <= intact]
     else:
-        bit = 1 << data.draw(st.integers(0, 7))
-        changed, intact = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :], whole[:at]
+        changed = whole[:at] + bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))]) + whole[at + 1 :]
+        hit = sum(bound <= at for bound in bounds) - 1
+        left = [group for index, group in enumerate(groups) if index != hit]
+        if HEAD_BYTES <= at < bounds[0]:  # which columns they hold
+            left = []
     file.path.write_bytes(changed)
-    _, records, end = journal.read(file.path)
-    assert [f"r{index}" for index, size in enumerate(sizes) if size <= len(intact)] == [r.row_ids[0] for r in records]
-    assert end <= len(changed)
+    found = wal.read(file.path)
+    assert found.records == [record for group in left for record in group]
+    if changed != whole and len(changed) >= bounds[0]:
+        assert found.gaps or found.offset < len(changed) or len(changed) in bounds
+
+
+def test_a_group_of_batches_is_one_frame_and_comes_back_in_order(project, batch, tmp_path):
+    file = wal.WriteAheadLog(tmp_path, [Number("distance")])
+    file.append(records(0, 40))
+    file.sync()
+    assert wal.read(file.path).records == records(0, 40)
+    torn = tmp_path / "torn.wal"
+    torn.write_bytes(file.path.read_bytes()[:-1])
+    assert wal.read(torn).records == [], "all of a group, or none of it"
+    file.close()
+
+
+def test_damage_in_the_middle_costs_its_own_batch_and_is_set_aside(project, batch, tmp_path, caplog):
+    path = dead_writer(tmp_path, project, [batch(["a"]), batch(["b"]), batch(["c"])])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\xa1b") + 1] ^= 1
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
+        (damage,) = log.damaged
+        assert {"a", "c"} == reader.logged_row_ids(tmp_path, START, END)
+    assert (damage.rows_kept, damage.bytes_lost) == (2, len(damage.kept_in.read_bytes()))
+    assert damage.kept_in.read_bytes() in bytes(data)
+
+
+def test_a_log_that_a_newer_version_wrote_is_left_as_it_is_and_named(project, batch, tmp_path, caplog):
+    path = dead_writer(tmp_path, project, [batch(["a"])])
+    data = bytearray(path.read_bytes())
+    data[4] = 3
+    data[8:12] = zlib.crc32(data[:8]).to_bytes(4, "little")
+    path.write_bytes(data)
+    with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
+        log.append(batch(["b"]))
+        log.seal()
+    assert path.read_bytes() == data
+    assert caplog.text.count("has format 3 and this version reads up to 2") == 1
+
+
+def test_a_log_from_before_the_framed_format_is_sealed_row_for_row(tmp_path):
+    (old,) = (Path(__file__).parents[2] / "fixtures" / "logs-0.1.0").glob("*.wal")
+    (tmp_path / "wal").mkdir()
+    (tmp_path / "wal" / old.name).write_bytes(old.read_bytes())
+    expected = {f"r{number}{letter}" for number in range(3) for letter in "ab"}
+    assert reader.logged_row_ids(tmp_path, START, END) == expected
+    with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], background=False) as log:
+        assert (log.damaged, wals(tmp_path)[0].name == old.name) == ((), False)
+    assert reader.logged_row_ids(tmp_path, START, END) == expected
+    (tmp_path / "wal" / old.name).write_bytes(old.read_bytes()[:-3])
+    with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], background=False) as log:
+        assert [damage.rows_kept for damage in log.damaged] == [4]
 
 
 def test_sealing_the_same_file_again_after_a_crash_between_parquet_and_delete_doubles_nothing(project, batch, tmp_path):

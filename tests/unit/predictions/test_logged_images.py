@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Binary, Image, Number, Project
-from fullcircle.predictions import journal, segments
+from fullcircle.predictions import segments, wal
 from fullcircle.predictions.log import Batch, PredictionLog
 from fullcircle.predictions.reader import window
 
@@ -74,7 +75,7 @@ def test_images_come_back_to_the_last_bit_before_and_after_sealing(scans, tmp_pa
 def test_images_survive_a_writer_that_died(scans, tmp_path):
     dead = PredictionLog(tmp_path, scans.inputs, background=False)
     dead.append(batch(images(5)))
-    dead._journal.close()  # what the kernel does with the lock of a killed process
+    dead._wal.close()  # what the kernel does with the lock of a killed process
 
     with PredictionLog(tmp_path, scans.inputs, background=False):
         assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
@@ -121,11 +122,14 @@ def test_rows_from_before_the_image_had_its_size_are_images_of_nan(scans, tmp_pa
 def test_write_ahead_files_from_before_images_are_still_read(tmp_path):
     header = msgspec.msgpack.encode([["x"], [], 1, 0.0])
     record = msgspec.msgpack.encode(["1", "sha", 0, ["p"], ["r"], b"\0" * 8, b"\0" * 4, [], b"\0" * 4])
-    path = tmp_path / f"old{journal.SUFFIX}"
-    path.write_bytes(journal.MAGIC + journal._frame(header) + journal._frame(record))
+    path = tmp_path / f"old{wal.SUFFIX}"
+    frames = [
+        len(each).to_bytes(4, "little") + zlib.crc32(each).to_bytes(4, "little") + each for each in (header, record)
+    ]
+    path.write_bytes(b"FCWAL\x01\r\n" + b"".join(frames))
 
-    found, records, _ = journal.read(path)
+    found = wal.read(path)
 
-    assert found is not None
-    assert (found.images, [each.images for each in records]) == ([], [[]])
-    assert segments.table(found, records)["x"].to_pylist() == [0.0]
+    assert found.header is not None
+    assert (found.header.images, [each.images for each in found.records]) == ([], [[]])
+    assert segments.table(found.header, found.records)["x"].to_pylist() == [0.0]

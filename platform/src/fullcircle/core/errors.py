@@ -19,7 +19,8 @@ FullcircleError                exit code 1
 |   `-- TrackerAway            (also Away) away for now: what a run tells waits in its spool
 |-- Away                       somebody else's service is away for now, and is worth waiting for
 |   `-- DatabaseAway           the platform's database does not answer, or another program holds it locked
-|-- SpoolTooNew                a newer version wrote this spool; nothing of it is changed
+|-- FormatTooNew               a newer version wrote this file; nothing of it is changed
+|   `-- SpoolTooNew            ... this spool
 |-- ModelUnavailable           no such version or alias, or its graph does not load or match its digest
 |-- BadRequest                 a prediction request that names no answer: which field and why
 `-- ServiceUnavailable         a local server (Prefect, MLflow UI, inference) did not come up
@@ -169,7 +170,11 @@ class DatabaseAway(Away):
     """The platform's database does not answer, or another program holds it and did not let go of it in time."""
 
 
-class SpoolTooNew(FullcircleError):
+class FormatTooNew(FullcircleError):
+    """A newer version of the platform wrote a file: it is neither read nor changed."""
+
+
+class SpoolTooNew(FormatTooNew):
     """A newer version of the platform wrote a spool: it is neither read nor changed."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.predictions import journal
+from fullcircle.predictions import wal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,15 +21,15 @@ _ATTEMPTS = 5
 _T = TypeVar("_T")
 
 
-def unsealed(folder: Path) -> Iterator[tuple[journal.Header, list[journal.Record]]]:
+def unsealed(folder: Path) -> Iterator[tuple[wal.Header, list[wal.Record]]]:
     """What each write-ahead file of the log holds, those without a row left out."""
-    for path in sorted((folder / "wal").glob(f"*{journal.SUFFIX}")):
+    for path in sorted((folder / "wal").glob(f"*{wal.SUFFIX}")):
         try:
-            header, records, _ = journal.read(path)
+            found = wal.read(path)
         except FileNotFoundError:  # sealed since we listed: its rows are in the segments, which come after
             continue
-        if header is not None and records:
-            yield header, records
+        if found.header is not None and found.records:
+            yield found.header, found.records
 
 
 def sealed(path: Path, wanted: Sequence[str] | None = None) -> pa.Table:

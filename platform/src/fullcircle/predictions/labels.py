@@ -11,7 +11,7 @@ import numpy as np
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.rows import identity, text_fault
-from fullcircle.predictions import journal, segments
+from fullcircle.predictions import segments, wal
 from fullcircle.predictions.identity import PredictionIds, microseconds
 
 _names = PredictionIds()
@@ -42,7 +42,7 @@ class LabelLog:
         import pyarrow as pa
 
         if self._log_was_there:
-            journal.require_there(self.folder.parent)
+            wal.require_there(self.folder.parent)
         arrived = arrived or datetime.now(UTC)
         named = _checked(row_ids, labels, arrived)
         if not len(row_ids):
@@ -60,7 +60,7 @@ class LabelLog:
             segments.write_table(rows.sort_by("row_id"), self.folder / f"{_names.take(1)[0]}.parquet")
             segments.merge(self.folder, sorted_by="row_id")
         except OSError as error:
-            raise journal.unwritable(self.folder, error) from error
+            raise wal.unwritable(self.folder, error) from error
         return len(row_ids)
 
 

@@ -1,6 +1,6 @@
 """The durable prediction log: nothing is answered that is not written down.
 
-    <folder>/wal/<writer>.wal                         what was answered lately (see `journal`)
+    <folder>/wal/<writer>.wal                         what was answered lately (see `wal`)
     <folder>/segments/date=<YYYY-MM-DD>/*.parquet     what was sealed, by the day of the event
     <folder>/labels/*.parquet                         the truth, as it arrived (see `labels`)
     <folder>/damaged/                                 bytes that could not be read back, set aside
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.errors import HomeUnwritable, ServiceUnavailable, UsageError
+from fullcircle.core.errors import FormatTooNew, HomeUnwritable, ServiceUnavailable, UsageError
 from fullcircle.core.project import Column
 from fullcircle.core.rows import identity
-from fullcircle.predictions import journal, segments
+from fullcircle.core.system.files import write_whole
+from fullcircle.predictions import segments, wal
 from fullcircle.predictions.identity import PredictionIds, microseconds
 
 if TYPE_CHECKING:
@@ -106,13 +107,14 @@ class PredictionLog:
         self._ids = PredictionIds()
         self._append_lock = threading.Lock()  # held for microseconds
         self._seal_lock = threading.RLock()  # held while Parquet is written
-        self._sealing: list[journal.Journal] = []
+        self._sealing: list[wal.WriteAheadLog] = []
+        self._too_new: set[Path] = set()
         self._closed = False
         self._wake, self._stop = threading.Event(), threading.Event()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise journal.unwritable(folder, error) from error
+            raise wal.unwritable(folder, error) from error
         self._open()
         self._recover()
         self._thread = threading.Thread(target=self._tend, name="prediction-log", daemon=True) if background else None
@@ -144,7 +146,7 @@ class PredictionLog:
             if self._closed:
                 raise ServiceUnavailable(f"the prediction log in {self.folder} is closed")
             ids = self._ids.take(rows)
-            record = journal.Record(
+            record = wal.Record(
                 model_version=batch.model_version,
                 model_digest=batch.digest,
                 logged_at=time.time_ns() // 1000,
@@ -156,15 +158,15 @@ class PredictionLog:
                 probability=probability.tobytes(),
                 images=images,
             )
-            if self._journal.torn:
-                torn = self._journal
+            if self._wal.torn:
+                torn = self._wal
                 self._open()
                 self._sealing.append(torn)
-            self._journal.append(journal.encode(record))
+            self._wal.append([record])
             if self._sync_s == 0:
-                self._journal.sync()
+                self._wal.sync()
             self._rows += rows
-            if self._rows >= self._limits[0] or self._journal.size >= self._limits[1]:
+            if self._rows >= self._limits[0] or self._wal.size >= self._limits[1]:
                 self._wake.set()
         return tuple(ids)
 
@@ -177,7 +179,7 @@ class PredictionLog:
         with self._seal_lock:
             with self._append_lock:
                 if self._rows and not self._closed:
-                    full = self._journal
+                    full = self._wal
                     self._open()
                     self._sealing.append(full)
             written: list[Path] = []
@@ -205,9 +207,9 @@ class PredictionLog:
             with self._append_lock:
                 self._closed = True
                 if self._rows:
-                    self._journal.close()
+                    self._wal.close()
                 else:
-                    self._journal.discard()
+                    self._wal.discard()
             for left in self._sealing:
                 left.close()
 
@@ -220,14 +222,14 @@ class PredictionLog:
         self.close()
 
     def _open(self) -> None:
-        journal.require_there(self.folder)
-        self._journal = journal.Journal(self.folder / "wal", self._columns)
+        wal.require_there(self.folder)
+        self._wal = wal.WriteAheadLog(self.folder / "wal", self._columns)
         self._rows, self._opened = 0, time.monotonic()
 
     def _inputs(
         self, inputs: Mapping[str, NDArray[np.generic]], rows: int
     ) -> tuple[bytes, list[list[str]], list[bytes]]:
-        header = self._journal.header
+        header = self._wal.header
         sizes = {**dict.fromkeys((*header.numbers, *header.categories), 1), **dict(header.images)}
         try:
             given = {name: inputs[name].reshape(rows, size) for name, size in sizes.items()}
@@ -242,45 +244,59 @@ class PredictionLog:
 
     def _to_parquet(self, path: Path) -> list[Path]:
         """Seal one write-ahead file; the file itself stays. Sealing it twice writes the same files."""
-        header, records, _ = journal.read(path)
-        if header is None or not records:
+        found = wal.read(path)
+        if found.header is None or not found.records:
             return []
         try:
-            return segments.write(segments.table(header, records), self.folder / "segments", path.stem)
+            return segments.write(segments.table(found.header, found.records), self.folder / "segments", path.stem)
         except OSError as error:
-            raise journal.unwritable(self.folder, error) from error
+            raise wal.unwritable(self.folder, error) from error
 
     def _recover(self) -> None:
         """Seal the files of dead writers, and set aside what of them cannot be read."""
-        for path in sorted((self.folder / "wal").glob(f"*{journal.SUFFIX}")):
-            with journal.claimed(path) as ours:
-                if ours:
-                    self._set_aside_tail(path)
+        for path in sorted((self.folder / "wal").glob(f"*{wal.SUFFIX}")):
+            with wal.claimed(path) as ours:
+                if ours and self._readable(path):
+                    self._set_aside_damage(path)
                     self._to_parquet(path)
                     path.unlink()
         for path in (self.folder / "wal").glob(".new-*"):  # died before it was a log
-            with journal.claimed(path) as ours:
+            with wal.claimed(path) as ours:
                 if ours:
                     path.unlink()
 
-    def _set_aside_tail(self, path: Path) -> None:
-        _, records, end = journal.read(path)
-        lost = path.stat().st_size - end
-        if not lost:
-            return
-        target = self.folder / "damaged" / f"{path.stem}-{end}.bin"
+    def _readable(self, path: Path) -> bool:
+        """Whether it is not a newer version's, which will read it; said once."""
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("rb") as source:
-                source.seek(end)
-                target.write_bytes(source.read())
-        except OSError as error:
-            raise journal.unwritable(self.folder, error) from error
-        kept = sum(len(record.prediction_ids) for record in records)
-        self.damaged += (Damage(source=path.name, rows_kept=kept, bytes_lost=lost, kept_in=target),)
-        logger.warning(
-            "%s: %d rows read back, %d bytes after them are damaged and set aside in %s", path, kept, lost, target
-        )
+            wal.read(path)
+        except FormatTooNew as error:
+            if path not in self._too_new:
+                logger.warning("%s", error)
+            self._too_new.add(path)
+            return False
+        return True
+
+    def _set_aside_damage(self, path: Path) -> None:
+        found, size = wal.read(path), path.stat().st_size
+        rows = sum(len(record.prediction_ids) for record in found.records)
+        for start, end in [*found.gaps, *([(found.offset, size)] if found.offset < size else [])]:
+            target = self.folder / "damaged" / f"{path.stem}-{start}.bin"
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("rb") as source:
+                    source.seek(start)
+                    write_whole(target, source.read(end - start), durable=True)
+            except OSError as error:
+                raise wal.unwritable(self.folder, error) from error
+            self.damaged += (Damage(source=path.name, rows_kept=rows, bytes_lost=end - start, kept_in=target),)
+            logger.warning(
+                "%s: %d rows read back; %d bytes at %d are damaged and set aside in %s",
+                path,
+                rows,
+                end - start,
+                start,
+                target,
+            )
 
     def _tend(self) -> None:
         complained = ""
@@ -294,7 +310,7 @@ class PredictionLog:
                     if self._due():
                         self.seal()
                     elif self._sync_s and self._rows:
-                        self._journal.sync()
+                        self._wal.sync()
                 complained = ""
             except Exception as error:  # noqa: BLE001  # whatever it was, the next second may still be synced
                 if str(error) != complained:  # once, not every second
@@ -304,7 +320,7 @@ class PredictionLog:
     def _due(self) -> bool:
         rows, size, age_s = self._limits
         old = self._rows and time.monotonic() - self._opened >= age_s
-        return bool(self._sealing or old or self._rows >= rows or self._journal.size >= size)
+        return bool(self._sealing or old or self._rows >= rows or self._wal.size >= size)
 
 
 def _named(row_id: object) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 
 from fullcircle.core.system.files import replacing
 from fullcircle.predictions.identity import PredictionIds
-from fullcircle.predictions.journal import Header, Record
+from fullcircle.predictions.wal import Header, Record
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,12 +1,14 @@
-"""The write-ahead file of one writer: checksummed frames, appended before an answer leaves.
+"""The write-ahead log of one writer: each group of answered batches is a frame in it before any of them is answered.
 
-Layout: 8 bytes of magic, then frames of `<length: u32> <crc32: u32> <payload>`. The first payload is the `Header`
-(which columns), each further one a `Record` (one batch), both in msgpack. A living writer holds an exclusive
-`flock` on its file, which the kernel takes back when the process dies in whatever way: a file that can be locked
-has no writer any more and may be recovered.
+A framed log (`core.framed_log`): the first payload is the `Header` (which columns), each further one a list of `Record`
+(one batch each) that are there all or none, in msgpack; so many requests may share one write and one fsync. A living
+writer holds an exclusive `flock` on its file, which the kernel takes back when the process dies in whatever way: a file
+that can be locked has no writer any more and may be recovered.
 
 What a completed `append` survives: the death of the process (kill -9) always, because the bytes are with the
 kernel; the death of the machine after the next `sync`, which the log calls every second. See docs/adr/0040.
+
+Files of before have one `Record` a frame. They are read as they are.
 """
 
 from __future__ import annotations
@@ -14,22 +16,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import struct
 import time
-import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from fullcircle.core.errors import HomeUnwritable
+from fullcircle.core.framed_log.layout import Earlier, FileKind
+from fullcircle.core.framed_log.reader import read as read_frames
+from fullcircle.core.framed_log.writer import FrameWriter
 from fullcircle.core.project import Category, Column, Image, Number
 from fullcircle.predictions.identity import PredictionIds
 
-MAGIC = b"FCWAL\x01\r\n"
 SUFFIX = ".wal"
-_FRAME = struct.Struct("<II")
-_LARGEST_FRAME = 1 << 30
+KIND = FileKind(magic=b"fcwl", earlier=Earlier(head=b"FCWAL\x01\r\n", sums_length=False))
 _names = PredictionIds()
 
 
@@ -74,17 +76,14 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     images: list[bytes] = []
 
 
-encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 _decode_header = msgspec.msgpack.Decoder(Header).decode
+_decode_records = msgspec.msgpack.Decoder(list[Record]).decode
 _decode_record = msgspec.msgpack.Decoder(Record).decode
 
 
-class Journal:
-    """One open write-ahead file, locked for as long as this process lives. Not thread-safe: the log locks.
-
-    Attributes:
-        size: bytes of whole frames.
-        torn: half a frame could not be taken back; nothing may be appended after it.
+class WriteAheadLog:
+    """One open write-ahead log, locked for as long as this process lives. Not thread-safe: the prediction log locks.
 
     Raises:
         HomeUnwritable: when the folder cannot be written.
@@ -93,30 +92,44 @@ class Journal:
     def __init__(self, folder: Path, columns: Sequence[Column]) -> None:
         self.header = Header.of(columns)
         try:
-            self._file, self.path = _create(folder)
-            self.size, self.torn = 0, False
+            self._writer = _create(folder)
             try:
-                self._write(MAGIC + _frame(encode(self.header)))
+                self._writer.append(_encode(self.header))
             except OSError:
                 self.discard()
                 raise
         except OSError as error:
             raise unwritable(folder, error) from error
 
-    def append(self, payload: bytes) -> None:
-        """Hand one frame to the kernel, or leave the file as it was.
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self._writer.path
+
+    @property
+    def size(self) -> int:
+        """Bytes of whole frames."""
+        return self._writer.size
+
+    @property
+    def torn(self) -> bool:
+        """Whether half a frame could not be taken back; nothing may be appended after it."""
+        return self._writer.torn
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Hand a group of records to the kernel, in one frame and one write, or leave the file as it was.
 
         Raises:
-            HomeUnwritable: disk full or gone; nothing of the frame stays.
+            HomeUnwritable: disk full or gone; none of them stays.
         """
         try:
-            self._write(_frame(payload))
+            self._writer.append(_encode(records))
         except OSError as error:
             raise unwritable(self.path.parent, error) from error
 
     def sync(self) -> None:
-        """Make all that was appended survive the death of the machine."""
-        os.fsync(self._file)
+        """Make all that was appended survive the death of the machine. Raises OSError."""
+        self._writer.sync()
 
     def discard(self) -> None:
         """Delete the file and let go of its lock. Safe to call twice."""
@@ -125,46 +138,46 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the lock, leaving the file to whoever recovers it. Safe to call twice."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-        except OSError:
-            # A later frame after half a frame would be unreadable, so half a frame must not stay.
-            self.torn = True
-            os.ftruncate(self._file, self.size)
-            self.torn = False
-            raise
-        self.size += len(data)
+        self._writer.close()
 
 
-def read(path: Path) -> tuple[Header | None, list[Record], int]:
-    """What a write-ahead file says: its header (None if unreadable), its whole records, and where those end.
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a write-ahead log says.
 
-    Bytes after that end are a torn or damaged tail, or a frame that its living writer has not finished yet.
+    Attributes:
+        header: None if it is unreadable: nobody knows the columns then, and no record is read.
+        records: the good ones, in the order of writing.
+        gaps: (from, to) of damaged bytes between them, which were passed over.
+        offset: behind the last good frame. Bytes that follow are a torn or damaged tail, or a frame that its living
+            writer has not finished yet.
     """
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            return None, [], 0
-        frames = _frames(file.read(), len(MAGIC))
+
+    header: Header | None
+    records: list[Record]
+    gaps: list[tuple[int, int]]
+    offset: int
+
+
+def read(path: Path) -> Content:
+    """What a write-ahead log says. Raises FormatTooNew, and OSError when it cannot be read."""
+    found = read_frames(path, KIND)
     header: Header | None = None
     records: list[Record] = []
-    end = len(MAGIC)
-    try:
-        for payload, frame_end in frames:
+    gaps = list(found.gaps)
+    for payload, offset in found.payloads:
+        try:
             if header is None:
                 header = _decode_header(payload)
             else:
-                records.append(_decode_record(payload))
-            end = frame_end
-    except msgspec.MsgspecError:
-        pass  # its checksum holds but it says nothing that we know: damaged from here on
-    return header, records, end
+                records += _decode_records(payload) if found.marker else [_decode_record(payload)]
+        except msgspec.MsgspecError:  # its checksum holds but it says nothing that we know
+            if header is None:
+                return Content(header=None, records=[], gaps=[], offset=0)
+            gaps.append((offset - len(payload) - found.frame_bytes, offset))
+    if header is None:
+        return Content(header=None, records=[], gaps=[], offset=0)
+    return Content(header=header, records=records, gaps=sorted(gaps), offset=found.offset)
 
 
 @contextlib.contextmanager
@@ -208,36 +221,16 @@ def unwritable(folder: Path, error: OSError) -> HomeUnwritable:
     )
 
 
-def _create(folder: Path) -> tuple[int, Path]:
+def _create(folder: Path) -> FrameWriter:
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         name = _names.take(1)[0]
         # Locked under another name first: recovery must never see a living writer's file unlocked.
-        fresh, path = folder / f".new-{name}", folder / f"{name}{SUFFIX}"
-        file = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
+        writer = FrameWriter(folder / f".new-{name}", KIND)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fresh.rename(path)
+            fcntl.flock(writer.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            writer.renamed(folder / f"{name}{SUFFIX}")
         except (BlockingIOError, FileNotFoundError):  # recovery took it for a leftover
-            os.close(file)
+            writer.close()
             continue
-        return file, path
-
-
-def _frame(payload: bytes) -> bytes:
-    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
-
-
-def _frames(data: bytes, offset: int) -> Iterator[tuple[bytes, int]]:
-    view, position = memoryview(data), 0
-    while position + _FRAME.size <= len(view):
-        length, checksum = _FRAME.unpack_from(view, position)
-        start, end = position + _FRAME.size, position + _FRAME.size + length
-        # A tail of zeros, as a power cut leaves it, would pass as an empty frame with checksum 0.
-        if not 0 < length <= _LARGEST_FRAME or end > len(view):
-            return
-        payload = bytes(view[start:end])
-        if zlib.crc32(payload) != checksum:
-            return
-        yield payload, offset + end
-        position = end
+        return writer
