@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import METRICS, Category, Number, Project, Slice
+from fullcircle.core.project import Category, Number, Project, Slice
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.slices import groups, sliced_columns
 
@@ -18,7 +18,7 @@ Rows = Callable[..., tuple[pd.DataFrame, np.ndarray]]
 def test_an_evaluation_has_every_metric_slices_and_reliability(project: Project, make_rows: Rows) -> None:
     frame, truth = make_rows()
     evaluation = evaluate(project, "torch", frame, truth.astype("float32"))
-    assert tuple(evaluation.metrics) == METRICS
+    assert tuple(evaluation.metrics) == tuple(project.target.metrics)
     assert (evaluation.framework, evaluation.rows, evaluation.positives) == ("torch", 4000, int(frame["late"].sum()))
     assert sorted((s.column, s.group) for s in evaluation.slices) == [("origin", g) for g in ("EWR", "JFK", "LGA")]
     assert all(s.difference is None for s in evaluation.slices)

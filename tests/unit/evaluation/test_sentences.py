@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import METRICS, Better, Binary, NotWorse, Number, Project, Slice
+from fullcircle.core.project import Better, Binary, NotWorse, Number, Project, Slice
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.case import Case, Word
@@ -179,7 +179,7 @@ def contradictions(sentence: str, gain: Interval, border: float, greater: bool) 
     return [claim for claim, holds in claims.items() if not holds]
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", tuple(Binary("late", "late").metrics))
 def test_no_sentence_on_a_gain_contradicts_its_numbers(metric: str) -> None:
     """Every metric x sign x width x asked-for change x budget left or spent x rows enough or few."""
     greater, met = metric == "roc_auc", set()
@@ -196,7 +196,7 @@ def test_no_sentence_on_a_gain_contradicts_its_numbers(metric: str) -> None:
     assert met == set(Outcome)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", tuple(Binary("late", "late").metrics))
 def test_no_sentence_on_a_margin_or_a_baseline_contradicts_its_numbers(metric: str) -> None:
     greater, words = metric == "roc_auc", []
     for value, width, margin in itertools.product(VALUES, WIDTHS, (0.0, 0.01, 0.05)):

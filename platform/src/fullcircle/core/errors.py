@@ -3,7 +3,8 @@
 FullcircleError                exit code 1
 |-- UsageError                 exit code 2: wrong words on the command line, an unknown name
 |   |-- ProjectNotFound        no such project folder, or it does not load
-|   `-- ProjectInvalid         a field of project.py is wrong: which, what it must be, what it is
+|   |-- ProjectInvalid         a field of project.py is wrong: which, what it must be, what it is
+|   `-- TargetInvalid          the target does not fit its kind of problem: which column, which values
 |-- HomeUnwritable             FULLCIRCLE_HOME is read-only or full
 |-- DataUnavailable            rows, a data version or one of its blobs cannot be had
 |-- ContractViolated           a batch breaks the data contract (carries the table of violations)
@@ -71,6 +72,10 @@ class ProjectNotFound(UsageError):
 
 class ProjectInvalid(UsageError):
     """A field of a project is wrong: which field, what it must be, what it got."""
+
+
+class TargetInvalid(UsageError):
+    """A target column does not fit its kind of problem: which column, which values, what to do."""
 
 
 class HomeUnwritable(FullcircleError):

@@ -104,7 +104,7 @@ def explain_images(
         probability=probability[chosen],
         labels=shown[project.target.name].to_numpy().astype(np.int64),
         row_ids=tuple(identities(shown[project.row_id])),
-        outcome=project.target.positive,
+        outcome=project.target.outcome,
     )
 
 

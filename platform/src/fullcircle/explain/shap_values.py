@@ -100,7 +100,7 @@ def explain(
         probability=_scored(score, codes, matrix[len(reference) :]),
         row_ids=tuple(identities(chosen[project.row_id])),
         rows=raw.reset_index(drop=True),
-        outcome=project.target.positive,
+        outcome=project.target.outcome,
     )
 
 

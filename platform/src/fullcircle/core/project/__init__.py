@@ -7,9 +7,8 @@ knows no project; a project knows nothing of the platform but this package, whos
 from __future__ import annotations
 
 from fullcircle.core.project.columns import Category, Column, Image, Number
-from fullcircle.core.project.definition import RESERVED, Binary, Project
+from fullcircle.core.project.definition import RESERVED, Project
 from fullcircle.core.project.gates import (
-    METRICS,
     Agrees,
     AtLeast,
     Better,
@@ -22,10 +21,10 @@ from fullcircle.core.project.gates import (
 from fullcircle.core.project.operation import APPROVALS, Policy, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Shape, Training
 from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Uniform
+from fullcircle.core.tasks import Binary, Multiclass, Multilabel, Regression, Task
 
 __all__ = (
     "APPROVALS",
-    "METRICS",
     "RESERVED",
     "Agrees",
     "AtLeast",
@@ -42,14 +41,18 @@ __all__ = (
     "Integer",
     "LogUniform",
     "ModelFunction",
+    "Multiclass",
+    "Multilabel",
     "NotWorse",
     "Number",
     "Policy",
     "Project",
     "Range",
+    "Regression",
     "Shape",
     "Slice",
     "SplitRule",
+    "Task",
     "Training",
     "Uniform",
     "Watch",

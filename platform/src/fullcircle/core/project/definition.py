@@ -18,17 +18,17 @@ from fullcircle.core.field_ranges import (
 )
 from fullcircle.core.project.columns import Column, Image
 from fullcircle.core.project.gates import (
-    AtLeast,
     Budgets,
     Evidence,
     Gate,
-    NotWorse,
     Slice,
     check_gate,
+    default_gates,
 )
 from fullcircle.core.project.operation import Policy, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Training
 from fullcircle.core.project.search_space import Range, check_search
+from fullcircle.core.tasks.base import Task
 
 RESERVED = frozenset(
     (
@@ -36,19 +36,8 @@ RESERVED = frozenset(
         *("probability", "label", "features"),
     )
 )
-"""Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have."""
-
-
-@dataclass(frozen=True)
-class Binary:
-    """A target column that is 0 or 1.
-
-    Attributes:
-        positive: what 1 means, in words ("arrived more than 15 minutes late").
-    """
-
-    name: str
-    positive: str
+"""Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have; the
+columns of its task's answers are taken, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +49,9 @@ class Project:
         time: column with the event's time (UTC). Splits and windows are cut by it.
         row_id: column with a stable id of a row. Labels find their prediction by it.
         labels_after: how long after the event the label is known.
+        target: what kind of problem it is, and the column that holds the answer.
         torch, keras: functions that build the model; at least one is given.
+        gates: what a challenger must show; None: what suits the kind of problem.
         approval: who releases a challenger that passed the gate: `gate`, at once, or `human`: it waits for
             `fullcircle approve` or `reject`.
         search: `training.<name>` -> what `fullcircle tune` may try for it; empty: the learning rate and batch size.
@@ -78,7 +69,7 @@ class Project:
     runbook: str = ""
     data: str = "data"
     columns: tuple[Column, ...]
-    target: Binary
+    target: Task
     time: str
     row_id: str
     labels_after: Delay = timedelta(days=1)
@@ -87,7 +78,7 @@ class Project:
     training: Training = field(default_factory=Training)
     compute: Compute = field(default_factory=Compute)
     split: SplitRule = field(default_factory=SplitRule)
-    gates: tuple[Gate, ...] = (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01))
+    gates: tuple[Gate, ...] = None  # type: ignore[assignment]  # until it is made: then what suits the target
     evidence: Evidence = field(default_factory=Evidence)
     slices: tuple[str, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
@@ -99,6 +90,15 @@ class Project:
     folder: Path = Path()
 
     def __post_init__(self) -> None:
+        given: object = self.target
+        if not isinstance(given, Task):
+            raise ProjectInvalid(
+                f"project {self.name!r}: target must be a Binary, Multiclass, Regression or Multilabel, "
+                f"got {shown(given)}"
+            )
+        gates: object = self.gates
+        if gates is None:
+            object.__setattr__(self, "gates", default_gates(self.target))
         for name in ("columns", "gates", "slices", "routes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check(self)
@@ -136,7 +136,7 @@ def _check(project: Project) -> None:
         refuse("torch / keras", "name at least one function that builds a model", None)
     _check_columns(project, refuse)
     for gate in project.gates:
-        check_gate(gate, refuse)
+        check_gate(gate, project.target, refuse)
     check_search(project.search, project.training, refuse)
     groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
     sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
@@ -148,10 +148,11 @@ def _check_columns(project: Project, refuse: _Refuse) -> None:
     names = [column.name for column in project.columns]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         refuse("columns", "be named once each", doubled)
-    for label, reserved in (("target", project.target.name), ("time", project.time), ("row_id", project.row_id)):
+    own = [("target", name) for name in project.target.columns]
+    for label, reserved in (*own, ("time", project.time), ("row_id", project.row_id)):
         if reserved in names:
             refuse("columns", f"not contain the {label} column", reserved)
-    if taken := sorted(RESERVED.intersection(names)):
+    if taken := sorted((RESERVED | set(project.target.answers.names)).intersection(names)):
         refuse("columns", "not have a name that the platform uses itself", taken)
     if not project.inputs:
         refuse("columns", "leave at least one column that is known before the outcome", names)

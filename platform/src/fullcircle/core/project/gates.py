@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from fullcircle.core.field_ranges import Count, Positive, Score, Share, Span, Within, check_fields
-
-METRICS = ("roc_auc", "log_loss", "brier", "calibration_error")
-"""Metrics that gates may name. Only `roc_auc` is better when greater."""
+from fullcircle.core.field_ranges import Count, Float32, Positive, Score, Share, Span, Within, check_fields
+from fullcircle.core.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class AtLeast:
     """The challenger's metric itself must reach `threshold` (be at most it, where smaller is better)."""
 
     metric: str
-    threshold: Score
+    threshold: Float32
 
     def __post_init__(self) -> None:
         check_fields(self, "AtLeast")
@@ -39,8 +37,8 @@ class NotWorse:
 class Better:
     """Superiority to the champion on the same rows: better by more than `min_absolute_change`, credibly.
 
-    Credibly is what the project's `Evidence` says. A project that names no such gate gets `Better("roc_auc")`; one
-    that names several asks for all of them.
+    Credibly is what the project's `Evidence` says. A project that names no such gate gets one by the primary metric of
+    its kind of problem; one that names several asks for all of them.
     """
 
     metric: str
@@ -119,9 +117,17 @@ class Budgets:
         check_fields(self, "budgets")
 
 
-def check_gate(gate: Gate, refuse: Callable[[str, str, object], None]) -> None:
+def default_gates(task: Task) -> tuple[Gate, ...]:
+    """The gates of a project that names none: what suits its kind of problem."""
+    return (
+        *(AtLeast(metric, least) for metric, least in task.floors.items()),
+        *(NotWorse(metric, margin) for metric, margin in task.margins.items()),
+    )
+
+
+def check_gate(gate: Gate, task: Task, refuse: Callable[[str, str, object], None]) -> None:
     """Call `refuse(field, what it must, what it got)` for what does not fit."""
     if isinstance(gate, Agrees):
         return
-    if gate.metric not in METRICS:
-        refuse("gates", f"name one of the metrics {', '.join(METRICS)}", gate.metric)
+    if gate.metric not in task.metrics:
+        refuse("gates", f"name one of the metrics {', '.join(task.metrics)}", gate.metric)

@@ -49,12 +49,12 @@ def roc_auc(labels: Numbers, probability: Numbers) -> float:
 
 def log_loss(labels: Numbers, probability: Numbers) -> float:
     """Mean log loss in nats; probabilities are kept 1e-7 away from 0 and 1."""
-    return float(_log_losses(labels, probability).mean())
+    return float(log_losses(labels, probability).mean())
 
 
 def brier(labels: Numbers, probability: Numbers) -> float:
     """Mean squared difference between probability and outcome (Brier 1950)."""
-    return float(_brier_losses(labels, probability).mean())
+    return float(brier_losses(labels, probability).mean())
 
 
 def calibration_error(labels: Numbers, probability: Numbers) -> float:
@@ -68,7 +68,7 @@ def calibration_error(labels: Numbers, probability: Numbers) -> float:
 def reliability(labels: Numbers, probability: Numbers) -> tuple[tuple[float, float, int], ...]:
     """(mean predicted probability, observed share, rows) of each bin of equal count that holds a row."""
     y, p = _as_float(labels), _as_float(probability)
-    bins = _equal_count_bins(p)
+    bins = equal_count_bins(p)
     rows = np.bincount(bins, minlength=BINS)
     mean_p, mean_y = (np.bincount(bins, weights=v, minlength=BINS) / np.maximum(rows, 1) for v in (p, y))
     return tuple((float(mean_p[k]), float(mean_y[k]), int(rows[k])) for k in range(BINS) if rows[k])
@@ -148,20 +148,23 @@ def _as_float(values: Numbers) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64).reshape(-1)
 
 
-def _log_losses(labels: Numbers, probability: Numbers) -> NDArray[np.float64]:
+def log_losses(labels: Numbers, probability: Numbers) -> NDArray[np.float64]:
+    """Log loss of each row in nats, (rows,); probabilities are kept 1e-7 away from 0 and 1."""
     p = np.clip(_as_float(probability), _EPS, 1 - _EPS)
     return np.asarray(-np.log(np.where(_as_float(labels) == 1, p, 1 - p)), dtype=np.float64)
 
 
-def _brier_losses(labels: Numbers, probability: Numbers) -> NDArray[np.float64]:
+def brier_losses(labels: Numbers, probability: Numbers) -> NDArray[np.float64]:
+    """Squared difference of probability and outcome of each row, (rows,)."""
     return np.asarray((_as_float(probability) - _as_float(labels)) ** 2, dtype=np.float64)
 
 
-LOSSES: dict[Metric, Callable[[Numbers, Numbers], NDArray[np.float64]]] = {log_loss: _log_losses, brier: _brier_losses}
+LOSSES: dict[Metric, Callable[[Numbers, Numbers], NDArray[np.float64]]] = {log_loss: log_losses, brier: brier_losses}
 """Of each metric that is a mean over rows, what a row adds to it."""
 
 
-def _equal_count_bins(probability: NDArray[np.float64]) -> NDArray[np.intp]:
+def equal_count_bins(probability: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The bin of each row, 0 to 9, (rows,): bins of equal count; equal probabilities share one."""
     shares = (midranks(probability) - 0.5) / len(probability)
     return np.minimum((shares * BINS).astype(np.intp), BINS - 1)
 
@@ -169,7 +172,7 @@ def _equal_count_bins(probability: NDArray[np.float64]) -> NDArray[np.intp]:
 def _gaps(labels: Numbers, probability: Numbers) -> NDArray[np.float64]:
     p = _as_float(probability)
     gaps = np.zeros((len(p), BINS))
-    gaps[np.arange(len(p)), _equal_count_bins(p)] = p - _as_float(labels)
+    gaps[np.arange(len(p)), equal_count_bins(p)] = p - _as_float(labels)
     return gaps
 
 
@@ -209,6 +212,12 @@ def _chunks(resamples: int, rows: int) -> Iterator[int]:
     size = max(1, _CHUNK // rows)
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
+
+
+def percentile_limits(rows: NDArray[np.float64], value: float, seed: int, resamples: int = 500) -> tuple[float, float]:
+    """95% percentile limits of a mean over rows, `value` among them. Source: Efron & Tibshirani 1993, ch. 13."""
+    low, high = np.quantile(_resampled_means(rows[:, None], seed, resamples)[:, 0], [0.025, 0.975])
+    return min(float(low), value), max(float(high), value)
 
 
 def _resampled_means(rows: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:

@@ -48,6 +48,13 @@ def metric_interval(labels: Numbers, probability: Numbers, metric: Metric, *, se
     return Interval(value=found.value, low=max(found.low, 0.0), high=found.high)
 
 
+def auc_estimate(labels: Numbers, probability: Numbers, seed: int | None) -> Interval:
+    """ROC AUC of one model by the bootstrap; by DeLong where `seed` is None. Shapes: (rows,)."""
+    if seed is None:
+        return auc_interval(labels, probability)
+    return metric_interval(labels, probability, roc_auc, seed=seed)
+
+
 def paired_interval(labels: Numbers, a: Numbers, b: Numbers, metric: Metric, *, seed: int) -> Interval:
     """`metric(a) - metric(b)` on the same rows by the paired bootstrap. Shapes: (rows,)."""
     return _widened(paired_bootstrap(labels, a, b, metric, seed=seed), labels, (a, b), metric)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from fullcircle.core.project import METRICS, Category, Image, Number, Project
+from fullcircle.core.project import Category, Image, Number, Project, Task
 from fullcircle.core.records.dataset import DataVersion, Span, Split
 from fullcircle.core.records.disagreement import Disagreement
 from fullcircle.core.records.training import RunRef
@@ -39,7 +39,7 @@ def model_card(
     sections = (
         _purpose(project, ref),
         _verdict(verdict),
-        _metrics(evaluations, verdict),
+        _metrics(project.target, evaluations, verdict),
         _data(project, data, split),
         _cost(candidate, project),
         _limits(project, data),
@@ -85,7 +85,7 @@ def _purpose(project: Project, ref: RunRef) -> Iterator[str]:
     yield ""
     yield markdown(project.purpose) or f"Predicts {markdown_code(project.target.name)}."
     yield ""
-    yield f"It answers with the probability that a row is positive: {markdown(project.target.positive)}."
+    yield f"It answers with {markdown(project.target.meaning)}."
     yield ""
 
 
@@ -112,12 +112,12 @@ def _verdict(verdict: Verdict | None) -> Iterator[str]:
         )
 
 
-def _metrics(evaluations: Mapping[str, Evaluation], verdict: Verdict | None) -> Iterator[str]:
+def _metrics(task: Task, evaluations: Mapping[str, Evaluation], verdict: Verdict | None) -> Iterator[str]:
     yield "## How good"
     yield ""
     yield "On the test rows, which are newer than all that was learned from; in brackets the 95% interval."
     yield ""
-    names = [name for name in METRICS if any(name in each.metrics for each in evaluations.values())]
+    names = [name for name in task.metrics if any(name in each.metrics for each in evaluations.values())]
     rows = [
         (markdown(who), str(each.rows), *(str(each.metrics[name]) if name in each.metrics else "" for name in names))
         for who, each in evaluations.items()

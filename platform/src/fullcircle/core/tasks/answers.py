@@ -1,0 +1,82 @@
+"""What a model answers for one row: named columns, which the graph, the log, the server and every table share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Answers = NDArray[np.float32]
+    """float32, (rows,) where an answer is one number, else (rows, numbers) in the order of `AnswerSpec.numbers`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerColumn:
+    """One column of an answer.
+
+    Attributes:
+        low, high: inclusive bounds of a number; None: none.
+        choices: of a column of text, what it may say; empty: it is a number, float32.
+        title: what people call it ("probability of arriving late").
+    """
+
+    name: str
+    title: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a number; else it is text."""
+        return not self.choices
+
+
+@dataclass(frozen=True)
+class AnswerSpec:
+    """The columns of an answer, in order, and what may not be in them."""
+
+    columns: tuple[AnswerColumn, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column's name."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The names of the float32 columns: what is compared, watched and explained."""
+        return tuple(column.name for column in self.columns if column.is_number)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The names of the columns of text, which follow from the numbers."""
+        return tuple(column.name for column in self.columns if not column.is_number)
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """Shape of so many answers' numbers: (rows,) or (rows, numbers)."""
+        width = len(self.numbers)
+        return (rows,) if width == 1 else (rows, width)
+
+    def fault(self, answers: NDArray[Any], rows: int) -> str | None:
+        """Why these cannot be answers to so many rows ("must be finite and between 0 and 1"); None when they can."""
+        if answers.shape != self.shape(rows):
+            return f"must have the shape {self.shape(rows)} of {rows} rows, got {answers.shape}"
+        numbers = [column for column in self.columns if column.is_number]
+        for column, values in zip(numbers, np.reshape(answers, (rows, len(numbers))).T, strict=True):
+            low, high = column.low, column.high
+            if not np.isfinite(values).all():
+                return f"must be finite{_between(low, high)}"
+            if (low is not None and (values < low).any()) or (high is not None and (values > high).any()):
+                return f"must be finite{_between(low, high)}"
+        return None
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "" if high is None else f" and at most {high:g}"
+    return f" and at least {low:g}" if high is None else f" and between {low:g} and {high:g}"

@@ -1,0 +1,290 @@
+"""What a kind of problem is: the one value that every room asks, so that none of them branches on it.
+
+A task is made in project.py (`target=Binary(...)`), knows no framework, and holds nothing that was fitted. What rooms
+resolve by name (`loss`, `link`, `baseline`, `association`, `plots`) has one table entry in each of them.
+"""
+
+from __future__ import annotations
+
+import numbers
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from fullcircle.core.tasks.answers import AnswerSpec
+    from fullcircle.core.tasks.metric import Metric
+
+    Targets = NDArray[Any]
+    Answers = NDArray[np.float32]
+
+SHOWN_LABELS = 5
+Label = bool | int | str
+"""What a class is called in the data. Numbers and booleans are taken for each other: True is 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """The fixed last step from a network's raw outputs to answers, with what was fitted on the training rows.
+
+    `answer = inverse(function(scale * raw + offset))`, the function by `name` in each framework's LINKS table.
+
+    Attributes:
+        name: `sigmoid`, `softmax`, `identity` or `exp`.
+        offset: added to each output: undoes class weights (minus the log of their ratio), or adds the mean back.
+        scale: the spread that the targets were divided by for training.
+        inverse: "" or `expm1`: of a target that was learned as its log1p.
+    """
+
+    name: str
+    offset: tuple[float, ...] = (0.0,)
+    scale: float = 1.0
+    inverse: str = ""
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """The weight of each training row, by its target; the mean over the training rows is 1.
+
+    Attributes:
+        by_class: weight of each class by its code; empty: every row weighs 1.
+    """
+
+    by_class: tuple[float, ...] = ()
+
+    def rows(self, targets: Targets) -> NDArray[np.float32]:
+        """Weight of each row, float32 (rows,)."""
+        if not self.by_class:
+            return np.ones(len(targets), dtype=np.float32)
+        return np.asarray(self.by_class, dtype=np.float32)[np.asarray(targets).astype(np.intp)]
+
+
+@dataclass(frozen=True)
+class Scarcity:
+    """The rows that limit what a sample can prove: of the rarest class, or all of them.
+
+    Attributes:
+        rows: how many.
+        of: what they are: "rows of one class".
+    """
+
+    rows: int
+    of: str
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A kind of problem, and the column that holds its answer in the data.
+
+    Attributes:
+        name: the target column.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The task's name: `binary`."""
+
+    @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """The data contract's rule on the target column: "is 0 or 1"."""
+
+    @property
+    @abstractmethod
+    def advice(self) -> str:
+        """What to do about labels that do not fit."""
+
+    @property
+    @abstractmethod
+    def meaning(self) -> str:
+        """What an answer says, for the model card: "the probability that a row is positive: arrived late"."""
+
+    @property
+    @abstractmethod
+    def outcome(self) -> str:
+        """What explanations are of, for the axis of a plot: "arrived late"."""
+
+    @property
+    @abstractmethod
+    def loss(self) -> str:
+        """The training loss by name, an entry of each framework's LOSSES table."""
+
+    @property
+    @abstractmethod
+    def baseline(self) -> str:
+        """The estimator that the baseline is, by name, an entry of the ESTIMATORS table."""
+
+    @property
+    @abstractmethod
+    def association(self) -> str:
+        """How strongly a single column tells the target, by name, an entry of the leakage check's table."""
+
+    @property
+    @abstractmethod
+    def plots(self) -> tuple[str, ...]:
+        """Pictures of an evaluation by name, entries of evaluation's PLOTS table."""
+
+    @property
+    @abstractmethod
+    def primary(self) -> str:
+        """The metric by which models are chosen, watched and rolled back."""
+
+    @property
+    @abstractmethod
+    def headline(self) -> tuple[str, ...]:
+        """The metrics that tables and pictures show, the primary one first."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> AnswerSpec:
+        """The columns of an answer."""
+
+    @property
+    def outputs(self) -> int:
+        """Width of the model's last layer."""
+        return 1
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Mapping[str, Metric]:
+        """Every metric that gates may name."""
+
+    @property
+    def main(self) -> Metric:
+        """The primary metric."""
+        return self.metrics[self.primary]
+
+    @property
+    @abstractmethod
+    def floors(self) -> Mapping[str, float]:
+        """Metric -> what a challenger must reach, in a project that names no gates."""
+
+    @property
+    @abstractmethod
+    def margins(self) -> Mapping[str, float]:
+        """Metric -> by how much a challenger may be worse than the champion, in a project that names no gates."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the data that hold the target."""
+        return (self.name,)
+
+    def targets(self, frame: pd.DataFrame) -> Targets:
+        """The targets of raw rows, encoded.
+
+        Raises:
+            TargetInvalid: as `encode`.
+            KeyError: a column is not there.
+        """
+        return self.encode(frame[self.name])
+
+    @abstractmethod
+    def holds(self, labels: Any) -> NDArray[np.bool_]:
+        """Which labels fit the task, bool (rows,). Never raises, whatever the cells are."""
+
+    @abstractmethod
+    def codes(self, labels: Any) -> Targets:
+        """The targets of labels that all fit."""
+
+    def encode(self, labels: Any) -> Targets:
+        """Labels as they are in the data to targets, (rows,).
+
+        Raises:
+            TargetInvalid: one that does not fit, naming the column, the values and what to do.
+        """
+        held = self.holds(labels)
+        if not held.all():
+            raise TargetInvalid(
+                f"target {self.name!r} {self.sentence}, but {int((~held).sum()):,} of {len(held):,} rows are not: "
+                f"{shown_values(labels, ~held)}",
+                hint=self.advice,
+            )
+        return self.codes(labels)
+
+    @abstractmethod
+    def require_learnable(self, parts: Mapping[str, Targets]) -> None:
+        """Refuse targets from which nothing could be learned, or on which nothing could be judged.
+
+        Args:
+            parts: `training`, `validation`, `test` -> targets.
+
+        Raises:
+            TargetInvalid: naming the column, the part and what to do.
+        """
+
+    @abstractmethod
+    def weighting(self, targets: Targets, *, balanced: bool) -> Weighting:
+        """Weights of the training rows by class; `balanced`: as if all classes were equally frequent."""
+
+    @abstractmethod
+    def link(self, targets: Targets, weighting: Weighting) -> Link:
+        """The way from raw outputs to answers, fitted on the training targets."""
+
+    def training_targets(self, targets: Targets, link: Link) -> NDArray[np.float32]:
+        """Targets in the space that the loss is computed in, float32."""
+        return np.asarray(targets, dtype=np.float32)
+
+    @abstractmethod
+    def summary(self, targets: Targets) -> Mapping[str, float]:
+        """What targets look like in a table: class counts, or mean and spread."""
+
+    @abstractmethod
+    def scarcity(self, targets: Targets) -> Scarcity:
+        """What limits the evidence in these rows."""
+
+    def judgeable(self, targets: Targets) -> bool:
+        """Whether the primary metric is defined on these rows alone: a slice with both classes."""
+        return self.scarcity(targets).rows > 0
+
+    @abstractmethod
+    def scalar(self, answers: Answers) -> NDArray[np.float64]:
+        """One number an answer, float64 (rows,), for a histogram or a table: the probability, the prediction."""
+
+    def distance(self, a: Answers, b: Answers) -> NDArray[np.float64]:
+        """How far apart two models' answers are, (rows,), comparable to the margin of `AgreementGate`."""
+        return np.abs(self.scalar(a) - self.scalar(b))
+
+    def fault(self, answers: NDArray[Any], rows: int) -> str | None:
+        """Why these cannot be answers to so many rows; None when they can."""
+        return self.answers.fault(answers, rows)
+
+    def check_metric(self, name: str) -> Metric:
+        """The metric of that name.
+
+        Raises:
+            ProjectInvalid: the task has none of that name; the line lists those that it has.
+        """
+        if name not in self.metrics:
+            raise ProjectInvalid(f"a metric of {self.kind} must be one of {', '.join(self.metrics)}, got {name!r}")
+        return self.metrics[name]
+
+
+def is_label(cells: NDArray[Any], label: Label) -> NDArray[np.bool_]:
+    """Where a cell is that label, bool (rows,). Text is never taken for a number, nor a number for text."""
+    if cells.dtype.kind in "biuf":
+        return np.zeros(len(cells), dtype=np.bool_) if isinstance(label, str) else np.asarray(cells == label)
+    wanted: tuple[type, ...] = (str,) if isinstance(label, str) else (numbers.Real, Decimal, np.bool_)
+    found = (isinstance(cell, wanted) and cell == label for cell in cells.astype(object).tolist())
+    return np.fromiter(found, dtype=np.bool_, count=len(cells))
+
+
+def shown_values(labels: Any, where: NDArray[np.bool_]) -> str:
+    """The most frequent values of a few labels, as a reader can find them: `'maybe' (12), None (3)`."""
+    cells = [repr(cell)[:40] for cell in np.asarray(labels, dtype=object)[where][:100_000].tolist()]
+    found, counts = np.unique(np.array(cells, dtype=object).astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    said = [f"{found[index]} ({counts[index]:,})" for index in order[:SHOWN_LABELS]]
+    more = len(found) - len(said)
+    return ", ".join(said) + (f" and {more:,} more values" if more else "")

@@ -1,0 +1,199 @@
+"""Yes or no: a target of two classes, answered by the probability of the positive one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.statistics import intervals
+from fullcircle.core.statistics.binary_metrics import brier_losses, calibration_error, log_losses, roc_auc
+from fullcircle.core.statistics.small_samples import spare_rows
+from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
+from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
+from fullcircle.core.tasks.estimation import mean_metric
+from fullcircle.core.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fullcircle.core.tasks.base import Answers, Targets
+
+PROBABILITY = AnswerColumn(name="probability", title="probability", low=0.0, high=1.0)
+
+ROC_AUC = Metric(
+    name="roc_auc",
+    title="ROC AUC",
+    greater_is_better=True,
+    value=roc_auc,
+    interval=intervals.auc_estimate,
+    difference=lambda y, a, b, seed: intervals.auc_interval(y, a, b),
+    test=lambda y, a, b, seed: intervals.auc_interval(y, a, b),
+    negligible=0.005,
+)
+"""Area under the ROC curve. Intervals and the paired test by DeLong, DeLong & Clarke-Pearson 1988."""
+
+
+def _as_bad(losses: Callable[[Targets, Answers], NDArray[np.float64]]) -> Callable[[Targets, Answers], float]:
+    """What a row costs whose outcome is the other one: as bad as a row that was not seen can be expected to be."""
+    return lambda y, a: float(np.maximum(losses(y, a), losses(1 - np.asarray(y), a)).max())
+
+
+LOG_LOSS = mean_metric(
+    "log_loss",
+    "log loss",
+    log_losses,
+    unit="nats",
+    greater_is_better=False,
+    effective_rows=spare_rows,
+    worst=_as_bad(log_losses),
+)
+BRIER = mean_metric(
+    "brier",
+    "Brier score",
+    brier_losses,
+    greater_is_better=False,
+    effective_rows=spare_rows,
+    worst=_as_bad(brier_losses),
+)
+"""Mean squared difference between probability and outcome (Brier 1950)."""
+
+CALIBRATION_ERROR = Metric(
+    name="calibration_error",
+    title="calibration error",
+    greater_is_better=False,
+    value=calibration_error,
+    interval=lambda y, a, seed: intervals.metric_interval(y, a, calibration_error, seed=seed or 0),
+    difference=lambda y, a, b, seed: intervals.paired_interval(y, a, b, calibration_error, seed=seed),
+    test=lambda y, a, b, seed: intervals.paired_interval(y, a, b, calibration_error, seed=seed),
+)
+"""Expected calibration error over 10 bins of equal count (Nixon et al. 2019). A sum of absolute values: resampled."""
+
+_METRICS = MappingProxyType({each.name: each for each in (ROC_AUC, LOG_LOSS, BRIER, CALIBRATION_ERROR)})
+
+
+@dataclass(frozen=True)
+class Binary(Task):
+    """A target of two classes.
+
+    Attributes:
+        positive: what the positive class means, in words ("arrived more than 15 minutes late").
+        labels: the negative and the positive label as they are in the data: `("no", "yes")`. Numbers and booleans are
+            taken for each other: True is 1.
+    """
+
+    positive: str
+    labels: tuple[Label, Label] = (0, 1)
+
+    kind = "binary"
+    loss = "binary_cross_entropy"
+    baseline = "logistic_regression"
+    association = "roc_auc"
+    plots = ("reliability",)
+    primary = "roc_auc"
+    headline = ("roc_auc", "log_loss", "brier", "calibration_error")
+
+    def __post_init__(self) -> None:
+        given: object = self.labels
+        two = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, Label) for each in given)
+        if not two or self.labels[0] == self.labels[1]:
+            raise ProjectInvalid(
+                f"labels of target {self.name!r} must be two different ones, the negative first, got {self.labels!r}"
+            )
+
+    @property
+    def answers(self) -> AnswerSpec:
+        """One probability, that of the positive class."""
+        return AnswerSpec((PROBABILITY,))
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """ROC AUC, log loss, Brier score and calibration error."""
+        return _METRICS
+
+    @property
+    def floors(self) -> Mapping[str, float]:
+        """Better than chance by something."""
+        return {"roc_auc": 0.55}
+
+    @property
+    def margins(self) -> Mapping[str, float]:
+        """Hardly worse."""
+        return {"log_loss": 0.01}
+
+    @property
+    def sentence(self) -> str:
+        """`is 0 or 1`."""
+        negative, positive = self.labels
+        return f"is {negative!r} or {positive!r}"
+
+    @property
+    def advice(self) -> str:
+        """Which label means what is the project's to say."""
+        return (
+            f"mend the rows, or say in project.py which label is which: Binary({self.name!r}, positive=..., "
+            'labels=("no", "yes")) has the positive one last; more than two classes are a Multiclass'
+        )
+
+    @property
+    def meaning(self) -> str:
+        """A probability, and of what."""
+        return f"the probability that a row is positive: {self.positive}"
+
+    @property
+    def outcome(self) -> str:
+        """What the positive class means."""
+        return self.positive
+
+    def holds(self, labels: Any) -> NDArray[np.bool_]:
+        """Which labels are one of the two, bool (rows,)."""
+        return is_label(np.asarray(labels), self.labels[0]) | is_label(np.asarray(labels), self.labels[1])
+
+    def codes(self, labels: Any) -> Targets:
+        """int8 (rows,): 1 where the label is the positive one, else 0."""
+        return is_label(np.asarray(labels), self.labels[1]).astype(np.int8)
+
+    def require_learnable(self, parts: Mapping[str, Targets]) -> None:
+        """Both classes in every part.
+
+        Raises:
+            TargetInvalid: a part has rows of one class alone, or none.
+        """
+        for part, targets in parts.items():
+            positives = int((targets > 0).sum())
+            if positives in (0, len(targets)):
+                label = self.labels[1 if positives else 0]
+                raise TargetInvalid(
+                    f"all {len(targets):,} {part} rows are of one class: target {self.name!r} is {label!r} in each",
+                    hint="take longer spans: see 'split' in project.py",
+                )
+
+    def weighting(self, targets: Targets, *, balanced: bool) -> Weighting:
+        """Balanced weights, or none. Both classes are there."""
+        rows, positives = len(targets), int((targets > 0.5).sum())
+        return Weighting((rows / (2.0 * (rows - positives)), rows / (2.0 * positives)) if balanced else ())
+
+    def link(self, targets: Targets, weighting: Weighting) -> Link:
+        """The logistic function of the logit, less the log of the classes' weights.
+
+        Balanced weights make a model learn as if both classes were equally frequent; the shift undoes exactly that and
+        leaves every ranking as it was. Source: Elkan 2001, "The foundations of cost-sensitive learning", theorem 2.
+        """
+        negative, positive = weighting.by_class or (1.0, 1.0)
+        return Link(name="sigmoid", offset=(-float(np.log(positive / negative)),))
+
+    def summary(self, targets: Targets) -> Mapping[str, float]:
+        """`positives`: rows of the positive class."""
+        return {"positives": float((np.asarray(targets) > 0).sum())}
+
+    def scarcity(self, targets: Targets) -> Scarcity:
+        """The class that has fewer rows."""
+        return Scarcity(spare_rows(targets), "rows of one class")
+
+    def scalar(self, answers: Answers) -> NDArray[np.float64]:
+        """The probability."""
+        return np.asarray(answers, dtype=np.float64).reshape(-1)

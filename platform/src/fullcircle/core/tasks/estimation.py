@@ -1,0 +1,120 @@
+"""Makes a `Metric` of what each row adds to it: its estimate, its interval and its paired test follow from that alone.
+
+The test is Student's paired t in its normal limit (Student 1908, "The probable error of a mean", Biometrika 6:1-25) on
+the rows' differences. For a metric that is no mean the rows are pseudo-values, the value plus the influence function:
+the delta method (van der Vaart 1998, "Asymptotic statistics", ch. 20).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.means import SampleLimits, mean_difference, mean_interval
+from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS
+from fullcircle.core.tasks.metric import Metric, always
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Targets = NDArray[Any]
+    Answers = NDArray[np.float32]
+    PerRow = Callable[[Targets, Answers], NDArray[np.float64]]
+    PairedRows = Callable[[Targets, Answers, Answers], NDArray[np.float64]]
+
+
+def mean_metric(
+    name: str,
+    title: str,
+    per_row: PerRow,
+    *,
+    greater_is_better: bool,
+    effective_rows: Callable[[Targets], int] = len,
+    paired_rows: PairedRows | None = None,
+    worst: Callable[[Targets, Answers], float] | None = None,
+    bounds: tuple[float | None, float | None] = (0.0, None),
+    unit: str = "",
+    negligible: float = 0.0,
+    relative: bool = False,
+    undefined: Callable[[Targets], str | None] = always,
+) -> Metric:
+    """A metric that is the mean of `per_row`.
+
+    Args:
+        per_row: `(targets, answers)` -> float64 (rows,).
+        paired_rows: `(targets, a, b)` -> (rows,) numbers whose mean is the metric of `a` minus that of `b`, where that
+            is known more exactly than by the difference of `per_row`.
+        effective_rows: targets -> the rows that limit the evidence: below 50, intervals are widened.
+        worst: what a row that was not seen may add; None: the largest that was seen.
+        bounds: the least and the largest value that the metric can have.
+    """
+    differences: PairedRows = paired_rows or (lambda y, a, b: per_row(y, a) - per_row(y, b))
+
+    def limits(targets: Targets, *models: Answers) -> SampleLimits:
+        few = effective_rows(targets) < FEW_OF_A_CLASS
+        most = worst or (lambda y, a: float(np.abs(per_row(y, a)).max(initial=0.0)))
+        return SampleLimits(few=few, worst=max(most(targets, model) for model in models))
+
+    def interval(targets: Targets, answers: Answers, seed: int | None) -> Interval:
+        found = mean_interval(per_row(targets, answers), limits(targets, answers), seed=seed)
+        return _within(found, bounds)
+
+    def difference(targets: Targets, a: Answers, b: Answers, seed: int | None) -> Interval:
+        return mean_difference(differences(targets, a, b), limits(targets, a, b), seed=seed)
+
+    return Metric(
+        name=name,
+        title=title,
+        unit=unit,
+        greater_is_better=greater_is_better,
+        value=lambda targets, answers: float(per_row(targets, answers).mean()),
+        interval=interval,
+        difference=difference,
+        test=lambda targets, a, b, seed: difference(targets, a, b, None),
+        per_row=per_row,
+        negligible=negligible,
+        relative=relative,
+        undefined=undefined,
+    )
+
+
+def _within(found: Interval, bounds: tuple[float | None, float | None]) -> Interval:
+    low = found.low if bounds[0] is None else max(found.low, bounds[0])
+    high = found.high if bounds[1] is None else min(found.high, bounds[1])
+    return Interval(value=found.value, low=min(low, found.value), high=max(high, found.value))
+
+
+def column(answers: Answers, index: int) -> NDArray[np.float64]:
+    """One number of each answer, float64 (rows,), whether answers have one number or several."""
+    values = np.asarray(answers, dtype=np.float64)
+    return values if values.ndim == 1 else values[:, index]
+
+
+def ratio_rows(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pseudo-values of mean(above) / mean(below), (rows,): such are precision, recall and F1. Zeros where `below` is 0.
+
+    The influence of a row on a ratio of means R is (above - R below) / mean(below).
+    """
+    base = float(below.mean())
+    if base == 0.0:
+        return np.zeros(len(above))
+    ratio = float(above.mean()) / base
+    return np.asarray(ratio + (above - ratio * below) / base, dtype=np.float64)
+
+
+def auc_rows(positive: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Pseudo-values of ROC AUC, (rows,): its value plus each row's placement about it, by the share of its class.
+
+    Their spread is DeLong's standard error but for the rows less one. Source: DeLong et al. 1988; Sun & Xu 2014.
+    """
+    from fullcircle.core.statistics.binary_metrics import placements, roc_auc
+
+    value, share = roc_auc(positive, scores), float(positive.mean())
+    by_positive, by_negative = placements(positive, np.asarray(scores))
+    rows = np.empty(len(positive))
+    rows[positive] = value + (by_positive - value) / share
+    rows[~positive] = value + (by_negative - value) / (1 - share)
+    return rows

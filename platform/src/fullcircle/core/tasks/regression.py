@@ -1,0 +1,364 @@
+"""A number: a target that is predicted in its own unit, with an interval around it where one is asked for."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
+from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting
+from fullcircle.core.tasks.estimation import column, mean_metric
+from fullcircle.core.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fullcircle.core.tasks.base import Answers, Targets
+
+    Numbers = NDArray[np.float64]
+
+LOSSES = ("squared", "absolute", "huber", "poisson", "quantile")
+DEFAULT_COVERAGE = 0.8
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """A target that is a number.
+
+    Attributes:
+        unit: the unit of measurement, for people.
+        loss: `squared` (predicts the mean), `absolute` (the median), `huber` (the mean, less moved by outliers;
+            Huber 1964), `poisson` (the mean of counts, never negative) or `quantile` (the median, with an interval).
+        coverage: share of rows whose target the interval of `quantile` should hold.
+        transform: `log1p`: learned as log(1 + target) and answered as the target; None: as it is. The mean of the
+            logarithm is not the logarithm of the mean: with `squared` the answer is then about the median.
+        low, high: inclusive range of the target that the data contract enforces.
+    """
+
+    unit: str = ""
+    loss: Literal["squared", "absolute", "huber", "poisson", "quantile"] = "squared"
+    coverage: float = DEFAULT_COVERAGE
+    transform: Literal["log1p"] | None = None
+    low: float | None = None
+    high: float | None = None
+
+    kind = "regression"
+    baseline = "ridge"
+    association = "rank_correlation"
+    plots = ("predicted_against_actual", "residuals")
+    primary = "mae"
+
+    def __post_init__(self) -> None:
+        def refuse(field: str, must: str, got: object) -> None:
+            raise ProjectInvalid(f"{field} of target {self.name!r} must {must}, got {got!r}")
+
+        if self.loss not in LOSSES:
+            refuse("loss", f"be one of {', '.join(LOSSES)}", self.loss)
+        coverage: object = self.coverage
+        if not (isinstance(coverage, int | float) and 0.0 < coverage < 1.0):
+            refuse("coverage", "be above 0 and below 1", self.coverage)
+        if self.transform not in (None, "log1p"):
+            refuse("transform", "be 'log1p' or None", self.transform)
+        if self.transform and self.loss == "poisson":
+            refuse("transform", "be None with the loss 'poisson', which learns a logarithm itself", self.transform)
+        least = self._least
+        if self.low is not None and least is not None and self.low < least:
+            refuse("low", f"be at least {least:g}, since nothing below it can be learned so", self.low)
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            refuse("low", f"be below high, {self.high!r}", self.low)
+
+    @property
+    def _least(self) -> float | None:
+        """The least target that loss and transform can take, itself included."""
+        return 0.0 if self.loss == "poisson" or self.transform else None
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether an answer has an interval."""
+        return self.loss == "quantile"
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantile of each output, in the order of `answers.numbers`; of other losses none."""
+        tail = (1.0 - self.coverage) / 2.0
+        return (0.5, tail, 1.0 - tail) if self.has_interval else ()
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Errors in the unit of the target, and the share of its variance that is told."""
+        return ("mae", "rmse", "r2", *(("pinball", "coverage") if self.has_interval else ()))
+
+    @property
+    def sentence(self) -> str:
+        """`is a finite number, at least 0`."""
+        lows = [each for each in (self.low, self._least) if each is not None]
+        low = f", at least {max(lows):g}" if lows else ""
+        return f"is a finite number{low}{f', at most {self.high:g}' if self.high is not None else ''}"
+
+    @property
+    def advice(self) -> str:
+        """Rows without an answer are no training rows."""
+        return "leave these rows out where the data is prepared, or widen low and high of the target in project.py"
+
+    @property
+    def answers(self) -> AnswerSpec:
+        """The prediction, and the ends of its interval where the loss is `quantile`."""
+        low = 0.0 if self.loss == "poisson" else None
+        ends = ("low", "high") if self.has_interval else ()
+        return AnswerSpec(tuple(AnswerColumn(name=name, title=name, low=low) for name in ("prediction", *ends)))
+
+    @property
+    def outputs(self) -> int:
+        """One, or three with an interval."""
+        return 3 if self.has_interval else 1
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """MAE, RMSE, R2, MAPE; Poisson deviance, or pinball loss and coverage, with the loss that has them."""
+        found = [_mae(self.unit), _rmse(self.unit), R2, MAPE]
+        if self.loss == "poisson":
+            found.append(POISSON_DEVIANCE)
+        if self.has_interval:
+            found += [pinball(self.quantiles, self.unit), COVERAGE, _width(self.unit)]
+        return {each.name: each for each in found}
+
+    @property
+    def floors(self) -> Mapping[str, float]:
+        """Better than the mean by something; an interval that holds nearly what it promises."""
+        return {"r2": 0.0} | ({"coverage": round(self.coverage - 0.05, 6)} if self.has_interval else {})
+
+    @property
+    def margins(self) -> Mapping[str, float]:
+        """Hardly worse."""
+        return {"r2": 0.01}
+
+    @property
+    def meaning(self) -> str:
+        """The target, in its unit."""
+        unit = f" in {self.unit}" if self.unit else ""
+        interval = f", with an interval that should hold {self.coverage:.0%} of the rows" if self.has_interval else ""
+        return f"{self.name}{unit}{interval}"
+
+    @property
+    def outcome(self) -> str:
+        """The target, with its unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def holds(self, labels: Any) -> NDArray[np.bool_]:
+        """Which labels are finite numbers within the range, bool (rows,)."""
+        values = _numbers(labels)
+        with np.errstate(invalid="ignore"):
+            held = np.isfinite(values) & (np.abs(values) < np.finfo(np.float32).max)
+            for low in (self.low, self._least):
+                held &= values >= low if low is not None else True
+            return np.asarray(held & (values <= self.high if self.high is not None else True), dtype=np.bool_)
+
+    def codes(self, labels: Any) -> Targets:
+        """float64 (rows,), in the target's unit."""
+        return _numbers(labels)
+
+    def require_learnable(self, parts: Mapping[str, Targets]) -> None:
+        """More than one value in every part.
+
+        Raises:
+            TargetInvalid: a part has no rows, or the same target in all.
+        """
+        for part, targets in parts.items():
+            if len(targets) < 2 or float(targets.min()) == float(targets.max()):
+                each = f" is {float(targets[0]):g} in each" if len(targets) else " has none"
+                raise TargetInvalid(
+                    f"the {len(targets):,} {part} rows cannot be learned from: target {self.name!r}{each}",
+                    hint="take longer spans: see 'split' in project.py, or another target",
+                )
+
+    def weighting(self, targets: Targets, *, balanced: bool) -> Weighting:
+        """Every row weighs the same."""
+        return Weighting()
+
+    def link(self, targets: Targets, weighting: Weighting) -> Link:
+        """Back from standardised outputs to the target's unit: learning starts at its mean and spread."""
+        if self.loss == "poisson":
+            # exp(raw + log(mean)): raw outputs near 0 are counts near their mean. All zeros is refused before.
+            return Link(name="exp", offset=(float(np.log(targets.mean())),))
+        values = np.log1p(targets) if self.transform else targets
+        # As float32, which is what the graph computes with.
+        mean, spread = float(np.float32(values.mean())), float(np.float32(values.std()))
+        name = "sorted_quantiles" if self.has_interval else "identity"
+        inverse = "expm1" if self.transform else ""
+        return Link(name=name, offset=(mean,) * self.outputs, scale=spread or 1.0, inverse=inverse)
+
+    def training_targets(self, targets: Targets, link: Link) -> NDArray[np.float32]:
+        """Standardised (of `poisson`: in means), float32 (rows,)."""
+        if link.name == "exp":
+            return np.asarray(targets / np.exp(link.offset[0]), dtype=np.float32)
+        values = np.log1p(targets) if link.inverse == "expm1" else targets
+        return np.asarray((values - link.offset[0]) / link.scale, dtype=np.float32)
+
+    def summary(self, targets: Targets) -> Mapping[str, float]:
+        """Mean, standard deviation, least and largest."""
+        y = np.asarray(targets, dtype=np.float64)
+        if not len(y):
+            return dict.fromkeys(("mean", "spread", "least", "most"), float("nan"))
+        return {"mean": float(y.mean()), "spread": float(y.std()), "least": float(y.min()), "most": float(y.max())}
+
+    def scarcity(self, targets: Targets) -> Scarcity:
+        """All rows count."""
+        return Scarcity(len(targets), "rows")
+
+    def judgeable(self, targets: Targets) -> bool:
+        """An error is defined on any rows."""
+        return len(targets) > 0
+
+    def scalar(self, answers: Answers) -> NDArray[np.float64]:
+        """The prediction."""
+        return column(answers, 0)
+
+    def distance(self, a: Answers, b: Answers) -> NDArray[np.float64]:
+        """Difference of the predictions, in standard deviations of `b`'s."""
+        one, other = self.scalar(a), self.scalar(b)
+        spread = float(np.nanstd(other)) or 1.0
+        return np.asarray(np.abs(one - other) / spread, dtype=np.float64)
+
+
+def _numbers(labels: Any) -> Numbers:
+    """Labels as float64 (rows,); NaN for what is no number. A boolean is none, and neither is text of digits."""
+    cells = np.asarray(labels)
+    if cells.dtype.kind in "iuf":
+        return cells.astype(np.float64)
+    found = (
+        float(cell) if type(cell) is not bool and isinstance(cell, numbers.Real | Decimal) else np.nan
+        for cell in cells.astype(object).tolist()
+    )
+    return np.fromiter(found, dtype=np.float64, count=len(cells))
+
+
+def squared_errors(targets: Targets, answers: Answers) -> Numbers:
+    """Squared error of each row, (rows,)."""
+    return np.asarray((column(answers, 0) - np.asarray(targets, dtype=np.float64)) ** 2, dtype=np.float64)
+
+
+def absolute_errors(targets: Targets, answers: Answers) -> Numbers:
+    """Absolute error of each row, (rows,)."""
+    return np.asarray(np.abs(column(answers, 0) - np.asarray(targets, dtype=np.float64)), dtype=np.float64)
+
+
+def rmse_rows(targets: Targets, answers: Answers) -> Numbers:
+    """Pseudo-values of the root mean squared error: its square's influence by the chain rule."""
+    errors = squared_errors(targets, answers)
+    value = float(np.sqrt(errors.mean()))
+    return value + (errors - errors.mean()) / (2.0 * value) if value else np.zeros(len(errors))
+
+
+def r2_rows(targets: Targets, answers: Answers) -> Numbers:
+    """Pseudo-values of R2, the share of the variance that is told: a ratio of means, taken from 1."""
+    y = np.asarray(targets, dtype=np.float64)
+    errors, spread = squared_errors(targets, answers), (y - y.mean()) ** 2
+    variance = float(spread.mean())
+    if variance == 0.0:
+        return np.zeros(len(y))
+    unexplained = float(errors.mean()) / variance
+    return np.asarray(1.0 - unexplained - (errors - unexplained * spread) / variance, dtype=np.float64)
+
+
+def rmse_differences(targets: Targets, a: Answers, b: Answers) -> Numbers:
+    """Rows whose mean is RMSE(a) - RMSE(b), exactly: the squares' difference over the roots' sum.
+
+    Where two models are alike, the rows' sign is a coin's toss: then the test keeps its level whatever the tails.
+    """
+    one, other = squared_errors(targets, a), squared_errors(targets, b)
+    total = float(np.sqrt(one.mean()) + np.sqrt(other.mean()))
+    return np.asarray((one - other) / total if total else one - other, dtype=np.float64)
+
+
+def r2_differences(targets: Targets, a: Answers, b: Answers) -> Numbers:
+    """Rows whose mean is R2(a) - R2(b), exactly: both are held against the same variance."""
+    variance = float(np.asarray(targets, dtype=np.float64).var())
+    rows = squared_errors(targets, b) - squared_errors(targets, a)
+    return np.asarray(rows / variance if variance else rows, dtype=np.float64)
+
+
+def mape_rows(targets: Targets, answers: Answers) -> Numbers:
+    """Absolute error of each row as a share of its target, (rows,). Defined where no target is 0."""
+    return np.asarray(absolute_errors(targets, answers) / np.abs(np.asarray(targets, dtype=np.float64)))
+
+
+def poisson_rows(targets: Targets, answers: Answers) -> Numbers:
+    """Poisson deviance of each row, (rows,). Source: McCullagh & Nelder 1989, "Generalized linear models", ch. 2."""
+    y, mu = np.asarray(targets, dtype=np.float64), np.maximum(column(answers, 0), 1e-9)
+    return np.asarray(2.0 * (np.where(y > 0, y * np.log(np.maximum(y, 1e-300) / mu), 0.0) - y + mu), dtype=np.float64)
+
+
+def _some_zero(targets: Targets) -> str | None:
+    if not (zeros := int((np.asarray(targets) == 0).sum())):
+        return None
+    return f"the target is 0 in {zeros:,} of {len(targets):,} rows, where a share of it is not defined"
+
+
+def _constant(targets: Targets) -> str | None:
+    return None if len(targets) and np.min(targets) < np.max(targets) else "the target is the same in every row"
+
+
+def _mae(unit: str) -> Metric:
+    return mean_metric("mae", "mean absolute error", absolute_errors, greater_is_better=False, unit=unit, relative=True)
+
+
+def _rmse(unit: str) -> Metric:
+    return mean_metric(
+        "rmse",
+        "root mean squared error",
+        rmse_rows,
+        paired_rows=rmse_differences,
+        greater_is_better=False,
+        unit=unit,
+        relative=True,
+    )
+
+
+R2 = mean_metric(
+    "r2", "R2", r2_rows, paired_rows=r2_differences, greater_is_better=True, bounds=(None, 1.0), undefined=_constant
+)
+MAPE = mean_metric(
+    "mape", "mean absolute percentage error", mape_rows, greater_is_better=False, relative=True, undefined=_some_zero
+)
+POISSON_DEVIANCE = mean_metric(
+    "poisson_deviance", "Poisson deviance", poisson_rows, greater_is_better=False, relative=True
+)
+
+
+def covered(targets: Targets, answers: Answers) -> Numbers:
+    """Whether the interval holds the target, 0 or 1, (rows,)."""
+    y = np.asarray(targets, dtype=np.float64)
+    return np.asarray((column(answers, 1) <= y) & (y <= column(answers, 2)), dtype=np.float64)
+
+
+COVERAGE = mean_metric(
+    "coverage", "coverage of the interval", covered, greater_is_better=True, bounds=(0.0, 1.0), worst=lambda y, a: 1.0
+)
+
+
+def _width(unit: str) -> Metric:
+    def widths(targets: Targets, answers: Answers) -> Numbers:
+        return np.asarray(column(answers, 2) - column(answers, 1), dtype=np.float64)
+
+    title = "width of the interval"
+    return mean_metric("interval_width", title, widths, greater_is_better=False, unit=unit, relative=True)
+
+
+def pinball(quantiles: tuple[float, ...], unit: str) -> Metric:
+    """Mean pinball loss over the quantiles. Source: Koenker & Bassett 1978, "Regression quantiles"."""
+
+    def losses(targets: Targets, answers: Answers) -> Numbers:
+        y = np.asarray(targets, dtype=np.float64)
+        total = np.zeros(len(y))
+        for index, quantile in enumerate(quantiles):
+            short = y - column(answers, index)
+            total += np.maximum(quantile * short, (quantile - 1.0) * short)
+        return total / len(quantiles)
+
+    return mean_metric("pinball", "pinball loss", losses, greater_is_better=False, unit=unit, relative=True)
