@@ -19,7 +19,7 @@ from torch import nn
 
 from fullcircle.core.project import Compute, Shape, Training
 from fullcircle.training.on_torch.framework import FRAMEWORK
-from fullcircle.training.ports import Chunk, Learner, World
+from fullcircle.training.ports import Chunk, ProcessGroup, TrainEngine
 
 PARITY_STEPS, PARITY_ROWS = 20, 240  # 240: divided by 2, 3, 4, 5, 6, 8, 10 and 16 GPUs alike
 SHAPES: Mapping[str, Shape] = {"table": (70,), "images": (32, 32, 3)}
@@ -80,11 +80,11 @@ def build(inputs: Any, params: Mapping[str, Any]) -> nn.Module:
     return nn.Sequential(*first, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64 * 16, 1))
 
 
-def share(first: int, steps: int, rows: int, shape: Shape, world: World) -> Chunk:
+def share(first: int, steps: int, rows: int, shape: Shape, process_group: ProcessGroup) -> Chunk:
     """This rank's rows of some steps; `rows` of the whole batch is a multiple of the world's size."""
     random = np.random.default_rng(first)
-    each = rows // world.size
-    own = slice(world.rank * each, (world.rank + 1) * each)
+    each = rows // process_group.size
+    own = slice(process_group.rank * each, (process_group.rank + 1) * each)
     x = random.normal(size=(steps, rows, *shape)).astype(np.float32)
     y = (x.reshape(steps, rows, -1)[..., 0] > 0).astype(np.float32)
     w = np.ones((steps, each), dtype=np.float32)
@@ -94,27 +94,29 @@ def share(first: int, steps: int, rows: int, shape: Shape, world: World) -> Chun
 def measure(case: Case, speed_steps: int) -> dict[str, Any]:
     """Losses of the same steps, and samples a second at a batch that fills a GPU."""
     found: dict[str, Any] = {}
-    with FRAMEWORK.world(case.compute) as world:
+    with FRAMEWORK.process_group(case.compute) as process_group:
         for name, shape in SHAPES.items():
             training = Training(seed=3, clip_norm=1.0, learning_rate=1e-3)
-            learner = FRAMEWORK.learner(build, shape, training, case.compute, world)
-            losses = world.total(learner.steps(share(1, PARITY_STEPS, PARITY_ROWS, shape, world)).losses)
+            engine = FRAMEWORK.engine(build, shape, training, case.compute, process_group)
+            losses = process_group.sum_over_ranks(
+                engine.steps(share(1, PARITY_STEPS, PARITY_ROWS, shape, process_group)).losses
+            )
             rows = (8192 if name == "table" else 1024) if case.device == "cuda" else 64
-            speed = _speed(learner, shape, world, rows, speed_steps)
+            speed = _speed(engine, shape, process_group, rows, speed_steps)
             found[name] = {"losses": losses.tolist(), "samples_a_second": speed}
-        found["rank"] = world.rank
+        found["rank"] = process_group.rank
         cuda = case.device == "cuda"
         found["peak_mb"] = torch.cuda.max_memory_allocated() / 2**20 if cuda else 0.0
     return found
 
 
-def _speed(learner: Learner, shape: Shape, world: World, rows: int, steps: int) -> float:
-    rows -= rows % world.size
-    chunk = share(1000, 4, rows, shape, world)
-    learner.steps(chunk)  # compilation and caches
+def _speed(engine: TrainEngine, shape: Shape, process_group: ProcessGroup, rows: int, steps: int) -> float:
+    rows -= rows % process_group.size
+    chunk = share(1000, 4, rows, shape, process_group)
+    engine.steps(chunk)  # compilation and caches
     started = time.perf_counter()
     for _ in range(-(-steps // 4)):
-        learner.steps(chunk)
+        engine.steps(chunk)
     return float(-(-steps // 4) * 4 * rows / (time.perf_counter() - started))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fullcircle.training.journal import parsed
+from fullcircle.training.training_loop.event_log import parse_line
 
 ROWS, FEATURES = 32_768, 20
 PROJECT = '''
@@ -104,7 +104,7 @@ def _last(journal: Path) -> int:
     if not journal.exists():
         return 0
     for line in reversed(journal.read_bytes().splitlines(keepends=True)):
-        entry = parsed(line)
+        entry = parse_line(line)
         if entry and entry["kind"] == "steps":
             return int(entry["first"]) + len(entry["losses"]) - 1
     return 0

@@ -54,15 +54,15 @@ from pathlib import Path
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.project import Compute
 from fullcircle.training.jobs import job_of
-from fullcircle.training.journal import entries
+from fullcircle.training.training_loop.event_log import read_events
 if __name__ == "__main__":
     from fullcircle.training.launch import launch
     root, framework, name, where, threads = Path(sys.argv[1]), *sys.argv[2:]
     project = load_project("bench", root)
     project = dataclasses.replace(project, compute=Compute(where=where, threads=int(threads)))
     job = job_of(project, framework=framework, data="d", arrays=root / "arrays", run_id="r", folder=root / name)
-    use = launch(job).use
-    rates = [entry["rate"] for entry in entries(job.folder / "rank-0.jsonl") if entry["kind"] == "steps"]
+    use = launch(job).rank_stats
+    rates = [entry["rate"] for entry in read_events(job.folder / "rank-0.jsonl") if entry["kind"] == "steps"]
     first, peak = max(one.first_step_s for one in use), max(one.peak_mb for one in use)
     print(json.dumps(dict(rate=sorted(rates)[len(rates) // 2], first_step_s=first, peak_mb=peak)))
 """

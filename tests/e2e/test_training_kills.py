@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fullcircle.training.journal import entries
-from fullcircle.training.places import pids
+from fullcircle.training.launchers import rank_processes
+from fullcircle.training.training_loop.event_log import read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -95,10 +95,10 @@ class Training:
         return max((e["first"] + len(e["losses"]) - 1 for e in self.journal(0)), default=0)
 
     def journal(self, rank: int) -> list[dict[str, Any]]:
-        return [entry for entry in entries(self.folder / f"rank-{rank}.jsonl") if entry["kind"] == "steps"]
+        return [entry for entry in read_events(self.folder / f"rank-{rank}.jsonl") if entry["kind"] == "steps"]
 
-    def ranks(self) -> list[pids.RankProcess]:
-        return [process for process in pids.read(self.folder) if process.alive]
+    def ranks(self) -> list[rank_processes.RankProcess]:
+        return [process for process in rank_processes.read(self.folder) if process.alive]
 
     def told(self, rank: int) -> dict[int, tuple[float, int]]:
         """Loss and checksum of the sample ids of each step; what was done twice must have come to the same."""
@@ -178,7 +178,7 @@ def test_ranks_that_are_killed_one_or_all_are_replaced_and_nothing_is_another(wh
     launcher = again.start()
     until(launcher, lambda: again.step() > 40)
     again.ranks()[1].send(signal.SIGKILL)
-    killed = again.ranks() + [process for process in pids.read(again.folder) if process.rank == 1]
+    killed = again.ranks() + [process for process in rank_processes.read(again.folder) if process.rank == 1]
     until(launcher, lambda: again.step() > 110 and len(again.ranks()) == 2 and again.ranks()[0] not in killed)
     for process in again.ranks():
         process.send(signal.SIGKILL)
@@ -301,7 +301,9 @@ def test_a_node_that_ray_is_about_to_lose_stops_the_training_with_a_checkpoint(
     assert (training.folder / "checkpoints" / f"step-{step:010d}" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("whole", ["torch"], indirect=True)  # Keras' in integration/training/test_keras_worlds.py
+@pytest.mark.parametrize(
+    "whole", ["torch"], indirect=True
+)  # Keras' in integration/training/test_keras_process_groups.py
 def test_a_training_goes_on_in_a_world_of_another_size(whole: Training, again: Training) -> None:
     again.dropout = 0.0  # a mask depends on which rank a row is on
     for where, to in (("local:2", 40), ("inline", 120)):

@@ -14,7 +14,7 @@ from fullcircle.core.system.processes import Service, free_port
 from fullcircle.tracking.run_tags import PROCESS, packed
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.runs.system_metrics import node_name
-from fullcircle.training.telling.node import load_told
+from fullcircle.training.telemetry.node_metrics import log_node_metrics
 
 
 @pytest.fixture
@@ -53,21 +53,21 @@ def test_a_machine_that_did_not_launch_logs_its_load_under_its_own_name(
 
     with server:
         run = RunStore(settings).start(project, name="torch", kind="train")
-        with load_told(run.id, env):  # here was launched: the launcher watches this machine
+        with log_node_metrics(run.id, env):  # here was launched: the launcher watches this machine
             pass
         assert machines(run.id) == set()
         client.set_tag(run.id, PROCESS, packed({"host": "launcher"}))
-        with load_told(run.id, {**env, "LOCAL_RANK": "1"}):  # the first process of a machine does it
+        with log_node_metrics(run.id, {**env, "LOCAL_RANK": "1"}):  # the first process of a machine does it
             pass
         assert machines(run.id) == set()
-        with load_told(run.id, env):
+        with log_node_metrics(run.id, env):
             pass
         assert machines(run.id) == {node_name()}
         run.end()
 
 
 def test_without_a_tracking_server_no_other_machine_writes_anything(tmp_path: Path) -> None:
-    with load_told("0" * 32, {"FULLCIRCLE_HOME": str(tmp_path / "home")}):
+    with log_node_metrics("0" * 32, {"FULLCIRCLE_HOME": str(tmp_path / "home")}):
         pass
     assert not (tmp_path / "home").exists()
 
@@ -75,6 +75,6 @@ def test_without_a_tracking_server_no_other_machine_writes_anything(tmp_path: Pa
 def test_a_tracking_server_that_does_not_answer_is_no_reason_to_stop_training(tmp_path: Path) -> None:
     env = {"FULLCIRCLE_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"}
     done = False
-    with load_told("0" * 32, env):
+    with log_node_metrics("0" * 32, env):
         done = True
     assert done

@@ -1,4 +1,4 @@
-"""One process of a Keras job, for the tests of several: learns the same global batches in a world of any size.
+"""One process of a Keras job, for the tests of several: learns the same global batches in a process group of any size.
 
 Usage: keras_rank.py OUT [--devices N] [--dropout P] [--steps A B] [--load FOLDER] [--save FOLDER] [--kill STEP RANK]
 [--preempted]. With --save it learns three steps more after B, while the state of B is being written.
@@ -30,7 +30,7 @@ def build(inputs, params):
 
 
 def share(first, last, rank, size):
-    """This rank's part of the global batches `first` to `last`, the same rows whatever the size of the world."""
+    """This rank's part of the global batches `first` to `last`, the same rows in a process group of any size."""
     batches = [np.random.default_rng(step) for step in range(first, last + 1)]
     x = np.stack([batch.normal(size=(BATCH, INPUTS)) for batch in batches]).astype(np.float32)
     y = (x.sum(axis=2) > 0).astype(np.float32)
@@ -40,30 +40,30 @@ def share(first, last, rank, size):
     return Chunk(first=first, x=x, y=y, w=w, counts=np.full(len(batches), BATCH))
 
 
-def learn(options, world):
+def learn(options, process_group):
     training = Training(clip_norm=0.5, learning_rate=0.01, extra={"dropout": options.dropout})
-    learner = FRAMEWORK.learner(build, (INPUTS,), training, Compute(), world)
+    engine = FRAMEWORK.engine(build, (INPUTS,), training, Compute(), process_group)
     if options.load:
-        learner.load(options.load)
+        engine.load(options.load)
     first, last = options.steps
-    if options.kill and options.kill[1] == world.rank:
-        learner.steps(share(first, options.kill[0], world.rank, world.size))
+    if options.kill and options.kill[1] == process_group.rank:
+        engine.steps(share(first, options.kill[0], process_group.rank, process_group.size))
         os.kill(os.getpid(), signal.SIGKILL)
-    parts = [learner.steps(share(first, last, world.rank, world.size))]
+    parts = [engine.steps(share(first, last, process_group.rank, process_group.size))]
     if options.save:
-        pending = learner.save(options.save)
-        parts.append(learner.steps(share(last + 1, last + 3, world.rank, world.size)))
+        pending = engine.save(options.save)
+        parts.append(engine.steps(share(last + 1, last + 3, process_group.rank, process_group.size)))
         pending.wait()
     losses = np.concatenate([part.losses for part in parts])
     rows = share(1, 1, 0, 1).x[0]
     np.savez(
-        f"{options.out}-{world.rank}.npz",
-        losses=world.total(losses),
+        f"{options.out}-{process_group.rank}.npz",
+        losses=process_group.sum_over_ranks(losses),
         own=losses,
         norms=np.concatenate([part.norms for part in parts]),
         waited=sum(part.communication_s for part in parts),
-        logits=learner.logits(rows),
-        **learner.weights(),
+        logits=engine.logits(rows),
+        **engine.weights(),
     )
     if options.preempted:
         raise Preempted("told to stop", step=last)
@@ -84,8 +84,8 @@ def main():
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options.devices)
     try:
-        with FRAMEWORK.world(Compute()) as world:
-            learn(options, world)
+        with FRAMEWORK.process_group(Compute()) as process_group:
+            learn(options, process_group)
     except Preempted:
         raise SystemExit(Preempted.exit_code) from None
 

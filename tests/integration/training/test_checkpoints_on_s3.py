@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fullcircle.training.checkpoints import Checkpoints, Mark
+from fullcircle.training.checkpoints.checkpoint_store import CheckpointKey, Checkpoints
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("s3fs") is None, reason="needs the extra 's3'")
 
-MARK = Mark(project="pumps", framework="torch", data="d", parameters="p")
+MARK = CheckpointKey(project="pumps", framework="torch", data="d", parameters="p")
 
 
 @pytest.fixture(autouse=True)

@@ -27,10 +27,10 @@ def test_a_compiled_model_learns_the_same() -> None:
     losses, weights = [], []
     for compiled in (False, True):
         compute = Compute(device="cpu", compile=compiled)
-        with FRAMEWORK.world(compute) as world:
-            learner = FRAMEWORK.learner(build, (6,), Training(seed=3, clip_norm=0.1), compute, world)
-            losses.append(learner.steps(whole).losses)
-            weights.append(learner.weights())
+        with FRAMEWORK.process_group(compute) as process_group:
+            engine = FRAMEWORK.engine(build, (6,), Training(seed=3, clip_norm=0.1), compute, process_group)
+            losses.append(engine.steps(whole).losses)
+            weights.append(engine.weights())
     np.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-6)
     for name, values in weights[0].items():
         np.testing.assert_allclose(values, weights[1][name], rtol=0, atol=1e-6)

@@ -18,7 +18,7 @@ from torch import nn
 
 from fullcircle.core.project import Compute, Training
 from fullcircle.training.on_torch.framework import FRAMEWORK
-from fullcircle.training.ports import Chunk, Learner, StepResults
+from fullcircle.training.ports import Chunk, StepResults, TrainEngine
 
 FEATURES, ROWS, STEPS = 6, 33, 6
 IMAGE = (5, 4, 3)
@@ -114,15 +114,15 @@ def share(first: int, shape: tuple[int, ...], rank: int, size: int, poisoned: in
     )
 
 
-def result(world: Any, learner: Learner, results: StepResults, prefix: str) -> dict[str, Any]:
+def result(process_group: Any, engine: TrainEngine, results: StepResults, prefix: str) -> dict[str, Any]:
     """What the steps came to, over all ranks, and the weights after them."""
-    losses = world.total(results.losses)
-    weights = {f"{prefix}/weights/{name}": values for name, values in learner.weights().items()}
+    losses = process_group.sum_over_ranks(results.losses)
+    weights = {f"{prefix}/weights/{name}": values for name, values in engine.weights().items()}
     waited = {f"{prefix}/waited_s": results.communication_s}
     return {f"{prefix}/losses": losses, f"{prefix}/norms": results.norms} | weights | waited
 
 
-def carry_out(plan: Plan, world: Any, folder: Path) -> dict[str, Any]:
+def carry_out(plan: Plan, process_group: Any, folder: Path) -> dict[str, Any]:
     """Six steps, a checkpoint, six more; or a diagnosis of the first step."""
     compute = Compute(
         device="cpu",
@@ -132,30 +132,31 @@ def carry_out(plan: Plan, world: Any, folder: Path) -> dict[str, Any]:
     )
     training = Training(seed=3, clip_norm=0.5, class_weights=False, extra={"model": plan.model})
     shape = IMAGE if plan.model == "images" else (FEATURES,)
-    learner = FRAMEWORK.learner(build, shape, training, compute, world)
+    engine = FRAMEWORK.engine(build, shape, training, compute, process_group)
     if plan.load:
-        learner.load(Path(plan.load))
+        engine.load(Path(plan.load))
     chunk, following = (
-        share(first, shape, world.rank, world.size, plan.poisoned) for first in (plan.first, plan.first + STEPS)
+        share(first, shape, process_group.rank, process_group.size, plan.poisoned)
+        for first in (plan.first, plan.first + STEPS)
     )
     if plan.poisoned >= 0:
         one = Chunk(plan.first, chunk.x[:1], chunk.y[:1], chunk.w[:1], chunk.counts[:1])
-        return {"diagnosis": repr(learner.diagnose(one))}
-    content = {"architecture": learner.architecture, **result(world, learner, learner.steps(chunk), "first")}
-    pending = learner.save(folder / "checkpoint")
-    content |= result(world, learner, learner.steps(following), "second")
+        return {"diagnosis": repr(engine.diagnose(one))}
+    content = {"architecture": engine.architecture, **result(process_group, engine, engine.steps(chunk), "first")}
+    pending = engine.save(folder / "checkpoint")
+    content |= result(process_group, engine, engine.steps(following), "second")
     pending.wait()
     # Ranks have unequal numbers of rows to answer, as the slices of a validation set may be.
-    content["logits"] = learner.logits(np.ones((3 + world.rank, *shape), dtype=np.float32))
+    content["logits"] = engine.logits(np.ones((3 + process_group.rank, *shape), dtype=np.float32))
     return content
 
 
 def main(root: Path, plans: list[Plan]) -> None:
-    """Carry out all plans in one world."""
-    with FRAMEWORK.world(Compute(device="cpu")) as world:
+    """Carry out all plans in one process group."""
+    with FRAMEWORK.process_group(Compute(device="cpu")) as process_group:
         for plan in plans:
-            content = carry_out(plan, world, root / plan.name)
-            np.savez(root / plan.name / f"rank-{world.rank}.npz", **content)
+            content = carry_out(plan, process_group, root / plan.name)
+            np.savez(root / plan.name / f"rank-{process_group.rank}.npz", **content)
 
 
 if __name__ == "__main__":

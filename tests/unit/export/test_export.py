@@ -38,7 +38,7 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     from fullcircle.training.arrays import store
-    from fullcircle.training.preprocess import fit
+    from fullcircle.training.preprocessing.tabular import fit
     from fullcircle.training.trainers import trainer
 
     project = Project(

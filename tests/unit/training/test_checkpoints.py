@@ -14,13 +14,19 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.project import Compute, Training
-from fullcircle.training.checkpoints import LATEST, MANIFEST, Checkpoints, Mark, mark_of
+from fullcircle.training.checkpoints.checkpoint_store import (
+    LATEST,
+    MANIFEST,
+    CheckpointKey,
+    Checkpoints,
+    checkpoint_key,
+)
 
-MARK = Mark(project="pumps", framework="torch", data="d" * 64, parameters="p" * 64)
+MARK = CheckpointKey(project="pumps", framework="torch", data="d" * 64, parameters="p" * 64)
 BEST = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
 
-def checkpoints(folder: Path, *, storage: str | None = None, mark: Mark = MARK, keep: int = 2) -> Checkpoints:
+def checkpoints(folder: Path, *, storage: str | None = None, mark: CheckpointKey = MARK, keep: int = 2) -> Checkpoints:
     return Checkpoints(storage or str(folder / "kept"), mark, staging=folder / "staging", keep=keep)
 
 
@@ -71,7 +77,7 @@ def test_a_kill_between_the_rename_and_latest_leaves_the_one_before(tmp_path: Pa
     found, _ = kept.find()
     assert found is not None
     assert found.step == 1
-    write(kept, 2)  # the course comes by again
+    write(kept, 2)  # the training loop comes by again
     found, _ = kept.find()
     assert found is not None
     assert found.step == 2
@@ -129,7 +135,7 @@ def test_nothing_whole_is_nothing(tmp_path: Path) -> None:
 
 def test_one_of_another_project_or_framework_is_refused_by_name(tmp_path: Path) -> None:
     write(checkpoints(tmp_path), 3)
-    other = Mark(project="valves", framework="keras", data=MARK.data, parameters=MARK.parameters)
+    other = CheckpointKey(project="valves", framework="keras", data=MARK.data, parameters=MARK.parameters)
     with pytest.raises(UsageError, match="project 'pumps' instead of 'valves', framework 'torch' instead of 'keras'"):
         checkpoints(tmp_path, mark=other).find()
 
@@ -167,7 +173,7 @@ def test_an_object_store_keeps_them_too(tmp_path: Path) -> None:
 
 
 def test_the_mark_changes_with_all_that_decides_the_weights_and_nothing_else() -> None:
-    def mark(**changes: Any) -> Mark:
+    def mark(**changes: Any) -> CheckpointKey:
         given: dict[str, Any] = {
             "project": "pumps",
             "framework": "torch",
@@ -176,7 +182,7 @@ def test_the_mark_changes_with_all_that_decides_the_weights_and_nothing_else() -
             "training": Training(),
             "compute": Compute(),
         }
-        return mark_of(**{**given, **changes})
+        return checkpoint_key(**{**given, **changes})
 
     others = [
         mark(framework="keras"),

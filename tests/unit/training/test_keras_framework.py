@@ -1,4 +1,4 @@
-"""What Keras brings to training beside the learner: the look at the model function, export, profile, memory."""
+"""What Keras brings to training beside the engine: the look at the model function, export, profile, memory."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def test_a_device_that_is_not_here_is_refused(device, message):
 @pytest.mark.parametrize(("build", "shape"), [(multilayer, (3,)), (convolution, (8, 8, 1))])
 def test_the_fitted_model_answers_with_the_weights_and_its_graph_agrees(tmp_path, build, shape):
     features = np.random.default_rng(0).normal(size=(20, *shape)).astype(np.float32)
-    with FRAMEWORK.world(Compute()) as world:
-        learner = FRAMEWORK.learner(build, shape, Training(), Compute(), world)
+    with FRAMEWORK.process_group(Compute()) as process_group:
+        engine = FRAMEWORK.engine(build, shape, Training(), Compute(), process_group)
         fitted = FRAMEWORK.fitted(
-            build, shape, Training(seed=2), weights=learner.weights(), shift=0.25, history=(), best_epoch=1
+            build, shape, Training(seed=2), weights=engine.weights(), shift=0.25, history=(), best_epoch=1
         )
-        expected = 1 / (1 + np.exp(-(learner.logits(features) - 0.25)))
+        expected = 1 / (1 + np.exp(-(engine.logits(features) - 0.25)))
     assert fitted.probability(features) == pytest.approx(expected, abs=1e-6)
     fitted.save_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")

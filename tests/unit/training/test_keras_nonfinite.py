@@ -24,9 +24,9 @@ def diagnosis(build, chunk, learning_rate=None):
     compute, training = Compute(), Training()
     if learning_rate is not None:  # no project may say so large a one; a model's own schedule may come to it
         object.__setattr__(training, "learning_rate", learning_rate)
-    with FRAMEWORK.world(compute) as world:
-        learner = FRAMEWORK.learner(build, (3,), training, compute, world)
-        return learner.diagnose(chunk)
+    with FRAMEWORK.process_group(compute) as process_group:
+        engine = FRAMEWORK.engine(build, (3,), training, compute, process_group)
+        return engine.diagnose(chunk)
 
 
 def sequential(*layers):
@@ -143,9 +143,9 @@ def test_an_update_that_goes_too_far_is_named():
 
 def test_the_diagnosis_leaves_the_learner_as_it_was():
     compute = Compute()
-    with FRAMEWORK.world(compute) as world:
+    with FRAMEWORK.process_group(compute) as process_group:
         build = sequential(dense(), lambda: keras.layers.Dropout(0.5), keras.layers.BatchNormalization)
-        asked, other = (FRAMEWORK.learner(build, (3,), Training(), compute, world) for _ in range(2))
+        asked, other = (FRAMEWORK.engine(build, (3,), Training(), compute, process_group) for _ in range(2))
         asked.diagnose(chunk())
         assert asked.steps(chunk()).losses == pytest.approx(other.steps(chunk()).losses, rel=0, abs=0)
         assert asked.logits(chunk().x[0]).tolist() == other.logits(chunk().x[0]).tolist()

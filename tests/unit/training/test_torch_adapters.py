@@ -19,7 +19,7 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.project.loading import load_project
 from fullcircle.training.on_torch.framework import FRAMEWORK
-from fullcircle.training.ports import Chunk, Learner
+from fullcircle.training.ports import Chunk, TrainEngine
 
 CPU = Compute(device="cpu")
 PLAIN = Training(seed=3, class_weights=False)
@@ -48,13 +48,13 @@ def chunk(steps: int, first: int = 1, shape: Shape = (6,), rows: int = 32) -> Ch
     return Chunk(first, x, y, np.ones_like(y), np.full(steps, rows))
 
 
-def made(model: type[nn.Module], training: Training = PLAIN, compute: Compute = CPU) -> Learner:
+def made(model: type[nn.Module], training: Training = PLAIN, compute: Compute = CPU) -> TrainEngine:
     def build(inputs: Any, params: Mapping[str, Any]) -> nn.Module:
         return model()
 
     FRAMEWORK.check(build, (6,), training, compute)
-    with FRAMEWORK.world(compute) as world:
-        return FRAMEWORK.learner(build, (6,), training, compute, world)
+    with FRAMEWORK.process_group(compute) as process_group:
+        return FRAMEWORK.engine(build, (6,), training, compute, process_group)
 
 
 def vision(inputs: Any, params: Mapping[str, Any]) -> nn.Module:
@@ -97,16 +97,16 @@ def project_model(name: str) -> ModelFunction:
 )
 def test_it_learns_resumes_and_exports(build: ModelFunction, shape: Shape, training: Training, tmp_path: Path) -> None:
     FRAMEWORK.check(build, shape, training, CPU)
-    with FRAMEWORK.world(CPU) as world:
-        learner = FRAMEWORK.learner(build, shape, training, CPU, world)
-        first = learner.steps(chunk(30, 1, shape))
-        learner.save(tmp_path).wait()
-        later = learner.steps(chunk(10, 31, shape))
-        resumed = FRAMEWORK.learner(build, shape, training, CPU, world)
+    with FRAMEWORK.process_group(CPU) as process_group:
+        engine = FRAMEWORK.engine(build, shape, training, CPU, process_group)
+        first = engine.steps(chunk(30, 1, shape))
+        engine.save(tmp_path).wait()
+        later = engine.steps(chunk(10, 31, shape))
+        resumed = FRAMEWORK.engine(build, shape, training, CPU, process_group)
         resumed.load(tmp_path)
         assert later.losses.tolist() == resumed.steps(chunk(10, 31, shape)).losses.tolist()
     assert later.losses.mean() < first.losses[:5].mean()
-    fitted = FRAMEWORK.fitted(build, shape, training, weights=learner.weights(), shift=0.3, history=(), best_epoch=1)
+    fitted = FRAMEWORK.fitted(build, shape, training, weights=engine.weights(), shift=0.3, history=(), best_epoch=1)
     fitted.save_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     for rows in (1, 2, 7):
@@ -114,23 +114,23 @@ def test_it_learns_resumes_and_exports(build: ModelFunction, shape: Shape, train
         (answer,) = session.run(["probability"], {"features": x})
         assert answer.shape == (rows, 1)
         np.testing.assert_allclose(fitted.probability(x), answer[:, 0], atol=1e-6)
-        logit = learner.logits(x) - 0.3
+        logit = engine.logits(x) - 0.3
         np.testing.assert_allclose(1 / (1 + np.exp(-logit)), answer[:, 0], atol=1e-6)
 
 
 def test_a_model_whose_main_input_is_token_numbers_gets_whole_numbers() -> None:
     FRAMEWORK.check(words, (4,), PLAIN, CPU)
-    with FRAMEWORK.world(CPU) as world:
-        learner = FRAMEWORK.learner(words, (4,), PLAIN, CPU, world)
+    with FRAMEWORK.process_group(CPU) as process_group:
+        engine = FRAMEWORK.engine(words, (4,), PLAIN, CPU, process_group)
         tokens = np.array([[0, 1, 2, 4], [1, 1, 1, 1]], dtype=np.float32)
-        first, second = learner.logits(tokens)
+        first, second = engine.logits(tokens)
         assert first != second
 
 
 def test_a_training_step_of_the_models_own_is_its_loss_and_fillers_have_no_part_in_it() -> None:
     data = chunk(3)
-    learner = made(SquaredError)
-    weights = learner.weights()
+    engine = made(SquaredError)
+    weights = engine.weights()
     filled = Chunk(
         1,
         np.concatenate([data.x, data.x[:, :2]], axis=1),
@@ -139,15 +139,15 @@ def test_a_training_step_of_the_models_own_is_its_loss_and_fillers_have_no_part_
         data.counts,
     )
     expected = np.mean((data.x[0] @ weights["linear.weight"][0] + weights["linear.bias"] - data.y[0]) ** 2)
-    losses = learner.steps(filled).losses
+    losses = engine.steps(filled).losses
     assert losses[0] == pytest.approx(expected, abs=1e-6)
     np.testing.assert_allclose(losses, made(SquaredError).steps(data).losses, atol=1e-6)
 
 
 def test_a_share_of_fillers_alone_learns_nothing() -> None:
     data = chunk(1)
-    learner = made(SquaredError)
-    results = learner.steps(Chunk(1, data.x, data.y, np.zeros_like(data.w), data.counts))
+    engine = made(SquaredError)
+    results = engine.steps(Chunk(1, data.x, data.y, np.zeros_like(data.w), data.counts))
     assert results.losses.tolist() == [0.0] and results.norms.tolist() == [0.0]
 
 
@@ -181,14 +181,14 @@ def test_the_scheduler_is_stepped_after_each_step() -> None:
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 if step < 3 else 0.0)
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
-    learner = made(Stopping)
-    learner.steps(chunk(2))
-    before = learner.weights()["linear.weight"]
-    learner.steps(chunk(1, 3))
-    after = learner.weights()["linear.weight"]
-    learner.steps(chunk(5, 4))
+    engine = made(Stopping)
+    engine.steps(chunk(2))
+    before = engine.weights()["linear.weight"]
+    engine.steps(chunk(1, 3))
+    after = engine.weights()["linear.weight"]
+    engine.steps(chunk(5, 4))
     assert before.tolist() != after.tolist()
-    assert after.tolist() == learner.weights()["linear.weight"].tolist()
+    assert after.tolist() == engine.weights()["linear.weight"].tolist()
 
 
 class _EachEpoch(Net):

@@ -1,4 +1,4 @@
-"""What a torch learner leaves in a checkpoint folder, and what it goes on from."""
+"""What a torch engine leaves in a checkpoint folder, and what it goes on from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from fullcircle.core.project import Compute, ModelFunction, Training
 from fullcircle.training.on_torch.framework import FRAMEWORK
-from fullcircle.training.ports import Chunk, Learner, StepResults
+from fullcircle.training.ports import Chunk, StepResults, TrainEngine
 
 
 class _Noisy(nn.Module):
@@ -42,10 +42,10 @@ def chunk(steps: int, first: int) -> Chunk:
 
 
 @contextlib.contextmanager
-def learner(training: Training | None = None, function: ModelFunction = build, **compute: Any) -> Iterator[Learner]:
+def engine(training: Training | None = None, function: ModelFunction = build, **compute: Any) -> Iterator[TrainEngine]:
     settings = Compute(device="cpu", **compute)
-    with FRAMEWORK.world(settings) as world:
-        yield FRAMEWORK.learner(function, (6,), training or Training(seed=3, clip_norm=0.5), settings, world)
+    with FRAMEWORK.process_group(settings) as process_group:
+        yield FRAMEWORK.engine(function, (6,), training or Training(seed=3, clip_norm=0.5), settings, process_group)
 
 
 def require_same(a: StepResults, b: StepResults) -> None:
@@ -55,14 +55,14 @@ def require_same(a: StepResults, b: StepResults) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_a_resumed_learner_goes_on_to_the_last_bit(tmp_path: Path, precision: Any) -> None:
-    with learner(precision=precision) as straight:
+    with engine(precision=precision) as straight:
         straight.steps(chunk(5, 1))
         pending = straight.save(tmp_path)
         expected = straight.steps(chunk(5, 6))  # while the checkpoint is being written
         pending.wait()
         assert pending.done()
         weights = straight.weights()
-    with learner(precision=precision) as resumed:
+    with engine(precision=precision) as resumed:
         resumed.steps(chunk(2, 40))
         resumed.load(tmp_path)
         require_same(expected, resumed.steps(chunk(5, 6)))
@@ -70,19 +70,19 @@ def test_a_resumed_learner_goes_on_to_the_last_bit(tmp_path: Path, precision: An
 
 
 def test_a_checkpoint_of_no_steps_at_all_is_the_beginning(tmp_path: Path) -> None:
-    with learner() as straight:
+    with engine() as straight:
         straight.save(tmp_path).wait()
         expected = straight.steps(chunk(4, 1))
-    with learner() as resumed:
+    with engine() as resumed:
         resumed.steps(chunk(3, 9))
         resumed.load(tmp_path)
         require_same(expected, resumed.steps(chunk(4, 1)))
 
 
 def test_saving_leaves_training_as_it_is(tmp_path: Path) -> None:
-    with learner() as undisturbed:
+    with engine() as undisturbed:
         expected = undisturbed.steps(chunk(6, 1))
-    with learner() as saved:
+    with engine() as saved:
         whole = chunk(6, 1)
         losses = []
         for i in range(6):
@@ -94,14 +94,14 @@ def test_saving_leaves_training_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_rank_without_saved_random_state_seeds_itself_from_seed_rank_and_step(tmp_path: Path) -> None:
-    with learner() as first:
+    with engine() as first:
         first.steps(chunk(5, 1))
         first.save(tmp_path).wait()
         after = first.steps(chunk(2, 6))
     (tmp_path / "rng-0.npz").unlink()
     results = []
     for _ in range(2):
-        with learner() as resumed:
+        with engine() as resumed:
             resumed.load(tmp_path)
             results.append(resumed.steps(chunk(2, 6)))
     require_same(*results)
@@ -110,17 +110,17 @@ def test_a_rank_without_saved_random_state_seeds_itself_from_seed_rank_and_step(
 
 @pytest.mark.parametrize("extra", [{"width": 9}])
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, extra: dict[str, Any]) -> None:
-    with learner() as first:
+    with engine() as first:
         first.save(tmp_path).wait()
     with (
-        learner(Training(extra=extra)) as other,
+        engine(Training(extra=extra)) as other,
         pytest.raises(ValueError, match=r"of another model: 0.bias has shape \(8,\) there and \(9,\) here"),
     ):
         other.load(tmp_path)
 
 
 def test_a_checkpoint_has_no_pickle_beside_torchs_own_files(tmp_path: Path) -> None:
-    with learner() as first:
+    with engine() as first:
         first.steps(chunk(1, 1))
         first.save(tmp_path).wait()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -141,7 +141,7 @@ def test_a_checkpoint_has_no_pickle_beside_torchs_own_files(tmp_path: Path) -> N
     ],
 )
 def test_a_table_of_contents_that_is_none_is_refused(tmp_path: Path, old: str, new: str, line: str) -> None:
-    with learner() as first:
+    with engine() as first:
         first.save(tmp_path).wait()
         table = tmp_path / "tensors.json"
         table.write_text(table.read_text().replace(old, new))
@@ -154,7 +154,7 @@ def test_a_learner_file_that_would_run_something_is_refused(tmp_path: Path) -> N
         def __reduce__(self) -> Any:
             return os.mkdir, (str(tmp_path / "ran"),)
 
-    with learner() as first:
+    with engine() as first:
         first.save(tmp_path).wait()
         torch.save({"step": Evil()}, tmp_path / "learner.pt")
         with pytest.raises(ValueError, match=r"learner.pt cannot be read"):
@@ -163,7 +163,7 @@ def test_a_learner_file_that_would_run_something_is_refused(tmp_path: Path) -> N
 
 
 def test_what_cannot_be_written_is_told_when_it_is_waited_for(tmp_path: Path) -> None:
-    with learner() as first:
+    with engine() as first:
         folder = tmp_path / "gone"
         folder.mkdir()
         (folder / "rng-0.npz").mkdir()  # a folder where a file has to be
@@ -191,10 +191,10 @@ def test_the_optimizers_learning_rate_and_slots_come_back(tmp_path: Path) -> Non
 
         return Net()
 
-    with learner(function=own) as straight:
+    with engine(function=own) as straight:
         straight.steps(chunk(5, 1))
         straight.save(tmp_path).wait()
         expected = straight.steps(chunk(5, 6))
-    with learner(function=own) as resumed:
+    with engine(function=own) as resumed:
         resumed.load(tmp_path)
         require_same(expected, resumed.steps(chunk(5, 6)))

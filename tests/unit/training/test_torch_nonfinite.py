@@ -67,10 +67,10 @@ def diagnose(make: Callable[[], nn.Module], x: np.ndarray, y: np.ndarray | None 
     def build(inputs: Any, params: Mapping[str, Any]) -> nn.Module:
         return make()
 
-    with FRAMEWORK.world(settings) as world:
-        learner = FRAMEWORK.learner(build, (6,), Training(seed=3), settings, world)
-        found = learner.diagnose(one)
-        results = learner.steps(one)
+    with FRAMEWORK.process_group(settings) as process_group:
+        engine = FRAMEWORK.engine(build, (6,), Training(seed=3), settings, process_group)
+        found = engine.diagnose(one)
+        results = engine.steps(one)
         finite = bool(np.isfinite(results.losses).all() and np.isfinite(results.norms).all())
         assert finite == (found is None)  # the guard of a step and the diagnosis are of one mind
     return found
@@ -168,9 +168,9 @@ def test_a_diagnosis_draws_no_random_numbers_and_changes_no_weight(positive: np.
     losses = []
     for looked in (False, True):
         settings = Compute(device="cpu")
-        with FRAMEWORK.world(settings) as world:
-            learner = FRAMEWORK.learner(build, (6,), Training(seed=3), settings, world)
+        with FRAMEWORK.process_group(settings) as process_group:
+            engine = FRAMEWORK.engine(build, (6,), Training(seed=3), settings, process_group)
             if looked:
-                assert learner.diagnose(one) is None
-            losses.append([float(learner.steps(one).losses[0]) for _ in range(3)])
+                assert engine.diagnose(one) is None
+            losses.append([float(engine.steps(one).losses[0]) for _ in range(3)])
     assert losses[0] == losses[1]

@@ -18,9 +18,9 @@ from fullcircle.core.project import Project, Training
 from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.training import arrays as files
 from fullcircle.training.parameters import for_framework
-from fullcircle.training.preprocess import fit
-from fullcircle.training.sampler import row_order
+from fullcircle.training.preprocessing.tabular import fit
 from fullcircle.training.trainers import trainer
+from fullcircle.training.training_loop.sampler import row_order
 from fullcircle.training.weighting import weights
 
 
@@ -121,7 +121,9 @@ def test_a_framework_that_is_not_installed_names_its_extra(
 
 
 def test_importing_the_rooms_imports_nothing_heavy() -> None:
-    rooms = "training.trainers training.preprocess training.arrays export.graph export.candidate explain.plots"
+    rooms = (
+        "training.trainers training.preprocessing.tabular training.arrays export.graph export.candidate explain.plots"
+    )
     heavy = "torch tensorflow keras sklearn pandas onnx onnxruntime skl2onnx shap matplotlib scipy"
     code = f"""
 import importlib, sys

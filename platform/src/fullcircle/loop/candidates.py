@@ -71,7 +71,7 @@ class Trained:
 def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
     """Fit the preprocessing on the training rows alone and write all rows as arrays below `folder`."""
     from fullcircle.training.arrays import store
-    from fullcircle.training.preprocess import fit
+    from fullcircle.training.preprocessing.tabular import fit
 
     preprocessor = fit(project, frames.train)
     store(project, preprocessor, frames, folder / ARRAYS)

@@ -74,13 +74,13 @@ def fingerprint(job: TrainJob, outcome: TrainOutcome) -> tuple[Fingerprint, NDAr
     import numpy as np
 
     from fullcircle.training.arrays import digests
-    from fullcircle.training.journal import Once, entries
+    from fullcircle.training.training_loop.event_log import DedupListener, read_events
 
-    told = _Losses()
-    once = Once(told)  # a rank that was killed and replaced writes a step twice
-    for entry in entries(job.folder / "rank-0.jsonl"):
-        once.hear(entry)
-    losses = np.frombuffer(told.losses, dtype=np.float64)
+    seen = _Losses()
+    once = DedupListener(seen)  # a rank that was killed and replaced writes a step twice
+    for entry in read_events(job.folder / "rank-0.jsonl"):
+        once.handle(entry)
+    losses = np.frombuffer(seen.losses, dtype=np.float64)
     every = max(1, -(-len(losses) // MAX_LOSSES))
     parameters = written_job(job)
     made = Fingerprint(
@@ -92,7 +92,7 @@ def fingerprint(job: TrainJob, outcome: TrainOutcome) -> tuple[Fingerprint, NDAr
         epochs=tuple(
             EpochMark(
                 epoch=epoch.epoch,
-                step=told.last_of_epoch.get(epoch.epoch, 0),
+                step=seen.last_of_epoch.get(epoch.epoch, 0),
                 train_loss=float(epoch.train_loss),
                 validation_loss=float(epoch.validation_loss),
             )
@@ -104,7 +104,7 @@ def fingerprint(job: TrainJob, outcome: TrainOutcome) -> tuple[Fingerprint, NDAr
         compute={name: parameters["compute"][name] for name in COMPUTE},
         place=outcome.where.partition(" ")[0].rstrip(":"),
         world_size=outcome.world_size,
-        devices=tuple(use.device for use in outcome.use),
+        devices=tuple(use.device for use in outcome.rank_stats),
         machine=machine(),
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
         platform=platform_digest(),
@@ -124,12 +124,12 @@ def written_job(job: TrainJob) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def machine() -> Machine:
     """This machine. Looked at once a process."""
-    from fullcircle.training.places.devices import find
+    from fullcircle.training.launchers.devices import detect_hardware
 
     return Machine(
         cpu=_cpu(),
         machine=platform.machine(),
-        cores=find({}).cores,
+        cores=detect_hardware({}).cores,
         gpus=tuple(_gpus()),
         python=platform.python_version(),
     )

@@ -23,10 +23,10 @@ from fullcircle.loop.fingerprints import keep_fingerprint
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
     from fullcircle.tracking.runs.run_store import RunWriter
-    from fullcircle.training.jobs import RankUse, TrainJob, TrainOutcome
-    from fullcircle.training.telling.energy import Spent
-    from fullcircle.training.telling.tensorboard import Mirror
-    from fullcircle.training.telling.utilisation import Utilisation
+    from fullcircle.training.jobs import RankStats, TrainJob, TrainOutcome
+    from fullcircle.training.telemetry.energy import EnergyUse
+    from fullcircle.training.telemetry.tensorboard import TensorBoardWriter
+    from fullcircle.training.telemetry.utilisation import Utilisation
 
 PICTURE, USE = "training/utilisation.png", "training/use.json"
 """Artifacts of a run: the page that says where its time went; and where it ran, the figures, its energy and cost."""
@@ -40,7 +40,7 @@ class Launched:
 
     outcome: TrainOutcome
     utilisation: Utilisation | None
-    spent: Spent
+    spent: EnergyUse
 
 
 def job_folder(settings: Settings, run_id: str) -> Path:
@@ -73,16 +73,16 @@ def launched(
             processes are kept with the run.
     """
     from fullcircle.training.launch import launch
-    from fullcircle.training.telling.energy import metered, spent_before
+    from fullcircle.training.telemetry.energy import energy_before, metered
 
-    before = spent_before(job.folder)
+    before = energy_before(job.folder)
     try:
         with metered(job.folder, settings.watts) as meter, _listening(run, job, rows) as listener:
             outcome = launch(job, where=where, listener=listener)
-        spent = before + meter.read(outcome.use)
+        spent = before + meter.read(outcome.rank_stats)
     finally:
         _keep_folders(run, job.folder)
-    told = _utilisation(outcome.use)
+    told = _utilisation(outcome.rank_stats)
     _keep(run, settings, job, outcome, told, spent)
     keep_fingerprint(run, job, outcome)
     return Launched(outcome=outcome, utilisation=told, spent=spent)
@@ -98,7 +98,7 @@ def relaunched(job: TrainJob) -> TrainOutcome:
 class Told:
     """A training's Listener: its run, the terminal and TensorBoard hear of it, each point once over all launches."""
 
-    def __init__(self, run: RunWriter, job: TrainJob, mirror: Mirror | None, steps_per_epoch: int) -> None:
+    def __init__(self, run: RunWriter, job: TrainJob, mirror: TensorBoardWriter | None, steps_per_epoch: int) -> None:
         self._run, self._job, self._mirror = run, job, mirror
         self._steps_per_epoch = steps_per_epoch
         self._view = progress.current()  # another thread may tell, and context variables stay behind in this one
@@ -125,10 +125,10 @@ class Told:
     def again(self, journal: Path) -> None:
         """Hear of the newest step in a journal that an earlier launch left: it may have been killed between the
         checkpoint behind that step, which is not done again, and the moment in which the run had it."""
-        from fullcircle.training.journal import entries
+        from fullcircle.training.training_loop.event_log import read_events
 
         newest = None
-        for entry in entries(journal):
+        for entry in read_events(journal):
             newest = entry if entry["kind"] == "steps" else newest
         if newest is not None:
             self.steps(newest["first"], newest["losses"], newest["norms"], newest["rate"])
@@ -150,28 +150,28 @@ class Told:
 
 @contextlib.contextmanager
 def _listening(run: RunWriter, job: TrainJob, rows: int) -> Iterator[Told]:
-    from fullcircle.training.sampler import steps_of
-    from fullcircle.training.telling import ranks
-    from fullcircle.training.telling.tensorboard import Mirror
+    from fullcircle.training.telemetry import rank_metrics
+    from fullcircle.training.telemetry.tensorboard import TensorBoardWriter
+    from fullcircle.training.training_loop.sampler import steps_of
 
-    mirror = Mirror(job.folder / TENSORBOARD) if job.tensorboard else None
+    mirror = TensorBoardWriter(job.folder / TENSORBOARD) if job.tensorboard else None
     told = Told(run, job, mirror, max(1, steps_of(rows, job.training.batch_size)))
     told.again(job.folder / "rank-0.jsonl")
     try:
-        with ranks.told(job.folder, told.rank):
+        with rank_metrics.follow(job.folder, told.rank):
             yield told
     finally:
         told.close()
 
 
-def _utilisation(use: Sequence[RankUse]) -> Utilisation | None:
-    from fullcircle.training.telling.utilisation import utilisation
+def _utilisation(use: Sequence[RankStats]) -> Utilisation | None:
+    from fullcircle.training.telemetry.utilisation import utilisation
 
     return utilisation(use)
 
 
 def _keep(
-    run: RunWriter, settings: Settings, job: TrainJob, outcome: TrainOutcome, told: Utilisation | None, spent: Spent
+    run: RunWriter, settings: Settings, job: TrainJob, outcome: TrainOutcome, told: Utilisation | None, spent: EnergyUse
 ) -> None:
     metrics = {
         "best_epoch": float(outcome.best_epoch),
@@ -183,7 +183,7 @@ def _keep(
         "world_size": outcome.world_size,
         "utilisation": told.sentence if told is not None else "",
         "figures": told,
-        "processes": outcome.use,
+        "processes": outcome.rank_stats,
         "spent": spent,
         "notes": outcome.warnings,
     }
@@ -210,11 +210,11 @@ def _figures(told: Utilisation) -> dict[str, float]:
 
 
 def _draw(run: RunWriter, job: TrainJob, outcome: TrainOutcome, told: Utilisation) -> None:
-    from fullcircle.training.telling.utilisation import picture
+    from fullcircle.training.telemetry.utilisation import picture
 
     title = f"{job.project}, {job.framework}, {outcome.where}"
     with TemporaryDirectory() as folder:
-        path = picture(told, outcome.use, Path(folder) / Path(PICTURE).name, title)
+        path = picture(told, outcome.rank_stats, Path(folder) / Path(PICTURE).name, title)
         run.file(path, str(Path(PICTURE).parent))
 
 

@@ -44,7 +44,7 @@ def tensorboard(settings: Settings, reference: str, port: int | None = None) -> 
     Raises:
         UsageError: as `event_files`, or TensorBoard is not installed, or it would listen where others reach it.
     """
-    from fullcircle.training.telling.tensorboard import require_tensorboard
+    from fullcircle.training.telemetry.tensorboard import require_tensorboard
 
     require_tensorboard()
     require_safe(settings.access(), "TensorBoard", knows_tokens=False)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from fullcircle.core.records.dataset import Split, SplitFrames
     from fullcircle.tracking.runs.run_store import RunWriter
     from fullcircle.training.jobs import TrainJob
-    from fullcircle.training.telling.energy import Spent
-    from fullcircle.training.telling.utilisation import Utilisation
+    from fullcircle.training.telemetry.energy import EnergyUse
+    from fullcircle.training.telemetry.utilisation import Utilisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class TrainResult:
     world_size: int
     restarts: int
     utilisation: Utilisation | None
-    spent: Spent
+    spent: EnergyUse
     cost: float | None
     currency: str
     notes: tuple[str, ...]

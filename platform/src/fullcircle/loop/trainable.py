@@ -44,11 +44,11 @@ def require_trainable(project: Project, framework: str, tensorboard: bool) -> No
         )
     parameters_of = for_framework(project.training, framework)
     if framework != BASELINE:
-        from fullcircle.training.places.choice import choose
+        from fullcircle.training.launchers.resolve import resolve_launcher
 
-        choose(project.compute.where, project.compute, batch_size=parameters_of.batch_size)
+        resolve_launcher(project.compute.where, project.compute, batch_size=parameters_of.batch_size)
     if tensorboard:
-        from fullcircle.training.telling.tensorboard import require_tensorboard
+        from fullcircle.training.telemetry.tensorboard import require_tensorboard
 
         require_tensorboard()
 
@@ -81,7 +81,7 @@ def require_checkpoint(project: Project, settings: Settings, run_id: str) -> Non
     """Raises UsageError when a stopped training left nothing to go on from."""
     import fsspec
 
-    from fullcircle.training.checkpoints import LATEST
+    from fullcircle.training.checkpoints.checkpoint_store import LATEST
 
     stored = project.compute.storage
     place = f"{stored.rstrip('/')}/{run_id}" if stored else str(settings.home / "jobs" / run_id / "checkpoints")

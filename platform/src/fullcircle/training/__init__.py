@@ -1,1 +1,1 @@
-"""Training: features fitted on training rows alone, and one Trainer port with a baseline, torch and Keras behind it."""
+"""Training: preprocessing fitted on training rows, and one Trainer port with a baseline, torch and Keras behind it."""

@@ -1,7 +1,7 @@
-"""A split's rows as the arrays that every framework learns from: files that all processes map, and none copies.
+"""A split's rows as memory-mapped `.npy` arrays that every framework trains on: all processes map them, none copies.
 
-The files are plain `.npy`. They are written a part at a time and opened read-only, so a table may be larger than
-memory: the operating system keeps what is in use, once for all processes of a machine.
+They are written a part at a time and opened read-only, so a table may be larger than memory: the operating system keeps
+what is in use, once for all processes of a machine.
 """
 
 from __future__ import annotations

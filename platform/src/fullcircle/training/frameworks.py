@@ -1,4 +1,4 @@
-"""The frameworks by name; one is imported when it is asked for."""
+"""The table of frameworks by name; one is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fullcircle.training.ports import Framework
 BASELINE = "baseline"
 """Has a trainer but is no `Framework`: logistic regression is solved, not stepped."""
 
-_HOMES = {
+_MODULES = {
     "torch": ("fullcircle.training.on_torch.framework", "torch"),
     "keras": ("fullcircle.training.on_keras.framework", "tensorflow"),
 }
@@ -23,9 +23,9 @@ def framework(name: str) -> Framework:
     Raises:
         UsageError: there is no such framework, or it is not installed: the line names the extra to install.
     """
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise UsageError(f"no trainer for {name!r}", hint=f"there are {', '.join(FRAMEWORKS)}")
-    module, extra = _HOMES[name]
+    module, extra = _MODULES[name]
     try:
         found: Framework = importlib.import_module(module).FRAMEWORK
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The values of training: what one job is, and what it came to. All of them can be pickled and sent to a process."""
+"""Value types of training: what one job is, and its outcome. All of them can be pickled and sent to a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fullcircle.core.project import Project
 
 RESULT, BEST, PREEMPTED, FATAL = "result.json", "best.npz", "preempted.json", "fatal.json"
-"""Files of a job's folder, in which its ranks say how it ended; see `training.worker`."""
+"""Files of a job's folder, in which its ranks say how it ended; see `training.rank_main`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class TrainJob:
         arrays: folder of memory-mapped arrays (`training.arrays`).
         training: parameters, already those of this framework (`parameters.for_framework`).
         run_id: the one MLflow run of this job, however many processes it has.
-        folder: the job's own folder: journals, process files, stack dumps, the result. All processes must see it.
+        folder: the job's own folder: event logs, process files, stack dumps, the result. All processes must see it.
         storage: folder or fsspec URL of the checkpoints.
         profile_steps: steps that the framework's own profiler records, or 0.
         tensorboard: whether scalars are mirrored as TensorBoard event files, into `folder/tensorboard`.
@@ -71,7 +71,7 @@ class Seconds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankUse:
+class RankStats:
     """What one process used: its time, its processor time, its memory. Written by it at its end and each epoch.
 
     Attributes:
@@ -104,7 +104,7 @@ class TrainOutcome:
         where: where it ran, and why there.
         world_size: processes at the end.
         restarts: how often dead or hung processes were replaced.
-        use: one entry a process.
+        rank_stats: one entry a process.
         warnings: sentences for people: a damaged checkpoint, a restart, a fallback.
         weights: SHA-256 of the best epoch's weights: names, order, types, shapes and bytes.
     """
@@ -115,7 +115,7 @@ class TrainOutcome:
     where: str
     world_size: int
     restarts: int = 0
-    use: tuple[RankUse, ...] = ()
+    rank_stats: tuple[RankStats, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: str = ""
 

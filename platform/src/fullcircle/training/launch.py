@@ -1,4 +1,4 @@
-"""`launch(job)`: one job, in the place that was asked for; every place runs the same worker, judged by its files."""
+"""`launch(job)` runs one training job with the launcher that was asked for, and reads the outcome from its files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import home_unwritable
 from fullcircle.training import arrays as files
-from fullcircle.training import worker
+from fullcircle.training import rank_main
 from fullcircle.training.frameworks import BASELINE, framework
-from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankUse, Seconds, TrainJob, TrainOutcome
-from fullcircle.training.journal import Listener, Silent, follow
-from fullcircle.training.learning import require_fit
+from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankStats, Seconds, TrainJob, TrainOutcome
 from fullcircle.training.ports import Tensors
-from fullcircle.training.standing import best_epoch
+from fullcircle.training.training_loop.event_log import Listener, NullListener, follow
+from fullcircle.training.training_loop.rank_job import require_fit
+from fullcircle.training.training_loop.train_state import best_epoch
 from fullcircle.training.weighting import weights
 
 if TYPE_CHECKING:
     from fullcircle.core.records.training import Arrays
-    from fullcircle.training.places.choice import Choice
+    from fullcircle.training.launchers.resolve import LauncherChoice
 
 
 def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None = None) -> TrainOutcome:
@@ -43,22 +43,22 @@ def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None
         TrainingFailed: a number was not finite, memory ran out, or processes died more often than `max_restarts`.
         HomeUnwritable: a checkpoint cannot be written; the one before is intact.
     """
-    listener = listener or Silent()
+    listener = listener or NullListener()
     arrays = files.load(job.arrays)
     if job.framework == BASELINE:
         return _baseline(job, arrays, listener)
-    from fullcircle.training.places.choice import choose
-    from fullcircle.training.places.stopping import alone
+    from fullcircle.training.launchers.resolve import resolve_launcher
+    from fullcircle.training.launchers.signals import exclusive_launch
 
-    choice = choose(where or job.compute.where, job.compute, batch_size=job.training.batch_size)
+    choice = resolve_launcher(where or job.compute.where, job.compute, batch_size=job.training.batch_size)
     job = choice.applied(job)
     _check(job, arrays, choice.size)
-    noted = _Noting(listener)
-    with alone(job.folder, noted.note):
-        _clear(job)
-        restarts = _run(job, choice, noted)
-    worker.raise_what_stopped(job.folder)
-    return _outcome(job, choice, restarts, arrays, tuple(noted.notes))
+    recorder = RecordingListener(listener)
+    with exclusive_launch(job.folder, recorder.note):
+        _remove_leftovers(job)
+        restarts = _run(job, choice, recorder)
+    rank_main.raise_reported_error(job.folder)
+    return _outcome(job, choice, restarts, arrays, tuple(recorder.notes))
 
 
 def weights_digest(tensors: Tensors) -> str:
@@ -70,33 +70,33 @@ def weights_digest(tensors: Tensors) -> str:
     return sha.hexdigest()
 
 
-def _run(job: TrainJob, choice: Choice, listener: Listener) -> int:
+def _run(job: TrainJob, choice: LauncherChoice, listener: Listener) -> int:
     """Run the job in its place; returns how often processes were replaced."""
-    if choice.place == "inline":
-        from fullcircle.training.places import inline
+    if choice.launcher == "inline":
+        from fullcircle.training.launchers import inline
 
         return inline.run(job, listener)
     with follow(job.folder / "rank-0.jsonl", listener):
-        if choice.place == "local":
-            from fullcircle.training.places import local
+        if choice.launcher == "local":
+            from fullcircle.training.launchers import local
 
             return local.run(job, choice.size, note=listener.note)
-        from fullcircle.training.places import cluster
+        from fullcircle.training.launchers import ray_train
 
-        return cluster.run(job, choice.address, choice.size, note=listener.note)
+        return ray_train.run(job, choice.address, choice.size, note=listener.note)
 
 
 def _check(job: TrainJob, arrays: Arrays, size: int) -> None:
     project = load_project(job.project, job.root)
-    build = worker.model_function(project, job.framework)
+    build = rank_main.model_function(project, job.framework)
     require_fit(arrays, job.training, size)
     if job.compute.accumulate < 1:
         raise UsageError(f"compute.accumulate must be at least 1, got {job.compute.accumulate}")
     framework(job.framework).check(build, arrays.shape, job.training, job.compute)
 
 
-def _clear(job: TrainJob) -> None:
-    """Take away what an earlier launch left, but the journals and the checkpoints."""
+def _remove_leftovers(job: TrainJob) -> None:
+    """Take away what an earlier launch left, but the event logs and the checkpoints."""
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
         for name in (RESULT, BEST, PREEMPTED, FATAL):
@@ -104,20 +104,22 @@ def _clear(job: TrainJob) -> None:
         for path in (*job.folder.glob("rank-*.use.json"), *job.folder.glob("nonfinite-rank-*.json")):
             path.unlink()
         shutil.rmtree(job.folder / "profile", ignore_errors=True)
-        (job.folder / worker.LAUNCHED).touch()
+        (job.folder / rank_main.LAUNCHED).touch()
     except OSError as error:
         raise home_unwritable(job.folder, error) from error
 
 
-def _outcome(job: TrainJob, choice: Choice, restarts: int, arrays: Arrays, notes: tuple[str, ...]) -> TrainOutcome:
+def _outcome(
+    job: TrainJob, choice: LauncherChoice, restarts: int, arrays: Arrays, notes: tuple[str, ...]
+) -> TrainOutcome:
     if not (job.folder / RESULT).exists():
         raise TrainingFailed(
             f"{job.framework}: the processes ended without a result", hint=f"what they wrote is in {job.folder}"
         )
-    best, history, size = worker.result(job.folder)
+    best, history, size = rank_main.read_result(job.folder)
     project = load_project(job.project, job.root)
     fitted = framework(job.framework).fitted(
-        worker.model_function(project, job.framework),
+        rank_main.model_function(project, job.framework),
         arrays.shape,
         job.training,
         weights=best,
@@ -132,20 +134,20 @@ def _outcome(job: TrainJob, choice: Choice, restarts: int, arrays: Arrays, notes
         where=f"{choice}",
         world_size=size,
         restarts=restarts,
-        use=tuple(_uses(job)),
+        rank_stats=tuple(_read_rank_stats(job)),
         warnings=notes,
         weights=weights_digest(best),
     )
 
 
-def _uses(job: TrainJob) -> Iterator[RankUse]:
+def _read_rank_stats(job: TrainJob) -> Iterator[RankStats]:
     paths = job.folder.glob("rank-*.use.json")
     for value in sorted((json.loads(path.read_text()) for path in paths), key=lambda value: int(value["rank"])):
-        yield RankUse(**{**value, "seconds": Seconds(**value["seconds"])})
+        yield RankStats(**{**value, "seconds": Seconds(**value["seconds"])})
 
 
 def _baseline(job: TrainJob, arrays: Arrays, listener: Listener) -> TrainOutcome:
-    from fullcircle.training.baseline import BaselineTrainer
+    from fullcircle.training.on_sklearn.baseline import BaselineTrainer
 
     fitted = BaselineTrainer().fit(
         None, arrays, job.training, checkpoints=job.folder / "checkpoints", on_epoch=listener.epoch
@@ -161,8 +163,8 @@ def _baseline(job: TrainJob, arrays: Arrays, listener: Listener) -> TrainOutcome
 
 
 @dataclass
-class _Noting:
-    """Passes everything on and keeps the notes: they are the outcome's warnings."""
+class RecordingListener:
+    """A Listener that passes everything on and records the notes: they are the outcome's warnings."""
 
     listener: Listener
 
@@ -170,11 +172,14 @@ class _Noting:
         self.notes: list[str] = []
 
     def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch was done."""
         self.listener.epoch(metrics)
 
     def steps(self, first: int, losses: object, norms: object, rate: float) -> None:
+        """Steps were done."""
         self.listener.steps(first, losses, norms, rate)  # type: ignore[arg-type]
 
     def note(self, text: str) -> None:
+        """A sentence for people."""
         self.notes.append(text)
         self.listener.note(text)

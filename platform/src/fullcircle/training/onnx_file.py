@@ -1,4 +1,4 @@
-"""One convention for every ONNX part: operator sets, file format version, and one file written in one step."""
+"""One convention for every ONNX file that training writes: operator sets, format version, one atomic write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IR_VERSION = 10
 """Version of the file format; onnxruntime reads it from 1.18 on."""
 
 
-def settle(model: Any, path: Path) -> None:
+def save_normalized(model: Any, path: Path) -> None:
     """Bring a model to our operator sets and format, and write it as one file that is whole or absent.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What a framework brings so that one course of training serves all: a world, a learner, a fitted model.
+"""What a framework implements so that one training loop serves all: a process group, an engine, a fitted model.
 
-A *rank* is one process of a job, counted from 0; the *world* is all of them. A *chunk* is a few steps in a row: the
-course hands them over at once, so that a framework may run them without coming back to Python in between.
+A *rank* is one process of a job, counted from 0; the *process group* is all of them. A *chunk* is a few steps in a row:
+the loop hands them over at once, so that a framework may run them without coming back to Python in between.
 """
 
 from __future__ import annotations
@@ -86,18 +86,18 @@ class Pending(Protocol):
         ...
 
 
-class World(Protocol):
+class ProcessGroup(Protocol):
     """The processes of one job. Every method but `rank` and `size` is collective: all ranks call it, in one order."""
 
     rank: int
     size: int
 
-    def total(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sum_over_ranks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over all ranks, element by element, the same bits on each. Shape: any, equal on all ranks."""
         ...
 
 
-class Learner(Protocol):
+class TrainEngine(Protocol):
     """One rank's part of one model, while it learns. With the same chunks and state: the same bits on CPU."""
 
     framework: str
@@ -129,7 +129,7 @@ class Learner(Protocol):
         ...
 
     def load(self, folder: Path) -> None:
-        """Go on from such a folder, written by a world of whatever size. Raises ValueError or KeyError."""
+        """Go on from such a folder, written by a process group of whatever size. Raises ValueError or KeyError."""
         ...
 
     def diagnose(self, chunk: Chunk) -> Diagnosis | None:
@@ -138,7 +138,7 @@ class Learner(Protocol):
 
 
 class Framework(Protocol):
-    """One framework: how it opens a world, makes a learner, and hands over the fitted model."""
+    """One framework: how it opens a process group, makes an engine, and hands over the fitted model."""
 
     name: str
 
@@ -151,13 +151,13 @@ class Framework(Protocol):
         """
         ...
 
-    def world(self, compute: Compute) -> AbstractContextManager[World]:
+    def process_group(self, compute: Compute) -> AbstractContextManager[ProcessGroup]:
         """Join the processes that the launcher's environment names (RANK, WORLD_SIZE, ...), or be alone."""
         ...
 
-    def learner(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: World
-    ) -> Learner:
+    def engine(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: ProcessGroup
+    ) -> TrainEngine:
         """The model, built from `training.seed`, with the same first weights on every rank."""
         ...
 

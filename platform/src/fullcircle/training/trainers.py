@@ -10,11 +10,11 @@ from pathlib import Path
 from fullcircle.core.project import Compute, ModelFunction, Training
 from fullcircle.core.records.training import Arrays, EpochMetrics, Fitted, OnEpoch, Trainer
 from fullcircle.training.frameworks import BASELINE, framework
-from fullcircle.training.journal import Journal, Silent
-from fullcircle.training.learning import Task, learn, require_fit
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.ports import Framework
-from fullcircle.training.standing import best_epoch
+from fullcircle.training.training_loop.event_log import EventLog, NullListener
+from fullcircle.training.training_loop.rank_job import RankJob, require_fit, train_rank
+from fullcircle.training.training_loop.train_state import best_epoch
 from fullcircle.training.weighting import weights
 
 
@@ -25,7 +25,7 @@ def trainer(name: str) -> Trainer:
         UsageError: no such framework, or it is not installed: the line names the extra to install.
     """
     if name == BASELINE:
-        from fullcircle.training.baseline import BaselineTrainer
+        from fullcircle.training.on_sklearn.baseline import BaselineTrainer
 
         return BaselineTrainer()
     return InlineTrainer(framework(name))
@@ -52,7 +52,7 @@ class InlineTrainer:
         params = for_framework(params, self.framework)
         require_fit(arrays, params, 1)
         self._framework.check(build, arrays.shape, params, self._compute)
-        task = Task(
+        rank_job = RankJob(
             project="",
             build=build,
             arrays=arrays,
@@ -61,24 +61,24 @@ class InlineTrainer:
             storage=str(checkpoints / "checkpoints"),
             folder=checkpoints,
         )
-        journal = Journal(checkpoints / "rank-0.jsonl", _Epochs(on_epoch))
-        with self._framework.world(self._compute) as world:
+        event_log = EventLog(checkpoints / "rank-0.jsonl", _Epochs(on_epoch))
+        with self._framework.process_group(self._compute) as process_group:
             try:
-                standing, _ = learn(self._framework, task, world, journal)
+                state, _ = train_rank(self._framework, rank_job, process_group, event_log)
             finally:
-                journal.close()
+                event_log.close()
         return self._framework.fitted(
             build,
             arrays.shape,
             params,
-            weights=standing.best,
+            weights=state.best,
             shift=weights(arrays.y_train, balanced=params.class_weights).shift,
-            history=tuple(standing.history),
-            best_epoch=best_epoch(standing.history),
+            history=tuple(state.history),
+            best_epoch=best_epoch(state.history),
         )
 
 
-class _Epochs(Silent):
+class _Epochs(NullListener):
     def __init__(self, on_epoch: OnEpoch) -> None:
         self._on_epoch = on_epoch
 

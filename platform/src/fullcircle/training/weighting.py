@@ -1,4 +1,4 @@
-"""Class weights, the loss that they weigh, and the way back to honest probabilities.
+"""Class weights, the loss that they weigh, and the correction that gives calibrated probabilities back.
 
 Balanced weights make a model learn as if both classes were equally frequent, so its raw probabilities are too high
 for the rarer class. Shifting the logit by log(positive weight / negative weight) undoes exactly that

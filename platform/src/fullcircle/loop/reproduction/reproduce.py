@@ -148,7 +148,7 @@ def _trained(run: Original, code: Source, data: Path, folder: Path, again: Again
     """The training, done again in a process of its own."""
     import numpy as np
 
-    from fullcircle.training.journal import follow
+    from fullcircle.training.training_loop.event_log import follow
 
     then = run.recorded.fingerprint
     request = rebuild.Request(

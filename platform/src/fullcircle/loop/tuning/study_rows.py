@@ -84,7 +84,7 @@ def agreed_rows(
 def _prepare(project: Project, settings: Settings, until: datetime, folder: Path) -> Split:
     """Check and split the rows, fit the preprocessing on the training rows, write these and the validation rows."""
     from fullcircle.training.arrays import store
-    from fullcircle.training.preprocess import fit
+    from fullcircle.training.preprocessing.tabular import fit
 
     split, frames = split_rows(project, checked_rows(project, settings, until), until)
     # Without the test rows: what is not there cannot be looked at by mistake.

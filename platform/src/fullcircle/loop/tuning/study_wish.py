@@ -65,7 +65,7 @@ def _inline(project: Project) -> Project:
 
 def _require(project: Project, wish: Wish) -> None:
     """Refuse before anything is read or written what could not be searched."""
-    from fullcircle.training.places.devices import find
+    from fullcircle.training.launchers.devices import detect_hardware
 
     if wish.framework not in project.frameworks:
         raise UsageError(
@@ -76,7 +76,7 @@ def _require(project: Project, wish: Wish) -> None:
         raise UsageError(f"a study's name is lower-case letters, digits, '-' and '_', got {wish.study!r}")
     if wish.trials < 1 or wish.workers < 1:
         raise UsageError(f"there must be a trial and a worker, got {wish.trials} and {wish.workers}")
-    if wish.workers > (cores := find().cores):
+    if wish.workers > (cores := detect_hardware().cores):
         here = "1 core" if cores == 1 else f"{cores} cores"
         raise UsageError(f"{wish.workers} workers want a core each, and here is {here}", hint=f"use --workers {cores}")
     fixed = {word.partition("=")[0].strip() for word in wish.overrides}

@@ -20,7 +20,7 @@ from fullcircle.core.security.untrusted import markdown_code
 from fullcircle.core.settings import Settings
 from fullcircle.loop.launching import forget, job_folder
 from fullcircle.tracking.run_tags import DATA
-from fullcircle.training.standing import best_epoch
+from fullcircle.training.training_loop.train_state import best_epoch
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion

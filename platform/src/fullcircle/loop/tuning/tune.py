@@ -34,7 +34,7 @@ from fullcircle.tracking.run_tags import DATA
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split
     from fullcircle.tracking.runs.run_store import RunState, RunWriter
-    from fullcircle.training.pool import Pool
+    from fullcircle.training.worker_pool import WorkerPool
     from fullcircle.tuning.study import Study, Trial
 
 KIND = "tune"
@@ -100,12 +100,12 @@ def tune(project: Project, settings: Settings, wish: Wish) -> TuneResult:
         Preempted: told to stop; the same command goes on.
         TrainingFailed: the first trials all failed.
     """
-    from fullcircle.training.worker import told_to_stop
+    from fullcircle.training.rank_main import sigterm_event
     from fullcircle.tuning.study import Study
 
     shared, search, present = checked(project, wish)
     name = "/".join((project.name, wish.framework, *([wish.study] if wish.study else [])))
-    with _alone(settings, name), told_to_stop() as told:
+    with _alone(settings, name), sigterm_event() as told:
         study = Study(settings, name, search, present)
         try:
             return _Search(shared, settings, wish, study, search, present, told.is_set).run()
@@ -160,17 +160,17 @@ class _Search:
         return self._result(run.id, data.digest)
 
     def _search_in(self, run: RunWriter, data: DataVersion, folder: Path) -> None:
-        from fullcircle.training.places.devices import find
-        from fullcircle.training.pool import Pool
+        from fullcircle.training.launchers.devices import detect_hardware
+        from fullcircle.training.worker_pool import WorkerPool
 
         wish = self._wish
         shared = (run.id, data, folder / ARRAYS)
         here = Trials(self._project, self._settings, wish.framework, self._study, *shared)
         left = deque(trial.number for trial in self._study.trials if trial.running)
         size = max(1, min(wish.workers, wish.trials - self._ended()))
-        threads = max(1, find().cores // wish.workers)
+        threads = max(1, detect_hardware().cores // wish.workers)
         try:
-            with Pool(size, folder, threads, self._view.note) as pool:
+            with WorkerPool(size, folder, threads, self._view.note) as pool:
                 self._work(pool, here, left)
         except BaseException as error:
             here.abandon(error)
@@ -180,14 +180,14 @@ class _Search:
             raise
         here.pause()
 
-    def _work(self, pool: Pool, here: Trials, left: deque[int]) -> None:
+    def _work(self, pool: WorkerPool, here: Trials, left: deque[int]) -> None:
         """Keep the pool busy and hear what it tells."""
         while time.monotonic() < self._ends:
             while pool.idle and (trial := self._next(left)) is not None:
                 pool.train(here.begin(trial))
             if pool.idle == pool.size:
                 return
-            for job, message in pool.told(LISTEN_S):
+            for job, message in pool.poll(LISTEN_S):
                 self._hear(pool, here, job, message)
             if self._told():
                 at = f"{self._ended()} of {self._wish.trials} trials"
@@ -199,18 +199,18 @@ class _Search:
             return self._study.again(left.popleft())
         return self._study.ask() if len(self._study.trials) < self._wish.trials else None
 
-    def _hear(self, pool: Pool, here: Trials, job: Any, message: Any) -> None:
-        from fullcircle.training.pool import Done, Epoch, Failed, Stopped
+    def _hear(self, pool: WorkerPool, here: Trials, job: Any, message: Any) -> None:
+        from fullcircle.training.worker_pool import EpochDone, JobDone, JobFailed, JobStopped
 
         match message:
-            case Epoch(metrics=metrics):
+            case EpochDone(metrics=metrics):
                 pool.answer(job, here.epoch(job, metrics))
                 return
-            case Done():
+            case JobDone():
                 self._tell(here.done(job))
-            case Stopped():
+            case JobStopped():
                 self._tell(here.pruned(job))
-            case Failed(error=error):
+            case JobFailed(error=error):
                 self._tell(here.failed(job, error))
                 self._refuse_hopeless()
 

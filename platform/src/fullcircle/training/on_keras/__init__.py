@@ -1,1 +1,1 @@
-"""Keras on TensorFlow: everything that imports either. Nothing is imported here, so that looking costs nothing."""
+"""Training in Keras on TensorFlow: everything that imports either. Nothing is imported by this package itself."""

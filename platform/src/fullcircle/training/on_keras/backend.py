@@ -1,4 +1,4 @@
-"""Imports Keras and TensorFlow once, on the backend and with the rounding that we train with, without noise."""
+"""Imports Keras and TensorFlow once, with the backend and the rounding that we train with, and no start-up noise."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterator
 
 from fullcircle.core.errors import UsageError
-from fullcircle.training.quiet import native_stderr_aside
+from fullcircle.training.silence_stderr import silence_native_stderr
 
 # All are read once, at import: another backend would train elsewhere, oneDNN would round otherwise.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-IN_RANK = "FULLCIRCLE_PLACE"
-"""Environment variable that a place gives its ranks (`places.rank.PLACE`)."""
+IN_RANK = "FULLCIRCLE_LAUNCHER"
+"""Environment variable that a launcher gives its ranks (`launchers.rank_guard.LAUNCHER`)."""
 
 OPTIONAL = ("matplotlib", "pandas", "sklearn")
 """What Keras imports where it can, for pictures, tables and wrappers that no rank needs."""
@@ -37,7 +37,7 @@ def _without_optional() -> Iterator[None]:
             del sys.modules[name]
 
 
-with native_stderr_aside(), _without_optional():
+with silence_native_stderr(), _without_optional():
     import keras
     import tensorflow as tf
 

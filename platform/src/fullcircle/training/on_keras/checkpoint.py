@@ -1,4 +1,4 @@
-"""A rank's part of a checkpoint: rank 0 writes model and optimizer, every rank its own random state."""
+"""A rank's part of a Keras checkpoint: rank 0 writes model and optimizer, every rank its own random state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODEL = "keras"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-class Written:
+class PendingWrite:
     """A part of a checkpoint that is being written by a thread (`ports.Pending`)."""
 
     def __init__(self, future: Future[None]) -> None:
@@ -66,7 +66,7 @@ def write_seeds(folder: Path, rank: int, seeds: NDArray[np.int64]) -> None:
 
 
 def read_seeds(folder: Path, rank: int) -> NDArray[np.int64] | None:
-    """One rank's random state; None when the world that wrote the checkpoint had no such rank."""
+    """One rank's random state; None when the process group that wrote the checkpoint had no such rank."""
     path = folder / f"seeds-{rank}.npy"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""A trained Keras model: it answers, and it is written as a graph."""
+"""The trained Keras model: it predicts, and is exported as an ONNX graph in one file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fullcircle.core.errors import ExportFailed
 from fullcircle.core.project import Shape
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.on_keras.backend import tf
-from fullcircle.training.on_keras.models import answered
-from fullcircle.training.onnx_file import OPSET, settle
+from fullcircle.training.on_keras.models import predict_in_chunks
+from fullcircle.training.onnx_file import OPSET, save_normalized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class KerasFitted:
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of the positive class, float32 (rows,)."""
-        return answered(lambda rows: self._answer(rows)["probability"], features)
+        return predict_in_chunks(lambda rows: self._answer(rows)["probability"], features)
 
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1).
@@ -50,6 +50,6 @@ class KerasFitted:
 
             logging.getLogger("tf2onnx").setLevel(logging.ERROR)
             model, _ = tf2onnx.convert.from_function(self._answer, input_signature=self._signature, opset=OPSET)
-            settle(model, path)
+            save_normalized(model, path)
         except Exception as error:
             raise ExportFailed(f"the Keras model cannot be written as ONNX ({str(error).splitlines()[:1]})") from error

@@ -1,4 +1,4 @@
-"""What Keras on TensorFlow brings to training (`ports.Framework`)."""
+"""Keras on TensorFlow's implementation of the training port (`ports.Framework`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.records.training import EpochMetrics
-from fullcircle.training.on_keras import models, strategy, world
+from fullcircle.training.on_keras import models, process_group, strategy
 from fullcircle.training.on_keras.backend import require_tensorflow, tf
 from fullcircle.training.on_keras.fitted import KerasFitted
-from fullcircle.training.on_keras.learner import KerasLearner
-from fullcircle.training.ports import Framework, Learner, Tensors, World
+from fullcircle.training.on_keras.train_engine import KerasEngine
+from fullcircle.training.ports import Framework, ProcessGroup, Tensors, TrainEngine
 
 
 class KerasFramework:
@@ -29,23 +29,23 @@ class KerasFramework:
                 Keras model of one logit a row; the device is not to be had here.
         """
         require_tensorflow()
-        strategy.settle_devices(compute)
+        strategy.configure_devices(compute)
         with models.precision(compute.precision):
-            models.built(build, shape, training)
+            models.build_model(build, shape, training)
 
-    def world(self, compute: Compute) -> AbstractContextManager[World]:
+    def process_group(self, compute: Compute) -> AbstractContextManager[ProcessGroup]:
         """Join the processes that the launcher's environment names, or be alone.
 
         Raises:
             UsageError: Keras is set to another backend, or the device is not to be had here.
         """
-        return world.opened(compute)
+        return process_group.join_process_group(compute)
 
-    def learner(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: World
-    ) -> Learner:
+    def engine(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: ProcessGroup
+    ) -> TrainEngine:
         """The model, built from `training.seed`, with the same first weights on every rank."""
-        return KerasLearner(build, shape, training, compute, _tensor_world(world))
+        return KerasEngine(build, shape, training, compute, _tensor_world(process_group))
 
     def fitted(
         self,
@@ -63,7 +63,7 @@ class KerasFramework:
         Raises:
             ValueError, KeyError: the weights do not fit.
         """
-        model = models.built(build, shape, training)
+        model = models.build_model(build, shape, training)
         models.assign("model", models.weights_of(model), weights)
         return KerasFitted(model, shape, shift, history, best_epoch)
 
@@ -86,8 +86,8 @@ class KerasFramework:
         return any(words in text for words in ("out of memory", "oom when allocating", "failed to allocate memory"))
 
 
-def _tensor_world(of: World) -> world.TensorWorld:
-    assert isinstance(of, world.TensorWorld), "a learner needs the world that its own framework opened"
+def _tensor_world(of: ProcessGroup) -> process_group.KerasProcessGroup:
+    assert isinstance(of, process_group.KerasProcessGroup), "a learner needs the world that its own framework opened"
     return of
 
 

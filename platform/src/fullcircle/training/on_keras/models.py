@@ -1,4 +1,4 @@
-"""The project's model function, called and looked at; and how a model's variables are named and read."""
+"""Builds and checks the Keras model of a project, and names, copies and assigns its variables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def precision(name: str) -> Iterator[None]:
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def built(build: ModelFunction, shape: Shape, training: Training) -> Any:
+def build_model(build: ModelFunction, shape: Shape, training: Training) -> Any:
     """The project's model, built from `training.seed`, after a look at what it answers for two rows.
 
     Raises:
@@ -108,7 +108,7 @@ def assign(kind: str, variables: list[Any], values: Tensors) -> None:
         variable.assign(values[f"{kind}/{index:04d}"])
 
 
-def answered(answer: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict_in_chunks(answer: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
     """What `answer`, a function of a tensor of rows, says of each row: float32 (rows,)."""
     result = np.empty(len(features), dtype=np.float32)
     for start in range(0, len(features), CHUNK_ROWS):

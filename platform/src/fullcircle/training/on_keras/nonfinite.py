@@ -1,4 +1,4 @@
-"""Where a number first went bad: one step again, eagerly, with an eye on every layer and every gradient.
+"""Finds where a Keras number first goes bad: repeats one step eagerly, with a look at every layer and gradient.
 
 Forward: the first layer to finish with a number that is not finite. Backward: gradients flow from the loss to the
 inputs, and the layer at fault is the one that got a finite gradient and passed on another.

@@ -14,7 +14,7 @@ EPSILON = 1e-8
 class SummedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Adam (Kingma and Ba 2015) that takes its gradients as they are.
 
-    The learner sums them over the replicas once, because their norm and their clipping need the sum; Keras' optimizer
+    The engine sums them over the replicas once, because their norm and their clipping need the sum; Keras' optimizer
     would sum them again under a strategy.
     """
 

@@ -1,4 +1,4 @@
-"""How the processes of a job find each other, so that TensorFlow can join them (`TF_CONFIG`).
+"""Rendezvous of a job's processes for TensorFlow: builds `TF_CONFIG` from the elastic launcher's store.
 
 Torch's elastic launcher starts the processes of both frameworks, and gives each its rank and the address of one store.
 Each puts its own address there and reads the others'. Ray's TensorflowTrainer has done that already: it sets TF_CONFIG.

@@ -1,4 +1,4 @@
-"""Which devices TensorFlow may use, with how many threads, and how it shares one model among them."""
+"""TensorFlow's devices, threads and distribution strategies for a job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fullcircle.training.on_keras.backend import tf
 from fullcircle.training.on_keras.rendezvous import Workers
 
 
-def settle_devices(compute: Compute) -> None:
+def configure_devices(compute: Compute) -> None:
     """Let TensorFlow see the devices that were asked for, and no others. Safe to call twice.
 
     TensorFlow takes threads and devices once, before its first operation; afterwards what it has stays.

@@ -1,1 +1,1 @@
-"""Training in torch: one process or many, whole models or sharded ones, and the model as it is served."""
+"""Training in PyTorch: one process or many, copied models (DDP) or sharded ones (FSDP2), and the trained model."""

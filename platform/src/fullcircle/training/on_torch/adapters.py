@@ -1,4 +1,4 @@
-"""Models of other libraries: a LightningModule keeps its own loss and optimizer, a Hugging Face model its own answer.
+"""Adapters for models of other libraries: Lightning modules keep loss and optimizer, Hugging Face models their output.
 
 They are known by the names of their classes: neither library is imported for a model that is none of theirs.
 """
@@ -61,7 +61,7 @@ def optimization(model: nn.Module, training: Training) -> Optimization:
 
     Raises:
         UsageError: the model has nothing to learn; `configure_optimizers` fails, or answers with something that a
-            course of steps cannot use.
+            loop of steps cannot use.
     """
     learning = [values for values in model.parameters() if values.requires_grad]
     if not learning:

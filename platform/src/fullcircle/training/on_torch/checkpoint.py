@@ -1,8 +1,8 @@
-"""What a torch learner leaves in a checkpoint folder, and how another one, of whatever world, goes on from it.
+"""A torch engine's part of a checkpoint, written by any number of ranks and read by any other.
 
-- `*.distcp`, `tensors.json`: weights and the optimizer's tensors, by torch's distributed checkpoint (`storage`). Every
-  rank writes what it has; equal tensors are written once. The names are the parameters', so no number of ranks is in
-  them.
+- `*.distcp`, `tensors.json`: weights and the optimizer's tensors, by torch's distributed checkpoint (`dcp_storage`).
+  Every rank writes what it has; equal tensors are written once. The names are the parameters', so no number of ranks is
+  in them.
 - `rng-<rank>.npz`: the random state of one rank, as plain arrays.
 - `learner.pt`: the step, the optimizer's numbers that are no tensors, the states of gradient scaler and schedule. It is
   read with `weights_only`, which makes tensors and plain values alone.
@@ -25,8 +25,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from fullcircle.training.on_torch.storage import Reader, Writer
-from fullcircle.training.on_torch.world import AnyWorld
+from fullcircle.training.on_torch.dcp_storage import Reader, Writer
+from fullcircle.training.on_torch.process_group import AnyProcessGroup
 from fullcircle.training.ports import Pending, Tensors
 
 OTHERS = "learner.pt"
@@ -36,7 +36,7 @@ def begin(
     folder: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    world: AnyWorld,
+    process_group: AnyProcessGroup,
     others: Mapping[str, Any],
 ) -> Pending:
     """Copy this rank's state now, and write it while training goes on. Collective.
@@ -47,20 +47,22 @@ def begin(
     groups = [_plain(group) for group in optimizer.param_groups]
     failed: OSError | None = None
     try:
-        _write_random(folder / f"rng-{world.rank}.npz", world.device)
-        if world.rank == 0:
+        _write_random(folder / f"rng-{process_group.rank}.npz", process_group.device)
+        if process_group.rank == 0:
             with (folder / OTHERS).open("wb") as stream:
                 torch.save({**others, "numbers": numbers, "groups": groups}, stream)
-                _settle(stream)
+                _flush_and_fsync(stream)
     except OSError as error:  # the other ranks are on their way into the collective below: tell it afterwards
         failed = error
     warnings.filterwarnings("ignore", "torch.distributed is disabled")  # alone on purpose
     writer = Writer(folder)
-    future: Any = async_save(tensors, storage_writer=writer, process_group=world.checkpoints, no_dist=world.size == 1)
-    return _Writing(future, failed)
+    future: Any = async_save(
+        tensors, storage_writer=writer, process_group=process_group.checkpoints, no_dist=process_group.size == 1
+    )
+    return _PendingWrite(future, failed)
 
 
-class _Writing:
+class _PendingWrite:
     """A checkpoint of this rank on its way to disk (`ports.Pending`)."""
 
     def __init__(self, future: Future[Any], failed: OSError | None) -> None:
@@ -87,7 +89,9 @@ class _Writing:
             raise self._failed
 
 
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: AnyWorld) -> dict[str, Any]:
+def restore(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, process_group: AnyProcessGroup
+) -> dict[str, Any]:
     """Put a folder's weights and optimizer state in place. Collective.
 
     Returns:
@@ -112,7 +116,7 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, wo
     tensors |= {f"optimizer/{name}/{slot}": values for (name, slot), values in slots.items()}
     try:
         with torch.no_grad():
-            load(tensors, storage_reader=reader, process_group=world.control, no_dist=world.size == 1)
+            load(tensors, storage_reader=reader, process_group=process_group.control, no_dist=process_group.size == 1)
     except CheckpointException as error:
         raise ValueError(f"the checkpoint {folder} cannot be read ({error.failures})") from error
     _refill(optimizer, model, slots, content)
@@ -219,7 +223,7 @@ def _refill(
                 group[key] = value
 
 
-def _settle(stream: IO[bytes]) -> None:
+def _flush_and_fsync(stream: IO[bytes]) -> None:
     stream.flush()
     os.fsync(stream.fileno())
 
@@ -238,11 +242,11 @@ def _write_random(path: Path, device: torch.device) -> None:
         state["cuda"] = torch.cuda.get_rng_state(device).numpy()
     with path.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **state)
-        _settle(stream)
+        _flush_and_fsync(stream)
 
 
 def restore_random(folder: Path, rank: int) -> bool:
-    """Put this rank's random state back; False when the checkpoint has none: the world was smaller then."""
+    """Put this rank's random state back; False when the checkpoint has none: the process group was smaller then."""
     path = folder / f"rng-{rank}.npz"
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""Which device a rank computes on, and in which precision."""
+"""The device that a rank computes on, and its precision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute
-from fullcircle.training.places import tpu
+from fullcircle.training.launchers import tpu
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

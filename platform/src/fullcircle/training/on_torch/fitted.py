@@ -1,4 +1,4 @@
-"""The trained torch model as it is served, and as an ONNX graph in one file."""
+"""The trained torch model: it predicts, and is exported as an ONNX graph in one file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fullcircle.core.errors import ExportFailed
 from fullcircle.core.project import Shape
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.on_torch.models import to_model
-from fullcircle.training.onnx_file import OPSET, settle
+from fullcircle.training.onnx_file import OPSET, save_normalized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class TorchFitted:
     ) -> None:
         self.history = history
         self.best_epoch = best_epoch
-        self._answer = _Answer(model, shape, shift).eval()
+        self._answer = _ServedModel(model, shape, shift).eval()
         self._shape = shape
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -63,13 +63,13 @@ class TorchFitted:
         part = path.with_name(f"{path.name}.torch")
         try:
             _export(self._answer, self._shape, part)
-            settle(onnx.load(part), path)  # with its side file of weights, if there is one
+            save_normalized(onnx.load(part), path)  # with its side file of weights, if there is one
         finally:
             for leftover in path.parent.glob(f"{part.name}*"):
                 leftover.unlink()
 
 
-class _Answer(torch.nn.Module):
+class _ServedModel(torch.nn.Module):
     """The model as it is served: its logit, shifted back to the training rows' frequencies, as a probability."""
 
     def __init__(self, model: torch.nn.Module, shape: Shape, shift: float) -> None:

@@ -1,4 +1,4 @@
-"""What torch brings to training (`ports.Framework`)."""
+"""PyTorch's implementation of the training port (`ports.Framework`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fullcircle.core.records.training import EpochMetrics, Fitted
 from fullcircle.training.on_torch import checkpoint, models
 from fullcircle.training.on_torch.devices import check_precision, device_for
 from fullcircle.training.on_torch.fitted import TorchFitted
-from fullcircle.training.on_torch.learner import TorchLearner, require_known
-from fullcircle.training.on_torch.world import AnyWorld, joined
-from fullcircle.training.ports import Framework, Learner, Tensors, World
+from fullcircle.training.on_torch.process_group import AnyProcessGroup, join_process_group
+from fullcircle.training.on_torch.train_engine import TorchEngine, require_known
+from fullcircle.training.ports import Framework, ProcessGroup, Tensors, TrainEngine
 
 
 class TorchFramework:
@@ -33,18 +33,18 @@ class TorchFramework:
         """
         require_known(compute)
         check_precision(compute, device_for(compute))
-        with models.drawing_apart():
-            models.check(models.built(build, shape, training), shape, training)
+        with models.preserve_rng_state():
+            models.check(models.build_model(build, shape, training), shape, training)
 
-    def world(self, compute: Compute) -> AbstractContextManager[World]:
+    def process_group(self, compute: Compute) -> AbstractContextManager[ProcessGroup]:
         """The processes that the environment names, or this one alone (`ports.Framework`)."""
-        return joined(compute)
+        return join_process_group(compute)
 
-    def learner(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, world: World
-    ) -> Learner:
+    def engine(
+        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: ProcessGroup
+    ) -> TrainEngine:
         """One rank's model and optimizer (`ports.Framework`)."""
-        return TorchLearner(build, shape, training, compute, cast("AnyWorld", world))
+        return TorchEngine(build, shape, training, compute, cast("AnyProcessGroup", process_group))
 
     def fitted(
         self,
@@ -58,8 +58,8 @@ class TorchFramework:
         best_epoch: int,
     ) -> Fitted:
         """The model with these weights, on the CPU (`ports.Framework`)."""
-        with models.drawing_apart():
-            model = models.built(build, shape, training)
+        with models.preserve_rng_state():
+            model = models.build_model(build, shape, training)
         checkpoint.fill(model.state_dict(), weights)
         return TorchFitted(model, shape, shift, history, best_epoch)
 
@@ -92,4 +92,4 @@ class TorchFramework:
 
 
 FRAMEWORK: Framework = TorchFramework()
-"""The one value by which the course of training knows torch."""
+"""The one value by which the training loop knows torch."""

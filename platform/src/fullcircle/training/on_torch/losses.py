@@ -44,7 +44,7 @@ class LogLoss(Loss):
         return functional.binary_cross_entropy_with_logits(logit.float(), y, weight=shares, reduction="sum")
 
 
-class OwnLoss(Loss):
+class ModelOwnLoss(Loss):
     """The mean loss by the model's own `training_step`, times the share of its rows in the batch."""
 
     fillers = False
@@ -63,4 +63,4 @@ class OwnLoss(Loss):
 
 def loss_of(model: nn.Module, compute: Compute, device: torch.device) -> Loss:
     """The loss that this model is trained by."""
-    return (OwnLoss if has_own_loss(model) else LogLoss)(model, compute, device)
+    return (ModelOwnLoss if has_own_loss(model) else LogLoss)(model, compute, device)

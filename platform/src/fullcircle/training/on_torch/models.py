@@ -1,4 +1,4 @@
-"""The project's model function for torch: called, checked, and its model brought to one form: features to a logit."""
+"""Builds and checks the torch model of a project: seeding, shapes of input and output, one logit a row."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def seed(*parts: int) -> None:
 
 
 @contextmanager
-def drawing_apart() -> Iterator[None]:
+def preserve_rng_state() -> Iterator[None]:
     """Leave the process's random state as it was."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
@@ -58,7 +58,7 @@ def to_model(features: torch.Tensor, shape: Shape) -> torch.Tensor:
     return features if len(shape) == 1 else features.movedim(features.dim() - 1, features.dim() - 3)
 
 
-def built(build: ModelFunction, shape: Shape, training: Training) -> torch.nn.Module:
+def build_model(build: ModelFunction, shape: Shape, training: Training) -> torch.nn.Module:
     """The project's model, from the training's seed.
 
     Raises:

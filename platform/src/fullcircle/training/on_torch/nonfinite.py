@@ -1,4 +1,4 @@
-"""Where a number first went bad: one step again, with torch's anomaly detection and an eye on every layer.
+"""Finds where a torch number first goes bad: repeats one step with anomaly detection and a hook on every layer.
 
 Forward: the first layer to finish with a number that is not finite. Backward: gradients flow from the loss to the
 inputs, and the layer at fault is the one that got a finite gradient and passed on another. Autograd's anomaly
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fullcircle.training.on_torch.models import drawing_apart
+from fullcircle.training.on_torch.models import preserve_rng_state
 from fullcircle.training.ports import Diagnosis
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -39,8 +39,8 @@ def diagnose(model: nn.Module, loss: Loss, x: torch.Tensor, y: torch.Tensor, w: 
         if not _finite(values):
             return Diagnosis(layer=name, where="update", rows=())
     model.train()
-    watch = _Watch(model, len(x))
-    with drawing_apart(), watch.forward():
+    watch = _ForwardHooks(model, len(x))
+    with preserve_rng_state(), watch.forward():
         value = loss(x, y, w)
     if watch.layer is not None:
         return Diagnosis(layer=watch.layer, where="forward", rows=_some(_bad_rows(x), watch.rows, len(x)))
@@ -53,7 +53,7 @@ def diagnose(model: nn.Module, loss: Loss, x: torch.Tensor, y: torch.Tensor, w: 
 
 
 @dataclass
-class _Watch:
+class _ForwardHooks:
     """Forward hooks on every module: the first with a number that is not finite, and in which rows."""
 
     model: nn.Module
@@ -82,7 +82,7 @@ class _Watch:
 
 
 @dataclass
-class _Gradients:
+class _BackwardHooks:
     """Hooks on what flows between modules: where a gradient that is not finite is seen first on the way back.
 
     A tensor that leaves one module and enters the next is watched at both. The one that it enters computed its
@@ -139,9 +139,9 @@ class _Gradients:
 
 def _backward(model: nn.Module, loss: Loss, x: torch.Tensor, y: torch.Tensor, w: torch.Tensor) -> str | None:
     """The layer or parameter whose gradient goes bad first, with the operation that autograd names."""
-    watch = _Gradients(model)
+    watch = _BackwardHooks(model)
     model.zero_grad(set_to_none=True)
-    with drawing_apart(), watch.watched():
+    with preserve_rng_state(), watch.watched():
         loss(x, y, w).backward()  # type: ignore[no-untyped-call]
     layer = watch.layer or next(
         (
@@ -154,7 +154,7 @@ def _backward(model: nn.Module, loss: Loss, x: torch.Tensor, y: torch.Tensor, w:
     if layer is None:
         return None
     # It stops before any hook, so it goes second; it also warns with the whole stack of the forward pass.
-    with drawing_apart(), warnings.catch_warnings(action="ignore"), torch.autograd.set_detect_anomaly(True):
+    with preserve_rng_state(), warnings.catch_warnings(action="ignore"), torch.autograd.set_detect_anomaly(True):
         try:
             loss(x, y, w).backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:

@@ -1,0 +1,1 @@
+"""The baseline model: logistic regression, solved in one process."""

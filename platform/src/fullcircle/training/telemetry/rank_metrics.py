@@ -1,0 +1,50 @@
+"""Processor and memory use of each rank, followed in the event logs of all ranks while they train."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from fullcircle.training.training_loop.event_log import parse_line
+
+LOOK_EVERY_S = 1.0
+OnRankMetrics = Callable[[int, Mapping[str, float], float], None]
+"""Takes a rank, its figures, and when they were taken, in seconds since the epoch."""
+
+
+@contextlib.contextmanager
+def follow(folder: Path, on_metrics: OnRankMetrics) -> Iterator[None]:
+    """Pass on, from a thread, what is in the event logs of a job's folder and what is added while the block runs.
+
+    What earlier launches wrote is passed on once more: the receiver drops what it has. An error of `on_metrics` ends
+    the following, never the training.
+    """
+    ended, at = threading.Event(), dict[Path, int]()
+
+    def follow() -> None:
+        with contextlib.suppress(Exception):
+            while not ended.wait(LOOK_EVERY_S):
+                _read(folder, at, on_metrics)
+            _read(folder, at, on_metrics)
+
+    thread = threading.Thread(target=follow, name="ranks", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _read(folder: Path, at: dict[Path, int], on_metrics: OnRankMetrics) -> None:
+    for path in sorted(folder.glob("rank-*.jsonl")):
+        with path.open("rb") as file:
+            file.seek(at.get(path, 0))
+            for line in file:
+                if not line.endswith(b"\n"):  # being written
+                    break
+                at[path] = at.get(path, 0) + len(line)
+                if b'"load"' in line[:20] and (entry := parse_line(line)):
+                    on_metrics(int(path.stem.removeprefix("rank-")), entry["values"], entry["at"])

@@ -1,1 +1,0 @@
-"""What a training says of itself: where its time went, what it used and cost, and its scalars for TensorBoard."""

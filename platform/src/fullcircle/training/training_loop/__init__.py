@@ -1,0 +1,1 @@
+"""The training loop of one rank: chunks of steps, prefetching, early stopping, validation, and the event log."""

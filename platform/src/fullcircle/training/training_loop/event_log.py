@@ -1,0 +1,245 @@
+"""Each rank's event log: a JSON line for each chunk, with a checksum; its writer, its readers, and the listeners.
+
+A line is `<JSON> <tab> <CRC-32 of the JSON, 8 hexadecimal digits>`. A restarted rank appends to the same file and may
+write a step a second time, with the same numbers; a listener receives each step and each epoch once. A line that is
+torn (kill -9) or damaged is skipped, and whoever follows the file is told so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import resource
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.settings import home_unwritable
+from fullcircle.training.jobs import Seconds
+
+FOLLOW_EVERY_S = 0.1
+LOAD_EVERY_S = 5.0
+"""How often a rank notes what it takes of its machine; the first time with its first steps."""
+
+
+class Listener(Protocol):
+    """Whoever wants to hear how a training goes. Each epoch and each step is told once, in order."""
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch was done, or was found done in a checkpoint."""
+        ...
+
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        """Steps `first`, `first + 1`, ... were done at `rate` samples a second of the whole job."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A sentence for people: a damaged checkpoint, a resume."""
+        ...
+
+
+class NullListener:
+    """A Listener that does nothing."""
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """Nothing."""
+
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+class EventLog:
+    """Writes one rank's event log; `listener` hears at once what is written (in the process that trains inline)."""
+
+    def __init__(self, path: Path, listener: Listener | None = None) -> None:
+        self.path = path
+        self._listener = DedupListener(listener) if listener else None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _end_torn_line(path)
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._load_at, self._load_due, self._cpu_s = time.time(), 0.0, _cpu_s()
+
+    def write(self, kind: str, **values: Any) -> None:
+        """Append one entry; it is in the file (not on the disk) when this returns. Raises HomeUnwritable."""
+        entry = {"kind": kind, **values}
+        try:
+            self._file.write(format_line(entry))
+            self._file.flush()
+        except OSError as error:
+            raise home_unwritable(self.path.parent, error) from error
+        if self._listener:
+            self._listener.handle(entry)
+
+    def steps(
+        self,
+        first: int,
+        epoch: int,
+        losses: Sequence[float],
+        norms: Sequence[float],
+        checksums: Sequence[int],
+        rate: float,
+        seconds: Seconds,
+    ) -> None:
+        """A chunk was learned."""
+        self.write(
+            "steps",
+            first=first,
+            epoch=epoch,
+            losses=list(losses),
+            norms=list(norms),
+            checksums=list(checksums),
+            rate=rate,
+            seconds=dataclasses.asdict(seconds),
+        )
+        if time.monotonic() >= self._load_due:
+            self._load()
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch was done."""
+        self.write("epoch", **dataclasses.asdict(metrics))
+
+    def note(self, text: str) -> None:
+        """A sentence for people."""
+        self.write("note", text=text)
+
+    def _load(self) -> None:
+        now, cpu_s = time.time(), _cpu_s()
+        values = {
+            "cpu_percent": 100 * (cpu_s - self._cpu_s) / max(now - self._load_at, 1e-3),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        self._load_at, self._cpu_s, self._load_due = now, cpu_s, time.monotonic() + LOAD_EVERY_S
+        self.write("load", at=now, values=values)
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        with contextlib.suppress(OSError):  # of a full disk, `write` has told
+            self._file.close()
+
+
+class DedupListener:
+    """Passes entries of an event log on to a listener, each epoch and each step once."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._epoch = 0
+        self._step = 0
+
+    def handle(self, entry: dict[str, Any]) -> None:
+        """Pass one entry on, or the part of it that was not told yet."""
+        kind = entry["kind"]
+        if kind == "epoch" and entry["epoch"] > self._epoch:
+            self._epoch = entry["epoch"]
+            self._listener.epoch(EpochMetrics(**{key: value for key, value in entry.items() if key != "kind"}))
+        elif kind == "steps":
+            self._steps(entry)
+        elif kind == "note":
+            self._listener.note(entry["text"])
+
+    def _steps(self, entry: dict[str, Any]) -> None:
+        first, losses, norms = entry["first"], entry["losses"], entry["norms"]
+        seen = max(0, self._step + 1 - first)
+        if seen < len(losses):
+            self._step = first + len(losses) - 1
+            self._listener.steps(first + seen, losses[seen:], norms[seen:], entry["rate"])
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries of an event log, one after the other; a torn line is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for each in lines:
+            if entry := parse_line(each):
+                yield entry
+
+
+@contextmanager
+def follow(path: Path, listener: Listener) -> Iterator[None]:
+    """Tell a listener, from a thread, what another process writes into an event log while the block runs, and the rest
+    of it at the end. An error of the listener ends the following and is raised when the block ends well."""
+    follower = _Follower(path, listener)
+    thread = threading.Thread(target=follower.run, name="journal", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        follower.ended.set()
+        thread.join()
+    if follower.error is not None:
+        raise follower.error
+
+
+class _Follower:
+    def __init__(self, path: Path, listener: Listener) -> None:
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+        self._path = path
+        self._listener = DedupListener(listener)
+        self._at = path.stat().st_size if path.exists() else 0
+
+    def run(self) -> None:
+        try:
+            while not self.ended.wait(FOLLOW_EVERY_S):
+                self._read()
+            self._read()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+            self.error = error
+
+    def _read(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            for each in file:
+                if not each.endswith(b"\n"):  # being written
+                    return
+                if entry := parse_line(each):
+                    self._listener.handle(entry)
+                else:
+                    what = f"{len(each)} bytes at {self._at} of {self._path} are torn or damaged and were left out"
+                    self._listener.handle({"kind": "note", "text": what})
+                self._at += len(each)
+
+
+def format_line(entry: dict[str, Any]) -> str:
+    """An entry as a line of an event log."""
+    text = json.dumps(entry)
+    return f"{text}\t{_checksum(text.encode())}\n"
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The entry of a line of an event log; None when it is torn or damaged."""
+    text, _, checksum = line.rstrip(b"\n").rpartition(b"\t")
+    if checksum.decode(errors="replace") != _checksum(text):
+        return None
+    entry: dict[str, Any] = json.loads(text)
+    return entry
+
+
+def _checksum(text: bytes) -> str:
+    return f"{zlib.crc32(text):08x}"
+
+
+def _cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def _end_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

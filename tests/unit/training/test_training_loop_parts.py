@@ -1,0 +1,200 @@
+"""The parts of a training loop: whose rows a step has, how long a chunk is, what an event log tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fullcircle.core.project import Compute
+from fullcircle.core.records.training import EpochMetrics
+from fullcircle.training.jobs import Seconds
+from fullcircle.training.telemetry import rank_metrics
+from fullcircle.training.training_loop.chunk_schedule import MOST_STEPS, ChunkSchedule
+from fullcircle.training.training_loop.event_log import EventLog, NullListener, follow, read_events
+from fullcircle.training.training_loop.sampler import row_order, share, steps_of
+
+
+@given(rows=st.integers(2, 200), batch=st.integers(2, 50), size=st.integers(1, 5), epoch=st.integers(1, 9))
+def test_the_ranks_shares_are_the_epochs_rows_once_each_whatever_their_number(
+    rows: int, batch: int, size: int, epoch: int
+) -> None:
+    order = row_order(13, epoch, rows, batch)
+    for step in range(steps_of(len(order), batch)):
+        whole = order[step * batch : (step + 1) * batch]
+        shares = [share(order, batch, step, 1, rank=rank, size=size) for rank in range(size)]
+        assert len({each.rows.shape for each in shares}) == 1
+        assert len({each.checksums for each in shares}) == 1
+        assert {int(each.counts[0]) for each in shares} == {len(whole)}
+        assert np.concatenate([each.rows[each.present] for each in shares]).tolist() == whole.tolist()
+        assert set(np.concatenate([each.rows.reshape(-1) for each in shares]).tolist()) <= set(whole.tolist())
+
+
+@given(rows=st.integers(2, 400), batch=st.integers(2, 50), data=st.data())
+def test_a_chunk_is_its_steps_one_after_the_other(rows: int, batch: int, data: st.DataObject) -> None:
+    order = row_order(13, 1, rows, batch)
+    full = len(order) // batch
+    if full == 0:
+        return
+    start = data.draw(st.integers(0, full - 1))
+    steps = data.draw(st.integers(1, full - start))
+    together = share(order, batch, start, steps, rank=0, size=2)
+    for index in range(steps):
+        alone = share(order, batch, start + index, 1, rank=0, size=2)
+        assert together.rows[index].tolist() == alone.rows[0].tolist()
+        assert together.checksums[index] == alone.checksums[0]
+
+
+@given(
+    rows=st.integers(2, 3000),
+    batch=st.integers(2, 64),
+    every=st.one_of(st.none(), st.integers(1, 30)),
+    seconds=st.lists(st.floats(0, 2), max_size=40),
+)
+def test_chunks_cover_an_epoch_and_never_run_past_a_checkpoint(
+    rows: int, batch: int, every: int | None, seconds: list[float]
+) -> None:
+    schedule = ChunkSchedule(Compute(checkpoint_every_steps=every), batch)
+    times = iter(seconds)
+    position = 0
+    while steps := schedule.steps(rows, position, position):
+        assert steps <= MOST_STEPS
+        assert every is None or position // every == (position + steps - 1) // every
+        position += steps
+        schedule.adapt(next(times, 0.0))
+    assert position == steps_of(rows, batch)
+
+
+def test_short_chunks_grow_and_long_ones_shrink() -> None:
+    schedule = ChunkSchedule(Compute(), 10)
+    for _ in range(10):
+        schedule.adapt(0.01)
+    assert schedule.steps(10_000, 0, 0) == MOST_STEPS
+    for _ in range(10):
+        schedule.adapt(3.0)
+    assert schedule.steps(10_000, 0, 0) == 1
+
+
+class Heard(NullListener):
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.losses: list[tuple[int, float]] = []
+        self.notes: list[str] = []
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        self.epochs.append(metrics.epoch)
+
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        self.losses += [(first + index, loss) for index, loss in enumerate(losses)]
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def epoch(number: int) -> EpochMetrics:
+    return EpochMetrics(epoch=number, train_loss=0.5, validation_loss=0.4, validation_auc=0.7, seconds=1.0)
+
+
+def write_steps(event_log: EventLog, first: int, losses: list[float]) -> None:
+    event_log.steps(first, 1, losses, [1.0] * len(losses), [7] * len(losses), 100.0, Seconds())
+
+
+def test_a_restarted_rank_is_told_once_of_each_step_and_epoch(tmp_path: Path) -> None:
+    heard = Heard()
+    path = tmp_path / "rank-0.jsonl"
+    with follow(path, heard):
+        first = EventLog(path)
+        write_steps(first, 1, [0.5, 0.4, 0.3])
+        first.epoch(epoch(1))
+        first.close()
+        again = EventLog(path)
+        again.epoch(epoch(1))
+        write_steps(again, 3, [0.3, 0.2])
+        again.epoch(epoch(2))
+        again.note("going on")
+        again.close()
+    assert heard.losses == [(1, 0.5), (2, 0.4), (3, 0.3), (4, 0.2)]
+    assert (heard.epochs, heard.notes) == ([1, 2], ["going on"])
+
+
+def test_a_torn_last_line_is_left_out_and_the_journal_goes_on_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.jsonl"
+    EventLog(path).note("one")
+    with path.open("a") as file:
+        file.write('{"kind": "note", "te')
+    event_log = EventLog(path)
+    event_log.note("two")
+    event_log.close()
+    assert [entry["text"] for entry in read_events(path)] == ["one", "two"]
+
+
+@given(at=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_costs_its_line_and_nothing_false_is_read(
+    at: int, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"
+    event_log = EventLog(path)
+    for first in (1, 2, 3, 4):
+        write_steps(event_log, first, [1 / first])
+    event_log.close()
+    written = list(read_events(path))
+    damaged = bytearray(path.read_bytes())
+    damaged[at % len(damaged)] ^= 1 << bit
+    path.write_bytes(damaged)
+    left = list(read_events(path))
+    assert all(entry in written for entry in left)
+    assert len(written) - 2 <= len(left) < len(written)  # two where the end of a line was hit
+
+
+def test_who_follows_hears_which_bytes_were_left_out(tmp_path: Path) -> None:
+    path, heard = tmp_path / "rank-0.jsonl", Heard()
+    with follow(path, heard):
+        event_log = EventLog(path)
+        event_log.note("one")
+        with path.open("a") as file:
+            file.write('{"kind": "note", "text": "two"}\t00000000\n')
+        event_log.note("three")
+        event_log.close()
+    assert heard.notes == ["one", f"41 bytes at 41 of {path} are torn or damaged and were left out", "three"]
+
+
+@given(losses=st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=5))
+def test_a_loss_comes_back_to_the_last_bit(losses: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"
+    write_steps(EventLog(path), 1, losses)
+    (entry,) = (entry for entry in read_events(path) if entry["kind"] == "steps")
+    assert json.dumps(entry["losses"]) == json.dumps(losses)
+
+
+def test_an_error_of_the_listener_reaches_whoever_follows(tmp_path: Path) -> None:
+    class Broken(NullListener):
+        def note(self, text: str) -> None:
+            raise OSError("the tracker is away")
+
+    path = tmp_path / "rank-0.jsonl"
+    with pytest.raises(OSError, match="the tracker is away"), follow(path, Broken()):
+        EventLog(path).note("hello")
+
+
+def test_what_each_rank_takes_is_told_with_its_rank_and_its_time(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        write_steps(EventLog(tmp_path / f"rank-{rank}.jsonl"), 1, [0.5])
+    heard: list[tuple[int, list[str]]] = []
+    with rank_metrics.follow(tmp_path, lambda rank, values, at_s: heard.append((rank, sorted(values)))):
+        pass
+    assert heard == [(rank, ["cpu_percent", "peak_memory_mb"]) for rank in (0, 1)]
+
+
+def test_a_line_that_a_kill_tore_does_not_end_the_telling_of_what_the_ranks_take(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.jsonl"
+    path.write_text('{"kind": "load", "at": 17.0, "val')
+    write_steps(EventLog(path), 1, [0.5])
+    heard: list[int] = []
+    with rank_metrics.follow(tmp_path, lambda rank, values, at_s: heard.append(rank)):
+        pass
+    assert heard == [0]
