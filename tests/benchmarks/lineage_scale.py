@@ -30,7 +30,7 @@ import numpy as np
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings, quiet_dependencies
 from fullcircle.core.system.processes import Service, free_port
-from fullcircle.store.plain import to_json
+from fullcircle.store.json_values import to_json
 from fullcircle.tracking.runs.run_schema import DATA, DIGEST, data_tags
 from fullcircle.tracking.runs.run_store import RunStore
 

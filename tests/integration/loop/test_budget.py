@@ -19,7 +19,7 @@ from fullcircle.loop.budget import Asked, claimed, is_open, spent, window_key
 from fullcircle.loop.champion.release import release
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.store.retrains import Retrains, Source, State
+from fullcircle.store.retrain_requests import Retrains, RetrainSource, RetrainState
 
 DAY = timedelta(days=1)
 
@@ -38,7 +38,7 @@ def champion(project: Project, settings: Settings, make: Callable[..., ModelVers
 
 
 def schedule(number: int) -> Asked:
-    return Asked(Source.SCHEDULE, f"schedule:weekly:{number}")
+    return Asked(RetrainSource.SCHEDULE, f"schedule:weekly:{number}")
 
 
 def do(project: Project, settings: Settings, asked: Asked, *, nothing_compared: str = "") -> None:
@@ -89,7 +89,7 @@ def test_fifty_events_of_one_window_are_one_retrain(
 ) -> None:
     decide(project, settings, "2013-06", Retrain(reason="drift"))
     assert is_open(project, settings, "2013-06")
-    event = Asked(Source.EVENT, window_key("2013-06"))
+    event = Asked(RetrainSource.EVENT, window_key("2013-06"))
     do(project, settings, event)
     for _ in range(49):
         with pytest.raises(RetrainRefused, match="was made already"):
@@ -105,12 +105,12 @@ def test_a_decision_counts_as_soon_as_it_is_recorded_but_not_against_its_own_ret
         decide(project, settings, window, Retrain(reason=f"drift in {window}"))
     decide(project, settings, "2013-08", Keep(reason="well"))
     assert len(spent(project, settings)) == 2
-    do(project, settings, Asked(Source.EVENT, window_key("2013-07")))
+    do(project, settings, Asked(RetrainSource.EVENT, window_key("2013-07")))
     with pytest.raises(RetrainRefused, match="the budget of 2"):
         do(project, settings, schedule(0))
 
 
-@pytest.mark.parametrize("asked", [schedule(0), Asked(Source.EVENT, window_key("2013-06"))])
+@pytest.mark.parametrize("asked", [schedule(0), Asked(RetrainSource.EVENT, window_key("2013-06"))])
 def test_one_that_failed_or_compared_nothing_gives_its_part_back_and_may_be_asked_for_again(
     asked: Asked, project: Project, settings: Settings, champion: ModelVersion
 ) -> None:
@@ -133,18 +133,18 @@ import os, signal
 from fullcircle.core.settings import Settings
 from fullcircle.loop.budget import Asked, claimed
 from fullcircle.core.project import Binary, Number, Project
-from fullcircle.store.retrains import Source
+from fullcircle.store.retrain_requests import RetrainSource
 project = Project(name={project.name!r}, owner="o@example.com", columns=(Number("x"),), time="hour", row_id="id",
                   target=Binary("y", positive="yes"), torch=lambda inputs, params: None)
 settings = Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})
-with claimed(project, settings, Asked(Source.SCHEDULE, "k"), "r"):
+with claimed(project, settings, Asked(RetrainSource.SCHEDULE, "k"), "r"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert states(project, settings) == ["running"]
     do(project, settings, schedule(1))
     rows = {row.key: row.state for row in Retrains(Database(settings)).all(project.name)}
-    assert rows == {"k": State.RETURNED, "schedule:weekly:1": State.DONE}
+    assert rows == {"k": RetrainState.RETURNED, "schedule:weekly:1": RetrainState.DONE}
 
 
 def test_the_first_training_of_a_project_is_not_held_against_its_budget(project: Project, settings: Settings) -> None:

@@ -15,9 +15,9 @@ from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.carry_out import carry_out
 from fullcircle.loop.champion.release import release
+from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.store.ledger import Ledger
 from fullcircle.tracking.registry.model_registry import Registry
 
 WHY = "version 1 has a ROC AUC +0.0500 [+0.0300, +0.0700] higher on the same 1000 labelled rows"

@@ -22,9 +22,9 @@ from fullcircle.loop.replaying.replay import replay
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.train import Wish, train
 from fullcircle.loop.watch import watch
+from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
-from fullcircle.store.ledger import Ledger
-from fullcircle.store.replays import Replays
+from fullcircle.store.replay_clock import Replays
 
 JUNE = datetime(2013, 6, 1, tzinfo=UTC)
 Make = Callable[..., ModelVersion]

@@ -21,9 +21,9 @@ from fullcircle.loop.champion.approval import promote
 from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.turn import resource
+from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.leases import Leases
-from fullcircle.store.ledger import Ledger
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 

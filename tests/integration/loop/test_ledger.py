@@ -29,9 +29,9 @@ from fullcircle.loop.champion.ledger import accept, heal, verify, who
 from fullcircle.loop.champion.release import recover, refuse_moved, release, rollback
 from fullcircle.loop.overview import overview
 from fullcircle.loop.replaying.replay import replay
+from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents
-from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import Releases
 from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 from fullcircle.tracking.registry.model_registry import Registry

@@ -24,9 +24,9 @@ from fullcircle.loop.champion.handover import handover
 from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.champion.release import completed, recover, release, rollback
 from fullcircle.loop.turn import resource
+from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.leases import Holder, Lease, Leases
-from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import Releases
 from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 from fullcircle.tracking.registry.model_registry import Registry

@@ -428,7 +428,7 @@ def test_a_wish_that_cannot_be_is_refused_before_anything_is_written(
 
 
 def test_a_study_that_another_process_searches_is_refused(project: Project, tmp_path: Path) -> None:
-    from fullcircle.store.locks import held
+    from fullcircle.store.file_locks import held
 
     other = home(tmp_path)
     with held(other.folder("locks") / "study-tickets.torch.lock") as ours:

@@ -20,7 +20,7 @@ from fullcircle.orchestration.limits import limit_name
 from fullcircle.orchestration.places import flow_file, load_flow
 from fullcircle.orchestration.schedule import POOL, RETRAIN_CRON, WATCH_ANCHOR, drift_automation
 from fullcircle.store.database import Database
-from fullcircle.store.retrains import Retrains, Source, State
+from fullcircle.store.retrain_requests import Retrains, RetrainSource, RetrainState
 
 PROJECT = """
 from fullcircle.core.project import Binary, Number, Project
@@ -67,9 +67,9 @@ def test_a_retrain_on_data_that_breaks_the_contract_fails_once_and_frees_its_pla
 
 def test_a_retrain_that_was_made_already_is_skipped_which_is_no_failure(settings: Settings, root: Path) -> None:
     retrains = Retrains(Database(settings))
-    wish = {"source": Source.EVENT, "reason": "drift", "at": datetime.now(UTC), "counts": True}
+    wish = {"source": RetrainSource.EVENT, "reason": "drift", "at": datetime.now(UTC), "counts": True}
     retrains.begin("broken", "window:2024-01", **wish)
-    retrains.end("broken", "window:2024-01", State.DONE)
+    retrains.end("broken", "window:2024-01", RetrainState.DONE)
     state = load_flow("retrain").retrain("broken", root=str(root), key="window:2024-01", return_state=True)
     assert (state.name, state.is_completed()) == ("Skipped", True)
     assert "was made already" in state.message

@@ -28,8 +28,8 @@ from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
 from fullcircle.serving.local_copy import LocalCopy
 from fullcircle.serving.server import _listening
+from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
-from fullcircle.store.ledger import Ledger
 from fullcircle.tracking.registry.model_registry import Registry
 
 START = datetime(2013, 4, 1, tzinfo=UTC)

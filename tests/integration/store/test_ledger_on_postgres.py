@@ -17,8 +17,8 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.records.ledger import Aliases, Entry
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
+from fullcircle.store.champion_ledger import Ledger, faults
 from fullcircle.store.database import Database
-from fullcircle.store.ledger import Ledger, faults
 from fullcircle.store.releases import Releases
 
 APPENDING = """
@@ -28,7 +28,7 @@ from fullcircle.core.records.ledger import Aliases
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
-from fullcircle.store.ledger import Ledger
+from fullcircle.store.champion_ledger import Ledger
 
 env = {"FULLCIRCLE_HOME": sys.argv[1], "FULLCIRCLE_DATABASE_URL": sys.argv[2]}
 ledger = Ledger(Database(Settings.from_env(env)))

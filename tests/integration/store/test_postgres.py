@@ -18,7 +18,7 @@ from fullcircle.core.records.health import Keep
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.store.opening import turn
+from fullcircle.store.engine import turn
 from fullcircle.store.schema import metadata
 from fullcircle.store.windows import Windows
 from fullcircle.tuning.study import Study

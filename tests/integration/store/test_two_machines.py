@@ -19,12 +19,12 @@ from fullcircle.core.records.health import Incident, Keep, Retrain, Severity
 from fullcircle.core.records.ledger import Aliases
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
+from fullcircle.store.champion_ledger import Ledger, faults
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
 from fullcircle.store.incidents import Incidents
-from fullcircle.store.ledger import Ledger, faults
 from fullcircle.store.releases import Releases
-from fullcircle.store.studies import Studies
+from fullcircle.store.study_journal import Studies
 from fullcircle.store.windows import Windows
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)

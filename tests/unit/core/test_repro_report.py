@@ -174,7 +174,7 @@ def test_a_large_first_difference_is_none_of_threads_or_hardware() -> None:
 
 
 def test_a_fingerprint_comes_back_from_its_json() -> None:
-    from fullcircle.store.plain import to_json
+    from fullcircle.store.json_values import to_json
 
     made = fingerprint()
     assert fingerprint_of(json.loads(to_json(made)), "r") == made

@@ -20,8 +20,8 @@ from fullcircle.core.errors import DatabaseAway, FullcircleError, HomeUnwritable
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.outages import Patience, patient
 from fullcircle.store.database import Database
-from fullcircle.store.locks import exclusive
-from fullcircle.store.plain import plain
+from fullcircle.store.file_locks import exclusive
+from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import REVISIONS, metadata
 from fullcircle.store.windows import Windows
 
@@ -119,7 +119,7 @@ def test_windows_are_kept_in_order_and_replaced(db: Database) -> None:
 def test_numpy_becomes_plain() -> None:
     import numpy as np
 
-    assert plain({"a": np.float32(0.5), 2: np.arange(2), "s": {"x"}}) == {"a": 0.5, "2": [0, 1], "s": ["x"]}
+    assert to_plain({"a": np.float32(0.5), 2: np.arange(2), "s": {"x"}}) == {"a": 0.5, "2": [0, 1], "s": ["x"]}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.store.plain import to_json
+from fullcircle.store.json_values import to_json
 from fullcircle.tracking.runs.run_schema import data_version, flat_params, metrics_of
 
 times = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

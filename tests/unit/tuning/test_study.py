@@ -12,7 +12,7 @@ import pytest
 from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Search, Uniform
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
-from fullcircle.store.studies import Studies
+from fullcircle.store.study_journal import Studies
 from fullcircle.tuning.plots import pictures
 from fullcircle.tuning.study import State, Study, Trial, best
 

@@ -16,8 +16,8 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.health import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
+from fullcircle.store.file_locks import exclusive
 from fullcircle.store.incidents import Incidents, PageRow
-from fullcircle.store.locks import exclusive
 
 APPROVAL = "approval"
 """The cause of an incident that no window sees: a challenger waits for a human."""

@@ -22,7 +22,7 @@ from fullcircle.loop.decide import refusal
 from fullcircle.loop.noise import retrains_that_count
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.store.retrains import RetrainRow, Retrains, Source, State
+from fullcircle.store.retrain_requests import RetrainRow, Retrains, RetrainSource, RetrainState
 
 MOST_CHARACTERS = 150
 """Of a key that somebody chose."""
@@ -32,7 +32,7 @@ MOST_CHARACTERS = 150
 class Asked:
     """Who asks for a retrain, and the wish's key: a second one with the same key is not done again."""
 
-    source: Source = Source.HAND
+    source: RetrainSource = RetrainSource.HAND
     key: str = field(default_factory=lambda: f"hand:{uuid.uuid4().hex}")
 
 
@@ -42,7 +42,7 @@ def by_hand(key: str | None = None) -> Asked:
         return Asked()
     if not 0 < len(key) <= MOST_CHARACTERS:
         raise UsageError(f"--key must have 1 to {MOST_CHARACTERS} characters, and has {len(key)}")
-    return Asked(Source.HAND, f"hand:{key}")
+    return Asked(RetrainSource.HAND, f"hand:{key}")
 
 
 def window_key(window: str) -> str:
@@ -68,7 +68,7 @@ def spent(project: Project, settings: Settings, but: str = "") -> tuple[datetime
 def is_open(project: Project, settings: Settings, window: str) -> bool:
     """Whether the retrain that this window's decision asks for was neither made nor refused yet."""
     row = Retrains(Database(settings)).get(project.name, window_key(window))
-    return row is None or row.state is State.RETURNED
+    return row is None or row.state is RetrainState.RETURNED
 
 
 @contextlib.contextmanager
@@ -83,14 +83,14 @@ def claimed(project: Project, settings: Settings, asked: Asked, reason: str) -> 
     retrains, at = Retrains(Database(settings)), now(project, settings)
     retrains.cut_short(project.name)
     known = retrains.get(project.name, asked.key)
-    if known is not None and known.state in (State.DONE, State.REFUSED):
+    if known is not None and known.state in (RetrainState.DONE, RetrainState.REFUSED):
         raise RetrainRefused(_known(known))
     why = refusal(at, project.policy, spent(project, settings, but=asked.key))
     counts = _has_champion(project, settings)
     retrains.begin(project.name, asked.key, source=asked.source, reason=reason, at=at, counts=counts)
     if why is not None and counts:
-        if asked.source is not Source.HAND:
-            retrains.end(project.name, asked.key, State.REFUSED, why)
+        if asked.source is not RetrainSource.HAND:
+            retrains.end(project.name, asked.key, RetrainState.REFUSED, why)
             raise RetrainRefused(
                 f"{project.name} is not retrained ({reason}): {why}",
                 hint=f"'fullcircle run {project.name}' does it all the same",
@@ -100,9 +100,11 @@ def claimed(project: Project, settings: Settings, asked: Asked, reason: str) -> 
     try:
         yield claim
     except BaseException as error:
-        retrains.end(project.name, asked.key, State.RETURNED, f"{type(error).__name__}")
+        retrains.end(project.name, asked.key, RetrainState.RETURNED, f"{type(error).__name__}")
         raise
-    retrains.end(project.name, asked.key, State.RETURNED if claim.returned else State.DONE, claim.returned)
+    retrains.end(
+        project.name, asked.key, RetrainState.RETURNED if claim.returned else RetrainState.DONE, claim.returned
+    )
 
 
 class Claim:
@@ -123,5 +125,9 @@ def _has_champion(project: Project, settings: Settings) -> bool:
 
 
 def _known(row: RetrainRow) -> str:
-    did = f"was refused before: {row.said}" if row.state is State.REFUSED else f"was made already, {row.at:%Y-%m-%d}"
+    did = (
+        f"was refused before: {row.said}"
+        if row.state is RetrainState.REFUSED
+        else f"was made already, {row.at:%Y-%m-%d}"
+    )
     return f"the retrain {row.key!r} of {row.project} {did}"

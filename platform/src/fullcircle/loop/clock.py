@@ -16,7 +16,7 @@ from fullcircle.core.settings import Settings
 def replay_time(project: Project, settings: Settings) -> datetime | None:
     """How far the project's replay has come; None where the project lives on the machine's clock."""
     from fullcircle.store.database import Database
-    from fullcircle.store.replays import Replays
+    from fullcircle.store.replay_clock import Replays
 
     return Replays(Database(settings)).clock(project.name)
 
@@ -24,7 +24,7 @@ def replay_time(project: Project, settings: Settings) -> datetime | None:
 def is_replayed(name: str, settings: Settings) -> bool:
     """Whether the project of that name is a replay's here."""
     from fullcircle.store.database import Database
-    from fullcircle.store.replays import Replays
+    from fullcircle.store.replay_clock import Replays
 
     return Replays(Database(settings)).clock(name) is not None
 

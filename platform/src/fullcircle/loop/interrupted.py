@@ -128,8 +128,8 @@ def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> 
     Returns:
         A sentence for each that was tagged now. Safe to call twice.
     """
+    from fullcircle.store.champion_ledger import Ledger
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger
     from fullcircle.tracking.registry.model_registry import Registry
     from fullcircle.tracking.runs.run_store import RunStore
 
@@ -180,8 +180,8 @@ def _came_to_its_end(project: Project, settings: Settings, state: RunState, cand
     """Whether its challenger is in the ledger; its run then says so, and its working files go."""
     from fullcircle.loop.challenger import forget_exports
     from fullcircle.loop.launching import forget
+    from fullcircle.store.champion_ledger import Ledger
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger
     from fullcircle.tracking.registry.model_registry import Registry
     from fullcircle.tracking.runs.run_store import RunStore
 

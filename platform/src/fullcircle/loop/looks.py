@@ -60,7 +60,7 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
             against another one it does: that is another chance to be wrong.
     """
     from fullcircle.evaluation.spending import LookState
-    from fullcircle.store.locks import exclusive
+    from fullcircle.store.file_locks import exclusive
     from fullcircle.tracking.runs.run_store import RunStore
 
     run_store = RunStore(settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fullcircle.loop.budget import Asked
-from fullcircle.store.retrains import Source
+from fullcircle.store.retrain_requests import RetrainSource
 
 
 def asked(key: str | None) -> Asked:
@@ -15,7 +15,7 @@ def asked(key: str | None) -> Asked:
     from prefect.runtime import deployment, flow_run
 
     if key:
-        return Asked(Source.EVENT, key)
+        return Asked(RetrainSource.EVENT, key)
     if deployment.id is None:
         return Asked()
-    return Asked(Source.SCHEDULE, f"schedule:{deployment.id}:{flow_run.scheduled_start_time.isoformat()}")
+    return Asked(RetrainSource.SCHEDULE, f"schedule:{deployment.id}:{flow_run.scheduled_start_time.isoformat()}")

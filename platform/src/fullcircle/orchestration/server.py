@@ -21,7 +21,7 @@ from fullcircle.loop import progress
 from fullcircle.orchestration.guarded_app import MARKER, hold
 from fullcircle.orchestration.reached import in_one_line
 from fullcircle.orchestration.revived import kept_alive
-from fullcircle.store.moving import relocate, settle
+from fullcircle.store.home_relocation import relocate, settle
 
 DATABASE = "prefect.db"
 PATHS = {"deployment": ("infra_overrides", "pull_steps", "path", "entrypoint")}

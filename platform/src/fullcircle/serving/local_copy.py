@@ -77,8 +77,8 @@ class LocalCopy:
     def _released(self) -> ModelVersion | None:
         """The champion by the ledger of this home; None where there is none, or no ledger answers."""
         from fullcircle.core.records.ledger import current
+        from fullcircle.store.champion_ledger import Ledger
         from fullcircle.store.database import Database
-        from fullcircle.store.ledger import Ledger
 
         try:
             entries = Ledger(Database(self._settings)).entries(self._name)

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from fullcircle.core.errors import DatabaseAway, FullcircleError
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.core.system.outages import outlast
-from fullcircle.store.locks import exclusive
-from fullcircle.store.opening import failed, opened, reason, shown, take_turn
+from fullcircle.store.engine import failed, lock_schema, open_engine, reason, shown
+from fullcircle.store.file_locks import exclusive
 from fullcircle.store.schema import REVISIONS
 
 VARIABLE = "FULLCIRCLE_DATABASE_URL"
@@ -95,7 +95,7 @@ class Database:
             if _revision(connection) == REVISIONS[-1]:
                 return
         with exclusive(self.settings.folder("locks") / "database.lock"), engine.begin() as connection:
-            take_turn(connection)
+            lock_schema(connection)
             found = _revision(connection)
             if found == REVISIONS[-1]:  # another process was faster
                 return
@@ -130,7 +130,7 @@ class Database:
     def _open(self) -> Engine:
         self.settings.folder()  # first, and not as SQLite's folder: a home is made with a .gitignore
         try:
-            return opened(self.settings.database_url, variable=VARIABLE)
+            return open_engine(self.settings.database_url, variable=VARIABLE)
         except OSError as error:
             raise home_unwritable(self.settings.home, error) from error
 

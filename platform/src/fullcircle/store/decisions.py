@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from fullcircle.core.records.health import Decision, Keep, Retrain, Rollback
 from fullcircle.core.security.identity import identity
 from fullcircle.store.database import Database
-from fullcircle.store.plain import plain
+from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import decisions
 
 
@@ -57,7 +57,7 @@ class Decisions:
             "target": decision.to if isinstance(decision, Rollback) else None,
             "at": at,
             "recorded": datetime.now(UTC),
-            "evidence": plain(evidence),
+            "evidence": to_plain(evidence),
             "identity": identity(),
         }
         with self._db.session() as session:

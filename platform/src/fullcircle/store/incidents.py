@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.records.health import Incident, Severity
 from fullcircle.store.database import Database
-from fullcircle.store.plain import plain
+from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import incidents, outbox
 
 
@@ -100,7 +100,7 @@ class Incidents:
         with self._db.session() as session:
             if self._is_queued(incident_id, route, kind):
                 return
-            values = {"incident": incident_id, "route": route, "kind": kind, "page": plain(page)}
+            values = {"incident": incident_id, "route": route, "kind": kind, "page": to_plain(page)}
             later = {"queued": datetime.now(UTC), "attempts": 0, "error": "", "delivered": None}
             try:
                 with session.begin_nested():
@@ -148,7 +148,7 @@ _SIMPLE = ("key", "project", "cause", "title", "since", "seen")
 
 def _values(incident: Incident) -> dict[str, Any]:
     values = {name: getattr(incident, name) for name in _SIMPLE}
-    shaped = {name: plain(getattr(incident, name)) for name in ("columns", "evidence", "links")}
+    shaped = {name: to_plain(getattr(incident, name)) for name in ("columns", "evidence", "links")}
     return values | shaped | {"severity": incident.severity.value}
 
 

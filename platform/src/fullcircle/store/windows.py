@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.store.database import Database
-from fullcircle.store.plain import plain
+from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import windows
 
 
@@ -22,7 +22,7 @@ class Windows:
 
     def record(self, project: str, window: str, *, at: datetime, row: Mapping[str, Any]) -> None:
         """Keep the window's row, in place of an earlier one. Values become plain JSON; NaN becomes null."""
-        values = {"project": project, "window": window, "at": at, "row": plain(row)}
+        values = {"project": project, "window": window, "at": at, "row": to_plain(row)}
         same = (windows.c.project == project, windows.c.window == window)
         with self._db.session() as session:
             for attempt in range(2):

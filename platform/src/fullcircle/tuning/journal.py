@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from fullcircle.store.studies import Studies
+from fullcircle.store.study_journal import Studies
 
 
 class Journal(BaseJournalBackend):

@@ -26,7 +26,7 @@ from fullcircle.core.project.search_arguments import setting
 from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Search
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
-from fullcircle.store.studies import Studies
+from fullcircle.store.study_journal import Studies
 from fullcircle.tuning.journal import Journal
 
 RANDOM = 10

@@ -199,7 +199,7 @@ def _files(home: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _no_release(settings: Settings) -> Iterator[None]:
     """Nobody changes an alias while the block runs: the ledger and the registry are then of one moment."""
-    from fullcircle.store.locks import exclusive
+    from fullcircle.store.file_locks import exclusive
 
     with contextlib.ExitStack() as stack:
         for path in sorted((settings.home / "locks").glob("aliases-*.lock")):
@@ -240,7 +240,7 @@ def _checked(copy: Path, source: Path) -> None:
 
 def _outside(settings: Settings) -> Iterator[str]:
     """What belongs to the home and lies elsewhere."""
-    from fullcircle.store.opening import shown
+    from fullcircle.store.engine import shown
     from fullcircle.tracking.connection.client import address, is_server
 
     inside = f"sqlite:///{settings.home}/"

@@ -26,9 +26,9 @@ from fullcircle.core.system.outages import patient
 from fullcircle.loop import progress
 from fullcircle.loop.champion.review import review
 from fullcircle.loop.outages import patience
+from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.leases import TTL_S, Lease, Leases, held
-from fullcircle.store.ledger import Ledger
 from fullcircle.store.releases import COMPLETE, Releases
 from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 from fullcircle.tracking.registry.model_registry import Registry

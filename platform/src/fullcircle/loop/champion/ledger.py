@@ -54,8 +54,8 @@ def who(project: Project, settings: Settings, at: datetime | None = None) -> dic
         UsageError: when that moment is still to come.
         FullcircleError: when the chain does not hold, or there was no champion.
     """
+    from fullcircle.store.champion_ledger import Ledger, faults
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger, faults
 
     replayed = replay_time(project, settings)
     entries = Ledger(Database(settings)).entries(project.name)
@@ -98,8 +98,8 @@ def who(project: Project, settings: Settings, at: datetime | None = None) -> dic
 
 def show(project: Project, settings: Settings) -> list[Entry]:
     """The project's entries, oldest first, as they are; `verify` says whether they hold."""
+    from fullcircle.store.champion_ledger import Ledger
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger
 
     return Ledger(Database(settings)).entries(project.name)
 
@@ -110,8 +110,8 @@ def verify(settings: Settings, names: Sequence[str] | None = None) -> tuple[Chec
     Raises:
         FullcircleError: when an entry cannot be read, or is of a newer version.
     """
+    from fullcircle.store.champion_ledger import Ledger
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger
     from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
     if names is None:
@@ -128,7 +128,7 @@ def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[st
     """
     from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.champion.handover import handover, loads
-    from fullcircle.store.ledger import faults
+    from fullcircle.store.champion_ledger import faults
 
     reason_given(why)
     with handover(project, settings) as desk:
@@ -155,7 +155,7 @@ def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[
     """
     from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.champion.handover import differences, handover
-    from fullcircle.store.ledger import faults
+    from fullcircle.store.champion_ledger import faults
 
     reason_given(why)
     with handover(project, settings) as desk:
@@ -195,8 +195,8 @@ def _change(
 
 def _check(settings: Settings, name: str) -> Checked:
     from fullcircle.loop.champion.handover import differences
+    from fullcircle.store.champion_ledger import Ledger, faults
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger, faults
     from fullcircle.store.releases import Releases
     from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 

@@ -195,8 +195,8 @@ class Known:
         )
 
     def _ledger(self, name: str) -> list[Entry]:
+        from fullcircle.store.champion_ledger import Ledger
         from fullcircle.store.database import Database
-        from fullcircle.store.ledger import Ledger
 
         return Ledger(Database(self._settings)).entries(name)
 

@@ -137,7 +137,7 @@ def release(
     project: str, entries: Sequence[Entry], number: str, digest: str, answered: datetime, *, replayed: bool = False
 ) -> Link:
     """Who or what released it, when and why, and whether it was the champion when it answered: by the ledger alone."""
-    from fullcircle.store.ledger import faults
+    from fullcircle.store.champion_ledger import faults
 
     wrong = tuple(
         Missing(

@@ -29,8 +29,8 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
         TrackingUnavailable: MLflow does not answer, so nothing can be said of what it has.
         DataUnavailable: a file of the log that may hold it is damaged.
     """
+    from fullcircle.store.champion_ledger import Ledger
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger
     from fullcircle.tracking.reader.open_reader import open_reader
 
     name, row = _located(settings, prediction_id, projects(settings, project))

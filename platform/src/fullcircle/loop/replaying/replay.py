@@ -110,8 +110,8 @@ def replay(
 
 def refuse_real(project: Project, settings: Settings) -> None:
     """Raise UsageError when the project has a ledger here that is no replay's: the two would not be told apart."""
+    from fullcircle.store.champion_ledger import Ledger
     from fullcircle.store.database import Database
-    from fullcircle.store.ledger import Ledger
 
     if replay_time(project, settings) is not None:
         return
@@ -175,7 +175,7 @@ def _served(project: Project, settings: Settings) -> Iterator[Client]:
 def _first_champion(project: Project, settings: Settings, until: datetime, step: Step, lease: Lease) -> ModelVersion:
     """The model that the replay starts with and that is never retrained: the project's first release."""
     from fullcircle.store.database import Database
-    from fullcircle.store.replays import Replays
+    from fullcircle.store.replay_clock import Replays
     from fullcircle.tracking.registry.model_registry import Registry
 
     Replays(Database(settings)).reach(project.name, until)
@@ -212,7 +212,7 @@ def _live_through(
     """One month: send its rows, let the labels arrive, watch, decide, act, and write the month down."""
     from fullcircle.store.database import Database
     from fullcircle.store.leases import Leases
-    from fullcircle.store.replays import Replays
+    from fullcircle.store.replay_clock import Replays
     from fullcircle.store.windows import Windows
 
     database = Database(settings)

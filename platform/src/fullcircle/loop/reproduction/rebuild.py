@@ -80,7 +80,7 @@ def rebuild(request: Request, folder: Path) -> None:
     from fullcircle.loop.candidates import prepare
     from fullcircle.loop.fingerprints import code_digest, fingerprint
     from fullcircle.loop.retrain import split_rows
-    from fullcircle.store.plain import to_json
+    from fullcircle.store.json_values import to_json
     from fullcircle.tracking.provenance.run_provenance import installed
     from fullcircle.training.jobs import job_of
     from fullcircle.training.launch import launch

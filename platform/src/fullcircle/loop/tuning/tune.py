@@ -288,7 +288,7 @@ class _Search:
 
 @contextlib.contextmanager
 def _alone(settings: Settings, name: str) -> Iterator[None]:
-    from fullcircle.store.locks import held
+    from fullcircle.store.file_locks import held
 
     with held(settings.folder("locks") / f"study-{name.replace('/', '.')}.lock") as ours:
         if not ours:

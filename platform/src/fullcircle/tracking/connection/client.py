@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.settings import Settings, home_unwritable, sqlite_address
 from fullcircle.core.system.outages import outlast
-from fullcircle.store.locks import exclusive
+from fullcircle.store.file_locks import exclusive
 from fullcircle.tracking.connection.connectivity import probe_pending, require_listening
 from fullcircle.tracking.connection.relocation import moved_from, settle_tracking
 from fullcircle.tracking.connection.retrying_client import RetryingClient
@@ -171,7 +171,7 @@ def _turn(settings: Settings) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         if settings.tracking_uri.startswith(_POSTGRES):
-            from fullcircle.store.opening import turn
+            from fullcircle.store.engine import turn
 
             try:
                 stack.enter_context(turn(settings.tracking_uri, variable="MLFLOW_TRACKING_URI"))

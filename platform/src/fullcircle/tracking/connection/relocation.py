@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from fullcircle.core.settings import sqlite_address
 from fullcircle.core.system.files import write_whole
-from fullcircle.store.moving import BUSY_TIMEOUT_S, places, relocate, settle
+from fullcircle.store.home_relocation import BUSY_TIMEOUT_S, places, relocate, settle
 
 if TYPE_CHECKING:
     from fullcircle.core.settings import Settings

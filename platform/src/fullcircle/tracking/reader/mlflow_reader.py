@@ -15,7 +15,7 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import write_whole
 from fullcircle.core.system.temporary_folders import temporary
-from fullcircle.store.plain import to_json
+from fullcircle.store.json_values import to_json
 from fullcircle.tracking.connection.client import connect, retrying, translated
 from fullcircle.tracking.reader.records import RegisteredModel, RunRecord, run_record
 from fullcircle.tracking.reader.run_query import RunQuery, brief, matching

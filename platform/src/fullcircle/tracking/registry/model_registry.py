@@ -22,7 +22,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.core.system.outages import outlast
 from fullcircle.core.system.temporary_folders import temporary
-from fullcircle.store.locks import exclusive
+from fullcircle.store.file_locks import exclusive
 from fullcircle.tracking.connection.client import DISK_ERRORS, away, connect, retrying, translated
 from fullcircle.tracking.reader.records import version_record
 from fullcircle.tracking.registry.model_card import shortened

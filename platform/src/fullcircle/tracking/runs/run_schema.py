@@ -31,7 +31,7 @@ DATA_DIGEST = "fullcircle.data.digest"
 
 
 def data_version(text: str) -> DataVersion:
-    """The data version that `store.plain.to_json` wrote. Raises DataUnavailable when the text is damaged."""
+    """The data version that `store.json_values.to_json` wrote. Raises DataUnavailable when the text is damaged."""
     try:
         fields = json.loads(text)
         files = tuple((str(name), str(md5)) for name, md5 in fields.pop("files"))

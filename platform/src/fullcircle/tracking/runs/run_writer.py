@@ -22,7 +22,7 @@ from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.interrupts import defer_sigint
 from fullcircle.core.system.outages import is_patient, outlast
-from fullcircle.store.plain import to_json
+from fullcircle.store.json_values import to_json
 from fullcircle.tracking.connection.client import address
 from fullcircle.tracking.runs.dedup import MetricDedup
 from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator, require_names

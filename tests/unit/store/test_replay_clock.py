@@ -13,7 +13,7 @@ import fullcircle.store.database
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.releases import Releases
-from fullcircle.store.replays import Replays
+from fullcircle.store.replay_clock import Replays
 
 COLUMNS = "project, version, previous, at, decided_by, reason, state, why, begun, ended, action"
 LATER = "'r', 'complete', '', '2026-01-01 00:00:00', '2026-01-01 00:00:00', 'promote'"

@@ -17,7 +17,7 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.records.ledger import SINCE_FORMAT, Action, Aliases, Entry, Head, ledger_time
 from fullcircle.core.records.releases import Release
 from fullcircle.store.database import Database
-from fullcircle.store.plain import plain
+from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import ledger
 
 FORMAT = 3
@@ -69,7 +69,7 @@ class Ledger:
         content = {
             "project": change.project,
             "data_until": change.data_until,
-            "identity": plain(change.identity),
+            "identity": to_plain(change.identity),
             "action": Action(change.action),
             "version": change.version,
             "previous": change.previous,
@@ -84,7 +84,7 @@ class Ledger:
             for _ in range(_ATTEMPTS):
                 entry = follow(self._last(change.project), content, clock=self._clock(), held=held)
                 values = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
-                values |= {"action": entry.action.value, "aliases": plain(entry.aliases)}
+                values |= {"action": entry.action.value, "aliases": to_plain(entry.aliases)}
                 try:
                     with session.begin_nested():
                         session.execute(insert(ledger), values)
@@ -153,7 +153,7 @@ def hash_of(entry: Entry) -> str:
     """
     content = {
         name: value
-        for name, value in plain(entry).items()
+        for name, value in to_plain(entry).items()
         if name != "hash" and (value is not None or SINCE_FORMAT.get(name, 1) <= entry.format)
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -20,9 +20,9 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.records.ledger import Action, Aliases, Entry, Head, after, current, serving_at, timeline, waiting
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
+from fullcircle.store.champion_ledger import Ledger, faults, follow, hash_of
 from fullcircle.store.database import Database
-from fullcircle.store.ledger import Ledger, faults, follow, hash_of
-from fullcircle.store.plain import plain
+from fullcircle.store.json_values import to_plain
 from fullcircle.store.releases import Releases
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
@@ -238,7 +238,7 @@ def test_two_processes_that_append_at_once_do_not_fork_the_chain(settings: Setti
     program = (
         "import sys; from datetime import datetime, UTC; from fullcircle.core.records.ledger import Aliases;"
         "from fullcircle.core.records.releases import Release; from fullcircle.core.settings import Settings;"
-        "from fullcircle.store.database import Database; from fullcircle.store.ledger import Ledger;"
+        "from fullcircle.store.database import Database; from fullcircle.store.champion_ledger import Ledger;"
         "ledger = Ledger(Database(Settings.from_env({'FULLCIRCLE_HOME': sys.argv[1]})));"
         "[ledger.append(Release(project='p', version=str(n), previous=None, at=datetime.now(UTC), reason='',"
         " decided_by=sys.argv[2]), aliases=Aliases()) for n in range(25)]"
@@ -326,7 +326,7 @@ def test_entries_of_format_1_keep_their_hashes_and_nothing_can_be_added_to_them(
     old = of_format_1(chain, [data.draw(times) for _ in chain])
     assert faults(old) == ()
     text = json.dumps(
-        {name: value for name, value in plain(old[0]).items() if name not in ("hash", "data_until", "identity")},
+        {name: value for name, value in to_plain(old[0]).items() if name not in ("hash", "data_until", "identity")},
         sort_keys=True,
         separators=(",", ":"),
     )

@@ -21,7 +21,7 @@ from urllib.parse import quote
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.core.system.files import write_whole
-from fullcircle.store.locks import exclusive
+from fullcircle.store.file_locks import exclusive
 
 RECORD = "home.json"
 FORMAT = 1

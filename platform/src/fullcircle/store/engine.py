@@ -22,7 +22,7 @@ MIGRATING = 0x66756C6C  # of an advisory lock: any number that nobody else takes
 EXAMPLE = "postgresql://user:password@host:5432/database"
 
 
-def opened(address: str, *, variable: str) -> Engine:
+def open_engine(address: str, *, variable: str) -> Engine:
     """An engine on the database of an address; nothing is connected yet, but a SQLite file's folder is made.
 
     Args:
@@ -55,14 +55,14 @@ def turn(address: str, *, variable: str) -> Iterator[None]:
     """Reach a database, and while the block runs be the only one there who may change its schema.
 
     Raises:
-        UsageError: as `opened`.
+        UsageError: as `open_engine`.
         FullcircleError: when it does not answer, within seconds.
     """
-    engine = opened(address, variable=variable)
+    engine = open_engine(address, variable=variable)
     try:
         with contextlib.ExitStack() as stack:
             try:
-                take_turn(stack.enter_context(engine.connect()))
+                lock_schema(stack.enter_context(engine.connect()))
             except SQLAlchemyError as error:
                 raise failed(address, error, variable=variable) from error
             yield
@@ -70,7 +70,7 @@ def turn(address: str, *, variable: str) -> Iterator[None]:
         engine.dispose()
 
 
-def take_turn(connection: Connection) -> None:
+def lock_schema(connection: Connection) -> None:
     """On PostgreSQL, wait until nobody else changes the schema: programs on other machines do not see our lock files.
 
     The turn ends with the connection's transaction, in whatever way that ends.

@@ -12,7 +12,7 @@ from fullcircle.store.database import Database
 from fullcircle.store.schema import retrains
 
 
-class Source(StrEnum):
+class RetrainSource(StrEnum):
     """Who asks for a retrain."""
 
     HAND = "hand"
@@ -20,7 +20,7 @@ class Source(StrEnum):
     EVENT = "event"
 
 
-class State(StrEnum):
+class RetrainState(StrEnum):
     """How far it came. Only RUNNING and DONE count against a budget."""
 
     RUNNING = "running"
@@ -44,18 +44,18 @@ class RetrainRow:
 
     project: str
     key: str
-    source: Source
+    source: RetrainSource
     reason: str
     at: datetime
     asked: datetime
-    state: State
+    state: RetrainState
     counts: bool
     said: str
 
     @property
     def is_spent(self) -> bool:
         """Whether the budget is one less for it."""
-        return self.counts and self.state in (State.RUNNING, State.DONE)
+        return self.counts and self.state in (RetrainState.RUNNING, RetrainState.DONE)
 
 
 class Retrains:
@@ -74,14 +74,14 @@ class Retrains:
         """The one with that key, or None."""
         return next((row for row in self.all(project) if row.key == key), None)
 
-    def begin(self, project: str, key: str, *, source: Source, reason: str, at: datetime, counts: bool) -> None:
+    def begin(self, project: str, key: str, *, source: RetrainSource, reason: str, at: datetime, counts: bool) -> None:
         """Note that it begins. One with this key that was refused or given back begins anew."""
         values = {
             "source": str(source),
             "reason": reason,
             "at": at,
             "asked": datetime.now(UTC),
-            "state": str(State.RUNNING),
+            "state": str(RetrainState.RUNNING),
             "counts": counts,
             "said": "",
         }
@@ -91,7 +91,7 @@ class Retrains:
             else:
                 session.execute(update(retrains).where(*_same(project, key)).values(**values))
 
-    def end(self, project: str, key: str, state: State, said: str = "") -> None:
+    def end(self, project: str, key: str, state: RetrainState, said: str = "") -> None:
         """Note how it ended. Safe to call twice."""
         with self._db.session() as session:
             session.execute(update(retrains).where(*_same(project, key)).values(state=str(state), said=said))
@@ -99,8 +99,8 @@ class Retrains:
     def cut_short(self, project: str) -> None:
         """Give back those that are said to be running: whoever holds the lease and began none knows that none is."""
         for row in self.all(project):
-            if row.state is State.RUNNING:
-                self.end(project, row.key, State.RETURNED, "it was cut short")
+            if row.state is RetrainState.RUNNING:
+                self.end(project, row.key, RetrainState.RETURNED, "it was cut short")
 
 
 def _same(project: str, key: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -110,8 +110,8 @@ def _same(project: str, key: str) -> tuple[ColumnElement[bool], ColumnElement[bo
 def _row(row: RowMapping) -> RetrainRow:
     names = ("project", "key", "reason", "at", "asked", "said")
     return RetrainRow(
-        source=Source(row["source"]),
-        state=State(row["state"]),
+        source=RetrainSource(row["source"]),
+        state=RetrainState(row["state"]),
         counts=bool(row["counts"]),
         **{name: row[name] for name in names},
     )

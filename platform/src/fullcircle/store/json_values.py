@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """The value in JSON's own types. Datetimes become ISO 8601, timedeltas seconds, NaN and infinity null."""
     match value:
         case None | bool() | int() | str():
@@ -24,20 +24,20 @@ def plain(value: Any) -> Any:
         case timedelta():
             return value.total_seconds()
         case Enum():
-            return plain(value.value)
+            return to_plain(value.value)
         case PurePath():
             return str(value)
         case Mapping():
-            return {str(key): plain(each) for key, each in value.items()}
+            return {str(key): to_plain(each) for key, each in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(each) for each in value]
+        return [to_plain(each) for each in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
-        return plain(value.tolist())
+        return to_plain(value.tolist())
     return str(value)
 
 
 def to_json(value: object) -> str:
     """`plain(value)` as indented JSON text, ending with a newline."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(to_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

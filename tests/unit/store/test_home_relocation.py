@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
-from fullcircle.store.moving import places, relocate, relocated, settle
+from fullcircle.store.home_relocation import places, relocate, relocated, settle
 
 NAMES = st.text(st.sampled_from("ab #'\"ü.[+"), min_size=1, max_size=6).filter(lambda name: name.strip(".") != "")
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(lambda parts: Path("/", *parts))

@@ -10,7 +10,7 @@ import pytest
 
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.settings import Settings
-from fullcircle.store.opening import opened, shown, turn
+from fullcircle.store.engine import open_engine, shown, turn
 
 VARIABLE = "FULLCIRCLE_DATABASE_URL"
 
@@ -48,7 +48,7 @@ def test_any_other_address_stays_as_it_is(address: str) -> None:
 )
 def test_an_address_that_cannot_be_used_is_one_line_without_its_password(address: str, said: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        opened(address, variable=VARIABLE)
+        open_engine(address, variable=VARIABLE)
     assert said in str(refusal.value)
     assert str(refusal.value).startswith(f"{VARIABLE} cannot be used: ")
     assert "hidden" not in str(refusal.value)
