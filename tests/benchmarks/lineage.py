@@ -35,10 +35,10 @@ from fullcircle.data.versions import Versions
 from fullcircle.loop.champion.release import release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.trace import trace
-from fullcircle.predictions import segments, wal
-from fullcircle.predictions.identity import PredictionIds, microseconds
+from fullcircle.predictions import parquet_segments, wal
+from fullcircle.predictions.ids import PredictionIds, microseconds
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 
@@ -131,7 +131,9 @@ def fill(settings: Settings, version: ModelVersion, rows: int) -> list[str]:
                 categories=[[f"w{word}" for word in rng.integers(16, size=each)] for _ in range(3)],
                 probability=rng.random(each).astype("<f4").tobytes(),
             )
-            segments.write(segments.table(header, [record]), folder / "segments", PredictionIds().take(1)[0])
+            parquet_segments.write(
+                parquet_segments.table(header, [record]), folder / "segments", PredictionIds().take(1)[0]
+            )
             ids, named = ids + batch[:: max(1, each // 50)], named + row_ids
         labels.append(named, rng.integers(2, size=len(named)).tolist())
     log = PredictionLog(folder, PROJECT.inputs, background=False, seal_rows=1 << 30)

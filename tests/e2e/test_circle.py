@@ -115,10 +115,10 @@ class TestAReplayOfTheFlights:
     ) -> None:
         import pyarrow.parquet as pq
 
-        from fullcircle.predictions.counts import answers
+        from fullcircle.predictions.prediction_counts import prediction_counts
 
         log = home / "predictions" / "flights"
-        models = answers(log)
+        models = prediction_counts(log)
         assert sum(each.predictions for each in models) == sum(row["rows"] for row in replayed["rows"])
         # The walk begins with the model that a row names: two ids of each model stand for all that name it.
         for each in models:

@@ -93,7 +93,7 @@ def replay(workplace: Path, point: str = "") -> subprocess.CompletedProcess[str]
 @pytest.mark.e2e
 @pytest.mark.timeout(1200)
 def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: Path) -> None:
-    from fullcircle.predictions.reader import window
+    from fullcircle.predictions.log_reader import window
     from fullcircle.store.database import Database
     from fullcircle.store.releases import Releases
     from fullcircle.store.windows import Windows

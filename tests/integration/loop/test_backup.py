@@ -93,7 +93,7 @@ WRITER = """
     import numpy as np
     from fullcircle.core.project import Number
     from fullcircle.predictions.labels import LabelLog
-    from fullcircle.predictions.log import Batch, PredictionLog
+    from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
     folder = Path(sys.argv[1]) / "predictions" / "p"
     log, labels = PredictionLog(folder, (Number("x"),), background=False), LabelLog(folder / "labels")
@@ -109,7 +109,7 @@ WRITER = """
 
 
 def test_what_was_acknowledged_before_a_backup_is_in_it_though_a_writer_goes_on(small: Path, tmp_path: Path) -> None:
-    from fullcircle.predictions.counts import answers
+    from fullcircle.predictions.prediction_counts import prediction_counts
 
     home = shutil.copytree(small, tmp_path / "home")
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(home)]
@@ -128,7 +128,7 @@ def test_what_was_acknowledged_before_a_backup_is_in_it_though_a_writer_goes_on(
     rows = _logged(log)
     assert {f"row-{count}" for count in range(acknowledged + 1)} <= set(rows)
     assert _labelled(log) >= set(range(acknowledged + 1))
-    assert sum(each.predictions for each in answers(log)) == len(rows)
+    assert sum(each.predictions for each in prediction_counts(log)) == len(rows)
 
 
 KILLED = """
@@ -312,7 +312,7 @@ def _logged(log: Path) -> list[str]:
     from datetime import UTC, datetime
 
     from fullcircle.core.project import Binary, Number, Project
-    from fullcircle.predictions.reader import window
+    from fullcircle.predictions.log_reader import window
 
     project = Project(
         name="p",

@@ -30,8 +30,8 @@ from fullcircle.data.reader import load
 from fullcircle.graph.session import Graph
 from fullcircle.loop.retrain import RetrainResult, retrain
 from fullcircle.loop.watch import WatchResult, watch
+from fullcircle.predictions.log_reader import window
 from fullcircle.predictions.lookup import find
-from fullcircle.predictions.reader import window
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
 from fullcircle.tracking.registry.model_registry import Registry

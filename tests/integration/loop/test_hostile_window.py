@@ -18,7 +18,7 @@ from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.challenger import REFERENCE
 from fullcircle.loop.watch import watch
-from fullcircle.predictions.log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 

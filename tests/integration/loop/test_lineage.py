@@ -34,7 +34,7 @@ from fullcircle.loop.champion.release import recover, release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.links import release as release_link
 from fullcircle.loop.lineage.trace import predictions_of_row, trace
-from fullcircle.predictions.log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.tracking.registry.model_registry import Registry

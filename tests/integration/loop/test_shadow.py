@@ -17,7 +17,7 @@ from fullcircle.graph.session import Graph
 from fullcircle.loop.candidates import Champion
 from fullcircle.loop.shadow import SAMPLE, shadowed
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
 WriteGraph = Callable[[Path, float], Path]
 

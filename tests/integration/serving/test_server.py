@@ -21,8 +21,8 @@ from fullcircle.core.errors import BadRequest, ModelUnavailable, ServiceUnavaila
 from fullcircle.core.records.ledger import Aliases
 from fullcircle.core.records.releases import CHAMPION, Release
 from fullcircle.core.system.processes import free_port
-from fullcircle.predictions import reader
-from fullcircle.predictions.log import PredictionLog
+from fullcircle.predictions import log_reader
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving.champion import ChampionFollower
 from fullcircle.serving.client import Client
 from fullcircle.serving.launch import service
@@ -71,7 +71,7 @@ def test_a_frame_is_answered_logged_and_labelled_over_http(client, project, sett
     np.testing.assert_allclose(told["probability"], answers(frame, 1.0), atol=1e-6)
 
     assert client.labels(frame["id"].tolist(), [1] * 2500) == 2500
-    seen, logged = reader.window(project, log_folder(settings, project), START, END)
+    seen, logged = log_reader.window(project, log_folder(settings, project), START, END)
     assert (seen.rows, seen.labelled, seen.versions) == (2500, 2500, ("1",))
     merged = frame.merge(logged, left_on="id", right_on="row_id", suffixes=("", "_logged"))
     np.testing.assert_array_equal(merged["wind"].astype("float32"), merged["wind_logged"])
@@ -150,9 +150,9 @@ def test_a_full_disk_is_answered_503_and_serving_goes_on_when_there_is_room_agai
             client.predict(frame)
     finally:
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
-    assert reader.logged_row_ids(log_folder(settings, project), frame["time"].min(), END) == set()
+    assert log_reader.logged_row_ids(log_folder(settings, project), frame["time"].min(), END) == set()
     client.predict(frame)
-    assert reader.logged_row_ids(log_folder(settings, project), frame["time"].min(), END) == set(frame["id"])
+    assert log_reader.logged_row_ids(log_folder(settings, project), frame["time"].min(), END) == set(frame["id"])
 
 
 def test_a_taken_port_is_said_in_one_line(project, settings, server):
@@ -192,9 +192,9 @@ def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, sett
                     killer.start()
     folder = log_folder(settings, project)
     assert len(answered) > 10
-    assert set(answered) <= reader.logged_row_ids(folder, START, END)  # no row id was sent: the prediction id is it
+    assert set(answered) <= log_reader.logged_row_ids(folder, START, END)  # no row id was sent: the prediction id is it
     with PredictionLog(folder, project.inputs, background=False):
-        assert set(answered) <= reader.logged_row_ids(folder, START, END)
+        assert set(answered) <= log_reader.logged_row_ids(folder, START, END)
 
 
 def test_a_stopped_server_has_sealed_its_log(project, settings, first, make_rows):
@@ -205,7 +205,7 @@ def test_a_stopped_server_has_sealed_its_log(project, settings, first, make_rows
             ids = set(client.predict(make_rows(30, "2013-06-20"))["prediction_id"])
         assert set((folder / "wal").iterdir()) - before, "it has a write-ahead file while it runs"
     assert set((folder / "wal").iterdir()) <= before
-    _, frame = reader.window(project, folder, START, END)
+    _, frame = log_reader.window(project, folder, START, END)
     assert ids <= set(frame["prediction_id"])
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Binary, Image, Number, Project
-from fullcircle.predictions import segments, wal
-from fullcircle.predictions.log import Batch, PredictionLog
-from fullcircle.predictions.reader import window
+from fullcircle.predictions import parquet_segments, wal
+from fullcircle.predictions.log_reader import window
+from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
 SCAN = Image("scan", shape=(2, 3, 1), high=16)
 START = datetime(2024, 4, 1, tzinfo=UTC)
@@ -63,13 +63,13 @@ def test_images_come_back_to_the_last_bit_before_and_after_sealing(scans, tmp_pa
     with PredictionLog(tmp_path, scans.inputs, background=False) as log:
         log.append(batch(given[:10]))
         log.append(batch(given[10:], first=10))
-        unsealed = read(scans, tmp_path)
+        read_wals = read(scans, tmp_path)
         log.seal()
-        sealed = read(scans, tmp_path)
+        read_segment = read(scans, tmp_path)
 
-    np.testing.assert_array_equal(given.reshape(30, 6), unsealed)
-    np.testing.assert_array_equal(given.reshape(30, 6), sealed)
-    assert sealed.dtype == np.float32
+    np.testing.assert_array_equal(given.reshape(30, 6), read_wals)
+    np.testing.assert_array_equal(given.reshape(30, 6), read_segment)
+    assert read_segment.dtype == np.float32
 
 
 def test_images_survive_a_writer_that_died(scans, tmp_path):
@@ -90,9 +90,9 @@ def test_a_day_of_many_small_files_of_images_is_merged_into_one(scans, tmp_path)
             log.seal()
     (day,) = tmp_path.glob("segments/*")
 
-    merged = segments.merge(day, unique_by="prediction_id", from_files=2)
+    merged = parquet_segments.merge(day, unique_by="prediction_id", from_files=2)
 
-    assert (merged, len(segments.files(day))) == (6, 1)
+    assert (merged, len(parquet_segments.files(day))) == (6, 1)
     np.testing.assert_array_equal(given.reshape(6, 6), read(scans, tmp_path))
 
 
@@ -132,4 +132,4 @@ def test_write_ahead_files_from_before_images_are_still_read(tmp_path):
 
     assert found.header is not None
     assert (found.header.images, [each.images for each in found.records]) == ([], [[]])
-    assert segments.table(found.header, found.records)["x"].to_pylist() == [0.0]
+    assert parquet_segments.table(found.header, found.records)["x"].to_pylist() == [0.0]

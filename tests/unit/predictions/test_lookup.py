@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fullcircle.predictions import lookup, segments
-from fullcircle.predictions.counts import answers
+from fullcircle.predictions import lookup, parquet_segments
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import PredictionLog
+from fullcircle.predictions.prediction_counts import prediction_counts
+from fullcircle.predictions.prediction_log import PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 
@@ -23,11 +23,11 @@ def log(project, tmp_path):
 
 def test_one_prediction_is_found_by_its_id_sealed_or_not(log, project, batch, tmp_path):
     ids = log.append(batch(["a", "b"], probability=0.25))
-    unsealed = lookup.find(tmp_path, ids[1])
+    read_wals = lookup.find(tmp_path, ids[1])
     log.seal()
     LabelLog(tmp_path / "labels").append(["b"], [1])
     found = lookup.find(tmp_path, ids[1])
-    assert unsealed == {**found, "label": None}
+    assert read_wals == {**found, "label": None}
     assert tuple(
         found[name]
         for name in ("row_id", "model_version", "model_digest", "distance", "carrier", "probability", "label")
@@ -49,25 +49,25 @@ def test_a_file_that_an_earlier_version_wrote_is_looked_into_all_the_same(log, b
     ids = log.append(batch(["a", "b"]))
     log.seal()
     (path,) = tmp_path.glob("segments/*/*.parquet")
-    assert segments.span(path) == (segments.digits(ids[0]), segments.digits(ids[1]))
+    assert parquet_segments.span(path) == (parquet_segments.digits(ids[0]), parquet_segments.digits(ids[1]))
     old = path.rename(path.with_name(f"{path.name.split('.')[0]}.parquet"))
-    assert segments.span(old) is None
+    assert parquet_segments.span(old) is None
     assert lookup.find(tmp_path, ids[1])["row_id"] == "b"
     assert lookup.nearest(tmp_path, ids[0][:-1] + "x", count=2) == ids
-    assert [each.predictions for each in answers(tmp_path)] == [2]
+    assert [each.predictions for each in prediction_counts(tmp_path)] == [2]
 
 
 def test_an_id_that_is_not_there_has_its_neighbours_in_time_and_a_beginning_has_all_that_fit(log, batch, tmp_path):
-    sealed = log.append(batch(["a", "b"]))
+    read_segment = log.append(batch(["a", "b"]))
     log.seal()
-    unsealed = log.append(batch(["c"]))
-    everything = (*sealed, *unsealed)
-    later = f"{int(unsealed[0][:8], 16) + 1:08x}{unsealed[0][8:]}"
+    read_wals = log.append(batch(["c"]))
+    everything = (*read_segment, *read_wals)
+    later = f"{int(read_wals[0][:8], 16) + 1:08x}{read_wals[0][8:]}"
     assert lookup.nearest(tmp_path, later, count=2) == everything[-2:]
-    assert lookup.nearest(tmp_path, sealed[1][:-1] + "~", count=2) == (sealed[1], unsealed[0])
+    assert lookup.nearest(tmp_path, read_segment[1][:-1] + "~", count=2) == (read_segment[1], read_wals[0])
     assert set(lookup.nearest(tmp_path, "no id at all")) == set(everything)
-    assert lookup.beginning_with(tmp_path, sealed[0][:8]) == everything
-    assert lookup.beginning_with(tmp_path, sealed[0]) == sealed[:1]
+    assert lookup.beginning_with(tmp_path, read_segment[0][:8]) == everything
+    assert lookup.beginning_with(tmp_path, read_segment[0]) == read_segment[:1]
     assert lookup.beginning_with(tmp_path, "00000000") == ()
     assert lookup.nearest(tmp_path / "empty", later) == ()
 
@@ -91,12 +91,12 @@ def test_the_last_label_of_a_prediction_wins_however_many_files_hold_one(log, ba
 
 
 def test_answers_are_counted_by_model_once_each(log, batch, tmp_path):
-    assert answers(tmp_path) == ()
+    assert prediction_counts(tmp_path) == ()
     for version, rows in (("9", ["a", "b", "c"]), ("10", ["d"]), ("9", ["e"])):
         log.append(batch(rows, version=version))
         log.seal()
     log.append(batch(["f", "g"], version="10", hours=47))
-    nine, ten = answers(tmp_path)
+    nine, ten = prediction_counts(tmp_path)
     assert [(each.model_version, each.model_digest, each.predictions) for each in (nine, ten)] == [
         ("9", "sha-of-9", 4),
         ("10", "sha-of-10", 3),
@@ -110,12 +110,12 @@ def test_a_row_that_lies_in_two_files_after_a_killed_merge_counts_once(log, batc
     log.seal()
     log.append(batch(["c"], version="2"))
     log.seal()
-    small = segments.files(tmp_path / "segments" / "date=2013-04-01")
+    small = parquet_segments.files(tmp_path / "segments" / "date=2013-04-01")
     kept = [shutil.copyfile(path, tmp_path / path.name) for path in small]
-    assert segments.merge(small[0].parent, unique_by="prediction_id", from_files=2) == 2
-    merged = answers(tmp_path)
+    assert parquet_segments.merge(small[0].parent, unique_by="prediction_id", from_files=2) == 2
+    merged = prediction_counts(tmp_path)
     for path in kept:
         shutil.move(path, small[0].parent / path.name)
-    assert len(segments.files(small[0].parent)) == 3
-    assert answers(tmp_path) == merged
+    assert len(parquet_segments.files(small[0].parent)) == 3
+    assert prediction_counts(tmp_path) == merged
     assert [each.predictions for each in merged] == [2, 1]

@@ -18,7 +18,7 @@ from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving.app import create_app
 from fullcircle.serving.champion import ChampionFollower
 

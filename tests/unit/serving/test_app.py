@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fullcircle.core.security.access import Access
-from fullcircle.predictions import lookup, reader
+from fullcircle.predictions import log_reader, lookup
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.serving.app import OPEN_PATHS, create_app
 
@@ -38,7 +38,7 @@ def body(rows: int = 2, **more: list) -> dict:
 
 
 def window(project, log):
-    return reader.window(project, log.folder, START, START + timedelta(days=30))
+    return log_reader.window(project, log.folder, START, START + timedelta(days=30))
 
 
 def test_v2_infer_answers_with_version_probability_and_prediction_ids(http, project, log):

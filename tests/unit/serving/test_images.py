@@ -18,8 +18,8 @@ from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.rows import pixels
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import PredictionLog
 from fullcircle.predictions.lookup import find
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving.app import create_app
 from fullcircle.serving.champion import ChampionFollower
 from fullcircle.serving.client import Client

@@ -62,7 +62,7 @@ def shadowed(
     """
     from fullcircle.evaluation.disagreement import disagreement
     from fullcircle.graph.session import Graph
-    from fullcircle.predictions.reader import window
+    from fullcircle.predictions.log_reader import window
 
     start = at - project.watch.window
     _, rows = window(project, settings.folder("predictions", project.name), start, at)

@@ -103,7 +103,7 @@ def watch(
 
 def read_window(project: Project, settings: Settings, start: datetime, end: datetime) -> tuple[Window, pd.DataFrame]:
     """The window's predictions with the labels known so far."""
-    from fullcircle.predictions.reader import window
+    from fullcircle.predictions.log_reader import window
 
     found, rows = window(project, settings.folder("predictions", project.name), start, end)
     progress.current().stage("watch", f"{found.name}: {found.rows:,} predictions, {found.labelled:,} labels")

@@ -11,8 +11,8 @@ import numpy as np
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.rows import identity, text_fault
-from fullcircle.predictions import segments, wal
-from fullcircle.predictions.identity import PredictionIds, microseconds
+from fullcircle.predictions import parquet_segments, wal
+from fullcircle.predictions.ids import PredictionIds, microseconds
 
 _names = PredictionIds()
 
@@ -57,8 +57,8 @@ class LabelLog:
             }
         )
         try:
-            segments.write_table(rows.sort_by("row_id"), self.folder / f"{_names.take(1)[0]}.parquet")
-            segments.merge(self.folder, sorted_by="row_id")
+            parquet_segments.write_table(rows.sort_by("row_id"), self.folder / f"{_names.take(1)[0]}.parquet")
+            parquet_segments.merge(self.folder, sorted_by="row_id")
         except OSError as error:
             raise wal.unwritable(self.folder, error) from error
         return len(row_ids)

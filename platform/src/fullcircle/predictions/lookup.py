@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.predictions import segments
-from fullcircle.predictions.files import extremes, of_parquet, steadily, unsealed
-from fullcircle.predictions.identity import moment_of
+from fullcircle.predictions import parquet_segments
+from fullcircle.predictions.ids import moment_of
+from fullcircle.predictions.log_files import extremes, read_parquet, read_wals, retry_read
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,10 +26,10 @@ def find(folder: Path, prediction_id: str) -> dict[str, object] | None:
     Raises:
         DataUnavailable: a file that may hold it is damaged; names the file.
     """
-    row = steadily(lambda: _find(folder, prediction_id))
+    row = retry_read(lambda: _find(folder, prediction_id))
     if row is not None:
         row_id = str(row["row_id"])
-        row["label"] = steadily(lambda: _label(folder / "labels", row_id))
+        row["label"] = retry_read(lambda: _label(folder / "labels", row_id))
     return row
 
 
@@ -39,10 +39,10 @@ def beginning_with(folder: Path, beginning: str, limit: int = 5) -> tuple[str, .
     def search() -> set[str]:
         found = set(_unsealed_ids(folder))
         for path in _may_hold(folder, beginning, beginning + _AFTER_ALL):
-            found.update(of_parquet(path, _ids))
+            found.update(read_parquet(path, _ids))
         return {id_ for id_ in found if id_.startswith(beginning)}
 
-    return tuple(sorted(steadily(search))[:limit])
+    return tuple(sorted(retry_read(search))[:limit])
 
 
 def nearest(folder: Path, prediction_id: str, count: int = 3) -> tuple[str, ...]:
@@ -50,16 +50,16 @@ def nearest(folder: Path, prediction_id: str, count: int = 3) -> tuple[str, ...]
 
     def search() -> set[str]:
         found, spans = set(_unsealed_ids(folder)), {path: _span(path) for path in _segments(folder)}
-        key = segments.digits(prediction_id)
+        key = parquet_segments.digits(prediction_id)
         near = [path for path, (first, last) in spans.items() if first <= key <= last]
         before = ((last, path) for path, (_, last) in spans.items() if last < key)
         after = ((first, path) for path, (first, _) in spans.items() if first > key)
         near += [each[1] for each in (max(before, default=None), min(after, default=None)) if each]
         for path in near:
-            found.update(of_parquet(path, _ids))
+            found.update(read_parquet(path, _ids))
         return found
 
-    ids = sorted(steadily(search))
+    ids = sorted(retry_read(search))
     at = max(0, bisect.bisect(ids, prediction_id) - (count + 1) // 2)
     return tuple(ids[at : at + count] if at + count <= len(ids) else ids[-count:])
 
@@ -70,25 +70,25 @@ def of_row(folder: Path, row_id: str) -> tuple[str, ...]:
     def search() -> set[str]:
         found = {
             id_
-            for _, records in unsealed(folder)
+            for _, records in read_wals(folder)
             for record in records
             for id_, row in zip(record.prediction_ids, record.row_ids, strict=True)
             if row == row_id
         }
         for path in _segments(folder):
-            found.update(of_parquet(path, lambda file: _ids_of_row(file, row_id)))
+            found.update(read_parquet(path, lambda file: _ids_of_row(file, row_id)))
         return found
 
-    return tuple(sorted(steadily(search)))
+    return tuple(sorted(retry_read(search)))
 
 
 def _find(folder: Path, prediction_id: str) -> dict[str, object] | None:
-    for header, records in unsealed(folder):
+    for header, records in read_wals(folder):
         for record in records:
             if prediction_id in record.prediction_ids:
-                return _first(segments.table(header, [record]), prediction_id)
+                return _first(parquet_segments.table(header, [record]), prediction_id)
     for path in _may_hold(folder, prediction_id, prediction_id):
-        if (row := of_parquet(path, lambda file: _row_of(file, prediction_id))) is not None:
+        if (row := read_parquet(path, lambda file: _row_of(file, prediction_id))) is not None:
             return row
     return None
 
@@ -123,8 +123,8 @@ def _ids_of_row(file: pq.ParquetFile, row_id: str) -> list[str]:
 def _label(folder: Path, row_id: str) -> int | None:
     """The last label of a row; of each file only the ids are read, unless the row is there."""
     found: list[tuple[object, int, int]] = []
-    for path in segments.files(folder):
-        for row in of_parquet(path, lambda file: _labels_in(file, row_id)):
+    for path in parquet_segments.files(folder):
+        for row in read_parquet(path, lambda file: _labels_in(file, row_id)):
             found.append((row["arrived"], row["recorded"], row["label"]))
     return int(max(found)[2]) if found else None
 
@@ -174,32 +174,32 @@ def _groups(file: pq.ParquetFile, column: str, value: str) -> Iterator[int]:
 
 def _may_hold(folder: Path, low: str, high: str) -> Iterator[Path]:
     """The segments that may hold ids between these two texts."""
-    first, last = (text.replace("-", "")[: segments.SPAN_DIGITS] for text in (low, high))
+    first, last = (text.replace("-", "")[: parquet_segments.SPAN_DIGITS] for text in (low, high))
     for path in _segments(folder):
-        known = segments.span(path)
+        known = parquet_segments.span(path)
         if known is None or (known[0] <= last and first <= known[1]):
             yield path
 
 
 def _segments(folder: Path) -> Iterator[Path]:
     for day in sorted((folder / "segments").glob("date=*")):
-        yield from segments.files(day)
+        yield from parquet_segments.files(day)
 
 
 def _span(path: Path) -> tuple[str, str]:
     """The first digits of the least and the largest id; from the file's statistics where its name does not say."""
-    if (known := segments.span(path)) is not None:
+    if (known := parquet_segments.span(path)) is not None:
         return known
 
     def read(file: pq.ParquetFile) -> tuple[str, str]:
         groups = [extremes(file, group, "prediction_id") for group in range(file.metadata.num_row_groups)]
         lows, highs = ([str(each[end]) if each else "" for each in groups] for end in (0, 1))
-        return segments.digits(min(lows, default="")), segments.digits(max(highs, default=""))
+        return parquet_segments.digits(min(lows, default="")), parquet_segments.digits(max(highs, default=""))
 
-    return of_parquet(path, read)
+    return read_parquet(path, read)
 
 
 def _unsealed_ids(folder: Path) -> Iterator[str]:
-    for _, records in unsealed(folder):
+    for _, records in read_wals(folder):
         for record in records:
             yield from record.prediction_ids

@@ -28,7 +28,7 @@ from fullcircle.core.framed_log.layout import Earlier, FileKind
 from fullcircle.core.framed_log.reader import read as read_frames
 from fullcircle.core.framed_log.writer import FrameWriter
 from fullcircle.core.project import Category, Column, Image, Number
-from fullcircle.predictions.identity import PredictionIds
+from fullcircle.predictions.ids import PredictionIds
 
 SUFFIX = ".wal"
 KIND = FileKind(magic=b"fcwl", earlier=Earlier(head=b"FCWAL\x01\r\n", sums_length=False))
@@ -181,7 +181,7 @@ def read(path: Path) -> Content:
 
 
 @contextlib.contextmanager
-def claimed(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Whether the writer of this file is dead and the file is now ours, for the length of the block."""
     try:
         file = os.open(path, os.O_RDWR)

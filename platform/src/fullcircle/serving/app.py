@@ -28,7 +28,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.security.access import Access
 from fullcircle.core.security.guard import Guard
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.serving import protocol
 from fullcircle.serving.champion import ChampionFollower, Served
 from fullcircle.serving.limits import TooLarge

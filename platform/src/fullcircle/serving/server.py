@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _application(project: Project, follower: ChampionFollower, folder: Path, access: Access, port: int) -> Starlette:
     from fullcircle.predictions.labels import LabelLog
-    from fullcircle.predictions.log import PredictionLog
+    from fullcircle.predictions.prediction_log import PredictionLog
     from fullcircle.serving.app import create_app
 
     log = PredictionLog(folder, project.inputs)

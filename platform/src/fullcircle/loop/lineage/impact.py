@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
     from fullcircle.core.records.ledger import Entry
     from fullcircle.core.records.releases import ModelVersion
-    from fullcircle.predictions.counts import Answers
+    from fullcircle.predictions.prediction_counts import PredictionCounts
     from fullcircle.tracking.reader.records import RunRecord
 
 SHORTEST_BEGINNING = 6
@@ -109,7 +109,7 @@ class Known:
         ids = {run.run_id for run in runs}
         names = {run.project for run in runs} | ({origin.version[0]} if origin.version else set())
         for name in sorted(names):
-            entries, answers = self._ledger(name), self._answers(name)
+            entries, prediction_counts = self._ledger(name), self._answers(name)
             replayed = is_replayed(name, self._settings)
             found: dict[tuple[str, str], Affected] = {}
             registered = self._reader.versions(name)
@@ -117,13 +117,13 @@ class Known:
                 if version.run_id in ids or (name, version.version) == origin.version:
                     found[version.version, version.digest] = _registered(version)
             elsewhere = [(entry.version, entry.model_digest, entry.data_digest) for entry in entries]
-            elsewhere += [(each.model_version, each.model_digest, "") for each in answers]
+            elsewhere += [(each.model_version, each.model_digest, "") for each in prediction_counts]
             graphs = self._graphs(ids, registered, {digest for _, digest, _ in elsewhere})
             for number, digest, data in elsewhere:
                 if digest in graphs or data in origin.data or (name, number) == origin.version:
                     found.setdefault((number, digest), _unregistered(name, number, digest, data))
             for key in sorted(found, key=lambda each: (len(each[0]), each)):
-                yield _with_history(found[key], entries, answers, replayed)
+                yield _with_history(found[key], entries, prediction_counts, replayed)
 
     def _graphs(self, ids: set[str], registered: Iterable[ModelVersion], digests: set[str]) -> set[str]:
         """Those of the digests that are of these runs' graphs; for one of a deleted version, its run is asked for."""
@@ -200,10 +200,10 @@ class Known:
 
         return Ledger(Database(self._settings)).entries(name)
 
-    def _answers(self, name: str) -> tuple[Answers, ...]:
-        from fullcircle.predictions.counts import answers
+    def _answers(self, name: str) -> tuple[PredictionCounts, ...]:
+        from fullcircle.predictions.prediction_counts import prediction_counts
 
-        return answers(self._settings.home / "predictions" / name)
+        return prediction_counts(self._settings.home / "predictions" / name)
 
 
 def _begins(md5: str, text: str) -> bool:
@@ -241,8 +241,14 @@ def _unregistered(project: str, number: str, digest: str, data: str) -> Affected
     )
 
 
-def _with_history(version: Affected, entries: list[Entry], answers: Iterable[Answers], replayed: bool) -> Affected:
-    own = [each for each in answers if (each.model_version, each.model_digest) == (version.version, version.digest)]
+def _with_history(
+    version: Affected, entries: list[Entry], prediction_counts: Iterable[PredictionCounts], replayed: bool
+) -> Affected:
+    own = [
+        each
+        for each in prediction_counts
+        if (each.model_version, each.model_digest) == (version.version, version.digest)
+    ]
     served = (term for term in terms(entries, replayed=replayed) if term.version == version.version)
     return replace(
         version,

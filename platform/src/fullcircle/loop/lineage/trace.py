@@ -97,10 +97,10 @@ def projects(settings: Settings, project: str | None) -> tuple[str, ...]:
 
 def _located(settings: Settings, prediction_id: str, known: Sequence[str]) -> tuple[str, Mapping[str, object]]:
     """(project, logged row) of a prediction."""
-    from fullcircle.predictions.identity import canonical
+    from fullcircle.predictions.ids import canonical_id
     from fullcircle.predictions.lookup import beginning_with, find
 
-    wanted = canonical(prediction_id)
+    wanted = canonical_id(prediction_id)
     for name in known:
         if (row := find(_log(settings, name), wanted)) is not None:
             return name, row
@@ -118,14 +118,14 @@ def _located(settings: Settings, prediction_id: str, known: Sequence[str]) -> tu
 def _nearest(settings: Settings, wanted: str, known: Sequence[str]) -> str:
     import difflib
 
-    from fullcircle.predictions.identity import made_at
+    from fullcircle.predictions.ids import time_of_id
     from fullcircle.predictions.lookup import nearest
 
     near = [id_ for name in known for id_ in nearest(_log(settings, name), wanted)]
     if not near:
         return "nothing was logged yet; 'fullcircle serve' answers and logs"
     near = difflib.get_close_matches(wanted, near, n=3, cutoff=0.0)
-    return "the nearest are " + ", ".join(f"{id_} (of {made_at(id_):%Y-%m-%d %H:%M:%S} UTC)" for id_ in near)
+    return "the nearest are " + ", ".join(f"{id_} (of {time_of_id(id_):%Y-%m-%d %H:%M:%S} UTC)" for id_ in near)
 
 
 def _log(settings: Settings, name: str) -> Path:

@@ -241,7 +241,7 @@ def send_month(project: Project, settings: Settings, part: Partition, client: Cl
     """Send the month's rows that were not answered yet, in the order of time. Returns all of the month's rows."""
     from fullcircle.core.rows import identities
     from fullcircle.data.reader import load
-    from fullcircle.predictions.reader import logged_row_ids
+    from fullcircle.predictions.log_reader import logged_row_ids
 
     rows = _sampled(load([part], project), project, sample)
     logged = logged_row_ids(settings.folder("predictions", project.name), start_of(part.month), end_of(part.month))

@@ -26,8 +26,8 @@ from fullcircle.core.errors import FormatTooNew, HomeUnwritable, ServiceUnavaila
 from fullcircle.core.project import Column
 from fullcircle.core.rows import identity
 from fullcircle.core.system.files import write_whole
-from fullcircle.predictions import segments, wal
-from fullcircle.predictions.identity import PredictionIds, microseconds
+from fullcircle.predictions import parquet_segments, wal
+from fullcircle.predictions.ids import PredictionIds, microseconds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +95,7 @@ class PredictionLog:
         sync_s: float = 1.0,
         background: bool = True,
     ) -> None:
-        if taken := sorted({column.name for column in columns} & set(segments.RESERVED)):
+        if taken := sorted({column.name for column in columns} & set(parquet_segments.RESERVED)):
             raise UsageError(
                 f"columns {', '.join(taken)} are names of the prediction log", hint="rename them in project.py"
             )
@@ -188,7 +188,7 @@ class PredictionLog:
                 self._sealing.pop(0).discard()
             self._recover()
             for folder in {path.parent for path in written}:
-                segments.merge(folder, unique_by="prediction_id")
+                parquet_segments.merge(folder, unique_by="prediction_id")
             return len(written)
 
     def close(self) -> None:
@@ -248,20 +248,22 @@ class PredictionLog:
         if found.header is None or not found.records:
             return []
         try:
-            return segments.write(segments.table(found.header, found.records), self.folder / "segments", path.stem)
+            return parquet_segments.write(
+                parquet_segments.table(found.header, found.records), self.folder / "segments", path.stem
+            )
         except OSError as error:
             raise wal.unwritable(self.folder, error) from error
 
     def _recover(self) -> None:
         """Seal the files of dead writers, and set aside what of them cannot be read."""
         for path in sorted((self.folder / "wal").glob(f"*{wal.SUFFIX}")):
-            with wal.claimed(path) as ours:
+            with wal.try_lock(path) as ours:
                 if ours and self._readable(path):
                     self._set_aside_damage(path)
                     self._to_parquet(path)
                     path.unlink()
         for path in (self.folder / "wal").glob(".new-*"):  # died before it was a log
-            with wal.claimed(path) as ours:
+            with wal.try_lock(path) as ours:
                 if ours:
                     path.unlink()
 

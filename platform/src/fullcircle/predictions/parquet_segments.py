@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.system.files import replacing
-from fullcircle.predictions.identity import PredictionIds
+from fullcircle.predictions.ids import PredictionIds
 from fullcircle.predictions.wal import Header, Record
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Number
-from fullcircle.predictions import reader, segments
+from fullcircle.predictions import log_reader, parquet_segments
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 END = START + timedelta(days=30)
@@ -26,7 +26,7 @@ def log(project, tmp_path):
 
 
 def test_an_empty_log_is_an_empty_window_with_all_its_columns(project, tmp_path):
-    window, frame = reader.window(project, tmp_path, START, END)
+    window, frame = log_reader.window(project, tmp_path, START, END)
     assert (window.rows, window.labelled, window.versions) == (0, 0, ())
     expected = ["prediction_id", "row_id", "event_time", "model_version", "distance", "wind", "carrier", "probability"]
     assert [*expected, "label"] == list(frame.columns)
@@ -38,17 +38,17 @@ def test_of_several_predictions_for_a_row_the_latest_is_the_one_that_counts(log,
     log.append(batch(["a", "b"], version="9", probability=0.1))
     log.seal()
     log.append(batch(["a"], version="10", probability=0.75))
-    window, frame = reader.window(project, tmp_path, START, END)
+    window, frame = log_reader.window(project, tmp_path, START, END)
     assert window.versions == ("9", "10")
     assert {"a": 0.75, "b": np.float32(0.1)} == dict(zip(frame["row_id"], frame["probability"], strict=True))
 
 
 def test_a_window_holds_its_start_but_not_its_end(log, project, batch, tmp_path):
     log.append(batch(["h0", "h1", "h2", "h3"]))
-    inside = reader.logged_row_ids(tmp_path, START + timedelta(hours=1), START + timedelta(hours=3))
+    inside = log_reader.logged_row_ids(tmp_path, START + timedelta(hours=1), START + timedelta(hours=3))
     assert {"h1", "h2"} == inside
     log.seal()
-    assert inside == reader.logged_row_ids(tmp_path, START + timedelta(hours=1), START + timedelta(hours=3))
+    assert inside == log_reader.logged_row_ids(tmp_path, START + timedelta(hours=1), START + timedelta(hours=3))
 
 
 def test_only_the_days_that_a_window_needs_are_opened(log, project, batch, tmp_path):
@@ -57,7 +57,7 @@ def test_only_the_days_that_a_window_needs_are_opened(log, project, batch, tmp_p
     log.seal()
     (tmp_path / "segments" / "date=2013-04-04").rename(tmp_path / "segments" / "date=2013-05-20")
     (tmp_path / "segments" / "date=2013-05-20" / "broken.parquet").write_bytes(b"not parquet")
-    assert {"a"} == reader.logged_row_ids(tmp_path, START, END)
+    assert {"a"} == log_reader.logged_row_ids(tmp_path, START, END)
 
 
 def test_labels_find_their_rows_and_the_last_one_wins(log, project, batch, tmp_path):
@@ -67,7 +67,7 @@ def test_labels_find_their_rows_and_the_last_one_wins(log, project, batch, tmp_p
     assert labels.append(["a", "b", ids[3]], [0, 0, 1]) == 3
     labels.append(["a", "a"], [0, 1])
     labels.append(["b"], [1], arrived=datetime(2001, 1, 1, tzinfo=UTC))  # older than what we have
-    window, frame = reader.window(project, tmp_path, START, END)
+    window, frame = log_reader.window(project, tmp_path, START, END)
     assert window.labelled == 4
     assert frame["label"].tolist() == [1.0, 0.0, 1.0, 1.0]
 
@@ -75,7 +75,7 @@ def test_labels_find_their_rows_and_the_last_one_wins(log, project, batch, tmp_p
 def test_rows_without_a_label_are_nan_not_zero(log, project, batch, tmp_path):
     log.append(batch(["a", "b"]))
     LabelLog(tmp_path / "labels").append(["b", "never-predicted"], [0, 1])
-    window, frame = reader.window(project, tmp_path, START, END)
+    window, frame = log_reader.window(project, tmp_path, START, END)
     assert window.labelled == 1
     assert frame["label"].isna().tolist() == [True, False]
 
@@ -97,11 +97,11 @@ def test_a_bad_label_is_refused_and_nothing_is_written(tmp_path, row_ids, labels
 def test_many_label_files_become_one_and_say_the_same(log, project, batch, tmp_path):
     labels = LabelLog(tmp_path / "labels")
     log.append(batch(["a", "b"]))
-    for index in range(segments.MERGE_FROM_FILES + 1):
+    for index in range(parquet_segments.MERGE_FROM_FILES + 1):
         labels.append(["a", "b"], [index % 2, (index + 1) % 2])
-    assert len(segments.files(tmp_path / "labels")) <= 2
-    _, frame = reader.window(project, tmp_path, START, END)
-    last = segments.MERGE_FROM_FILES % 2
+    assert len(parquet_segments.files(tmp_path / "labels")) <= 2
+    _, frame = log_reader.window(project, tmp_path, START, END)
+    last = parquet_segments.MERGE_FROM_FILES % 2
     assert [last, 1 - last] == frame["label"].tolist()
 
 
@@ -109,33 +109,33 @@ def test_rows_logged_before_a_column_was_added_have_it_missing(project, batch, t
     with PredictionLog(tmp_path, [Number("distance")], background=False) as old:
         full = batch(["a"])
         old.append(full)
-    _, frame = reader.window(project, tmp_path, START, END)
+    _, frame = log_reader.window(project, tmp_path, START, END)
     assert frame["wind"].isna().all()
     assert frame["carrier"].tolist() == [""]
 
 
 def test_a_days_files_are_merged_over_a_change_of_columns(project, batch, tmp_path):
-    for columns, count in ([Number("distance")], 1), (project.inputs, segments.MERGE_FROM_FILES - 1):
+    for columns, count in ([Number("distance")], 1), (project.inputs, parquet_segments.MERGE_FROM_FILES - 1):
         with PredictionLog(tmp_path, columns, background=False) as log:
             for index in range(count):
                 log.append(batch([f"{len(columns)}-{index}"]))
                 log.seal()
     assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
-    _, frame = reader.window(project, tmp_path, START, END)
+    _, frame = log_reader.window(project, tmp_path, START, END)
     first = frame.set_index("row_id").loc["1-0"]
-    assert (first["carrier"], np.isnan(first["wind"]), len(frame)) == ("", True, segments.MERGE_FROM_FILES)
+    assert (first["carrier"], np.isnan(first["wind"]), len(frame)) == ("", True, parquet_segments.MERGE_FROM_FILES)
 
 
 def test_a_damaged_segment_is_named_and_stops_neither_logging_nor_other_days(log, project, batch, tmp_path):
-    for index in range(segments.MERGE_FROM_FILES - 1):
+    for index in range(parquet_segments.MERGE_FROM_FILES - 1):
         log.append(batch([f"r{index}"]))
         log.seal()
     (tmp_path / "segments" / "date=2013-04-01" / "broken.parquet").write_bytes(b"not parquet")
     log.append(batch(["a", "b"], hours=23))
     assert log.seal() == 2
     with pytest.raises(DataUnavailable, match=r"broken.parquet cannot be read"):
-        reader.window(project, tmp_path, START, END)
-    assert reader.logged_row_ids(tmp_path, START + timedelta(days=1), END) == {"b"}
+        log_reader.window(project, tmp_path, START, END)
+    assert log_reader.logged_row_ids(tmp_path, START + timedelta(days=1), END) == {"b"}
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -144,9 +144,10 @@ number = st.floats(width=32, allow_nan=True, allow_infinity=False)
 
 @settings(max_examples=40, deadline=None)
 @given(
-    rows=st.lists(st.tuples(number, number, text, st.integers(0, 40)), min_size=1, max_size=30), sealed=st.booleans()
+    rows=st.lists(st.tuples(number, number, text, st.integers(0, 40)), min_size=1, max_size=30),
+    read_segment=st.booleans(),
 )
-def test_what_is_logged_comes_back_to_the_last_bit(project, tmp_path_factory, rows, sealed):
+def test_what_is_logged_comes_back_to_the_last_bit(project, tmp_path_factory, rows, read_segment):
     folder = tmp_path_factory.mktemp("log")
     distance, wind, carrier, day = (list(part) for part in zip(*rows, strict=True))
     with PredictionLog(folder, project.inputs, background=False) as log:
@@ -164,9 +165,9 @@ def test_what_is_logged_comes_back_to_the_last_bit(project, tmp_path_factory, ro
                 probability=np.array(distance, "float32"),
             )
         )
-        if sealed:
+        if read_segment:
             log.seal()
-        _, frame = reader.window(project, folder, START, START + timedelta(days=50))
+        _, frame = log_reader.window(project, folder, START, START + timedelta(days=50))
     frame = frame.sort_values("row_id")
     np.testing.assert_array_equal(np.array(distance, "float32"), frame["distance"])
     np.testing.assert_array_equal(np.array(wind, "float32"), frame["wind"])

@@ -21,7 +21,7 @@ _ATTEMPTS = 5
 _T = TypeVar("_T")
 
 
-def unsealed(folder: Path) -> Iterator[tuple[wal.Header, list[wal.Record]]]:
+def read_wals(folder: Path) -> Iterator[tuple[wal.Header, list[wal.Record]]]:
     """What each write-ahead file of the log holds, those without a row left out."""
     for path in sorted((folder / "wal").glob(f"*{wal.SUFFIX}")):
         try:
@@ -32,14 +32,14 @@ def unsealed(folder: Path) -> Iterator[tuple[wal.Header, list[wal.Record]]]:
             yield found.header, found.records
 
 
-def sealed(path: Path, wanted: Sequence[str] | None = None) -> pa.Table:
+def read_segment(path: Path, wanted: Sequence[str] | None = None) -> pa.Table:
     """The rows of a segment: all columns, or of the wanted ones those that it has.
 
     Raises:
         DataUnavailable: it is damaged; names it.
-        FileNotFoundError: it was merged into another one; see `steadily`.
+        FileNotFoundError: it was merged into another one; see `retry_read`.
     """
-    return of_parquet(
+    return read_parquet(
         path,
         lambda file: file.read(
             None if wanted is None else [name for name in wanted if name in file.schema_arrow.names]
@@ -47,8 +47,8 @@ def sealed(path: Path, wanted: Sequence[str] | None = None) -> pa.Table:
     )
 
 
-def of_parquet(path: Path, read: Callable[[pq.ParquetFile], _T]) -> _T:
-    """What `read` gets from the open file. Raises as `sealed`."""
+def read_parquet(path: Path, read: Callable[[pq.ParquetFile], _T]) -> _T:
+    """What `read` gets from the open file. Raises as `read_segment`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -74,7 +74,7 @@ def extremes(file: pq.ParquetFile, group: int, column: str) -> tuple[object, obj
     return None
 
 
-def steadily(read: Callable[[], _T]) -> _T:
+def retry_read(read: Callable[[], _T]) -> _T:
     """Read again when a file went away under our eyes: a merge had put its rows into another one."""
     for _ in range(_ATTEMPTS - 1):
         try:

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.framed_log.layout import HEAD_BYTES
 from fullcircle.core.project import Category, Number
-from fullcircle.predictions import reader, segments, wal
-from fullcircle.predictions.identity import PredictionIds, canonical, made_at
+from fullcircle.predictions import log_reader, parquet_segments, wal
+from fullcircle.predictions.ids import PredictionIds, canonical_id, time_of_id
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.log import PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 END = START + timedelta(days=30)
@@ -43,7 +43,7 @@ def wals(folder: Path) -> list[Path]:
 
 def test_an_appended_row_is_readable_before_anything_is_sealed(log, project, batch, tmp_path):
     ids = log.append(batch(["a", "b"]))
-    window, frame = reader.window(project, tmp_path, START, END)
+    window, frame = log_reader.window(project, tmp_path, START, END)
     assert list(ids) == frame["prediction_id"].tolist()
     assert (window.rows, window.labelled, window.versions) == (2, 0, ("1",))
     assert list(tmp_path.glob("segments/*")) == []
@@ -51,9 +51,9 @@ def test_an_appended_row_is_readable_before_anything_is_sealed(log, project, bat
 
 def test_sealing_changes_the_place_of_the_rows_and_nothing_else(log, project, batch, tmp_path):
     log.append(batch(["a", "b", "c"], hours=22, wind=np.nan))
-    _, before = reader.window(project, tmp_path, START, END)
+    _, before = log_reader.window(project, tmp_path, START, END)
     assert log.seal() == 2  # two days
-    _, after = reader.window(project, tmp_path, START, END)
+    _, after = log_reader.window(project, tmp_path, START, END)
     assert before.equals(after)
     assert sorted(path.name for path in tmp_path.glob("segments/*")) == ["date=2013-04-01", "date=2013-04-02"]
     assert log.seal() == 0
@@ -64,13 +64,13 @@ def test_a_segment_names_model_ids_inputs_and_output(log, batch, tmp_path):
     log.seal()
     (path,) = tmp_path.glob("segments/*/*.parquet")
     schema = pq.read_schema(path)
-    assert [*segments.IDENTITY, "distance", "wind", "carrier", "probability"] == schema.names
+    assert [*parquet_segments.IDENTITY, "distance", "wind", "carrier", "probability"] == schema.names
     assert str(schema.field("event_time").type) == "timestamp[us, tz=UTC]"
 
 
 def test_a_row_without_an_id_is_found_by_its_prediction_id(log, project, batch, tmp_path):
     ids = log.append(batch(["", "b"]))
-    assert {ids[0], "b"} == reader.logged_row_ids(tmp_path, START, END)
+    assert {ids[0], "b"} == log_reader.logged_row_ids(tmp_path, START, END)
 
 
 def test_threads_and_the_background_sealer_lose_nothing(project, batch, tmp_path):
@@ -88,7 +88,7 @@ def test_threads_and_the_background_sealer_lose_nothing(project, batch, tmp_path
             thread.start()
         for thread in threads:
             thread.join()
-    _, frame = reader.window(project, tmp_path, START, END)
+    _, frame = log_reader.window(project, tmp_path, START, END)
     assert sorted(answered) == sorted(frame["prediction_id"])
     assert list((tmp_path / "wal").iterdir()) == []
 
@@ -98,10 +98,10 @@ def test_two_logs_share_a_folder_and_do_not_recover_each_other(log, project, bat
     with PredictionLog(tmp_path, project.inputs, background=False) as other:
         other.append(batch(["b"]))
         other.seal()
-        assert {"a", "b"} == reader.logged_row_ids(tmp_path, START, END)
+        assert {"a", "b"} == log_reader.logged_row_ids(tmp_path, START, END)
     assert len(wals(tmp_path)) == 1
     log.append(batch(["c"]))
-    assert {"a", "b", "c"} == reader.logged_row_ids(tmp_path, START, END)
+    assert {"a", "b", "c"} == log_reader.logged_row_ids(tmp_path, START, END)
 
 
 WRITER = """
@@ -110,7 +110,7 @@ WRITER = """
     from datetime import UTC, datetime, timedelta
     import numpy as np
     from fullcircle.core.project import Category, Number
-    from fullcircle.predictions.log import Batch, PredictionLog
+    from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
     START = datetime(2013, 4, 1, tzinfo=UTC)
     folder, seed = Path(sys.argv[1]), int(sys.argv[2])
@@ -141,10 +141,10 @@ def test_every_answered_row_survives_kill_9_and_is_there_once(project, tmp_path,
     answered += [line for line in writer.stdout.read().split("\n")[:-1] if line]
     writer.wait()
 
-    assert set(answered) <= reader.logged_row_ids(tmp_path, START, END)
+    assert set(answered) <= log_reader.logged_row_ids(tmp_path, START, END)
     with PredictionLog(tmp_path, project.inputs, background=False):
         assert len(wals(tmp_path)) == 1, "the dead writer's file was recovered"
-        _, frame = reader.window(project, tmp_path, START, END)
+        _, frame = log_reader.window(project, tmp_path, START, END)
         assert set(answered) <= set(frame["prediction_id"])
         assert frame["prediction_id"].is_unique
 
@@ -164,7 +164,7 @@ def test_a_torn_tail_keeps_the_good_prefix_and_names_what_is_set_aside(project, 
     path.write_bytes(torn)
     with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
         (damage,) = log.damaged
-        assert {"a"} == reader.logged_row_ids(tmp_path, START, END)
+        assert {"a"} == log_reader.logged_row_ids(tmp_path, START, END)
     assert (path.name, 1) == (damage.source, damage.rows_kept)
     assert torn.endswith(damage.kept_in.read_bytes())
     assert path.name in caplog.text
@@ -228,7 +228,7 @@ def test_damage_in_the_middle_costs_its_own_batch_and_is_set_aside(project, batc
     path.write_bytes(data)
     with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
         (damage,) = log.damaged
-        assert {"a", "c"} == reader.logged_row_ids(tmp_path, START, END)
+        assert {"a", "c"} == log_reader.logged_row_ids(tmp_path, START, END)
     assert (damage.rows_kept, damage.bytes_lost) == (2, len(damage.kept_in.read_bytes()))
     assert damage.kept_in.read_bytes() in bytes(data)
 
@@ -251,10 +251,10 @@ def test_a_log_from_before_the_framed_format_is_sealed_row_for_row(tmp_path):
     (tmp_path / "wal").mkdir()
     (tmp_path / "wal" / old.name).write_bytes(old.read_bytes())
     expected = {f"r{number}{letter}" for number in range(3) for letter in "ab"}
-    assert reader.logged_row_ids(tmp_path, START, END) == expected
+    assert log_reader.logged_row_ids(tmp_path, START, END) == expected
     with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], background=False) as log:
         assert (log.damaged, wals(tmp_path)[0].name == old.name) == ((), False)
-    assert reader.logged_row_ids(tmp_path, START, END) == expected
+    assert log_reader.logged_row_ids(tmp_path, START, END) == expected
     (tmp_path / "wal" / old.name).write_bytes(old.read_bytes()[:-3])
     with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], background=False) as log:
         assert [damage.rows_kept for damage in log.damaged] == [4]
@@ -265,7 +265,7 @@ def test_sealing_the_same_file_again_after_a_crash_between_parquet_and_delete_do
     left_behind = path.read_bytes()
     with PredictionLog(tmp_path, project.inputs, background=False):
         path.write_bytes(left_behind)
-        _, frame = reader.window(project, tmp_path, START, END)
+        _, frame = log_reader.window(project, tmp_path, START, END)
         assert frame["row_id"].tolist() == ["a", "b"]
     with PredictionLog(tmp_path, project.inputs, background=False):
         assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
@@ -278,7 +278,7 @@ FULL = """
     from datetime import UTC, datetime
     from fullcircle.core.errors import HomeUnwritable
     from fullcircle.core.project import Number
-    from fullcircle.predictions.log import Batch, PredictionLog
+    from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
     log = PredictionLog(Path(sys.argv[1]), [Number("distance")], background=False)
     def append(rows):
@@ -300,7 +300,7 @@ def test_a_full_disk_refuses_the_batch_whole_and_the_next_one_that_fits_is_logge
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, refusal, second = done.stdout.splitlines()
     assert f"cannot write the prediction log in {tmp_path / 'wal'} (File too large)" in refusal
-    assert {*first.split(), *second.split()} == reader.logged_row_ids(tmp_path, START, END)
+    assert {*first.split(), *second.split()} == log_reader.logged_row_ids(tmp_path, START, END)
 
 
 def test_a_folder_that_cannot_be_written_is_said_at_once(project, tmp_path):
@@ -323,12 +323,12 @@ def test_a_batch_with_a_missing_column_or_unequal_rows_is_refused(log, batch):
 
 
 def test_many_small_segments_of_a_day_become_one_without_losing_a_row(log, project, batch, tmp_path):
-    for index in range(segments.MERGE_FROM_FILES):
+    for index in range(parquet_segments.MERGE_FROM_FILES):
         log.append(batch([f"r{index}"]))
         log.seal()
     assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
-    _, frame = reader.window(project, tmp_path, START, END)
-    assert len(frame) == segments.MERGE_FROM_FILES
+    _, frame = log_reader.window(project, tmp_path, START, END)
+    assert len(frame) == parquet_segments.MERGE_FROM_FILES
 
 
 @given(counts=st.lists(st.integers(1, 50), min_size=1, max_size=20))
@@ -338,7 +338,7 @@ def test_ids_never_repeat_always_rise_and_tell_when_they_were_made(counts):
     ids = [id_ for count in counts for id_ in maker.take(count)]
     assert sorted(set(ids)) == ids
     assert all(id_[14] == "7" and id_[19] in "89ab" for id_ in ids)
-    assert before <= made_at(ids[0]) <= datetime.now(UTC) + timedelta(milliseconds=1)
+    assert before <= time_of_id(ids[0]) <= datetime.now(UTC) + timedelta(milliseconds=1)
 
 
 @given(
@@ -352,7 +352,7 @@ def test_an_id_and_any_beginning_of_it_is_known_however_its_digits_are_written(l
     beginning = made[:length]
     digits = beginning.replace("-", "")
     written = "".join(("-" if at in dashes else "") + digit for at, digit in enumerate(digits))
-    found = canonical(around + (written.upper() if capitals else written) + around)
+    found = canonical_id(around + (written.upper() if capitals else written) + around)
     assert found == beginning.rstrip("-")
     assert made.startswith(found)
 
@@ -360,7 +360,7 @@ def test_an_id_and_any_beginning_of_it_is_known_however_its_digits_are_written(l
 def test_what_cannot_be_an_id_is_left_as_it_was_but_for_capitals_and_spaces_around_it():
     too_long = "0" * 33
     known = {" No-Id ": "no-id", too_long: too_long, "01a1 fee8": "01a1 fee8", "": "", "-": "-"}
-    assert {text: canonical(text) for text in known} == known
+    assert {text: canonical_id(text) for text in known} == known
 
 
 def test_a_log_that_is_moved_while_it_is_open_takes_what_is_answered_along(project, batch, tmp_path):
@@ -378,7 +378,7 @@ def test_a_log_that_is_moved_while_it_is_open_takes_what_is_answered_along(proje
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
     with PredictionLog(tmp_path / "moved" / "log", project.inputs, background=False):
         pass
-    assert reader.logged_row_ids(tmp_path / "moved" / "log", START, END) == {"a", "b", "c", "d"}
+    assert log_reader.logged_row_ids(tmp_path / "moved" / "log", START, END) == {"a", "b", "c", "d"}
 
 
 def test_an_id_that_is_an_integer_costs_no_other_row_and_is_found_as_text(log, project, batch, tmp_path):
@@ -393,5 +393,5 @@ def test_an_id_that_is_an_integer_costs_no_other_row_and_is_found_as_text(log, p
 
     log.seal()
 
-    _, rows = reader.window(project, tmp_path, START, END)
+    _, rows = log_reader.window(project, tmp_path, START, END)
     assert rows["row_id"].tolist() == ["7", "8", "a", "b"]

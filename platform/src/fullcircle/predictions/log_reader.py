@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.core.records.health import Window
-from fullcircle.predictions import segments
-from fullcircle.predictions.files import sealed, steadily, unsealed
+from fullcircle.predictions import parquet_segments
+from fullcircle.predictions.log_files import read_segment, read_wals, retry_read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     def collect() -> list[pa.Table]:
         return [_shaped(part, columns) for part in _parts(folder, start, end, wanted)]
 
-    parts = steadily(collect)
+    parts = retry_read(collect)
     rows = pa.concat_tables(parts) if parts else _shaped(pa.table({}), columns)
     frame: pd.DataFrame = rows.to_pandas()
     del rows, parts
@@ -78,7 +78,7 @@ def logged_row_ids(folder: Path, start: datetime, end: datetime) -> set[str]:
         parts = _parts(folder, start, end, ("row_id", "event_time"))
         return {row_id for part in parts for row_id in part["row_id"].to_pylist()}
 
-    return steadily(collect)
+    return retry_read(collect)
 
 
 def _parts(folder: Path, start: datetime, end: datetime, wanted: Sequence[str]) -> Iterator[pa.Table]:
@@ -90,10 +90,10 @@ def _parts(folder: Path, start: datetime, end: datetime, wanted: Sequence[str]) 
     first, last = pa.scalar(start, times), pa.scalar(end, times)
 
     def sources() -> Iterator[pa.Table]:
-        yield from [segments.table(*part) for part in unsealed(folder)]  # all of them before any segment
-        for day in segments.day_folders(folder / "segments", start, end):
-            for path in segments.files(day):
-                yield sealed(path, wanted)
+        yield from [parquet_segments.table(*part) for part in read_wals(folder)]  # all of them before any segment
+        for day in parquet_segments.day_folders(folder / "segments", start, end):
+            for path in parquet_segments.files(day):
+                yield read_segment(path, wanted)
 
     for rows in sources():
         event_time = rows["event_time"]
@@ -152,7 +152,7 @@ def _labels(folder: Path, row_ids: pd.Series[str]) -> dict[str, int]:
 
     def collect() -> list[pd.DataFrame]:
         found = []
-        for path in segments.files(folder):
+        for path in parquet_segments.files(folder):
             with pq.ParquetFile(path) as file:
                 rows = file.read()
             rows = rows.filter(pc.is_in(rows["row_id"], value_set=wanted))
@@ -160,7 +160,7 @@ def _labels(folder: Path, row_ids: pd.Series[str]) -> dict[str, int]:
                 found.append(rows.to_pandas())
         return found
 
-    if not len(wanted) or not (found := steadily(collect)):
+    if not len(wanted) or not (found := retry_read(collect)):
         return {}
     labels = pd.concat(found).sort_values(["arrived", "recorded"], kind="stable").drop_duplicates("row_id", keep="last")
     return dict(zip(labels["row_id"], labels["label"].astype(int), strict=True))

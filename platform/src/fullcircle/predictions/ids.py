@@ -45,7 +45,7 @@ class PredictionIds:
         return [_text(millisecond, first + step * index) for index in range(count)]
 
 
-def canonical(text: str) -> str:
+def canonical_id(text: str) -> str:
     """An id, or the beginning of one, as the log has it: other programs print ids without dashes, or in capitals.
 
     A text that cannot be one comes back in small letters, without the spaces around it.
@@ -55,7 +55,7 @@ def canonical(text: str) -> str:
     return _dashed(digits) if _DIGITS.fullmatch(digits) else told
 
 
-def made_at(prediction_id: str) -> datetime:
+def time_of_id(prediction_id: str) -> datetime:
     """When an id was made, to the millisecond. Raises ValueError when the text is no UUID."""
     return _EPOCH + timedelta(milliseconds=int(prediction_id.replace("-", "")[:12], 16))
 
