@@ -33,7 +33,7 @@ from fullcircle.loop.watch import WatchResult, watch
 from fullcircle.predictions.log_reader import window
 from fullcircle.predictions.lookup import find
 from fullcircle.serving.client import Client
-from fullcircle.serving.launch import service
+from fullcircle.serving.server_process import service
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 

@@ -17,7 +17,7 @@ from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.processes import free_port
 from fullcircle.loop.retrain import retrain
 from fullcircle.serving.client import Client
-from fullcircle.serving.launch import service
+from fullcircle.serving.server_process import service
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.ui.review import CARD, COLUMNS, SHAP
 

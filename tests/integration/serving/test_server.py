@@ -23,11 +23,11 @@ from fullcircle.core.records.releases import CHAMPION, Release
 from fullcircle.core.system.processes import free_port
 from fullcircle.predictions import log_reader
 from fullcircle.predictions.prediction_log import PredictionLog
-from fullcircle.serving.champion import ChampionFollower
 from fullcircle.serving.client import Client
-from fullcircle.serving.launch import service
 from fullcircle.serving.local_copy import LocalCopy
+from fullcircle.serving.model_reloader import ModelReloader
 from fullcircle.serving.server import _listening
+from fullcircle.serving.server_process import service
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.tracking.registry.model_registry import Registry
@@ -240,7 +240,7 @@ def test_a_home_that_released_and_never_served_asks_its_ledger(project, settings
     )
     local = LocalCopy(home, project.name)
     with pytest.raises(ModelUnavailable, match="it never served or released one"):
-        local.last()
+        local.load()
     database = Database(home)
     said = {"reason": "first", "decided_by": "me", "action": "promote"}
     change = Release(project=project.name, version=first.version, previous=None, at=START, **said)
@@ -249,11 +249,11 @@ def test_a_home_that_released_and_never_served_asks_its_ledger(project, settings
     kept = home.folder("models", project.name, first.version) / "graph.onnx"
     shutil.copyfile(Registry(settings).graph(first), kept)
 
-    with ChampionFollower(home, project) as follower:
-        assert follower.current is not None
-        assert follower.current.version.version == first.version
-        assert "from the local copy" in follower.problem
+    with ModelReloader(home, project) as reloader:
+        assert reloader.current is not None
+        assert reloader.current.version.version == first.version
+        assert "from the local copy" in reloader.problem
     kept.write_bytes(b"another")
-    with ChampionFollower(home, project) as follower:
-        assert follower.current is None
-        assert "has the digest" in follower.problem
+    with ModelReloader(home, project) as reloader:
+        assert reloader.current is None
+        assert "has the digest" in reloader.problem

@@ -17,7 +17,7 @@ from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.rows import identities, identity
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.serving import protocol
-from fullcircle.serving.limits import Limits
+from fullcircle.serving.request_limits import Limits
 
 PROJECT = Project(
     name="p", owner="o@example.com", columns=(Number("x"),), target=Binary("y", "yes"), time="at", row_id="id",

@@ -20,7 +20,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving.app import create_app
-from fullcircle.serving.champion import ChampionFollower
+from fullcircle.serving.model_reloader import ModelReloader
 
 
 @pytest.fixture(scope="session")
@@ -119,9 +119,9 @@ def registry(tmp_path) -> FolderRegistry:
 
 
 @pytest.fixture
-def follower(settings, project, registry) -> ChampionFollower:
+def reloader(settings, project, registry) -> ModelReloader:
     """Not started: tests call `check`."""
-    return ChampionFollower(settings, project, registry=registry)
+    return ModelReloader(settings, project, registry=registry)
 
 
 @pytest.fixture
@@ -131,10 +131,10 @@ def log(project, tmp_path):
 
 
 @pytest.fixture
-def http(project, registry, follower, log, tmp_path):
+def http(project, registry, reloader, log, tmp_path):
     """A test client of the application, with version 1 released."""
     registry.release("1")
-    follower.check()
-    app = create_app(project, follower, log, LabelLog(tmp_path / "log" / "labels"), max_rows=1000, max_bytes=1 << 20)
+    reloader.check()
+    app = create_app(project, reloader, log, LabelLog(tmp_path / "log" / "labels"), max_rows=1000, max_bytes=1 << 20)
     with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         yield client

@@ -91,11 +91,11 @@ def test_labels_find_the_rows_that_were_answered(http, project, log):
 
 
 def test_a_release_is_followed_between_requests_and_each_answer_says_who_gave_it(
-    http, registry, follower, project, log
+    http, registry, reloader, project, log
 ):
     http.post(INFER, json=body(1))
     registry.release("2", -1.0)
-    follower.check()
+    reloader.check()
     told = http.post("/v2/models/small/versions/2/infer", json=body(1)).json()
     assert told["model_version"] == "2"
     assert told["outputs"][0]["data"] == pytest.approx([expected(500, None, "UA", -1.0)], abs=1e-6)
@@ -172,9 +172,9 @@ def test_a_bad_request_is_refused_with_one_line_and_the_field(
     assert window(project, log)[0].rows == 0
 
 
-def test_while_nothing_is_loaded_it_is_alive_but_not_ready(project, follower, log, tmp_path):
-    follower.check()
-    with TestClient(create_app(project, follower, log, LabelLog(tmp_path)), "http://localhost") as http:
+def test_while_nothing_is_loaded_it_is_alive_but_not_ready(project, reloader, log, tmp_path):
+    reloader.check()
+    with TestClient(create_app(project, reloader, log, LabelLog(tmp_path)), "http://localhost") as http:
         assert http.get("/v2/health/live").status_code == 200
         for answer in (http.get("/v2/health/ready"), http.get("/ping"), http.post(INFER, json=body(1))):
             assert answer.status_code == 503
@@ -189,20 +189,20 @@ def test_what_cannot_be_logged_is_not_answered(http, log, project, tmp_path):
     assert "outputs" not in answer.json()
 
 
-def test_another_hosts_name_is_not_answered_on_loopback(project, follower, log, registry, tmp_path):
+def test_another_hosts_name_is_not_answered_on_loopback(project, reloader, log, registry, tmp_path):
     registry.release("1")
-    follower.check()
-    app = create_app(project, follower, log, LabelLog(tmp_path))
+    reloader.check()
+    app = create_app(project, reloader, log, LabelLog(tmp_path))
     with TestClient(app) as http:
         assert http.get("/v2", headers={"Host": "127.0.0.1:8080"}).status_code == 200
         assert http.get("/v2", headers={"Host": "evil.example"}).status_code == 400
 
 
-def test_every_route_but_the_open_ones_asks_for_the_token(project, follower, log, registry, tmp_path):
+def test_every_route_but_the_open_ones_asks_for_the_token(project, reloader, log, registry, tmp_path):
     registry.release("1")
-    follower.check()
+    reloader.check()
     token = "a-token-that-is-long-enough-for-it-to-be-one"
-    app = create_app(project, follower, log, LabelLog(tmp_path), access=Access(token=token))
+    app = create_app(project, reloader, log, LabelLog(tmp_path), access=Access(token=token))
     filled = {"name": "small", "version": "1"}
     with TestClient(app, "http://localhost") as http:
         asked = [(method, route.path.format_map(filled)) for route in app.routes for method in route.methods]

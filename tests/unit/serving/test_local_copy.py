@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from fullcircle.core.errors import TrackerAway
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.serving.app import create_app
-from fullcircle.serving.champion import ChampionFollower
 from fullcircle.serving.local_copy import RECORD, LocalCopy
+from fullcircle.serving.model_reloader import ModelReloader
 
 ROW = {
     "distance": np.array([[500]], "float32"),
@@ -40,16 +40,16 @@ def registry(settings, registry):
 def start(settings, project, registry):
     """`start()`: a server's follower as it is after a restart, having looked once."""
 
-    def begun() -> ChampionFollower:
-        follower = ChampionFollower(settings, project, registry=registry, local=LocalCopy(settings, "small"))
-        follower.check()
-        return follower
+    def begun() -> ModelReloader:
+        reloader = ModelReloader(settings, project, registry=registry, local=LocalCopy(settings, "small"))
+        reloader.check()
+        return reloader
 
     return begun
 
 
-def version_of(follower: ChampionFollower) -> str | None:
-    return follower.current.version.version if follower.current else None
+def version_of(reloader: ModelReloader) -> str | None:
+    return reloader.current.version.version if reloader.current else None
 
 
 def test_the_version_that_was_served_last_answers_and_ready_says_so(start, registry, project, log, tmp_path, caplog):
@@ -57,12 +57,12 @@ def test_the_version_that_was_served_last_answers_and_ready_says_so(start, regis
     before = start().current
     (registry.folder / "away").touch()
 
-    follower = start()
-    follower.check()
+    reloader = start()
+    reloader.check()
 
-    assert follower.current.version == before.version
-    assert follower.current.graph.predict(ROW) == before.graph.predict(ROW)
-    with TestClient(create_app(project, follower, log, LabelLog(tmp_path / "l")), "http://localhost") as http:
+    assert reloader.current.version == before.version
+    assert reloader.current.graph.predict(ROW) == before.graph.predict(ROW)
+    with TestClient(create_app(project, reloader, log, LabelLog(tmp_path / "l")), "http://localhost") as http:
         ready = http.get("/v2/health/ready")
     assert (ready.status_code, ready.json()["model_version"]) == (200, "1")
     assert ready.json()["problem"].startswith("serving version 1 from the local copy, registry unreachable since 2")
@@ -74,17 +74,17 @@ def test_the_alias_is_followed_again_when_the_registry_is_back(start, registry):
     registry.release("1")
     start()
     (registry.folder / "away").touch()
-    follower = start()
+    reloader = start()
     (registry.folder / "away").unlink()
-    follower.check()
-    assert (version_of(follower), follower.problem) == ("1", "")
+    reloader.check()
+    assert (version_of(reloader), reloader.problem) == ("1", "")
     (registry.folder / "away").touch()
-    follower.check()
-    assert "local copy" not in follower.problem, "it has seen the registry since"
+    reloader.check()
+    assert "local copy" not in reloader.problem, "it has seen the registry since"
     (registry.folder / "away").unlink()
     registry.release("2", -1.0)
-    follower.check()
-    assert (version_of(follower), follower.problem) == ("2", "")
+    reloader.check()
+    assert (version_of(reloader), reloader.problem) == ("2", "")
 
 
 @pytest.mark.parametrize("last", ["1", "2"])
@@ -100,11 +100,11 @@ def test_a_version_that_could_not_answer_is_not_the_one_that_was_served_last(sta
     registry.release("1")
     start()
     registry.release("2", digest="0" * 64)
-    follower = start()
-    assert version_of(follower) == "1"
-    assert "serving version 1 from the local copy, " in follower.problem
-    assert "has the digest" in follower.problem
-    assert "unreachable" not in follower.problem
+    reloader = start()
+    assert version_of(reloader) == "1"
+    assert "serving version 1 from the local copy, " in reloader.problem
+    assert "has the digest" in reloader.problem
+    assert "unreachable" not in reloader.problem
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_a_copy_that_is_not_what_it_was_is_refused_with_the_reason(start, regist
     (registry.folder / "away").touch()
     spoil(registry.folder)
 
-    follower = start()
+    reloader = start()
 
-    assert follower.current is None
-    assert "registry unreachable since" in follower.problem
-    assert why in follower.problem
-    with TestClient(create_app(project, follower, log, LabelLog(tmp_path / "l")), "http://localhost") as http:
+    assert reloader.current is None
+    assert "registry unreachable since" in reloader.problem
+    assert why in reloader.problem
+    with TestClient(create_app(project, reloader, log, LabelLog(tmp_path / "l")), "http://localhost") as http:
         answer = http.get("/v2/health/ready")
     assert (answer.status_code, why in answer.json()["error"]) == (503, True)
 
@@ -144,8 +144,8 @@ def test_a_registry_that_says_there_is_no_champion_is_believed(start, registry):
     registry.release("1")
     start()
     (registry.folder / "champion").unlink()
-    follower = start()
-    assert (follower.current, "is the champion" in follower.problem) == (None, True)
+    reloader = start()
+    assert (reloader.current, "is the champion" in reloader.problem) == (None, True)
 
 
 def test_a_registry_that_is_silent_holds_up_no_start(settings, project, registry, start):
@@ -162,10 +162,10 @@ def test_a_registry_that_is_silent_holds_up_no_start(settings, project, registry
     silent = Silent(registry.folder)
     local = LocalCopy(settings, "small")
     try:
-        with ChampionFollower(settings, project, registry=silent, local=local, patience_s=0.05) as follower:
+        with ModelReloader(settings, project, registry=silent, local=local, patience_s=0.05) as reloader:
             assert asked.wait(20)
-            assert version_of(follower) == "1"
-            assert "serving version 1 from the local copy, registry unreachable since" in follower.problem
+            assert version_of(reloader) == "1"
+            assert "serving version 1 from the local copy, registry unreachable since" in reloader.problem
             answer.set()
     finally:
         answer.set()

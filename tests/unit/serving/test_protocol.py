@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Number
-from fullcircle.serving.columns import raw_column
-from fullcircle.serving.limits import TooLarge
+from fullcircle.serving.column_decoding import raw_column
 from fullcircle.serving.protocol import Protocol, labels
+from fullcircle.serving.request_limits import TooLarge
 
 
 @pytest.fixture(scope="module")

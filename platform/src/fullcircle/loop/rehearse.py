@@ -12,7 +12,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.candidates import Champion, Prepared, Trained
 
 if TYPE_CHECKING:
-    from fullcircle.serving.rehearsal import Reference
+    from fullcircle.serving.latency_benchmark import Reference
 
 SERVED_P99_MS = "fullcircle.served_p99_ms"
 """Tag of a version: 99th percentile of a row in the server when it was judged, in milliseconds."""
@@ -37,7 +37,7 @@ def measured(
         ServiceUnavailable: the graph cannot be served.
     """
     from fullcircle.export.candidate import measure
-    from fullcircle.serving.rehearsal import served_latency
+    from fullcircle.serving.latency_benchmark import served_latency
 
     test, path = prepared.frames.test, graph_path(settings, one)
     candidate = measure(project, path, prepared.preprocessor, one.fitted, test, reference=one.probability)
@@ -48,7 +48,7 @@ def measured(
 
 def _reference(settings: Settings, champion: Champion | None, baseline: Path) -> Reference:
     from fullcircle.core.system.files import sha256_of
-    from fullcircle.serving.rehearsal import Reference
+    from fullcircle.serving.latency_benchmark import Reference
     from fullcircle.tracking.registry.model_registry import Registry
 
     if champion is None:

@@ -30,9 +30,9 @@ from fullcircle.core.security.guard import Guard
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.serving import protocol
-from fullcircle.serving.champion import ChampionFollower, Served
-from fullcircle.serving.limits import TooLarge
-from fullcircle.serving.protocol import Protocol, Request
+from fullcircle.serving.model_reloader import ModelReloader, ServedModel
+from fullcircle.serving.protocol import InferenceRequest, Protocol
+from fullcircle.serving.request_limits import TooLarge
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,12 +45,12 @@ OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
 """What is answered without a token: whether the server lives, and whether it can answer."""
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
-Answer = tuple[Served, Request, "NDArray[np.float32]", Sequence[str]]
+Answer = tuple[ServedModel, InferenceRequest, "NDArray[np.float32]", Sequence[str]]
 
 
 def create_app(
     project: Project,
-    follower: ChampionFollower,
+    reloader: ModelReloader,
     log: PredictionLog,
     labels: LabelLog,
     *,
@@ -66,7 +66,7 @@ def create_app(
         access: who may ask; by default who reaches it by a name of loopback.
         lifespan: what to do at start and end; the server opens and closes the log there.
     """
-    server = _Server(project, follower, log, labels, Protocol(project, max_rows=max_rows, max_bytes=max_bytes))
+    server = _Server(project, reloader, log, labels, Protocol(project, max_rows=max_rows, max_bytes=max_bytes))
     model = "/v2/models/{name}"
     both = (model, f"{model}/versions/{{version}}")
     routes = [
@@ -104,7 +104,7 @@ class _Counts:
 @dataclass
 class _Server:
     project: Project
-    follower: ChampionFollower
+    reloader: ModelReloader
     log: PredictionLog
     label_log: LabelLog
     protocol: Protocol
@@ -157,7 +157,7 @@ class _Server:
         self._named(http)
         served = self._served(http)
         body = {"ready": True, "model_version": served.version.version}
-        return self._json(body | ({"problem": self.follower.problem} if self.follower.problem else {}))
+        return self._json(body | ({"problem": self.reloader.problem} if self.reloader.problem else {}))
 
     async def metadata(self, http: HttpRequest) -> Response:
         """GET /v2/models/{name}[/versions/{version}]."""
@@ -172,11 +172,11 @@ class _Server:
 
     async def mlflow_version(self, http: HttpRequest) -> Response:
         """GET /version: the version of MLflow whose scoring protocol this is."""
-        return PlainTextResponse(installed_version("mlflow"), headers=_version_header(self.follower.current))
+        return PlainTextResponse(installed_version("mlflow"), headers=_version_header(self.reloader.current))
 
     async def metrics(self, http: HttpRequest) -> Response:
         """GET /metrics, in Prometheus' text format."""
-        counts, served = self.counts, self.follower.current
+        counts, served = self.counts, self.reloader.current
         answered = sum(count for status, count in counts.requests.items() if status == 200)
         lines = [
             "# TYPE fullcircle_predictions_total counter",
@@ -213,12 +213,12 @@ class _Server:
         """A fault of ours; the traceback goes to the server's log."""
         return self._refusal(500, f"the server failed ({type(error).__name__})")
 
-    async def _answer(self, served: Served, parse: Callable[[], Request], size: int) -> Answer:
+    async def _answer(self, served: ServedModel, parse: Callable[[], InferenceRequest], size: int) -> Answer:
         if size <= SMALL_BODY:
             return self._score(served, parse)
         return await run_in_threadpool(self._score, served, parse)
 
-    def _score(self, served: Served, parse: Callable[[], Request]) -> Answer:
+    def _score(self, served: ServedModel, parse: Callable[[], InferenceRequest]) -> Answer:
         """Parse, predict, log: in this order, so that nothing is answered that is not logged."""
         request = parse()
         probability = served.graph.predict(request.tensors)
@@ -234,7 +234,7 @@ class _Server:
         )
         return served, request, probability, ids
 
-    def _answered(self, served: Served, request: Request, content: bytes, began: float) -> Response:
+    def _answered(self, served: ServedModel, request: InferenceRequest, content: bytes, began: float) -> Response:
         headers = _version_header(served)
         if request.ignored:  # quoted: names come from the caller
             shown = ", ".join(quote(name[:64]) for name in request.ignored[:20])
@@ -270,11 +270,11 @@ class _Server:
         if name != self.project.name:
             raise HTTPException(404, f"no model {name!r:.80} is served here; there is {self.project.name!r}")
 
-    def _served(self, http: HttpRequest) -> Served:
+    def _served(self, http: HttpRequest) -> ServedModel:
         """What answers this request. Raises 503 while nothing is loaded, 404 for a version that is not."""
-        served = self.follower.current
+        served = self.reloader.current
         if served is None:
-            raise HTTPException(503, self.follower.problem or "no model is loaded")
+            raise HTTPException(503, self.reloader.problem or "no model is loaded")
         wanted = http.path_params.get("version", served.version.version)
         if wanted != served.version.version:
             now = served.version.version
@@ -287,7 +287,7 @@ class _Server:
         return self._json({"error": _short(what, 1000), "field": _short(field_, 200)}, status)
 
     def _json(self, content: object, status: int = 200) -> Response:
-        headers = _version_header(self.follower.current)
+        headers = _version_header(self.reloader.current)
         return Response(msgspec.json.encode(content), status, headers, "application/json")
 
     def _count(self, status: int) -> None:
@@ -298,5 +298,5 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def _version_header(served: Served | None) -> dict[str, str]:
+def _version_header(served: ServedModel | None) -> dict[str, str]:
     return {"X-Model-Version": served.version.version} if served else {}

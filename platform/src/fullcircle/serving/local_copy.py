@@ -28,7 +28,7 @@ class LocalCopy:
         self._settings, self._name = settings, name
         self._folder = settings.home / "models" / name
 
-    def keep(self, version: ModelVersion) -> None:
+    def save(self, version: ModelVersion) -> None:
         """Write down, to the disk, that this version answers. What cannot be written is said, and is no error."""
         content = dataclasses.asdict(version) | {"created": version.created.isoformat()}
         try:
@@ -39,7 +39,7 @@ class LocalCopy:
                 "version %s of %s answers, which could not be written down (%s)", version.version, self._name, error
             )
 
-    def last(self) -> tuple[ModelVersion, Path]:
+    def load(self) -> tuple[ModelVersion, Path]:
         """The version that answered last, and its graph, whose digest is still to be checked.
 
         Raises:

@@ -21,10 +21,10 @@ import numpy as np
 
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Column, Image, Project
-from fullcircle.serving.columns import moments, raw_column, texts
-from fullcircle.serving.frames import COLUMNS, Expected, csv_columns, csv_number, flat_column
-from fullcircle.serving.images import tensor_rows
-from fullcircle.serving.limits import Limits
+from fullcircle.serving.column_decoding import moments, raw_column, texts
+from fullcircle.serving.dataframe_formats import COLUMNS, Expected, csv_columns, csv_number, flat_column
+from fullcircle.serving.image_decoding import tensor_rows
+from fullcircle.serving.request_limits import Limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ OUTPUTS = ("probability", "prediction_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class InferenceRequest:
     """One request's rows.
 
     Attributes:
@@ -105,7 +105,7 @@ class Protocol:
             limits=self.limits,
         )
 
-    def infer(self, body: bytes) -> Request:
+    def infer(self, body: bytes) -> InferenceRequest:
         """An Open Inference Protocol v2 request. Raises BadRequest naming the field, TooLarge."""
         request = _decoded(_infer, body, self.limits)
         given: dict[str, list[Any]] = {}
@@ -118,7 +118,7 @@ class Protocol:
             raise BadRequest(f"no output {unknown[0]!r}; there are {', '.join(OUTPUTS)}", field=unknown[0])
         return self._request(given, request_id=request.id, outputs=wanted)
 
-    def invocation(self, body: bytes, media_type: str) -> Request:
+    def invocation(self, body: bytes, media_type: str) -> InferenceRequest:
         """An MLflow scoring request, JSON or CSV. Raises BadRequest naming the field, TooLarge."""
         if media_type == "text/csv":
             self.limits.check_length(len(body))
@@ -132,7 +132,7 @@ class Protocol:
 
     def _request(
         self, given: Mapping[str, Sequence[Any]], *, request_id: str | None = None, outputs: tuple[str, ...] = OUTPUTS
-    ) -> Request:
+    ) -> InferenceRequest:
         if missing := [name for name in self._columns if name not in given]:
             raise BadRequest(f"column {missing[0]!r} is missing", field=missing[0], hint=_hint(missing, self._columns))
         rows = len(given[next(iter(self._columns))])
@@ -144,7 +144,7 @@ class Protocol:
         self.limits.check_rows(rows)
         row_id, time = self.project.row_id, self.project.time
         now = datetime.now(UTC)
-        return Request(
+        return InferenceRequest(
             rows=rows,
             tensors={name: raw_column(column, given[name]) for name, column in self._columns.items()},
             row_ids=texts(row_id, given[row_id]) if row_id in given else [""] * rows,
@@ -200,7 +200,7 @@ def labels(body: bytes, limits: Limits) -> tuple[list[str], list[int]]:
 
 
 def infer_answer(
-    request: Request, probability: NDArray[np.float32], ids: Sequence[str], *, model: str, version: str
+    request: InferenceRequest, probability: NDArray[np.float32], ids: Sequence[str], *, model: str, version: str
 ) -> bytes:
     """The Open Inference Protocol v2 response."""
     shape = [request.rows, 1]

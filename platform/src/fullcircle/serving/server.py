@@ -22,12 +22,12 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.security.access import Access, is_loopback, require_safe
 from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, quiet_dependencies
-from fullcircle.serving.rehearsal import OneGraph
+from fullcircle.serving.latency_benchmark import StaticModel
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from fullcircle.serving.champion import ChampionFollower
+    from fullcircle.serving.model_reloader import ModelReloader
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def serve(
     port: int,
     root: Path | None = None,
     poll_s: float = 2.0,
-    rehearsed: OneGraph | None = None,
+    rehearsed: StaticModel | None = None,
     log_folder: Path | None = None,
 ) -> None:
     """Serve the champion and follow its alias, until stopped. One process; several may share one prediction log.
@@ -63,15 +63,15 @@ def serve(
     """
     import uvicorn
 
-    from fullcircle.serving.champion import ChampionFollower
+    from fullcircle.serving.model_reloader import ModelReloader
 
     project, access = load_project(project_name, root), settings.access(host)
     require_safe(access, f"the inference server of {project.name!r}")
     _speak_up()
     with _listening(host, port) as listening:
-        follower = ChampionFollower(settings, project, poll_s, registry=rehearsed)
+        reloader = ModelReloader(settings, project, poll_s, registry=rehearsed)
         folder = log_folder or settings.folder("predictions", project.name)
-        app = _application(project, follower, folder, access, listening.getsockname()[1])
+        app = _application(project, reloader, folder, access, listening.getsockname()[1])
         config = uvicorn.Config(
             app,
             access_log=False,
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=given.host or settings.host,
             port=port,
             poll_s=given.poll_s,
-            rehearsed=OneGraph(given.graph, given.digest) if given.graph else None,
+            rehearsed=StaticModel(given.graph, given.digest) if given.graph else None,
             log_folder=given.log,
         )
     except FullcircleError as error:
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _application(project: Project, follower: ChampionFollower, folder: Path, access: Access, port: int) -> Starlette:
+def _application(project: Project, reloader: ModelReloader, folder: Path, access: Access, port: int) -> Starlette:
     from fullcircle.predictions.labels import LabelLog
     from fullcircle.predictions.prediction_log import PredictionLog
     from fullcircle.serving.app import create_app
@@ -130,19 +130,19 @@ def _application(project: Project, follower: ChampionFollower, folder: Path, acc
         from starlette.concurrency import run_in_threadpool
 
         try:
-            await run_in_threadpool(follower.start)
-            version = follower.current.version.version if follower.current else None
-            state = f"version {version} answers" if version else follower.problem
+            await run_in_threadpool(reloader.start)
+            version = reloader.current.version.version if reloader.current else None
+            state = f"version {version} answers" if version else reloader.problem
             logger.info("serving %s on http://%s:%d (%s)", project.name, _bracketed(access.host), port, state)
             if not access.token and not is_loopback(access.host):
                 logger.warning("careful: whoever reaches %s may ask and send labels; there is no token", access.host)
             yield
         finally:
-            await run_in_threadpool(follower.close)
+            await run_in_threadpool(reloader.close)
             await run_in_threadpool(log.close)
             logger.info("%s: stopped, the prediction log is sealed", project.name)
 
-    return create_app(project, follower, log, LabelLog(folder / "labels"), access=access, lifespan=lifespan)
+    return create_app(project, reloader, log, LabelLog(folder / "labels"), access=access, lifespan=lifespan)
 
 
 def _listening(host: str, port: int) -> socket.socket:

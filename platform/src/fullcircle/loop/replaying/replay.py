@@ -164,7 +164,7 @@ def _served(project: Project, settings: Settings) -> Iterator[Client]:
     """A client of a server of our own, at a port of its own: the replay must not send a year of flights to whatever
     answers at the usual one."""
     from fullcircle.serving.client import Client
-    from fullcircle.serving.launch import service
+    from fullcircle.serving.server_process import service
 
     port = free_port()
     url = f"http://127.0.0.1:{port}"

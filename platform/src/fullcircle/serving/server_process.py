@@ -7,7 +7,7 @@ import sys
 from fullcircle.core.project import Project
 from fullcircle.core.settings import QUIET, Settings
 from fullcircle.core.system.processes import Service
-from fullcircle.serving.rehearsal import HOST
+from fullcircle.serving.latency_benchmark import HOST
 
 
 def service(project: Project, settings: Settings, *, port: int, poll_s: float = 0.5) -> Service:

@@ -20,7 +20,7 @@ from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.files import sha256_of
 from fullcircle.export.candidate import latency_p99_ms
 from fullcircle.graph.session import Graph
-from fullcircle.serving.rehearsal import Reference, served_latency
+from fullcircle.serving.latency_benchmark import Reference, served_latency
 
 
 def test_a_row_takes_longer_in_the_server_than_in_the_graph_and_production_hears_nothing_of_it(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Image, Number
-from fullcircle.serving.limits import Limits, TooLarge, _outside_texts
 from fullcircle.serving.protocol import Protocol, labels
+from fullcircle.serving.request_limits import Limits, TooLarge, _outside_texts
 
 LENGTH = 64 << 10
 PEAK = 6 << 20

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.serving.limits import Limits, TooLarge
+from fullcircle.serving.request_limits import Limits, TooLarge
 
 MISSING_IN_CSV = {"", "nan", "na", "n/a", "null", "none"}
 

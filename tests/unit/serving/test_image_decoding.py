@@ -21,8 +21,8 @@ from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.lookup import find
 from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving.app import create_app
-from fullcircle.serving.champion import ChampionFollower
 from fullcircle.serving.client import Client
+from fullcircle.serving.model_reloader import ModelReloader
 from fullcircle.serving.protocol import Protocol, metadata
 
 SCAN = Image("scan", shape=(2, 3, 1), high=16)
@@ -86,18 +86,18 @@ class OneVersion:
         return self._path
 
 
-def follow(settings, project, path, digest) -> ChampionFollower:
-    follower = ChampionFollower(settings, project, registry=OneVersion(path, digest))
-    follower.check()
-    return follower
+def follow(settings, project, path, digest) -> ModelReloader:
+    reloader = ModelReloader(settings, project, registry=OneVersion(path, digest))
+    reloader.check()
+    return reloader
 
 
 @pytest.fixture
 def http(settings, project, tmp_path):
     digest = write_graph(tmp_path / "graph.onnx")
-    follower = follow(settings, project, tmp_path / "graph.onnx", digest)
+    reloader = follow(settings, project, tmp_path / "graph.onnx", digest)
     with PredictionLog(tmp_path / "log", project.inputs, background=False) as log:
-        app = create_app(project, follower, log, LabelLog(tmp_path / "log" / "labels"), max_bytes=1 << 20)
+        app = create_app(project, reloader, log, LabelLog(tmp_path / "log" / "labels"), max_bytes=1 << 20)
         with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
             yield client
 
@@ -237,7 +237,7 @@ def test_the_client_sends_images_in_requests_of_bounded_size(http, project):
 def test_a_champion_of_another_image_size_does_not_answer(settings, project, tmp_path):
     digest = write_graph(tmp_path / "graph.onnx", shape=(8, 8, 1))
 
-    follower = follow(settings, project, tmp_path / "graph.onnx", digest)
+    reloader = follow(settings, project, tmp_path / "graph.onnx", digest)
 
-    assert follower.current is None
-    assert "takes column 'scan' as float32[8,8,1], but the project has float32[2,3,1]" in follower.problem
+    assert reloader.current is None
+    assert "takes column 'scan' as float32[8,8,1], but the project has float32[2,3,1]" in reloader.problem

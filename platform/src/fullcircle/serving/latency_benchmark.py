@@ -44,8 +44,8 @@ PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)
-class OneGraph:
-    """A registry of a single file, for a `champion.ChampionFollower`: whatever alias is asked for, it is this one."""
+class StaticModel:
+    """A registry of a single file, for a `champion.ModelReloader`: whatever alias is asked for, it is this one."""
 
     path: Path
     digest: str

@@ -33,7 +33,7 @@ class NoChampion(ModelUnavailable):
     """The registry answers that no version is the champion."""
 
 
-class Aliases(Protocol):
+class ModelSource(Protocol):
     """What following needs of a model registry."""
 
     def alias(self, name: str, alias: str) -> ModelVersion | None:
@@ -45,7 +45,7 @@ class Aliases(Protocol):
         ...
 
 
-class Answers(Protocol):
+class Predictor(Protocol):
     """What serving needs of a loaded graph."""
 
     @property
@@ -59,17 +59,17 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """One loaded version. A request holds on to the one that it began with."""
 
     version: ModelVersion
-    graph: Answers
+    graph: Predictor
 
 
-Load = Callable[[Path, str], Answers]
+Load = Callable[[Path, str], Predictor]
 
 
-class ChampionFollower:
+class ModelReloader:
     """The champion, loaded, and kept up with in a thread.
 
     Guarantees: `current` changes in one step, and only to a version that was loaded and answered a row; while a new
@@ -90,7 +90,7 @@ class ChampionFollower:
         project: Project,
         poll_s: float = 2.0,
         *,
-        registry: Aliases | None = None,
+        registry: ModelSource | None = None,
         load: Load | None = None,
         local: LocalCopy | None = None,
         patience_s: float = PATIENCE_S,
@@ -99,7 +99,7 @@ class ChampionFollower:
         self._registry, self._load = registry, load or _load_graph
         self._local = LocalCopy(settings, project.name) if registry is None and local is None else local
         self._patience_s = patience_s
-        self._current: Served | None = None
+        self._current: ServedModel | None = None
         self._from_copy = False
         self._away_since: datetime | None = None
         self._swapping, self._looked = threading.Lock(), threading.Event()
@@ -109,7 +109,7 @@ class ChampionFollower:
         self._thread: threading.Thread | None = None
 
     @property
-    def current(self) -> Served | None:
+    def current(self) -> ServedModel | None:
         """The version that answers now; None before the first one could be loaded."""
         return self._current
 
@@ -118,12 +118,12 @@ class ChampionFollower:
         """Why the champion, or a newer one, does not answer; "" while all is well."""
         return self._problem
 
-    def start(self) -> ChampionFollower:
+    def start(self) -> ModelReloader:
         """Load the champion if there is one, and follow it in a thread. A failure is a `problem`, not an error."""
-        self._thread = threading.Thread(target=self._follow, name="champion-follower", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name="champion-follower", daemon=True)
         self._thread.start()
         if not self._looked.wait(self._patience_s):  # a registry may be silent for minutes; callers wait for answers
-            said = self._stand_in(f"it has not answered for {self._patience_s:.0f} s", answered=False)
+            said = self._serve_local_copy(f"it has not answered for {self._patience_s:.0f} s", answered=False)
             if self._current is None or self._from_copy:
                 self._say(said)
             if self._current is None:
@@ -134,15 +134,15 @@ class ChampionFollower:
         """Look at the alias once and take over what it points at. Never raises: see `problem`."""
         with self._checking:
             try:
-                self._take_over()
+                self._swap_in()
                 problem, self._away_since = "", None
             except NoChampion as error:
                 problem = str(error)
             except FullcircleError as error:
-                problem = self._stand_in(str(error), answered=isinstance(error, ModelUnavailable))
+                problem = self._serve_local_copy(str(error), answered=isinstance(error, ModelUnavailable))
             except Exception as error:  # noqa: BLE001  # whatever a registry raises, the old version goes on answering
                 why = f"cannot follow the champion of {self._project.name!r} ({type(error).__name__}: {error})"
-                problem = self._stand_in(why, answered=False)
+                problem = self._serve_local_copy(why, answered=False)
             self._say(problem)
 
     def _say(self, problem: str) -> None:
@@ -157,7 +157,7 @@ class ChampionFollower:
         if self._thread:
             self._thread.join(CLOSING_S)  # it may be waiting for a silent registry, and dies with the process
 
-    def __enter__(self) -> ChampionFollower:
+    def __enter__(self) -> ModelReloader:
         return self.start()
 
     def __exit__(
@@ -165,14 +165,14 @@ class ChampionFollower:
     ) -> None:
         self.close()
 
-    def _follow(self) -> None:
+    def _poll(self) -> None:
         while True:
             self.check()
             self._looked.set()
             if self._stop.wait(self._poll_s):
                 return
 
-    def _take_over(self) -> None:
+    def _swap_in(self) -> None:
         if self._registry is None:
             from fullcircle.tracking.registry.model_registry import Registry
 
@@ -193,12 +193,12 @@ class ChampionFollower:
         graph = self._load(self._registry.graph(version), version.digest)
         _try(graph, self._project, version)
         with self._swapping:
-            self._current, self._from_copy = Served(version, graph), False
+            self._current, self._from_copy = ServedModel(version, graph), False
         logger.info("%s version %s (%s) answers now", name, version.version, version.digest[:12])
         if self._local is not None:
-            self._local.keep(version)
+            self._local.save(version)
 
-    def _stand_in(self, why: str, *, answered: bool) -> str:
+    def _serve_local_copy(self, why: str, *, answered: bool) -> str:
         """Let the version that was served last answer, where none does; what there is to say then.
 
         Args:
@@ -218,20 +218,20 @@ class ChampionFollower:
             current = self._current
         return f"serving version {current.version.version} from the local copy, {why}" if self._from_copy else why
 
-    def _copied(self, local: LocalCopy) -> Served:
-        version, path = local.last()
+    def _copied(self, local: LocalCopy) -> ServedModel:
+        version, path = local.load()
         graph = self._load(path, version.digest)
         _try(graph, self._project, version)
-        return Served(version, graph)
+        return ServedModel(version, graph)
 
 
-def _load_graph(path: Path, digest: str) -> Answers:
+def _load_graph(path: Path, digest: str) -> Predictor:
     from fullcircle.graph.session import Graph
 
     return Graph.load(path, digest=digest)
 
 
-def _try(graph: Answers, project: Project, version: ModelVersion) -> None:
+def _try(graph: Predictor, project: Project, version: ModelVersion) -> None:
     """Let it answer a few rows before anyone waits for it. Raises ModelUnavailable when it does not fit or answer."""
     kinds = {column.name: graph_kind(column) for column in project.inputs}
     shapes = {column.name: column.shape if isinstance(column, Image) else (1,) for column in project.inputs}

@@ -12,7 +12,7 @@ import numpy as np
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Column, Image
 from fullcircle.core.rows import EXACT, FIRST_YEAR, LAST_YEAR, OVERFLOW, identity, text_fault
-from fullcircle.serving.images import images
+from fullcircle.serving.image_decoding import images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
