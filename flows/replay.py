@@ -16,9 +16,9 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.replaying.replay import replay as circle
 from fullcircle.orchestration.artifacts import show_replay, tagged
-from fullcircle.orchestration.direct import run_directly
-from fullcircle.orchestration.limits import one_retrain
-from fullcircle.orchestration.steps import as_tasks
+from fullcircle.orchestration.concurrency_limits import one_retrain
+from fullcircle.orchestration.run_flow import run_flow
+from fullcircle.orchestration.stage_tasks import as_tasks
 
 # No retry of "train": a replay is watched by somebody, who wants to hear of the failure now.
 RETRIES = {"version the data": 1, "load the champion": 1, "register": 1}
@@ -49,4 +49,4 @@ if __name__ == "__main__":
     parser.add_argument("project")
     parser.add_argument("--months", type=int, help="only the first months of the replay")
     parser.add_argument("--sample", type=float, default=1.0, help="share of the rows that is sent")
-    run_directly(replay, parser.parse_args())
+    run_flow(replay, parser.parse_args())

@@ -17,12 +17,12 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.retrain import retrain as circle
-from fullcircle.orchestration.again import goes_on
 from fullcircle.orchestration.artifacts import show_retrain, tagged
-from fullcircle.orchestration.asking import asked
-from fullcircle.orchestration.direct import moment, run_directly
-from fullcircle.orchestration.limits import one_retrain
-from fullcircle.orchestration.steps import as_tasks
+from fullcircle.orchestration.concurrency_limits import one_retrain
+from fullcircle.orchestration.flow_trigger import retrain_trigger
+from fullcircle.orchestration.reschedule import reschedule_if_preempted
+from fullcircle.orchestration.run_flow import moment, run_flow
+from fullcircle.orchestration.stage_tasks import as_tasks
 
 # What talks to a remote, a tracking server or a registry may fail for a moment; training and judging do not.
 RETRIES = {"version the data": 2, "load the champion": 2, "train": 1, "register": 2, "release": 2}
@@ -35,7 +35,7 @@ def retrain(
     """Train a challenger on the data before `until` (ISO time; default: all) and release it when the gate says so."""
     settings = Settings.from_env()
     found = load_project(project, Path(root) if root else None)
-    with tagged(f"project:{found.name}", "retrain"), one_retrain(found.name, settings), goes_on():
+    with tagged(f"project:{found.name}", "retrain"), one_retrain(found.name, settings), reschedule_if_preempted():
         try:
             result = circle(
                 found,
@@ -44,7 +44,7 @@ def retrain(
                 reason=reason,
                 decided_by="prefect",
                 step=as_tasks(RETRIES),
-                asked=asked(key),
+                asked=retrain_trigger(key),
             )
         except RetrainRefused as refused:  # what the policy forbids is no failure of the run
             return Completed(name="Skipped", message=str(refused))
@@ -58,4 +58,4 @@ if __name__ == "__main__":
     parser.add_argument("--until", help="train on data before this ISO time only")
     parser.add_argument("--reason", default="asked for")
     parser.add_argument("--key", help="do this once: the same key again is not done again")
-    run_directly(retrain, parser.parse_args())
+    run_flow(retrain, parser.parse_args())

@@ -18,9 +18,9 @@ from fullcircle.loop.clock import now
 from fullcircle.loop.watch import WatchResult
 from fullcircle.loop.watch import watch as circle
 from fullcircle.orchestration.artifacts import show_watch, tagged
-from fullcircle.orchestration.direct import moment, run_directly
 from fullcircle.orchestration.events import emit_drift, summary
-from fullcircle.orchestration.steps import as_tasks
+from fullcircle.orchestration.run_flow import moment, run_flow
+from fullcircle.orchestration.stage_tasks import as_tasks
 
 # Paging is not here: a page that is undelivered stays in the outbox and goes out with the next look.
 RETRIES = {"read the prediction log": 1, "load the champion's reference rows": 2, "write the drift report": 1}
@@ -48,4 +48,4 @@ if __name__ == "__main__":
     parser.add_argument("project")
     parser.add_argument("--start", help="first ISO time of the window")
     parser.add_argument("--end", help="first ISO time after the window")
-    run_directly(watch, parser.parse_args())
+    run_flow(watch, parser.parse_args())

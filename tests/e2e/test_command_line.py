@@ -161,7 +161,7 @@ def test_a_replay_that_is_stopped_leaves_nothing_running(workplace: Path, stop: 
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline, "the inference server did not start"
             time.sleep(0.1)
-        assert any("guarded_app" in command for command in running(home)), "there is no Prefect server"
+        assert any("prefect_app" in command for command in running(home)), "there is no Prefect server"
         process.send_signal(stop)
         said, _ = process.communicate(timeout=60)
     finally:

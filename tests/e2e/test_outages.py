@@ -15,7 +15,7 @@ import pytest
 
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, free_port
-from fullcircle.orchestration.guarded_app import MARKER
+from fullcircle.orchestration.prefect_app import MARKER
 from fullcircle.tracking.runs.run_store import RunStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.nightly, pytest.mark.timeout(1500)]

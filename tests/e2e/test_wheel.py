@@ -65,7 +65,7 @@ def test_an_empty_environment_and_an_empty_folder_give_a_registered_champion(ins
 
 
 def test_the_installed_package_finds_its_own_flows(installed: Path, tmp_path: Path) -> None:
-    script = "from fullcircle.orchestration.places import flows_folder; print(flows_folder())"
+    script = "from fullcircle.orchestration.flow_paths import flows_folder; print(flows_folder())"
     folder = Path(call([installed / "python", "-c", script], cwd=tmp_path).strip())
     assert folder.is_relative_to(installed.parent)
     assert folder.name == "_flows"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from fullcircle.core.settings import Settings
-from fullcircle.orchestration.server import connect
+from fullcircle.orchestration.prefect_server import connect
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 
 from fullcircle.core.errors import ContractViolated, UsageError
 from fullcircle.core.settings import Settings
-from fullcircle.orchestration.limits import limit_name
-from fullcircle.orchestration.places import flow_file, load_flow
+from fullcircle.orchestration.concurrency_limits import limit_name
+from fullcircle.orchestration.flow_paths import flow_file, load_flow
 from fullcircle.orchestration.schedule import POOL, RETRAIN_CRON, WATCH_ANCHOR, drift_automation
 from fullcircle.store.database import Database
 from fullcircle.store.retrain_requests import Retrains, RetrainSource, RetrainState

@@ -10,7 +10,7 @@ import pytest
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import free_port
-from fullcircle.orchestration.ui import mlflow_ui
+from fullcircle.orchestration.local_uis import mlflow_ui
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.server.browser_preferences import SCRIPT_PATH
 from fullcircle.tracking.ui.review import COLUMNS

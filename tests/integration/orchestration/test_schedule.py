@@ -14,7 +14,7 @@ from prefect.client.schemas.schedules import IntervalSchedule
 
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.events import emit_drift
-from fullcircle.orchestration.places import flows_folder
+from fullcircle.orchestration.flow_paths import flows_folder
 from fullcircle.orchestration.schedule import POOL, schedule
 
 
@@ -83,8 +83,8 @@ def test_a_drift_event_makes_a_retrain_run_of_that_project_alone(settings: Setti
     emit_drift("drifting", {"reason": "realised ROC AUC fell", "window": "2013-06", "key": "window:2013-06"})
     with get_client(sync_client=True) as client:
         runs = _unscheduled(client, "retrain/drifting-weekly", patience_s=30)
-        asked = {"project": "drifting", "reason": "realised ROC AUC fell", "key": "window:2013-06"}
-        assert [run.parameters for run in runs] == [asked]
+        retrain_trigger = {"project": "drifting", "reason": "realised ROC AUC fell", "key": "window:2013-06"}
+        assert [run.parameters for run in runs] == [retrain_trigger]
         assert _unscheduled(client, "retrain/steady-weekly", patience_s=0) == []
 
 

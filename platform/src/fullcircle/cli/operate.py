@@ -50,7 +50,7 @@ def ui(worker: bool, insecure: bool) -> None:
     import dataclasses
 
     from fullcircle.core.settings import Settings
-    from fullcircle.orchestration.ui import ui as run_ui
+    from fullcircle.orchestration.local_uis import ui as run_ui
 
     settings = Settings.from_env()
     settings = dataclasses.replace(settings, insecure=settings.insecure or insecure)
@@ -214,10 +214,10 @@ def schedule(project: str, as_json: bool) -> None:
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
-    from fullcircle.orchestration.schedule import schedule_and_tell
+    from fullcircle.orchestration.schedule import schedule_and_print
 
     loaded = load_project(project)
-    made = schedule_and_tell(loaded, Settings.from_env(), Path.cwd())
+    made = schedule_and_print(loaded, Settings.from_env(), Path.cwd())
     if as_json:
         print_json(made.as_json())
     else:

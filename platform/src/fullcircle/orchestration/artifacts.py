@@ -15,7 +15,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult
-from fullcircle.orchestration.reached import require_api
+from fullcircle.orchestration.api_probe import require_api
 
 
 def show_retrain(result: RetrainResult, settings: Settings) -> None:

@@ -83,7 +83,7 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
 
 def run_replay(name: str, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
     """The replay of any project, as a Prefect flow."""
-    from fullcircle.orchestration.server import connect
+    from fullcircle.orchestration.prefect_server import connect
 
     project = load_project(name, root)
     refuse_real(project, settings)
@@ -97,7 +97,7 @@ def forget(settings: Settings) -> None:
     Raises:
         FullcircleError: a server of this home is running, whose database would go from under it; nothing is removed.
     """
-    from fullcircle.orchestration.server import running
+    from fullcircle.orchestration.prefect_server import running
 
     if url := running(settings):
         raise FullcircleError(
@@ -113,7 +113,7 @@ def forget(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _orchestrated(settings: Settings, aside: ThreadPoolExecutor, root: Path, reproduce: Any) -> Iterator[None]:
-    from fullcircle.orchestration.server import connect
+    from fullcircle.orchestration.prefect_server import connect
 
     lines: list[str] = []
     prepared = aside.submit(reproduce, root, lines.append)
@@ -128,7 +128,7 @@ def _orchestrated(settings: Settings, aside: ThreadPoolExecutor, root: Path, rep
 
 def _replay(project: Project, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
     from fullcircle.alerting.receiver import WebhookReceiver
-    from fullcircle.orchestration.places import load_flow
+    from fullcircle.orchestration.flow_paths import load_flow
 
     started = datetime.now(UTC)
     with WebhookReceiver() as receiver:

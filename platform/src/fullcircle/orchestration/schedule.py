@@ -11,9 +11,9 @@ from uuid import UUID
 
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
+from fullcircle.orchestration.concurrency_limits import ensure_limit, limit_name
 from fullcircle.orchestration.events import DRIFT, resource_id
-from fullcircle.orchestration.limits import ensure_limit, limit_name
-from fullcircle.orchestration.places import flow_file, load_flow
+from fullcircle.orchestration.flow_paths import flow_file, load_flow
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -68,13 +68,13 @@ class Scheduled:
         return "\n".join(lines)
 
 
-def schedule_and_tell(project: Project, settings: Settings, root: Path) -> Scheduled:
+def schedule_and_print(project: Project, settings: Settings, root: Path) -> Scheduled:
     """`schedule`, connected to the configured Prefect API or to this home's own server.
 
     Raises:
         ServiceUnavailable: when the API does not answer.
     """
-    from fullcircle.orchestration.server import connect
+    from fullcircle.orchestration.prefect_server import connect
 
     with connect(settings):
         return schedule(project.name, settings, root, watch_every=project.watch.every)

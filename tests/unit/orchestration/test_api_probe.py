@@ -16,8 +16,8 @@ import pytest
 from fullcircle.core.errors import ServiceUnavailable, UsageError
 from fullcircle.core.system.processes import Service, free_port
 from fullcircle.loop import progress
-from fullcircle.orchestration.reached import in_one_line, reachable, require_api
-from fullcircle.orchestration.revived import kept_alive
+from fullcircle.orchestration.api_probe import reachable, require_api, short_outage_errors
+from fullcircle.orchestration.service_restart import restart_on_exit
 
 SERVER = """
 import os, sys
@@ -55,7 +55,7 @@ def test_a_server_that_is_killed_is_started_again_at_its_address_until_its_block
     service = Service(name="the small server", command=command, ready_url=url, log=tmp_path / "log")
     notes = Notes()
     with service, progress.shown_by(notes):
-        with kept_alive(service):
+        with restart_on_exit(service):
             for _ in range(2):
                 first = service.pid
                 assert first is not None
@@ -110,9 +110,9 @@ def test_an_api_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
 def test_what_prefect_raises_of_an_api_that_went_away_is_one_line_and_all_else_is_left_as_it_is() -> None:
     gone = f"http://127.0.0.1:{free_port()}/api"
     says = f"^the Prefect API {gone} went away; what was finished stays"
-    with pytest.raises(ServiceUnavailable, match=says), in_one_line(gone):
+    with pytest.raises(ServiceUnavailable, match=says), short_outage_errors(gone):
         raise OSError("All connection attempts failed")
-    with pytest.raises(UsageError, match="wrong"), in_one_line(gone):
+    with pytest.raises(UsageError, match="wrong"), short_outage_errors(gone):
         raise UsageError("wrong")
 
 

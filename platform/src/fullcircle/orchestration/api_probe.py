@@ -49,7 +49,7 @@ def require_api(limit_s: float = WAITED_FOR_S) -> None:
 
 
 @contextlib.contextmanager
-def in_one_line(url: str) -> Iterator[None]:
+def short_outage_errors(url: str) -> Iterator[None]:
     """What Prefect raises in the block because its API went away leaves as ServiceUnavailable."""
     try:
         yield

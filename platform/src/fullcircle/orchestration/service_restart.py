@@ -18,17 +18,17 @@ MOST = 10
 
 
 @contextlib.contextmanager
-def kept_alive(service: Service) -> Iterator[None]:
+def restart_on_exit(service: Service) -> Iterator[None]:
     """While the block runs, start a service that was started again whenever it ends by itself."""
-    keeper = _Keeper(service)
-    keeper.start()
+    restarter = _Restarter(service)
+    restarter.start()
     try:
         yield
     finally:
-        keeper.end()
+        restarter.end()
 
 
-class _Keeper(threading.Thread):
+class _Restarter(threading.Thread):
     """Waits for the end of the service. It also outlives each start: a child dies with the thread that started it."""
 
     def __init__(self, service: Service) -> None:

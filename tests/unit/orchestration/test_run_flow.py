@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import UsageError
 from fullcircle.core.records.health import ColumnDrift, Health, Performance, Window
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.orchestration.direct import moment
 from fullcircle.orchestration.events import summary
+from fullcircle.orchestration.run_flow import moment
 
 
 def test_a_day_is_its_first_moment_in_utc() -> None:

@@ -13,7 +13,7 @@ from prefect.flow_engine import run_flow
 
 from fullcircle.core.errors import Preempted, TrainingFailed
 from fullcircle.core.settings import Settings
-from fullcircle.orchestration.again import goes_on
+from fullcircle.orchestration.reschedule import reschedule_if_preempted
 from fullcircle.orchestration.schedule import schedule
 
 
@@ -22,7 +22,7 @@ def runs_after(settings: Settings, tmp_path: Path, project: str, error: Exceptio
 
     @flow(name="retrain", persist_result=False)
     def stopped(project: str, reason: str = "scheduled") -> None:
-        with goes_on():
+        with reschedule_if_preempted():
             raise error
 
     schedule(project, settings, tmp_path)
@@ -50,7 +50,7 @@ def test_a_flow_that_failed_schedules_none(settings: Settings, tmp_path: Path) -
 def test_a_flow_that_was_started_by_hand_schedules_none(settings: Settings) -> None:
     @flow(name="by-hand", persist_result=False)
     def stopped() -> None:
-        with goes_on():
+        with reschedule_if_preempted():
             raise Preempted("preempted at step 7", step=7)
 
     with get_client(sync_client=True) as client:

@@ -16,20 +16,20 @@ log = logging.getLogger("fullcircle")
 
 
 @contextlib.contextmanager
-def goes_on() -> Iterator[None]:
+def reschedule_if_preempted() -> Iterator[None]:
     """Within a flow: a preemption in this block schedules one more run of the same deployment, with the same
     parameters. A flow that was started by hand has no deployment; whoever started it reads how to go on."""
     try:
         yield
     except Preempted:
         try:
-            _ask_again()
+            _reschedule()
         except Exception as error:  # noqa: BLE001 - whatever it is, the preemption matters more
             log.warning("no run that goes on was scheduled (%s); the next scheduled one goes on", error)
         raise
 
 
-def _ask_again() -> None:
+def _reschedule() -> None:
     from prefect.deployments import run_deployment
     from prefect.runtime import deployment, flow_run
 

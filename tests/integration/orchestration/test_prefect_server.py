@@ -17,12 +17,12 @@ import pytest
 from fullcircle.core.errors import ServiceUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import answers
-from fullcircle.orchestration.server import connect, prefect_server, running
+from fullcircle.orchestration.prefect_server import connect, prefect_server, running
 
 OWNER = """
 import os, sys, time
 from fullcircle.core.settings import Settings
-from fullcircle.orchestration.server import prefect_server, server_url
+from fullcircle.orchestration.prefect_server import prefect_server, server_url
 
 with prefect_server(Settings.from_env()) as service:
     print(server_url(service), service.pid, flush=True)

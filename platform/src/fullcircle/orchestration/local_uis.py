@@ -16,13 +16,19 @@ from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.security.access import is_loopback, reached_at, require_safe
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, answers, free_port
+from fullcircle.orchestration.prefect_server import (
+    FIRST_START_S,
+    prefect_environment,
+    prefect_server,
+    running,
+    server_url,
+)
 from fullcircle.orchestration.schedule import POOL
-from fullcircle.orchestration.server import FIRST_START_S, prefect_environment, prefect_server, running, server_url
 from fullcircle.tracking.connection.client import address, is_server, settled
 from fullcircle.tracking.server.browser_preferences import server_folder
 from fullcircle.tracking.server.mlflow_app import APP_NAME, require_installed
 
-LEASHED = (sys.executable, "-m", "fullcircle.orchestration.leash")
+SUBREAPER = (sys.executable, "-m", "fullcircle.orchestration.subreaper")
 LOOK_EVERY_S = 10.0
 LOOKS = 3
 
@@ -44,7 +50,7 @@ def mlflow_ui(settings: Settings, port: int) -> Service:
     return Service(
         name="the MLflow UI",
         command=[
-            *LEASHED,
+            *SUBREAPER,
             *(sys.executable, "-m", "mlflow", "--env-file", str(server_folder() / "server.env")),
             *("server", "--app-name", APP_NAME),
         ],
@@ -74,7 +80,7 @@ def worker(settings: Settings, api_url: str, root: Path) -> Service:
     return Service(
         name="the Prefect worker",
         command=[
-            *LEASHED,
+            *SUBREAPER,
             *(sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"),
             *("--name", f"{socket.gethostname()}-{root.resolve().name}", "--with-healthcheck"),
         ],

@@ -18,9 +18,9 @@ from fullcircle.core.security.access import is_loopback, reached_at, require_saf
 from fullcircle.core.settings import DEFAULT_HOME, QUIET, Settings
 from fullcircle.core.system.processes import Service, answers, free_port, process_exists
 from fullcircle.loop import progress
-from fullcircle.orchestration.guarded_app import MARKER, hold
-from fullcircle.orchestration.reached import in_one_line
-from fullcircle.orchestration.revived import kept_alive
+from fullcircle.orchestration.api_probe import short_outage_errors
+from fullcircle.orchestration.prefect_app import MARKER, hold
+from fullcircle.orchestration.service_restart import restart_on_exit
 from fullcircle.store.home_relocation import relocate, settle
 
 DATABASE = "prefect.db"
@@ -81,7 +81,7 @@ def prefect_server(settings: Settings, *, port: int | None = None) -> Service:
     return Service(
         name="the Prefect server",
         command=[
-            *(sys.executable, "-m", "uvicorn", "--factory", "fullcircle.orchestration.guarded_app:create"),
+            *(sys.executable, "-m", "uvicorn", "--factory", "fullcircle.orchestration.prefect_app:create"),
             *("--host", settings.host, "--port", str(port), "--log-level", "warning", "--no-access-log"),
             *("--timeout-graceful-shutdown", "2"),  # a browser's open websocket must not hold up Ctrl-C
         ],
@@ -109,7 +109,7 @@ def _mend(settings: Settings, former: Sequence[Path]) -> None:
     database = settings.folder("prefect") / DATABASE
     if not database.exists():
         return
-    known = list(former) or _told(database, settings.home)
+    known = list(former) or _former_homes(database, settings.home)
     try:
         relocate(database, PATHS, known, settings.home)
         # A home at its default place moves with its checkout, in which the worker is to run.
@@ -122,7 +122,7 @@ def _mend(settings: Settings, former: Sequence[Path]) -> None:
         ) from error
 
 
-def _told(database: Path, home: Path) -> list[Path]:
+def _former_homes(database: Path, home: Path) -> list[Path]:
     """The homes that deployments name, in a home that was made before places were recorded."""
     with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.Error):
         variables = [json.loads(row[0] or "{}") for row in connection.execute("SELECT job_variables FROM deployment")]
@@ -160,7 +160,7 @@ def connect(settings: Settings, *, console: str = "CRITICAL") -> Iterator[str]:
             url = _checked(settings.prefect_url)
         else:
             url = running(settings) or stack.enter_context(_own_server(settings))
-        stack.enter_context(in_one_line(url))
+        stack.enter_context(short_outage_errors(url))
         stack.enter_context(_pointing_at(url, prefect_environment(settings, console=console)))
         yield url
 
@@ -206,7 +206,7 @@ def _own_server(settings: Settings) -> Iterator[str]:
         yield url
         return
     try:
-        with kept_alive(service):
+        with restart_on_exit(service):
             yield server_url(service)
             time.sleep(SETTLE_S)
     finally:

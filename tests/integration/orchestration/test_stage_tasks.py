@@ -16,7 +16,7 @@ from fullcircle.core.records.dataset import ContractReport, Violation
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.orchestration.artifacts import tagged
-from fullcircle.orchestration.steps import as_tasks
+from fullcircle.orchestration.stage_tasks import as_tasks
 
 pytestmark = pytest.mark.usefixtures("settings")
 

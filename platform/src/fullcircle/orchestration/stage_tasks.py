@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fullcircle.core.errors import DataUnavailable, FullcircleError, ServiceUnavailable, TrackingUnavailable
 from fullcircle.loop.steps import Step
-from fullcircle.orchestration.reached import require_api
+from fullcircle.orchestration.api_probe import require_api
 
 if TYPE_CHECKING:
     from prefect import State, Task
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MENDABLE = (DataUnavailable, ServiceUnavailable, TrackingUnavailable)
+RETRYABLE = (DataUnavailable, ServiceUnavailable, TrackingUnavailable)
 """Errors that another moment may mend. Every other error of ours is a judgement: trying again changes nothing."""
 
 
@@ -26,7 +26,7 @@ def as_tasks(retries: Mapping[str, int], *, delay_s: float = 2.0, tags: Iterable
     Args:
         retries: stage name, or its first word ("train" for "train torch"), -> how often to try again. A stage that
             is not named is tried once. Nothing is tried again after an error that another try cannot mend: a
-            broken contract, a leak, a wrong name (see `MENDABLE`).
+            broken contract, a leak, a wrong name (see `RETRYABLE`).
         delay_s: seconds before the first retry; doubled for each further one.
         tags: tags of every task run.
     """
@@ -58,13 +58,13 @@ def _task(stage: Callable[[], None], name: str, retries: int, delay_s: float, ta
         tags=tags,
         retries=retries,
         retry_delay_seconds=[delay_s * 2**attempt for attempt in range(retries)] or None,
-        retry_condition_fn=_is_worth_another_try,
+        retry_condition_fn=_is_retryable,
         cache_policy=NO_CACHE,
         persist_result=False,
     )
 
 
-def _is_worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+def _is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     error = state.result(raise_on_failure=False)
     # What is no error of ours was translated by nobody: the network's, most often.
-    return isinstance(error, MENDABLE) or not isinstance(error, FullcircleError)
+    return isinstance(error, RETRYABLE) or not isinstance(error, FullcircleError)

@@ -11,16 +11,16 @@ from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.settings import Settings, quiet_dependencies
 
 
-def run_directly(flow: Callable[..., object], arguments: argparse.Namespace) -> None:
+def run_flow(flow: Callable[..., object], arguments: argparse.Namespace) -> None:
     """Call the flow with the arguments, connected to Prefect, and exit: 0, or the error's code after one line."""
-    from fullcircle.orchestration.server import connect
+    from fullcircle.orchestration.prefect_server import connect
 
     quiet_dependencies()
     try:
         with connect(Settings.from_env(), console="INFO"):
             flow(**vars(arguments))
     except FullcircleError as error:
-        sys.exit(_told(error))
+        sys.exit(_print_error(error))
 
 
 def moment(text: str | None) -> datetime | None:
@@ -38,6 +38,6 @@ def moment(text: str | None) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _told(error: FullcircleError) -> int:
+def _print_error(error: FullcircleError) -> int:
     sys.stderr.write(f"{type(error).__name__}: {error}\n")
     return error.exit_code

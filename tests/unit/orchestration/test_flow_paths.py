@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import UsageError
-from fullcircle.orchestration.places import FLOWS, flow_file, flows_folder, load_flow
+from fullcircle.orchestration.flow_paths import FLOWS, flow_file, flows_folder, load_flow
 
 
 def test_the_checkout_s_flows_are_found(repository: Path) -> None:

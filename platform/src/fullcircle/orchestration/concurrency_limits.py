@@ -46,7 +46,7 @@ def one_retrain(project: str, settings: Settings) -> Iterator[None]:
     run_id = UUID(str(flow_run.id))
     with _client() as client:
         ensure_limit(client, project)
-        for sentence in settle_killed_runs(client, settings):
+        for sentence in clear_killed_runs(client, settings):
             progress.current().note(sentence)
         if client.read_global_concurrency_limit_by_name(limit_name(project)).active_slots:
             progress.current().note(f"another retrain of {project} is running: waiting for it")
@@ -72,7 +72,7 @@ def ensure_limit(client: SyncPrefectClient, project: str) -> None:
         client.upsert_global_concurrency_limit_by_name(limit_name(project), limit=1)
 
 
-def settle_killed_runs(client: SyncPrefectClient, settings: Settings) -> tuple[str, ...]:
+def clear_killed_runs(client: SyncPrefectClient, settings: Settings) -> tuple[str, ...]:
     """Give back the slots of flow runs whose process died on this machine, and mark those runs as crashed.
 
     Returns:

@@ -15,14 +15,14 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 
 from fullcircle.core.settings import Settings
-from fullcircle.orchestration.limits import limit_name, one_retrain, settle_killed_runs
+from fullcircle.orchestration.concurrency_limits import clear_killed_runs, limit_name, one_retrain
 
 HOLDER = """
 import sys, time
 from prefect import flow
 from prefect.runtime import flow_run
 from fullcircle.core.settings import Settings
-from fullcircle.orchestration.limits import one_retrain
+from fullcircle.orchestration.concurrency_limits import one_retrain
 
 @flow
 def holder(project: str) -> None:
@@ -101,5 +101,5 @@ def test_a_killed_retrain_gives_its_slot_to_the_next_one_and_is_marked_as_crashe
         state = client.read_flow_run(run_id).state
         assert state is not None
         assert (state.is_crashed(), state.message) == (True, "its process was killed")
-        assert settle_killed_runs(client, settings) == ()
+        assert clear_killed_runs(client, settings) == ()
     assert slots("killed") == 0

@@ -20,13 +20,13 @@ import pytest
 from fullcircle.core.errors import ServiceUnavailable, UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import answers, free_port
-from fullcircle.orchestration import guarded_app
-from fullcircle.orchestration.server import prefect_server
-from fullcircle.orchestration.ui import mlflow_ui, ui
+from fullcircle.orchestration import prefect_app
+from fullcircle.orchestration.local_uis import mlflow_ui, ui
+from fullcircle.orchestration.prefect_server import prefect_server
 from fullcircle.tracking.server import mlflow_app as guarded_mlflow
 
 UI = (
-    "from fullcircle.core.settings import Settings; from fullcircle.orchestration.ui import ui; ui(Settings.from_env())"
+    "import fullcircle.core.settings as s; from fullcircle.orchestration.local_uis import ui; ui(s.Settings.from_env())"
 )
 
 
@@ -34,7 +34,7 @@ TOKEN = "a-token-that-is-long-enough-for-it-to-be-one"
 # Each in a process of its own, as our commands are: what they say to a server is decided once, at their start.
 CLIENTS = """
 from fullcircle.core.settings import Settings
-from fullcircle.orchestration.server import connect as prefect
+from fullcircle.orchestration.prefect_server import connect as prefect
 from fullcircle.tracking.connection.client import connect
 from fullcircle.tracking.connection.rest import Rest
 
@@ -54,7 +54,7 @@ with prefect(settings):
 """
 
 
-def asked(url: str, method: str = "GET", **headers: str) -> int:
+def retrain_trigger(url: str, method: str = "GET", **headers: str) -> int:
     request = urllib.request.Request(url, method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -82,15 +82,21 @@ def test_both_uis_ask_for_the_token_which_our_clients_send_and_end_with_ctrl_c(t
         urls = [each.group() for each in found if each]
         assert len(urls) == 2, lines
         mlflow, prefect = urls
-        assert [asked(url) for url in urls] == [401, 401]
-        assert [asked(url, Authorization=f"Bearer {TOKEN}") for url in urls] == [200, 200]
+        assert [retrain_trigger(url) for url in urls] == [401, 401]
+        assert [retrain_trigger(url, Authorization=f"Bearer {TOKEN}") for url in urls] == [200, 200]
         assert answers(f"{mlflow}/health")
         assert answers(f"{prefect}/api/health")
-        assert [asked(url, Authorization=f"Bearer {TOKEN}", Host="evil.example") for url in urls] == [400, 400]
-        assert [asked(url, Authorization=f"Bearer {TOKEN}", Host="models.example") for url in urls] == [200, 200]
+        assert [retrain_trigger(url, Authorization=f"Bearer {TOKEN}", Host="evil.example") for url in urls] == [
+            400,
+            400,
+        ]
+        assert [retrain_trigger(url, Authorization=f"Bearer {TOKEN}", Host="models.example") for url in urls] == [
+            200,
+            200,
+        ]
         foreign = {"Authorization": f"Bearer {TOKEN}", "Origin": "https://evil.example"}
-        assert asked(f"{mlflow}/api/2.0/mlflow/experiments/create", "POST", **foreign) == 403
-        assert asked(f"{prefect}/api/flows/", "POST", **foreign) == 403
+        assert retrain_trigger(f"{mlflow}/api/2.0/mlflow/experiments/create", "POST", **foreign) == 403
+        assert retrain_trigger(f"{prefect}/api/flows/", "POST", **foreign) == 403
         client = subprocess.run(
             [sys.executable, "-c", CLIENTS],
             env={**environment, "MLFLOW_TRACKING_URI": mlflow, "PREFECT_API_URL": f"{prefect}/api"},
@@ -142,7 +148,7 @@ def test_every_route_of_both_asks_for_the_token_but_the_open_ones(
     assert len(of_prefect) > 100
     for app, routes, opened in (
         (guarded_mlflow.create(), of_mlflow, guarded_mlflow.OPEN_PATHS),
-        (guarded_app.create(), of_prefect, guarded_app.OPEN_PATHS),
+        (prefect_app.create(), of_prefect, prefect_app.OPEN_PATHS),
     ):
         for kind, method in (("http", "GET"), ("http", "POST"), ("websocket", "")):
             passed = {path for path in routes - set(opened) if not refused(app, kind, method, path)}

@@ -34,7 +34,7 @@ sys.exit(7)
 
 
 def leashed(seconds: float) -> tuple[subprocess.Popen[str], int]:
-    command = [sys.executable, "-m", "fullcircle.orchestration.leash", sys.executable, "-c", PARENT, str(seconds)]
+    command = [sys.executable, "-m", "fullcircle.orchestration.subreaper", sys.executable, "-c", PARENT, str(seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     return process, int(process.stdout.readline())
@@ -71,7 +71,7 @@ def test_the_exit_code_is_the_command_s() -> None:
 
 def test_a_signal_to_the_whole_group_reaches_the_command_once_and_stubborn_children_are_killed(tmp_path: Path) -> None:
     said = tmp_path / "asked"
-    command = [sys.executable, "-m", "fullcircle.orchestration.leash", sys.executable, "-c", STUBBORN, str(said)]
+    command = [sys.executable, "-m", "fullcircle.orchestration.subreaper", sys.executable, "-c", STUBBORN, str(said)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     grandchild = int(process.stdout.readline())

@@ -1,4 +1,4 @@
-"""The local Prefect server's application, for `uvicorn --factory fullcircle.orchestration.guarded_app:create`.
+"""The local Prefect server's application, for `uvicorn --factory fullcircle.orchestration.prefect_app:create`.
 
 Prefect's own server answers any Host header and any origin, and whoever can write to it can have a worker run
 anything. So this one stands behind the guard of all three servers (`core.security.guard`). One server a home: the lock

@@ -6,7 +6,7 @@ from fullcircle.loop.budget import Asked
 from fullcircle.store.retrain_requests import RetrainSource
 
 
-def asked(key: str | None) -> Asked:
+def retrain_trigger(key: str | None) -> Asked:
     """Of the flow run that this is called in: an event where there is a key, a schedule in a deployment, else a hand.
 
     A scheduled run is known by the moment for which it was scheduled: run again, by Prefect or by somebody, it is the
