@@ -30,8 +30,8 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings, quiet_dependencies
 from fullcircle.core.system.files import sha256_of
 from fullcircle.core.system.processes import Service, free_port
+from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import Partition
-from fullcircle.data.versions import Versions
 from fullcircle.loop.champion.release import release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.trace import trace

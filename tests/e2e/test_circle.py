@@ -17,7 +17,7 @@ from fullcircle.core.settings import Settings
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """A home in which two months of flights were replayed, a fifth of the rows each."""
-    from fullcircle.data.pipeline import reproduce
+    from fullcircle.data.dvc_pipeline import reproduce
 
     reproduce(repository, lambda line: None)
     return tmp_path_factory.mktemp("circle")

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import partitions
-from fullcircle.data.versions import Versions
 from fullcircle.loop.retrain import checked_rows, version_data
 
 UNTIL = datetime(2024, 3, 10, tzinfo=UTC)

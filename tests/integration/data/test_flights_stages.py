@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fullcircle.data.pipeline import reproduce
+from fullcircle.data.dvc_pipeline import reproduce
 
 AFTER = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
 

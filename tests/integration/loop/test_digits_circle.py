@@ -25,8 +25,8 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.processes import free_port
+from fullcircle.data.parquet_reader import load
 from fullcircle.data.partitions import partitions
-from fullcircle.data.reader import load
 from fullcircle.graph.session import Graph
 from fullcircle.loop.retrain import RetrainResult, retrain
 from fullcircle.loop.watch import WatchResult, watch

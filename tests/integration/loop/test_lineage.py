@@ -28,8 +28,8 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
+from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import Partition
-from fullcircle.data.versions import Versions
 from fullcircle.loop.champion.release import recover, release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.links import release as release_link

@@ -15,7 +15,7 @@ from fullcircle.core.errors import ContractViolated
 from fullcircle.core.project import Category, Number
 from fullcircle.core.records.dataset import Violation
 from fullcircle.data.contract import check, enforce
-from fullcircle.data.rules import column_rules
+from fullcircle.data.contract_rules import column_rules
 
 
 def test_a_clean_batch_passes_and_extra_columns_do_not_matter(project, frame):

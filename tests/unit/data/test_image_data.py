@@ -13,10 +13,10 @@ from fullcircle.core.project import Binary, Image, Number, Project, SplitRule
 from fullcircle.core.records.dataset import Violation
 from fullcircle.core.rows import pixels
 from fullcircle.data.contract import check, enforce
+from fullcircle.data.contract_rules import column_rules
 from fullcircle.data.leakage import strength
+from fullcircle.data.parquet_reader import load
 from fullcircle.data.partitions import partitions
-from fullcircle.data.reader import load
-from fullcircle.data.rules import column_rules
 from fullcircle.data.splits import split
 
 SCAN = Image("scan", shape=(4, 4, 1), high=16, unit="grey level")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.data.contract import check
+from fullcircle.data.parquet_reader import count, load, read
 from fullcircle.data.partitions import Partition, partitions, survey
-from fullcircle.data.reader import count, load, read
 
 FEBRUARY = datetime(2024, 2, 1, tzinfo=UTC)
 

@@ -39,8 +39,8 @@ def check(project: str, file: Path | None, as_json: bool) -> None:
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.data.contract import enforce
+    from fullcircle.data.parquet_reader import read, single
     from fullcircle.data.partitions import survey
-    from fullcircle.data.reader import read, single
 
     loaded, settings = load_project(project), Settings.from_env()
     surveyed = None if file else survey(loaded)
@@ -112,7 +112,7 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     from fullcircle.cli.terminal import print_json
     from fullcircle.core.security.permissions import as_the_user_makes_it
     from fullcircle.core.settings import Settings
-    from fullcircle.data.versions import Versions
+    from fullcircle.data.data_versions import Versions
     from fullcircle.tracking.runs.run_store import RunStore
 
     settings = Settings.from_env()

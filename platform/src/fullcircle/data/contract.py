@@ -16,7 +16,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import ContractReport, Violation
 from fullcircle.core.security.untrusted import visible
 from fullcircle.core.system.files import sha256_of
-from fullcircle.data.rules import rules
+from fullcircle.data.contract_rules import rules
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from pathlib import Path
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.security.untrusted import visible
-from fullcircle.data.footers import Footer, footer
+from fullcircle.data.parquet_footers import Footer, footer
 
 # Not \d, which takes digits of any script.
 _NAME = re.compile(r"((?:19|20|21)[0-9]{2}-(?:0[1-9]|1[0-2]))\.parquet")

@@ -187,8 +187,8 @@ def _parent(
 def checked_rows(project: Project, settings: Settings, until: datetime) -> pd.DataFrame:
     """The rows before `until`, checked against the data contract. Raises ContractViolated."""
     from fullcircle.data.contract import enforce
+    from fullcircle.data.parquet_reader import read, typed
     from fullcircle.data.partitions import survey
-    from fullcircle.data.reader import read, typed
 
     surveyed = survey(project, until)
     rows = read(surveyed.parts, project, until=until)
@@ -208,9 +208,9 @@ def version_data(project: Project, settings: Settings, until: datetime, rows: in
     Raises:
         DataUnavailable: they have another number of rows by now: the version would not be what is learned from.
     """
+    from fullcircle.data.data_versions import Versions
+    from fullcircle.data.parquet_reader import count
     from fullcircle.data.partitions import partitions
-    from fullcircle.data.reader import count
-    from fullcircle.data.versions import Versions
 
     parts = partitions(project, until)
     data = Versions(settings).commit(project, parts)

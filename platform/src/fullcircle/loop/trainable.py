@@ -96,8 +96,8 @@ def with_data(project: Project, settings: Settings, version: DataVersion, until:
     Raises:
         DataUnavailable: they have changed, and the remote does not have the version either.
     """
+    from fullcircle.data.data_versions import Versions
     from fullcircle.data.partitions import partitions
-    from fullcircle.data.versions import Versions
 
     with contextlib.suppress(DataUnavailable):
         if Versions(settings).commit(project, partitions(project, until)).digest == version.digest:

@@ -64,7 +64,7 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
     Raises:
         UsageError: when `root` is no checkout of fullcircle (the flights project is not in the wheel).
     """
-    from fullcircle.data.pipeline import reproduce
+    from fullcircle.data.dvc_pipeline import reproduce
 
     if not (root / "dvc.yaml").is_file():
         raise UsageError(

@@ -162,7 +162,7 @@ def unknown(kind: Kind, what: str, why: str) -> Link:
 
 def _absent(settings: Settings, kept: DataVersion) -> tuple[Missing, ...]:
     from fullcircle.core.errors import DataUnavailable
-    from fullcircle.data.versions import Versions
+    from fullcircle.data.data_versions import Versions
 
     hint = f"is {settings.dvc_remote} the remote that it was pushed to? Else bring it back from a backup"
     why = "'fullcircle data restore' cannot bring these rows back from the remote"

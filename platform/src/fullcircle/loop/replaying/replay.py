@@ -240,7 +240,7 @@ def _live_through(
 def send_month(project: Project, settings: Settings, part: Partition, client: Client, sample: float) -> pd.DataFrame:
     """Send the month's rows that were not answered yet, in the order of time. Returns all of the month's rows."""
     from fullcircle.core.rows import identities
-    from fullcircle.data.reader import load
+    from fullcircle.data.parquet_reader import load
     from fullcircle.predictions.log_reader import logged_row_ids
 
     rows = _sampled(load([part], project), project, sample)

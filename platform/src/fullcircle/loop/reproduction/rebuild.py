@@ -112,8 +112,8 @@ def _project(request: Request) -> Project:
 
 
 def _rows(project: Project, until: datetime) -> Any:
+    from fullcircle.data.parquet_reader import load
     from fullcircle.data.partitions import partitions
-    from fullcircle.data.reader import load
 
     # What an earlier version took for UTC is taken for it again: these rows were learned from, not asked for anew.
     return load(partitions(project, until), project, until=until, naive_is_utc=True)

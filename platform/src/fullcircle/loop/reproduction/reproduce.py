@@ -118,8 +118,8 @@ def _folder(settings: Settings, run_id: str, *, keep: bool) -> Iterator[Path]:
 
 def _data(settings: Settings, run: Original, folder: Path, other: Path | None) -> tuple[Path, list[Difference]]:
     """The folder of partitions to learn from, and what of it is not as it was."""
-    from fullcircle.data.changes import changes
-    from fullcircle.data.versions import Versions
+    from fullcircle.data.data_diff import changes
+    from fullcircle.data.data_versions import Versions
 
     restored = folder / "data"
     try:

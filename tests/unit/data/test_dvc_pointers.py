@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.data.pointers import folder_digest, folder_files
+from fullcircle.data.dvc_pointers import folder_digest, folder_files
 
 MD5 = "0123456789abcdef0123456789abcdef"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.data.pipeline import reproduce
+from fullcircle.data.dvc_pipeline import reproduce
 
 
 def stage(root: Path, command: str) -> Path:
@@ -76,7 +76,7 @@ def test_an_interrupted_run_leaves_no_child_behind(tmp_path):
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from fullcircle.data.pipeline import reproduce
+        from fullcircle.data.dvc_pipeline import reproduce
         reproduce(Path(sys.argv[1]), lambda line: None)
     """)
     parent = subprocess.Popen([sys.executable, "-c", script, str(root)], stderr=subprocess.DEVNULL)

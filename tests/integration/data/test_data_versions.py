@@ -19,8 +19,8 @@ import pytest
 
 from fullcircle.core.errors import DataUnavailable, HomeUnwritable
 from fullcircle.core.settings import Settings
+from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import partitions
-from fullcircle.data.versions import Versions
 
 
 def blob(settings: Settings, md5: str) -> Path:

@@ -10,8 +10,8 @@ import pytest
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import free_port
+from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import partitions
-from fullcircle.data.versions import Versions
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("dvc_s3") is None, reason="needs the extra 's3'")
 

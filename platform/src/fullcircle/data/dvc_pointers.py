@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
-from fullcircle.data.footers import footer
+from fullcircle.data.parquet_footers import footer
 from fullcircle.data.partitions import Partition
 
 RESTORE_HINT = "is FULLCIRCLE_DVC_REMOTE the remote that it was pushed to?"

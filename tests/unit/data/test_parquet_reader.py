@@ -22,11 +22,11 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Binary, Category, Image, Number, Project
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.rows import EXACT, identity, raw_frame
-from fullcircle.data.changes import changes
 from fullcircle.data.contract import check, enforce
+from fullcircle.data.data_diff import changes
+from fullcircle.data.dvc_pointers import md5_of
+from fullcircle.data.parquet_reader import load, read, single, typed
 from fullcircle.data.partitions import partitions
-from fullcircle.data.pointers import md5_of
-from fullcircle.data.reader import load, read, single, typed
 
 JANUARY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 UTC_US = pa.timestamp("us", tz="UTC")

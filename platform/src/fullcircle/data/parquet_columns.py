@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.data.footers import is_moment
+from fullcircle.data.parquet_footers import is_moment
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.records.dataset import DataVersion
-from fullcircle.data.pointers import md5_of
-from fullcircle.data.reader import whole
+from fullcircle.data.dvc_pointers import md5_of
+from fullcircle.data.parquet_reader import whole
 
 if TYPE_CHECKING:
     import pandas as pd

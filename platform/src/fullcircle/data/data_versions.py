@@ -23,8 +23,8 @@ from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.security.permissions import users_umask
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies
 from fullcircle.core.system.temporary_folders import alone_in
+from fullcircle.data.dvc_pointers import POINTER_HINT, RESTORE_HINT, contents, folder_digest, folder_files, md5_of
 from fullcircle.data.partitions import Partition
-from fullcircle.data.pointers import POINTER_HINT, RESTORE_HINT, contents, folder_digest, folder_files, md5_of
 
 _REMOTE = "fullcircle"
 _RESTORING = ".restoring"

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.records.dataset import DataVersion
-from fullcircle.data.changes import changes
-from fullcircle.data.pointers import md5_of
+from fullcircle.data.data_diff import changes
+from fullcircle.data.dvc_pointers import md5_of
 
 MONTHS = ("2024-01", "2024-02")
 
