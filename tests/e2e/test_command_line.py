@@ -21,7 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a project of torch alone that was run once."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     folder = tmp_path_factory.mktemp("workplace")
     create("tickets", folder)

@@ -67,7 +67,7 @@ POINTS = (
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with a small project whose model is torch alone, so that a start takes few seconds."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     create("tickets", tmp_path)
     project = tmp_path / "tickets" / "project.py"

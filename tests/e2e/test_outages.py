@@ -26,7 +26,7 @@ Line = Callable[[str, "subprocess.Popen[str]"], None]
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder with a small project whose model is torch alone."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     create("tickets", tmp_path)
     project = tmp_path / "tickets" / "project.py"

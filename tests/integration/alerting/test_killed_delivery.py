@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from fullcircle.alerting.dispatch import Dispatcher
-from fullcircle.alerting.receiver import WebhookReceiver
+from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database

@@ -20,7 +20,7 @@ import pytest
 
 from fullcircle.cli import fullcircle
 from fullcircle.core.settings import Settings
-from fullcircle.scaffold.new import create
+from fullcircle.scaffold.new_project import create
 from fullcircle.store.database import Database
 from fullcircle.tracking.runs.run_store import RunStore
 

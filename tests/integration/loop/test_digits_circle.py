@@ -27,7 +27,7 @@ from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.processes import free_port
 from fullcircle.data.parquet_reader import load
 from fullcircle.data.partitions import partitions
-from fullcircle.graph.session import Graph
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.retrain import RetrainResult, retrain
 from fullcircle.loop.watch import WatchResult, watch
 from fullcircle.predictions.log_reader import window

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.alerting.receiver import WebhookReceiver
+from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Category, Project
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings

@@ -97,7 +97,7 @@ for point in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small project."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     folder = tmp_path_factory.mktemp("workplace")
     create("tickets", folder)

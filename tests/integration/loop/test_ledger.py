@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from fullcircle.alerting.dispatch import Dispatcher
-from fullcircle.alerting.receiver import WebhookReceiver
+from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.cli import main
 from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
 from fullcircle.core.project import Project

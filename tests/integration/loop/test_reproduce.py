@@ -94,7 +94,7 @@ def rewrite(path: Path, *pairs: tuple[str, str]) -> None:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """One retrain, made with changes that were never committed; afterwards the checkout is at a later, clean commit."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     folder = tmp_path_factory.mktemp("repository")
     create("tickets", folder)
@@ -246,7 +246,7 @@ def rewritten(place: Place, artifact: str, text: str, before: str) -> Iterator[N
 def test_a_project_that_is_not_in_git_is_trained_as_it_lies(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     create("loose", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -332,7 +332,7 @@ def test_told_to_stop_it_leaves_nothing_behind(place: Place, by: signal.Signals)
 
 def made_project(place: Place) -> Path:
     """A folder with the project `loose-end`, which has no models of its own to train."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     folder = place.home / "apart"
     folder.mkdir()

@@ -13,7 +13,7 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Binary, Number, Project, Watch
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
-from fullcircle.graph.session import Graph
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.candidates import Champion
 from fullcircle.loop.shadow import SAMPLE, shadowed
 from fullcircle.predictions.labels import LabelLog

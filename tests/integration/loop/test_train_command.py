@@ -40,7 +40,7 @@ EPOCHS = 30
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small project in torch alone, with dropout, that trains for some seconds, never stopped early."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     folder = tmp_path_factory.mktemp("workplace")
     create("tickets", folder)
@@ -263,7 +263,7 @@ def test_a_run_that_cannot_be_resumed_is_refused_in_one_line(
         with pytest.raises(UsageError, match=says) as refused:
             resume(project, settings, run_id, framework=framework)
         assert "\n" not in str(refused.value)
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     create("others", tmp_path)
     with pytest.raises(UsageError, match=f"run {uninterrupted.run_id} is of project 'tickets', not of 'others'"):

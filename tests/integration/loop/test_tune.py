@@ -53,7 +53,7 @@ WORDS = ("tune", "tickets", "--framework", "torch", "--trials", "8", "--until", 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small project that says what to search; a trial takes a second or two."""
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     folder = tmp_path_factory.mktemp("workplace")
     create("tickets", folder)

@@ -19,7 +19,7 @@ from fullcircle.core.statistics.latency import judge_latency
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.files import sha256_of
 from fullcircle.export.candidate import latency_p99_ms
-from fullcircle.graph.session import Graph
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.serving.latency_benchmark import Reference, served_latency
 
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.alerting.page import page
-from fullcircle.alerting.receiver import WebhookReceiver
 from fullcircle.alerting.routes import deliver, route_name, scrub
+from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.records.health import Incident, Severity
 from fullcircle.core.settings import Settings

@@ -13,7 +13,7 @@ import pytest
 from fullcircle.cli import main
 from fullcircle.core.records.health import Incident, Severity
 from fullcircle.core.settings import Settings
-from fullcircle.scaffold.new import create
+from fullcircle.scaffold.new_project import create
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents
 

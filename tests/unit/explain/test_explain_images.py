@@ -12,7 +12,7 @@ import pytest
 from fullcircle.core.errors import DataUnavailable, HomeUnwritable
 from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.rows import pixels
-from fullcircle.explain.image_plots import heat_maps
+from fullcircle.explain.heat_maps import heat_maps
 from fullcircle.explain.image_values import BACKGROUND_IMAGES, EXPLAINED, ImageExplanation, explain_images
 
 SCAN = Image("scan", shape=(5, 6, 1), high=10)

@@ -19,8 +19,8 @@ from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.core.records.training import Fitted, Preprocessor
 from fullcircle.core.system.files import sha256_of
 from fullcircle.export.candidate import measure, parity
-from fullcircle.export.graph import export
-from fullcircle.graph.session import Graph
+from fullcircle.export.onnx_graph import export
+from fullcircle.graph.onnx_session import Graph
 
 
 @dataclasses.dataclass(frozen=True)

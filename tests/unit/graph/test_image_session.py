@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from fullcircle.core.errors import BadRequest, ModelUnavailable
 from fullcircle.core.project import Category, Image, Number
-from fullcircle.graph import session
-from fullcircle.graph.session import Graph, kind
+from fullcircle.graph import onnx_session
+from fullcircle.graph.onnx_session import Graph, kind
 
 
 def write(path, shape=("rows", 2, 3, 1)):
@@ -66,7 +66,7 @@ def test_images_are_answered_as_tensors_flat_rows_and_frames_alike(graph, images
 
 
 def test_large_images_are_scored_a_few_at_a_time_with_the_same_answers(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(session, "CHUNK_VALUES", 40)  # six numbers an image: six rows a chunk
+    monkeypatch.setattr(onnx_session, "CHUNK_VALUES", 40)  # six numbers an image: six rows a chunk
     graph = Graph.load(write(tmp_path / "graph.onnx"))
 
     assert graph._chunk_rows == 6

@@ -76,7 +76,7 @@ def test_every_room_is_imported_without_its_tools(package: Path) -> None:
 
 
 def test_the_example_project_is_loaded_without_its_frameworks(tmp_path: Path) -> None:
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     create("my-project", tmp_path)
     started = loaded_by(

@@ -41,7 +41,7 @@ def test_a_folder_that_is_no_checkout_is_named(settings: Settings, tmp_path: Pat
 def test_a_second_replay_in_the_same_home_is_refused_with_the_first_ones_process(
     settings: Settings, tmp_path: Path
 ) -> None:
-    from fullcircle.scaffold.new import create
+    from fullcircle.scaffold.new_project import create
 
     create("tickets", tmp_path)
     with (settings.folder() / "replay.lock").open("a+") as held:

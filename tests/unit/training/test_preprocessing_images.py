@@ -12,8 +12,8 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Binary, Image, Project, Training
 from fullcircle.core.records.training import Arrays
 from fullcircle.core.rows import tensors
-from fullcircle.export.graph import export
-from fullcircle.graph.session import Graph
+from fullcircle.export.onnx_graph import export
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.training.on_sklearn.baseline import BaselineTrainer
 from fullcircle.training.preprocessing import images
 from fullcircle.training.preprocessing.tabular import fit

@@ -46,7 +46,7 @@ def new(name: str, git: bool) -> None:
 
     Each run names the commit of its code. A project that is made in a git checkout is left for you to commit.
     """
-    from fullcircle.scaffold.new import create, put_under_git
+    from fullcircle.scaffold.new_project import create, put_under_git
 
     folder = create(name, Path.cwd())
     committed = git and put_under_git(folder)

@@ -13,7 +13,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.training import Fitted, Preprocessor
 from fullcircle.core.records.verdicts import Candidate
 from fullcircle.core.rows import tensors
-from fullcircle.graph.session import Graph
+from fullcircle.graph.onnx_session import Graph
 
 if TYPE_CHECKING:
     import pandas as pd

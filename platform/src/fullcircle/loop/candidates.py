@@ -86,7 +86,7 @@ def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
 
 def load_champion(project: Project, settings: Settings, test: pd.DataFrame) -> Champion | None:
     """The champion and its answers on the test rows; None before the first release."""
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
     from fullcircle.tracking.registry.model_registry import Registry
 
     registry = Registry(settings)

@@ -65,7 +65,7 @@ def export_candidates(
 
     All of them, not the winner's alone, so that candidates can still be compared on rows that nobody has seen yet.
     """
-    from fullcircle.export.graph import export
+    from fullcircle.export.onnx_graph import export
     from fullcircle.tracking.runs.run_store import RunStore
 
     run_store = RunStore(settings)
@@ -204,7 +204,7 @@ def _judged(
 
 def explain(project: Project, settings: Settings, challenger: Challenger, prepared: Prepared) -> Path:
     """SHAP values of the graph on raw columns or images, in pictures and figures. Returns the summary's path."""
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
     from fullcircle.loop.explanations import Explained, explain_graph
     from fullcircle.tracking.runs.run_store import RunStore
 
@@ -297,7 +297,7 @@ def _against(verdict: Verdict) -> str:
 
 def _reference(project: Project, winner: Trained, candidate: Candidate, prepared: Prepared) -> Path:
     from fullcircle.core.rows import raw_frame
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
 
     train = prepared.frames.train
     largest = max(column.values if isinstance(column, Image) else 1 for column in project.inputs)

@@ -75,7 +75,7 @@ def _columns(asked: Explained) -> Path:
 
 def _images(asked: Explained) -> Path:
     """SHAP values of patches of images: one picture of heat maps, and the values."""
-    from fullcircle.explain.image_plots import heat_maps
+    from fullcircle.explain.heat_maps import heat_maps
     from fullcircle.explain.image_values import explain_images
 
     explanation = explain_images(asked.score, asked.project, asked.background(), asked.frames.test, seed=asked.seed)

@@ -61,7 +61,7 @@ def shadowed(
     log is damaged.
     """
     from fullcircle.evaluation.disagreement import disagreement
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
     from fullcircle.predictions.log_reader import window
 
     start = at - project.watch.window

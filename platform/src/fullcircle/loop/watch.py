@@ -128,7 +128,7 @@ def judge_window(
     champion: ModelVersion,
 ) -> Health:
     """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
     from fullcircle.monitoring.health import assess
     from fullcircle.tracking.registry.model_registry import Registry
 

@@ -127,7 +127,7 @@ def _orchestrated(settings: Settings, aside: ThreadPoolExecutor, root: Path, rep
 
 
 def _replay(project: Project, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
-    from fullcircle.alerting.receiver import WebhookReceiver
+    from fullcircle.alerting.webhook_receiver import WebhookReceiver
     from fullcircle.orchestration.flow_paths import load_flow
 
     started = datetime.now(UTC)

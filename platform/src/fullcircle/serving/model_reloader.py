@@ -17,7 +17,7 @@ from fullcircle.core.errors import FullcircleError, ModelUnavailable
 from fullcircle.core.project import Image, Project
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
-from fullcircle.graph.session import kind as graph_kind
+from fullcircle.graph.onnx_session import kind as graph_kind
 from fullcircle.serving.local_copy import LocalCopy
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class ModelReloader:
 
 
 def _load_graph(path: Path, digest: str) -> Predictor:
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
 
     return Graph.load(path, digest=digest)
 

@@ -330,7 +330,7 @@ def differences(name: str, entries: Sequence[Entry], found: Aliases) -> tuple[st
 
 def loads(settings: Settings, version: ModelVersion) -> None:
     """Load the version's graph. Raises ModelUnavailable when it does not load or its digest differs."""
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
 
     Graph.load(Registry(settings).graph(version), digest=version.digest)
 

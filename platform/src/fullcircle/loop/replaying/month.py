@@ -24,7 +24,7 @@ def month_row(
     frozen: ModelVersion,
 ) -> dict[str, Any]:
     """One month as the table and the report show it (see loop/replaying/report.py for the keys)."""
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
     from fullcircle.monitoring.performance import performance
     from fullcircle.tracking.registry.model_registry import Registry
 
@@ -61,7 +61,7 @@ def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> 
     """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
     import json
 
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
     from fullcircle.monitoring.performance import performance
     from fullcircle.tracking.runs.run_store import RunStore
 

@@ -75,7 +75,7 @@ def _reliability(
     project: Project, settings: Settings, result: ReplayResult, frozen: ModelVersion
 ) -> tuple[tuple[str, Curve], ...]:
     """Of the last month's answers: the champion's as logged, and the never-retrained model's on the same rows."""
-    from fullcircle.graph.session import Graph
+    from fullcircle.graph.onnx_session import Graph
     from fullcircle.predictions.log_reader import window
     from fullcircle.tracking.registry.model_registry import Registry
 

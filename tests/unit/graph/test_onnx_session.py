@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fullcircle.core.errors import BadRequest, ModelUnavailable
-from fullcircle.graph.session import CHUNK_ROWS, Graph
+from fullcircle.graph.onnx_session import CHUNK_ROWS, Graph
 
 
 def write(path: Path, output: str = "probability", kind: int = TensorProto.FLOAT) -> Path:

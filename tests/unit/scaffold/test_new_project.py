@@ -15,8 +15,8 @@ from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.project import Category, Number
 from fullcircle.core.project.loading import load_project, project_names
 from fullcircle.core.statistics.binary_metrics import roc_auc
-from fullcircle.scaffold.new import create, put_under_git
-from fullcircle.scaffold.tickets import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
+from fullcircle.scaffold.new_project import create, put_under_git
+from fullcircle.scaffold.tickets_data import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
 from fullcircle.tracking.provenance.git import git
 from fullcircle.tracking.provenance.run_provenance import provenance
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.scaffold.tickets import MONTHS, tickets
+from fullcircle.scaffold.tickets_data import MONTHS, tickets
 from fullcircle.tracking.provenance.git import git
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
