@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from fullcircle.cli.lines import say
-from fullcircle.cli.tables import ledger_table, print_table, print_unsent
-from fullcircle.cli.terminal import PlainConsole, TerminalProgress, parse_time, styled
-from fullcircle.cli.tree import trace_tree
+from fullcircle.cli.output.lines import say
+from fullcircle.cli.output.tables import ledger_table, print_table, print_unsent
+from fullcircle.cli.output.terminal import PlainConsole, TerminalProgress, parse_time, styled
+from fullcircle.cli.output.trace_tree import trace_tree
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.records.ledger import Action, Aliases, Entry
 from fullcircle.core.records.lineage import Kind, Link, Missing, Trace

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from fullcircle.cli.terminal import parse_span
+from fullcircle.cli.output.terminal import parse_span
 from fullcircle.cli.tune import print_study
 from fullcircle.core.errors import UsageError
 from fullcircle.loop.tuning.tune import TuneResult

@@ -12,8 +12,8 @@ import sys
 
 import click
 
-from fullcircle.cli.groups import NearestGroup
-from fullcircle.cli.lines import say
+from fullcircle.cli.nearest_group import NearestGroup
+from fullcircle.cli.output.lines import say
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fullcircle.cli.groups import NearestGroup
-from fullcircle.cli.lines import say
+from fullcircle.cli.nearest_group import NearestGroup
+from fullcircle.cli.output.lines import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,8 @@ def data() -> None:
 @JSON
 def check(project: str, file: Path | None, as_json: bool) -> None:
     """Hold a batch against the project's data contract. Exit code 1 and a table when it is violated."""
-    from fullcircle.cli.tables import refusals_shown
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.output.tables import print_refusals
+    from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.errors import ContractViolated
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
@@ -50,7 +50,7 @@ def check(project: str, file: Path | None, as_json: bool) -> None:
     for sentence in notes if not as_json else ():
         say(sentence, err=True)
     checked = {"project": loaded.name, "rows": len(rows.frame), "files": len(parts), "notes": notes}
-    with refusals_shown(consoles(as_json)[1]):
+    with print_refusals(consoles(as_json)[1]):
         try:
             enforce(loaded, rows.frame, settings.folder("quarantine", loaded.name))
         except ContractViolated as refused:
@@ -71,8 +71,8 @@ def list_versions(project: str, as_json: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from fullcircle.cli.tables import print_table
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.output.tables import print_table
+    from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.lineage.versions import data_of_versions
@@ -109,7 +109,7 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
 
     RUN is an MLflow run id or the beginning of one. Says which hash differs when they cannot come back.
     """
-    from fullcircle.cli.terminal import print_json
+    from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.security.permissions import as_the_user_makes_it
     from fullcircle.core.settings import Settings
     from fullcircle.data.data_versions import Versions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fullcircle.cli.lines import say
+from fullcircle.cli.output.lines import say
 
 if TYPE_CHECKING:
     from fullcircle.loop.backup.home import Backup
@@ -27,7 +27,7 @@ def backup(file: Path, as_json: bool) -> None:
     Servers, trainings and replays may go on: what was acknowledged before the backup began is inside. What can be made
     again is left out (downloads, DVC's cache), and what lies elsewhere is named (PostgreSQL, S3).
     """
-    from fullcircle.cli.terminal import consoles, shown
+    from fullcircle.cli.output.terminal import consoles, shown
     from fullcircle.core.settings import Settings
     from fullcircle.loop.backup.home import backup as write
 
@@ -50,7 +50,7 @@ def restore(file: Path, into: Path | None, as_json: bool) -> None:
 
     It may be put anywhere, also beside the home that it is a copy of. For a run's data alone: fullcircle data restore.
     """
-    from fullcircle.cli.terminal import consoles, shown
+    from fullcircle.cli.output.terminal import consoles, shown
     from fullcircle.core.settings import Settings
     from fullcircle.loop.backup.home import restore as put_back
 
@@ -62,7 +62,7 @@ def restore(file: Path, into: Path | None, as_json: bool) -> None:
 def _say(made: Backup, text: str, as_json: bool) -> None:
     import dataclasses
 
-    from fullcircle.cli.terminal import print_json
+    from fullcircle.cli.output.terminal import print_json
 
     if as_json:
         print_json(dataclasses.asdict(made))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fullcircle.cli.deciding import BY, deciding
-from fullcircle.cli.groups import NearestGroup
-from fullcircle.cli.lines import say
+from fullcircle.cli.decided_by import BY, decided_by
+from fullcircle.cli.nearest_group import NearestGroup
+from fullcircle.cli.output.lines import say
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
@@ -88,7 +88,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
 
     Exit code 1 when there was no champion then, or the ledger does not hold.
     """
-    from fullcircle.cli.terminal import consoles, parse_time, print_json, styled
+    from fullcircle.cli.output.terminal import consoles, parse_time, print_json, styled
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.security.identity import by, process
     from fullcircle.core.settings import Settings
@@ -134,7 +134,7 @@ def verify(project: str | None, as_json: bool) -> None:
 
     Of one PROJECT, or of all that have a ledger. Changes nothing. Exit code 1 when something is wrong.
     """
-    from fullcircle.cli.terminal import print_json
+    from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import verify as verify_ledgers
@@ -166,8 +166,8 @@ def verify(project: str | None, as_json: bool) -> None:
 @JSON
 def show(project: str, as_json: bool) -> None:
     """All entries of a project, oldest first. Whether they hold, 'ledger verify' says."""
-    from fullcircle.cli.tables import ledger_table, print_table
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.output.tables import ledger_table, print_table
+    from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import show as entries
@@ -206,7 +206,7 @@ def accept(project: str, why: str, as_json: bool) -> None:
 
 
 def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
-    from fullcircle.cli.terminal import print_json
+    from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion import ledger as ledgers
@@ -214,7 +214,7 @@ def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
     settings = Settings.from_env()
     settings.check_writable()
     mend = ledgers.heal if how == "heal" else ledgers.accept
-    mended = mend(load_project(project), settings, why=why, by=deciding())
+    mended = mend(load_project(project), settings, why=why, by=decided_by())
     if as_json:
         print_json({"project": project, how: list(mended)})
         return
@@ -243,11 +243,11 @@ def _decider(name: str) -> tuple[Project, Settings, str]:
 
     settings = Settings.from_env()
     settings.check_writable()
-    return load_project(name), settings, deciding()
+    return load_project(name), settings, decided_by()
 
 
 def _say(made: Release, words: str, as_json: bool) -> None:
-    from fullcircle.cli.terminal import print_json
+    from fullcircle.cli.output.terminal import print_json
 
     if as_json:
         print_json(made)

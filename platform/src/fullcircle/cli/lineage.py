@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fullcircle.cli.lines import say
+from fullcircle.cli.output.lines import say
 
 if TYPE_CHECKING:
     from fullcircle.core.records.lineage import Trace
@@ -31,7 +31,7 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
     """
     from pathlib import Path
 
-    from fullcircle.cli.terminal import consoles, print_json, styled
+    from fullcircle.cli.output.terminal import consoles, print_json, styled
     from fullcircle.core.errors import UsageError
     from fullcircle.core.settings import Settings
     from fullcircle.loop.lineage.trace import predictions_of_row
@@ -49,7 +49,7 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
     if as_json:
         print_json(as_plain(found))
     else:
-        from fullcircle.cli.tree import trace_tree
+        from fullcircle.cli.output.trace_tree import trace_tree
 
         console = consoles(False)[0]
         console.print(trace_tree(found, ascii_only=console.options.ascii_only))
@@ -75,7 +75,7 @@ def impact(what: str, project: str | None, as_json: bool) -> None:
     """
     import dataclasses
 
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.settings import Settings
     from fullcircle.loop.lineage.impact import impact as affected
 
@@ -83,7 +83,7 @@ def impact(what: str, project: str | None, as_json: bool) -> None:
     if as_json:
         print_json(dataclasses.asdict(found) | {"predictions": found.predictions, "releases": found.releases})
         return
-    from fullcircle.cli.tables import print_impact
+    from fullcircle.cli.output.tables import print_impact
 
     print_impact(consoles(False)[0], found)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from fullcircle.cli.deciding import BY, deciding
-from fullcircle.cli.lines import say
+from fullcircle.cli.decided_by import BY, decided_by
+from fullcircle.cli.output.lines import say
 
 INSECURE = click.option(
     "--insecure", is_flag=True, help="An address that others reach, without FULLCIRCLE_TOKEN, is meant."
@@ -73,7 +73,7 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
 
     Exit code 1 when the window has an incident.
     """
-    from fullcircle.cli.terminal import consoles, parse_time, print_json, shown, styled
+    from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown, styled
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.clock import now
@@ -108,7 +108,7 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
 @JSON
 def rollback(project: str, reason: str, as_json: bool) -> None:
     """Give the traffic back to the previous champion, after loading it successfully."""
-    from fullcircle.cli.terminal import print_json
+    from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.approval import reason_given
@@ -120,7 +120,7 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     reason_given(reason)
     loaded = load_project(project)
     time = replay_time(loaded, settings)
-    made = roll_back(loaded, settings, reason=reason, decided_by=deciding(), data_until=time)
+    made = roll_back(loaded, settings, reason=reason, decided_by=decided_by(), data_until=time)
     if as_json:
         print_json(made)
     else:
@@ -134,8 +134,8 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
 @JSON
 def incidents(project: str, as_json: bool) -> None:
     """The project's incidents, open ones first. Exit code 1 while one is open."""
-    from fullcircle.cli.tables import incidents_table, print_table
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.output.tables import incidents_table, print_table
+    from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import all_incidents
@@ -155,8 +155,8 @@ def incidents(project: str, as_json: bool) -> None:
 @JSON
 def status(project: str, as_json: bool) -> None:
     """Who serves since when and why, what came before, what is open, and what the tracker does not have yet."""
-    from fullcircle.cli.tables import print_overview, print_unsent
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.output.tables import print_overview, print_unsent
+    from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.errors import TrackerAway
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
@@ -190,8 +190,8 @@ def sync(leave_out: str | None, as_json: bool) -> None:
 
     Exit code 1 when something of it could not be sent; a run that is being written is sent by its own process.
     """
-    from fullcircle.cli.tables import print_unsent
-    from fullcircle.cli.terminal import consoles, print_json
+    from fullcircle.cli.output.tables import print_unsent
+    from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import sent
 
@@ -211,7 +211,7 @@ def sync(leave_out: str | None, as_json: bool) -> None:
 @JSON
 def schedule(project: str, as_json: bool) -> None:
     """Create the cron deployments, the drift automation and the limit of one retrain at a time (Prefect)."""
-    from fullcircle.cli.terminal import print_json
+    from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.orchestration.schedule import schedule_and_print

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from fullcircle.cli.deciding import deciding
-from fullcircle.cli.lines import say
+from fullcircle.cli.decided_by import decided_by
+from fullcircle.cli.output.lines import say
 
 
 @click.command(short_help="The whole circle on a year of real flights.", epilog="Example: fullcircle demo --fresh")
@@ -22,13 +22,13 @@ def demo(fresh: bool, months: int | None, as_json: bool) -> None:
     Prepares the data (DVC), trains on January to March, releases, then lives through April to December.
     Stopped or killed, the next call goes on from what was finished.
     """
-    from fullcircle.cli.tables import refusals_shown, show_replay
-    from fullcircle.cli.terminal import consoles, print_json, shown
+    from fullcircle.cli.output.tables import print_refusals, show_replay
+    from fullcircle.cli.output.terminal import consoles, print_json, shown
     from fullcircle.core.settings import Settings
     from fullcircle.orchestration.demo import run_demo
 
     results, progress = consoles(as_json)
-    with refusals_shown(progress), shown(progress):
+    with print_refusals(progress), shown(progress):
         outcome = run_demo(Settings.from_env(), Path.cwd(), fresh=fresh, months=months)
     if as_json:
         print_json(outcome.as_json())
@@ -74,8 +74,8 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     While another retrain of the project is under way, on whatever machine, it waits, and says for whom.
     Exit code 1 when the data contract, the leakage check or a stage failed; the champion then stays as it was.
     """
-    from fullcircle.cli.tables import print_retrain, refusals_shown
-    from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
+    from fullcircle.cli.output.tables import print_refusals, print_retrain
+    from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.budget import by_hand
@@ -86,13 +86,13 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     reason_given(reason)
     settings.check_writable()
     results, progress = consoles(as_json)
-    with refusals_shown(progress), shown(progress):
+    with print_refusals(progress), shown(progress):
         result = retrain(
             loaded,
             settings,
             until=parse_time(until),
             reason=reason,
-            decided_by=deciding(),
+            decided_by=decided_by(),
             wait=not no_wait,
             asked=asked,
         )
@@ -121,13 +121,13 @@ def replay(project: str, months: int | None, sample: float, as_json: bool) -> No
 
     Runs as a Prefect flow, on a server of its own unless PREFECT_API_URL is set.
     """
-    from fullcircle.cli.tables import refusals_shown, show_replay
-    from fullcircle.cli.terminal import consoles, print_json, shown
+    from fullcircle.cli.output.tables import print_refusals, show_replay
+    from fullcircle.cli.output.terminal import consoles, print_json, shown
     from fullcircle.core.settings import Settings
     from fullcircle.orchestration.demo import run_replay
 
     results, progress = consoles(as_json)
-    with refusals_shown(progress), shown(progress):
+    with print_refusals(progress), shown(progress):
         outcome = run_replay(project, Settings.from_env(), Path.cwd(), months=months, sample=sample)
     if as_json:
         print_json(outcome.as_json())

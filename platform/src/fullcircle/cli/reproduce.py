@@ -65,7 +65,7 @@ def reproduce(
 
     RUN is an id, the beginning of one, or a name. Exit code 1 when it diverged.
     """
-    from fullcircle.cli.terminal import consoles, print_json, shown
+    from fullcircle.cli.output.terminal import consoles, print_json, shown
     from fullcircle.core.records.repro_compare import Agreement
     from fullcircle.core.settings import Settings
     from fullcircle.loop.reproduction.reproduce import Again
@@ -100,7 +100,7 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from fullcircle.cli.terminal import styled
+    from fullcircle.cli.output.terminal import styled
 
     seen = result.comparison
     title = f"{result.project}: {result.framework}, run {result.run_id[:12]}, trained again in {result.seconds:.0f} s"
@@ -121,7 +121,7 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
 
 
 def _print_differences(console: Console, result: Reproduction) -> None:
-    from fullcircle.cli.terminal import styled
+    from fullcircle.cli.output.terminal import styled
 
     found = result.differences
     if not found:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fullcircle.cli.lines import say
+from fullcircle.cli.output.lines import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,8 +56,8 @@ def train(
 
     Told to stop (SIGTERM), it writes a checkpoint and exits with code 75; --resume goes on from there, in the same run.
     """
-    from fullcircle.cli.tables import refusals_shown
-    from fullcircle.cli.terminal import consoles, parse_time, print_json, shown
+    from fullcircle.cli.output.tables import print_refusals
+    from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.train import Wish, resume
@@ -68,7 +68,7 @@ def train(
         _refuse_beside_resume(until=until, overrides=overrides, profile=profile, tensorboard=tensorboard)
     settings.check_writable()
     results, progress = consoles(as_json)
-    with refusals_shown(progress), shown(progress):
+    with print_refusals(progress), shown(progress):
         if run is not None:
             result = resume(loaded, settings, run, framework=framework, where=where)
         else:
@@ -109,7 +109,7 @@ def print_training(console: Console, result: TrainResult) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from fullcircle.cli.terminal import styled
+    from fullcircle.cli.output.terminal import styled
 
     title = f"{result.project}: {result.framework} on {result.evaluation.rows:,} test rows"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=False)

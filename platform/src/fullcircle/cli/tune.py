@@ -55,8 +55,8 @@ def tune(
     Whatever stops it, the same command goes on: with the trials that ended, and those that had not from their newest
     checkpoint. The test rows take no part in it.
     """
-    from fullcircle.cli.tables import refusals_shown
-    from fullcircle.cli.terminal import consoles, parse_span, parse_time, print_json, shown
+    from fullcircle.cli.output.tables import print_refusals
+    from fullcircle.cli.output.terminal import consoles, parse_span, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
     from fullcircle.core.settings import Settings
     from fullcircle.loop.tuning.tune import Wish, tune_each
@@ -75,7 +75,7 @@ def tune(
     )
     settings.check_writable()
     console, progress = consoles(as_json)
-    with refusals_shown(progress), shown(progress):
+    with print_refusals(progress), shown(progress):
         results = tune_each(loaded, settings, frameworks, wish)
     if as_json:
         print_json({"studies": results})
@@ -88,7 +88,7 @@ def print_study(console: Console, result: TuneResult) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from fullcircle.cli.terminal import styled
+    from fullcircle.cli.output.terminal import styled
 
     title = f"{result.study}: the best of {result.ended} trials on the validation rows"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fullcircle.cli.terminal import styled
+from fullcircle.cli.output.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.records.ledger import LEDGER_TIME
 from fullcircle.core.security.identity import by
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def refusals_shown(console: Console) -> Iterator[None]:
+def print_refusals(console: Console) -> Iterator[None]:
     """A batch or a split that is refused in this block is shown as a table before its error line."""
     try:
         yield

@@ -23,7 +23,7 @@ BY = click.option(
 )
 
 
-def deciding() -> str:
+def decided_by() -> str:
     """The user that this process runs as. From now on git's user name is among what is claimed."""
     from fullcircle.core.security.identity import claim, system_user
     from fullcircle.tracking.provenance.git import git
