@@ -15,7 +15,7 @@ import pytest
 from fullcircle.core.errors import ModelUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.records.releases import ModelVersion
-from fullcircle.core.rows import tensors
+from fullcircle.core.row_tensors import tensors
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.registry.model_registry import Registry

@@ -23,7 +23,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.records.lineage import Kind
+from fullcircle.core.records.lineage_trace import NodeKind
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.loop.backup.home import backup, restore
@@ -68,7 +68,14 @@ def test_a_prediction_is_traced_in_a_restored_home_of_which_the_original_is_gone
     assert back.files == made.files
     found = trace(_settings(back.home), FIRST_PREDICTION, checkout=tmp_path)
     known = {link.kind for link in found.links if not link.missing}
-    assert known >= {Kind.PREDICTION, Kind.VERSION, Kind.RUN, Kind.DATA, Kind.VERDICT, Kind.RELEASE}
+    assert known >= {
+        NodeKind.PREDICTION,
+        NodeKind.VERSION,
+        NodeKind.RUN,
+        NodeKind.DATA,
+        NodeKind.VERDICT,
+        NodeKind.RELEASE,
+    }
 
 
 def test_what_is_put_back_is_what_was_there_and_its_owners_alone(small: Path, saved: Path, tmp_path: Path) -> None:

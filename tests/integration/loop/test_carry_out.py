@@ -10,7 +10,7 @@ import pytest
 
 from fullcircle.core.project import Policy, Project
 from fullcircle.core.records.health import Health, Incident, Rollback, Severity, Window
-from fullcircle.core.records.ledger import Action
+from fullcircle.core.records.ledger_entries import Action
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.carry_out import carry_out

@@ -20,7 +20,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.records.health import Retrain
 from fullcircle.core.records.releases import CHAMPION
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.core.statistics.outcome import Outcome

@@ -20,7 +20,7 @@ from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.cli import main
 from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import Action, Aliases
+from fullcircle.core.records.ledger_entries import Action, Aliases
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings

@@ -23,7 +23,7 @@ from fullcircle.cli import main
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.records.dataset import DataVersion
-from fullcircle.core.records.lineage import Kind, Trace, terms
+from fullcircle.core.records.lineage_trace import NodeKind, Trace, champion_periods
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
@@ -169,7 +169,7 @@ def traced(settings: Settings, project: Project, circle: Circle) -> Trace:
     return trace(settings, circle.predictions[0], checkout=project.folder)
 
 
-def broken(found: Trace) -> list[Kind]:
+def broken(found: Trace) -> list[NodeKind]:
     """The links in which something is missing."""
     return [link.kind for link in found.links if link.missing]
 
@@ -184,23 +184,23 @@ def test_a_prediction_leads_to_everything_that_it_came_from(
 ) -> None:
     found = traced(settings, project, whole)
     facts = {link.kind: link.facts for link in found.links}
-    assert [link.kind for link in found.links] == list(Kind)
+    assert [link.kind for link in found.links] == list(NodeKind)
     assert found.missing == ()
-    assert facts[Kind.PREDICTION]["row_id"] == "row-1"
-    assert facts[Kind.PREDICTION]["inputs"] == {"x": 1.0}
-    assert facts[Kind.VERSION]["digest"] == whole.version.digest
-    assert (facts[Kind.RUN]["run_id"], facts[Kind.RUN]["seed"]) == (whole.run, "7")
+    assert facts[NodeKind.PREDICTION]["row_id"] == "row-1"
+    assert facts[NodeKind.PREDICTION]["inputs"] == {"x": 1.0}
+    assert facts[NodeKind.VERSION]["digest"] == whole.version.digest
+    assert (facts[NodeKind.RUN]["run_id"], facts[NodeKind.RUN]["seed"]) == (whole.run, "7")
     head = subprocess.run(
         ["git", "-C", project.folder, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     )
-    assert facts[Kind.CODE]["commit"] == head.stdout.strip()
-    assert facts[Kind.CODE]["diff_files"] == ["project.py"]
-    assert facts[Kind.ENVIRONMENT]["same_as_here"]
-    assert facts[Kind.DATA]["digest"] == data.digest
-    assert list(facts[Kind.DATA]["files"]) == ["2013-01.parquet", "2013-02.parquet"]  # type: ignore[call-overload]
-    assert facts[Kind.VERDICT]["reasons"] == ["better"]
-    assert (facts[Kind.RELEASE]["by"], facts[Kind.RELEASE]["why"]) == ("the gate", "it is better")
-    assert facts[Kind.RELEASE]["champion_when_answered"]
+    assert facts[NodeKind.CODE]["commit"] == head.stdout.strip()
+    assert facts[NodeKind.CODE]["diff_files"] == ["project.py"]
+    assert facts[NodeKind.ENVIRONMENT]["same_as_here"]
+    assert facts[NodeKind.DATA]["digest"] == data.digest
+    assert list(facts[NodeKind.DATA]["files"]) == ["2013-01.parquet", "2013-02.parquet"]  # type: ignore[call-overload]
+    assert facts[NodeKind.VERDICT]["reasons"] == ["better"]
+    assert (facts[NodeKind.RELEASE]["by"], facts[NodeKind.RELEASE]["why"]) == ("the gate", "it is better")
+    assert facts[NodeKind.RELEASE]["champion_when_answered"]
 
 
 def test_the_command_waits_for_neither_mlflow_nor_pandas_to_be_imported(
@@ -249,7 +249,7 @@ def test_a_run_in_the_trash_is_said_to_be_there_and_still_read(
     circle = turn()
     mlflow.delete_run(circle.run)
     found = traced(settings, project, circle)
-    assert broken(found) == [Kind.RUN]
+    assert broken(found) == [NodeKind.RUN]
     assert found.missing[0].what == f"run {circle.run} was deleted"
     assert circle.run in found.missing[0].hint
 
@@ -261,11 +261,11 @@ def test_a_run_that_is_gone_leaves_code_environment_and_data_with_its_parent(
     mlflow.delete_run(circle.run)
     mlflow._tracking_client.store._hard_delete_run(circle.run)  # what 'mlflow gc' does
     found = traced(settings, project, circle)
-    assert broken(found) == [Kind.RUN, Kind.VERDICT]
+    assert broken(found) == [NodeKind.RUN, NodeKind.VERDICT]
     assert found.missing[0].what == f"run {circle.run} is not in MLflow"
-    assert found[Kind.CODE].facts["run"] == circle.retrain
-    assert found[Kind.DATA].facts["digest"] == data.digest
-    assert found[Kind.VERDICT].facts["reasons"] == ["better", "cheap"]
+    assert found[NodeKind.CODE].facts["run"] == circle.retrain
+    assert found[NodeKind.DATA].facts["digest"] == data.digest
+    assert found[NodeKind.VERDICT].facts["reasons"] == ["better", "cheap"]
 
 
 def test_without_the_run_and_its_parent_each_link_says_what_is_not_known(
@@ -276,9 +276,9 @@ def test_without_the_run_and_its_parent_each_link_says_what_is_not_known(
         mlflow.delete_run(run)
         mlflow._tracking_client.store._hard_delete_run(run)
     found = traced(settings, project, circle)
-    assert broken(found) == [Kind.RUN, Kind.CODE, Kind.ENVIRONMENT, Kind.DATA, Kind.VERDICT]
-    assert found[Kind.DATA].facts == {"digest": data.digest}
-    assert found[Kind.RELEASE].facts["by"] == "the gate"
+    assert broken(found) == [NodeKind.RUN, NodeKind.CODE, NodeKind.ENVIRONMENT, NodeKind.DATA, NodeKind.VERDICT]
+    assert found[NodeKind.DATA].facts == {"digest": data.digest}
+    assert found[NodeKind.RELEASE].facts["by"] == "the gate"
 
 
 def test_of_a_deleted_version_the_graphs_digest_still_leads_to_its_run(
@@ -289,9 +289,9 @@ def test_of_a_deleted_version_the_graphs_digest_still_leads_to_its_run(
         turn()
     mlflow.delete_model_version(project.name, circle.version.version)
     found = traced(settings, project, circle)
-    assert broken(found) == [Kind.VERSION]
+    assert broken(found) == [NodeKind.VERSION]
     assert f"version {circle.version.version} of traced is not in the registry" in found.missing[0].what
-    assert found[Kind.RUN].facts["run_id"] == circle.run
+    assert found[NodeKind.RUN].facts["run_id"] == circle.run
     (version,) = impact(settings, circle.run).versions
     assert (version.version, version.registered, version.predictions) == (circle.version.version, False, 2)
 
@@ -304,20 +304,20 @@ def test_a_version_with_another_graph_than_the_one_that_answered_is_named(
     registry.tag(project.name, version.version, {"fullcircle.digest": "f" * 64})
     found = traced(settings, project, circle)
     registry.tag(project.name, version.version, {"fullcircle.digest": version.digest})
-    assert broken(found) == [Kind.VERSION]
+    assert broken(found) == [NodeKind.VERSION]
     assert "that answered is not the one in the registry (ffffffffffff)" in found.missing[0].what
 
 
 @pytest.mark.parametrize(
     ("artifact", "kind", "left"),
     [
-        ("gate/verdict.json", Kind.VERDICT, "promote"),
-        ("environment/requirements.txt", Kind.ENVIRONMENT, "the same as here"),
-        ("code/uncommitted.diff", Kind.CODE, "commit"),
+        ("gate/verdict.json", NodeKind.VERDICT, "promote"),
+        ("environment/requirements.txt", NodeKind.ENVIRONMENT, "the same as here"),
+        ("code/uncommitted.diff", NodeKind.CODE, "commit"),
     ],
 )
 def test_an_artifact_that_is_gone_is_named_with_its_run(
-    settings: Settings, project: Project, whole: Circle, artifact: str, kind: Kind, left: str
+    settings: Settings, project: Project, whole: Circle, artifact: str, kind: NodeKind, left: str
 ) -> None:
     with aside(artifacts(settings, whole.run) / artifact):
         found = traced(settings, project, whole)
@@ -334,7 +334,7 @@ def test_data_that_is_kept_with_the_parent_alone_is_found_there(
         assert traced(settings, project, whole).missing == ()
         with aside(artifacts(settings, whole.retrain) / "data/version.json"):
             found = traced(settings, project, whole)
-    assert broken(found) == [Kind.DATA]
+    assert broken(found) == [NodeKind.DATA]
     assert "is not kept with any run that is left" in found.missing[0].what
 
 
@@ -344,9 +344,9 @@ def test_a_blob_that_the_dvc_remote_lost_is_named_with_its_file(
     name, md5 = data.files[1]
     with aside(Path(settings.dvc_remote) / "files" / "md5" / md5[:2] / md5[2:]):
         found = traced(settings, project, whole)
-    assert broken(found) == [Kind.DATA]
+    assert broken(found) == [NodeKind.DATA]
     assert f"{name} ({md5})" in found.missing[0].what
-    assert found[Kind.DATA].facts["rows"] == 4
+    assert found[NodeKind.DATA].facts["rows"] == 4
 
 
 def test_a_release_that_was_taken_out_of_the_ledger_is_missed(settings: Settings, project: Project, turn: Turn) -> None:
@@ -363,7 +363,7 @@ def test_a_release_that_was_taken_out_of_the_ledger_is_missed(settings: Settings
             database.executemany(f"INSERT INTO ledger VALUES ({', '.join('?' * len(rows[0]))})", rows)
             database.execute(trigger)
             database.commit()
-    assert broken(found) == [Kind.RELEASE]
+    assert broken(found) == [NodeKind.RELEASE]
     assert f"has no release of version {circle.version.version}" in found.missing[0].what
     assert traced(settings, project, circle).missing == ()
 
@@ -373,7 +373,7 @@ def test_a_version_that_answered_without_being_the_champion_is_named(
 ) -> None:
     circle = turn()
     entries = Ledger(Database(settings)).entries(project.name)
-    (term,) = (each for each in terms(entries) if each.version == circle.version.version)
+    (term,) = (each for each in champion_periods(entries) if each.version == circle.version.version)
     asked = (project.name, entries, term.version, circle.version.digest)
     assert release_link(*asked, term.recorded + timedelta(seconds=1)).missing == ()
     just_before = release_link(*asked, term.recorded - timedelta(seconds=2))
@@ -386,12 +386,12 @@ def test_a_commit_that_this_checkout_does_not_have_is_named(
     settings: Settings, whole: Circle, tmp_path: Path, repository: Path
 ) -> None:
     outside = trace(settings, whole.predictions[0], checkout=tmp_path)
-    assert broken(outside) == [Kind.CODE]
+    assert broken(outside) == [NodeKind.CODE]
     assert "is not in a git checkout here" in outside.missing[0].what
     subprocess.run(["git", "-C", tmp_path, "init", "--quiet"], check=True)
     other = trace(settings, whole.predictions[0], checkout=tmp_path)
     assert "is not in this checkout" in other.missing[0].what
-    assert other[Kind.CODE].facts["diff_files"] == ["project.py"]
+    assert other[NodeKind.CODE].facts["diff_files"] == ["project.py"]
 
 
 def test_impact_of_data_a_file_a_run_and_a_version_is_what_came_from_each(
@@ -405,7 +405,7 @@ def test_impact_of_data_a_file_a_run_and_a_version_is_what_came_from_each(
     assert (of_retrain.predictions, of_retrain.releases) == (2, 1)
     of_version = impact(settings, f"{project.name}/{later.version.version}")
     assert of_version == impact(settings, f"{project.name}:champion")
-    assert of_version.versions[0].terms[0].until is None
+    assert of_version.versions[0].champion_periods[0].until is None
     assert of_version.versions[0].first == MARCH
     of_data = impact(settings, data.digest[:8])
     assert {whole.run, later.run} < {run.run_id for run in of_data.runs}
@@ -457,7 +457,7 @@ def test_the_commands_say_it_as_a_tree_or_as_json(
     code, output, _ = said(monkeypatch, capsys, "trace", prediction, "--json")
     found = json.loads(output)
     assert (code, found["whole"], found["prediction_id"]) == (0, True, prediction)
-    assert [link["link"] for link in found["links"]] == [kind.value for kind in Kind]
+    assert [link["link"] for link in found["links"]] == [kind.value for kind in NodeKind]
     assert found["links"][3]["facts"]["diff_files"] == ["project.py"]
     code, output, _ = said(monkeypatch, capsys, "trace", "--row", "row-1")
     assert code == 0

@@ -15,7 +15,7 @@ import pytest
 
 from fullcircle.core.errors import ChampionChanged, LeaseLost, ModelUnavailable
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import Action, Head, Judged
+from fullcircle.core.records.ledger_entries import Action, Head, Judged
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
@@ -354,7 +354,7 @@ def test_a_retrain_that_was_given_up_releases_and_nominates_nothing(
 STOPPED = (
     RELEASE.replace("release(project, settings, version, ", "stopping(project, settings, version, ")
     + """
-from fullcircle.core.records.ledger import Action
+from fullcircle.core.records.ledger_entries import Action
 from fullcircle.loop.champion.handover import handover
 
 class Stops(Registry):

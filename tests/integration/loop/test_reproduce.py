@@ -25,7 +25,7 @@ from fullcircle.cli import fullcircle
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.records.repro_compare import Agreement
-from fullcircle.core.records.repro_report import Difference, Kind, Reproduction
+from fullcircle.core.records.repro_report import Difference, DifferenceKind, Reproduction
 from fullcircle.core.settings import Settings
 from fullcircle.loop.reproduction.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train
@@ -178,7 +178,9 @@ def test_another_seed_is_named_as_the_cause(again: Callable[..., Reproduction]) 
     result = again("torch", overrides=("training.seed=1",))
     assert result.verdict == "diverged at step 1"
     assert result.causes == (
-        Difference(kind=Kind.PARAMETER, name="training.seed", what="training.seed: 13 -> 1", then="13", now="1"),
+        Difference(
+            kind=DifferenceKind.PARAMETER, name="training.seed", what="training.seed: 13 -> 1", then="13", now="1"
+        ),
     )
 
 
@@ -191,7 +193,7 @@ def test_a_changed_row_is_named_as_the_cause(place: Place, again: Callable[..., 
     result = again("torch", data=other)
     assert (result.comparison.outcome, result.comparison.arrays) == (Agreement.DIVERGED, False)
     (cause,) = result.causes
-    assert (cause.kind, cause.name) == (Kind.DATA, file.name)
+    assert (cause.kind, cause.name) == (DifferenceKind.DATA, file.name)
     before, after = rows.loc[5, "queue"] - 40, rows.loc[5, "queue"]
     assert cause.what == (
         f"{file.name}: 1 of {len(rows):,} rows changed, the first is row 5, column 'queue': {before} -> {after}"
@@ -202,7 +204,7 @@ def test_another_version_of_a_package_is_named_as_the_cause(again: Callable[...,
     result = again("torch", packages=wobble(tmp_path, "2.0", rate=0.5))
     assert result.comparison.outcome is Agreement.DIVERGED
     assert result.causes == (
-        Difference(kind=Kind.PACKAGE, name="wobble", what="wobble: 1.0 -> 2.0", then="1.0", now="2.0"),
+        Difference(kind=DifferenceKind.PACKAGE, name="wobble", what="wobble: 1.0 -> 2.0", then="1.0", now="2.0"),
     )
 
 
@@ -227,7 +229,7 @@ def test_what_is_missing_of_the_code_is_said(place: Place, again: Callable[..., 
     lost, code, file = result.differences
     assert lost.what.startswith("the uncommitted changes do not apply (patch failed: tickets/project.py")
     assert code.what == "the project's .py files are others"
-    assert (file.kind, file.name) == (Kind.FILE, "tickets/weights.npz")
+    assert (file.kind, file.name) == (DifferenceKind.FILE, "tickets/weights.npz")
     nothing_is_left(place)
 
 

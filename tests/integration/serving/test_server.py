@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import BadRequest, ModelUnavailable, ServiceUnavailable
-from fullcircle.core.records.ledger import Aliases
+from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import CHAMPION, Release
 from fullcircle.core.system.processes import free_port
 from fullcircle.predictions import log_reader

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.records.ledger import Aliases, Entry
+from fullcircle.core.records.ledger_entries import Aliases, Entry
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.champion_ledger import Ledger, faults
@@ -24,7 +24,7 @@ from fullcircle.store.releases import Releases
 APPENDING = """
 import sys
 from datetime import UTC, datetime
-from fullcircle.core.records.ledger import Aliases
+from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database

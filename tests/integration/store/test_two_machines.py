@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.records.health import Incident, Keep, Retrain, Severity
-from fullcircle.core.records.ledger import Aliases
+from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.champion_ledger import Ledger, faults

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from fullcircle.core.project import Binary, Category, Number, Project
-from fullcircle.core.rows import tensors
+from fullcircle.core.row_tensors import tensors
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.tracking.registry.model_registry import Registry

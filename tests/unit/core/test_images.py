@@ -10,7 +10,7 @@ import pytest
 
 from fullcircle.core.errors import ProjectInvalid
 from fullcircle.core.project import Binary, Image, Number, Project, Slice
-from fullcircle.core.rows import pixels, raw_frame, tensors
+from fullcircle.core.row_tensors import pixels, raw_frame, tensors
 
 SCAN = Image("scan", shape=(2, 3, 1), high=16)
 

@@ -11,7 +11,7 @@ import pytest
 
 from fullcircle.core.errors import Away, Preempted, TrackerAway, UsageError
 from fullcircle.core.settings import Settings
-from fullcircle.core.system.outages import Patience, impatient, is_patient, outlast, patient
+from fullcircle.core.system.outages import Patience, impatient, is_patient, patient, wait_out
 
 
 class Tracker:
@@ -34,14 +34,14 @@ def patience(said: list[str], limit_s: float = 3600.0) -> Patience:
 def test_nobody_waits_who_is_not_patient() -> None:
     tracker = Tracker(away=1)
     with pytest.raises(TrackerAway, match="no answer from there"):
-        outlast(tracker.ask)
+        wait_out(tracker.ask)
     assert tracker.asked == 1
 
 
 def test_the_patient_read_one_line_however_often_it_is_asked_and_another_when_it_is_back() -> None:
     said: list[str] = []
     with patient(patience(said)):
-        assert outlast(Tracker(away=2).ask) == "here"
+        assert wait_out(Tracker(away=2).ask) == "here"
     away, back = said
     assert away.startswith("the tracker is away since 20")
     assert away.endswith("(refused); everything is safe in /home/x; waiting for up to 60 min, Ctrl-C is safe")
@@ -52,23 +52,23 @@ def test_at_the_limit_the_error_says_where_all_is_and_nobody_waits_for_it_a_seco
     said: list[str] = []
     with patient(patience(said, limit_s=0.1)):
         with pytest.raises(TrackerAway, match=r"no answer from there, for 0 s; the same command .*/home/x; FULL.*WAIT"):
-            outlast(lambda: outlast(Tracker(away=10**9).ask))
+            wait_out(lambda: wait_out(Tracker(away=10**9).ask))
         assert not is_patient()
         tracker = Tracker(away=1)
         with pytest.raises(TrackerAway):
-            outlast(tracker.ask)
+            wait_out(tracker.ask)
     assert (len(said), tracker.asked) == (1, 1)
 
 
 def test_what_is_not_worth_waiting_for_for_long_is_given_up_sooner() -> None:
     with patient(patience([])), pytest.raises(TrackerAway, match="for 0 s"):
-        outlast(Tracker(away=10**9, worth_s=0.1).ask)
+        wait_out(Tracker(away=10**9, worth_s=0.1).ask)
 
 
 def test_a_limit_of_nothing_and_an_impatient_block_do_not_wait() -> None:
     for within in (patient(patience([], limit_s=0.0)), impatient()):
         with within, pytest.raises(Away):
-            outlast(Tracker(away=1).ask)
+            wait_out(Tracker(away=1).ask)
 
 
 def test_other_errors_are_not_outlasted() -> None:
@@ -76,13 +76,13 @@ def test_other_errors_are_not_outlasted() -> None:
         raise UsageError("wrong")
 
     with patient(patience([])), pytest.raises(UsageError):
-        outlast(refuse)
+        wait_out(refuse)
 
 
 def test_sigterm_ends_the_wait_as_a_preemption_that_can_be_gone_on_with() -> None:
     program = """
 from fullcircle.core.errors import Preempted, TrackerAway
-from fullcircle.core.system.outages import Patience, outlast, patient
+from fullcircle.core.system.outages import Patience, patient, wait_out
 
 def ask():
     print("asked", flush=True)
@@ -90,7 +90,7 @@ def ask():
 
 try:
     with patient(Patience(limit_s=3600, say=print, kept="k", setting="s")):
-        outlast(ask)
+        wait_out(ask)
 except Preempted as error:
     print(error)
     raise SystemExit(error.exit_code)

@@ -13,7 +13,7 @@ import pytest
 from fullcircle.core.errors import UsageError
 from fullcircle.core.records.fingerprint import EpochMark, Fingerprint, Machine, Recorded, fingerprint_of
 from fullcircle.core.records.repro_compare import Agreement, compare
-from fullcircle.core.records.repro_report import Difference, Kind, differences, ranked
+from fullcircle.core.records.repro_report import Difference, DifferenceKind, differences, ranked
 
 LOSSES = np.linspace(0.7, 0.3, 20)
 
@@ -111,24 +111,32 @@ def test_thinned_losses_are_compared_at_the_steps_that_both_kept() -> None:
 @pytest.mark.parametrize(
     ("changed", "name", "kind"),
     [
-        ({"training": {"seed": 1, "learning_rate": 0.01, "extra": {"width": 64}}}, "training.seed", Kind.PARAMETER),
-        ({"training": {"seed": 13, "learning_rate": 0.01, "extra": {"width": 9}}}, "training.width", Kind.PARAMETER),
-        ({"compute": {"threads": 4, "precision": "float32"}}, "compute.threads", Kind.THREADS),
-        ({"compute": {"threads": 1, "precision": "bfloat16"}}, "compute.precision", Kind.PARAMETER),
-        ({"world_size": 2}, "processes", Kind.PROCESSES),
-        ({"devices": ("cuda",)}, "device", Kind.HARDWARE),
-        ({"variables": {}}, "OMP_NUM_THREADS", Kind.THREADS),
-        ({"code": "other"}, "project", Kind.CODE),
-        ({"platform": "other"}, "fullcircle", Kind.CODE),
-        ({"requirements": {"numpy": "1.0", "torch": "2.13.0", "rich": "14.0"}}, "numpy", Kind.PACKAGE),
+        (
+            {"training": {"seed": 1, "learning_rate": 0.01, "extra": {"width": 64}}},
+            "training.seed",
+            DifferenceKind.PARAMETER,
+        ),
+        (
+            {"training": {"seed": 13, "learning_rate": 0.01, "extra": {"width": 9}}},
+            "training.width",
+            DifferenceKind.PARAMETER,
+        ),
+        ({"compute": {"threads": 4, "precision": "float32"}}, "compute.threads", DifferenceKind.THREADS),
+        ({"compute": {"threads": 1, "precision": "bfloat16"}}, "compute.precision", DifferenceKind.PARAMETER),
+        ({"world_size": 2}, "processes", DifferenceKind.PROCESSES),
+        ({"devices": ("cuda",)}, "device", DifferenceKind.HARDWARE),
+        ({"variables": {}}, "OMP_NUM_THREADS", DifferenceKind.THREADS),
+        ({"code": "other"}, "project", DifferenceKind.CODE),
+        ({"platform": "other"}, "fullcircle", DifferenceKind.CODE),
+        ({"requirements": {"numpy": "1.0", "torch": "2.13.0", "rich": "14.0"}}, "numpy", DifferenceKind.PACKAGE),
         (
             {"machine": Machine(cpu="Another", machine="aarch64", cores=2, gpus=(), python="3.11.9")},
             "cpu",
-            Kind.HARDWARE,
+            DifferenceKind.HARDWARE,
         ),
     ],
 )
-def test_one_change_is_the_one_cause(changed: dict[str, Any], name: str, kind: Kind) -> None:
+def test_one_change_is_the_one_cause(changed: dict[str, Any], name: str, kind: DifferenceKind) -> None:
     then, now = recorded(), recorded(LOSSES + 0.1, **changed)
     found = differences(then, now)
     assert [(each.name, each.kind) for each in found] == [(name, kind)]
@@ -153,7 +161,7 @@ def test_another_frameworks_package_is_suspected_last_even_if_the_project_import
 
 
 def test_rows_are_suspected_first_where_other_rows_were_learned_from_and_last_where_not() -> None:
-    rows = Difference(kind=Kind.DATA, name="2024-01.parquet", what="a row changed")
+    rows = Difference(kind=DifferenceKind.DATA, name="2024-01.parquet", what="a row changed")
     seed = differences(recorded(), recorded(training={"seed": 1, "learning_rate": 0.01, "extra": {"width": 64}}))
     same, other = recorded(LOSSES + 0.1), recorded(LOSSES + 0.1, arrays={"x_train": "z", "y_train": "y"})
     assert [each.name for each in ranked([*seed, rows], compare(recorded(), same), "torch")] == [

@@ -13,13 +13,13 @@ from markdown_it import MarkdownIt
 
 from fullcircle.core.security.untrusted import (
     chat,
+    disambiguated,
     html_text,
     inert,
     markdown,
     markdown_code,
     markdown_link,
     safe_link,
-    told_apart,
     visible,
 )
 
@@ -47,14 +47,14 @@ def test_html_reads_as_the_text_and_holds_no_tag(text: str) -> None:
 
 @given(st.lists(ANY, max_size=8))
 def test_no_two_texts_become_one_and_none_can_open_a_tag(texts: list[str]) -> None:
-    shown = told_apart(texts)
+    shown = disambiguated(texts)
     assert set(shown) == set(texts)
     assert len(set(shown.values())) == len(shown)
     assert not [text for text in shown.values() if set(text) & set("<>\n\0")]
 
 
 def test_names_that_differ_in_their_brackets_alone_stay_apart_and_plain_ones_stay_as_they_are() -> None:
-    assert told_apart(["<a>", "\u2039a\u203a", "plain"]) == {
+    assert disambiguated(["<a>", "\u2039a\u203a", "plain"]) == {
         "<a>": "\u2039a\u203a (2)", "\u2039a\u203a": "\u2039a\u203a", "plain": "plain",
     }  # fmt: skip
 

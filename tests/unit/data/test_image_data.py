@@ -11,7 +11,7 @@ import pytest
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.project import Binary, Image, Number, Project, SplitRule
 from fullcircle.core.records.dataset import Violation
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.contract_rules import column_rules
 from fullcircle.data.leakage import strength

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Binary, Category, Image, Number, Project
 from fullcircle.core.records.dataset import DataVersion
-from fullcircle.core.rows import EXACT, identity, raw_frame
+from fullcircle.core.row_tensors import EXACT, identity, raw_frame
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.data_diff import changes
 from fullcircle.data.dvc_pointers import md5_of

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from fullcircle.core.project import Image, Project
 from fullcircle.core.project.loading import load_project
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 from fullcircle.data.contract import check
 
 ROOT = Path(__file__).resolve().parents[3]

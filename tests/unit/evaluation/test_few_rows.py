@@ -24,7 +24,7 @@ from fullcircle.evaluation.metrics import METRIC
 Make = Callable[..., Project]
 
 
-def told_apart(rows: int, positives: int) -> tuple[pd.DataFrame, np.ndarray]:
+def disambiguated(rows: int, positives: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows that a model tells apart without a mistake, and its answers."""
     labels = np.array([1] * positives + [0] * (rows - positives), dtype="int8")
     spread = np.linspace(0, 0.1, rows).astype("float32")
@@ -47,7 +47,7 @@ def judged(project: Project, frame: pd.DataFrame, challenger: np.ndarray, champi
 
 
 def test_a_first_champion_without_a_mistake_on_28_rows_waits_for_more_rows(make_project: Make) -> None:
-    frame, perfect = told_apart(28, 14)
+    frame, perfect = disambiguated(28, 14)
     project = make_project(gates=(AtLeast("roc_auc", 0.55),))
     auc = evaluate(project, "torch", frame, perfect).metrics["roc_auc"]
     assert (auc.value, auc.high) == (1.0, 1.0) and 0.8 < auc.low < 0.9
@@ -58,14 +58,14 @@ def test_a_first_champion_without_a_mistake_on_28_rows_waits_for_more_rows(make_
 
 @pytest.mark.parametrize(("rows", "positives"), [(28, 1), (28, 27), (2, 1), (3000, 5)])
 def test_the_fewer_of_the_two_classes_counts(make_project: Make, rows: int, positives: int) -> None:
-    frame, perfect = told_apart(rows, positives)
+    frame, perfect = disambiguated(rows, positives)
     for champion in (None, np.full(rows, 0.5, dtype="float32")):
         got = judged(make_project(gates=()), frame, perfect, champion)
         assert got.outcome is Outcome.INCONCLUSIVE and got.rows_needed is not None and got.rows_needed > rows
 
 
 def test_many_rows_told_apart_are_evidence(make_project: Make) -> None:
-    frame, perfect = told_apart(400, 200)
+    frame, perfect = disambiguated(400, 200)
     project = make_project(gates=(AtLeast("roc_auc", 0.9), NotWorse("log_loss", 0.01), Better("roc_auc")))
     assert judged(project, frame, perfect, None).outcome is Outcome.PROMOTE
     got = judged(project, frame, perfect, np.full(400, 0.5, dtype="float32"))
@@ -77,7 +77,7 @@ def test_many_rows_told_apart_are_evidence(make_project: Make) -> None:
 def test_on_few_rows_a_threshold_is_reached_or_missed_by_the_whole_interval(
     make_project: Make, threshold: float
 ) -> None:
-    frame, answers = told_apart(60, 30)
+    frame, answers = disambiguated(60, 30)
     project = make_project(gates=(AtLeast("roc_auc", threshold),))
     for probability in (answers, 1 - answers):
         auc = evaluate(project, "torch", frame, probability).metrics["roc_auc"]
@@ -91,7 +91,7 @@ def test_on_few_rows_a_threshold_is_reached_or_missed_by_the_whole_interval(
 
 
 def test_two_models_that_are_both_right_on_few_rows_are_not_told_apart(make_project: Make) -> None:
-    frame, perfect = told_apart(60, 30)
+    frame, perfect = disambiguated(60, 30)
     other = perfect.copy() * np.float32(0.9)
     got = judge(
         make_project(gates=()), frame, challenger=perfect, baseline=other, champion=other, champion_version="2",
@@ -102,7 +102,7 @@ def test_two_models_that_are_both_right_on_few_rows_are_not_told_apart(make_proj
 
 
 def test_rows_that_were_delivered_many_times_are_judged_once(make_project: Make) -> None:
-    frame, perfect = told_apart(28, 14)
+    frame, perfect = disambiguated(28, 14)
     frame["distance"] = np.arange(28.0)
     frame["time"] = pd.date_range("2013-04-01", periods=28, freq="h", tz="UTC")
     many = pd.concat([frame] * 20, ignore_index=True).assign(row_id=[f"r{n}" for n in range(560)])
@@ -128,7 +128,7 @@ def test_rows_that_look_alike_are_no_copies(make_project: Make) -> None:
 
 
 def test_a_slice_that_nobody_could_look_at_is_not_said_to_hold(make_project: Make) -> None:
-    frame, perfect = told_apart(150, 75)
+    frame, perfect = disambiguated(150, 75)
     project = make_project(gates=(Slice("origin", "roc_auc", drop=0.03),))
     gate = next(g for g in judged(project, frame, perfect, 1 - perfect).gates if "origin" in g.gate)
     assert (gate.passed, gate.rows_needed) == (False, 200)

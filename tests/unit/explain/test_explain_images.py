@@ -11,7 +11,7 @@ import pytest
 
 from fullcircle.core.errors import DataUnavailable, HomeUnwritable
 from fullcircle.core.project import Binary, Image, Project
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 from fullcircle.explain.heat_maps import heat_maps
 from fullcircle.explain.image_values import BACKGROUND_IMAGES, EXPLAINED, ImageExplanation, explain_images
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from fullcircle.core.project import Binary, Image, Project, Watch
 from fullcircle.core.records.health import Window
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 from fullcircle.monitoring.drift import column_drift
 from fullcircle.monitoring.embedding import COMPONENTS, GRID, Embedding, is_there
 from fullcircle.monitoring.health import assess

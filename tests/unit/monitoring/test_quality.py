@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.project import Binary, Category, Number, Project
-from fullcircle.core.rows import coded
+from fullcircle.core.row_tensors import coded
 from fullcircle.data.contract import check
 from fullcircle.evaluation.slices import group_names
 from fullcircle.monitoring.distances import Draws, jensen_shannon, js_of_counts, null_jensen_shannon

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import BadRequest, UsageError
 from fullcircle.core.project import Binary, Number, Project
-from fullcircle.core.rows import identities, identity
+from fullcircle.core.row_tensors import identities, identity
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.serving import protocol
 from fullcircle.serving.request_limits import Limits

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.records.releases import ModelVersion
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.lookup import find
 from fullcircle.predictions.prediction_log import PredictionLog

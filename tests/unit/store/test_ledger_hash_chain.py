@@ -17,7 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.records.ledger import Action, Aliases, Entry, Head, after, current, serving_at, timeline, waiting
+from fullcircle.core.records.ledger_entries import (
+    Action,
+    Aliases,
+    Entry,
+    Head,
+    after,
+    current,
+    serving_at,
+    timeline,
+    waiting,
+)
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.champion_ledger import Ledger, faults, follow, hash_of
@@ -236,7 +246,7 @@ def test_an_entry_and_the_end_of_its_release_are_written_together_or_not_at_all(
 
 def test_two_processes_that_append_at_once_do_not_fork_the_chain(settings: Settings) -> None:
     program = (
-        "import sys; from datetime import datetime, UTC; from fullcircle.core.records.ledger import Aliases;"
+        "import sys; from datetime import datetime, UTC; from fullcircle.core.records.ledger_entries import Aliases;"
         "from fullcircle.core.records.releases import Release; from fullcircle.core.settings import Settings;"
         "from fullcircle.store.database import Database; from fullcircle.store.champion_ledger import Ledger;"
         "ledger = Ledger(Database(Settings.from_env({'FULLCIRCLE_HOME': sys.argv[1]})));"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from fullcircle.core.records.ledger import Action, Aliases, Entry
+from fullcircle.core.records.ledger_entries import Action, Aliases, Entry
 from fullcircle.tracking.ui.ui_links import links, release_tags, run_page
 
 RUN, RETRAIN = "a" * 32, "b" * 32

@@ -11,7 +11,7 @@ import pytest
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Binary, Image, Project, Training
 from fullcircle.core.records.training import Arrays
-from fullcircle.core.rows import tensors
+from fullcircle.core.row_tensors import tensors
 from fullcircle.export.onnx_graph import export
 from fullcircle.graph.onnx_session import Graph
 from fullcircle.training.on_sklearn.baseline import BaselineTrainer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import DataUnavailable, ProjectInvalid
 from fullcircle.core.project import Binary, Category, Number, Project
-from fullcircle.core.rows import tensors
+from fullcircle.core.row_tensors import tensors
 from fullcircle.training.preprocessing.tabular import MAX_CATEGORIES, TabularPreprocessor, fit
 
 

@@ -9,7 +9,7 @@ import click
 from fullcircle.cli.output.lines import say
 
 if TYPE_CHECKING:
-    from fullcircle.core.records.lineage import Trace
+    from fullcircle.core.records.lineage_trace import Trace
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 PROJECT = click.option("--project", metavar="NAME", help="Look in this project alone (default: in all of this home).")

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from fullcircle.core.project import Category, Column, Image, Number, Project
-from fullcircle.core.rows import EXACT, FIRST_YEAR, LAST_YEAR, LONGEST_TEXT, OVERFLOW, identity, outside
+from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, LONGEST_TEXT, OVERFLOW, identity, outside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +126,7 @@ def _range_sentence(column: Number) -> str:
 
 
 def _text_rules() -> tuple[Rule, ...]:
-    """What a request may not send either, a sentence each: `core.rows.text_fault`."""
+    """What a request may not send either, a sentence each: `core.row_tensors.text_fault`."""
     return (
         Rule(f"has at most {LONGEST_TEXT} characters", _no_text(lambda text: len(text) > LONGEST_TEXT)),
         Rule("has no NUL characters (such as CHAR(n) is padded with)", _no_text(lambda text: "\0" in text)),
@@ -315,7 +315,7 @@ def _sane(values: pd.Series) -> pd.Series:
 
 
 def _unique(values: pd.Series) -> pd.Series:
-    """Where an id is the first of its kind; 7 and "7" are one (`core.rows.identity`)."""
+    """Where an id is the first of its kind; 7 and "7" are one (`core.row_tensors.identity`)."""
     import pandas as pd
 
     if values.dtype == object and not _text_alone(values):

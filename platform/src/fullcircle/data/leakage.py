@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.project import Column, Image, Number, Project
 from fullcircle.core.records.dataset import Leak
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 
 if TYPE_CHECKING:
     import numpy as np

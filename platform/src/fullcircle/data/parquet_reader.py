@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Number, Project
-from fullcircle.core.rows import EXACT, identities
+from fullcircle.core.row_tensors import EXACT, identities
 from fullcircle.data.parquet_columns import cut, is_text, moments, series
 from fullcircle.data.parquet_footers import unreadable
 from fullcircle.data.partitions import Partition, aware

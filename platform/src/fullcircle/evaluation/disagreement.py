@@ -11,7 +11,7 @@ import numpy as np
 from fullcircle.core.project import Agrees, Image, Project
 from fullcircle.core.records.disagreement import Disagreement, GroupDisagreement, RowDisagreement
 from fullcircle.core.records.verdicts import GateResult, Verdict
-from fullcircle.core.rows import coded
+from fullcircle.core.row_tensors import coded
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.slices import group_names, sliced_columns
 

@@ -15,7 +15,7 @@ import numpy as np
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Image, Project
 from fullcircle.core.records.training import Scorer
-from fullcircle.core.rows import flat_images, identities, pixels
+from fullcircle.core.row_tensors import flat_images, identities, pixels
 from fullcircle.explain.shap_values import PERMUTATIONS, permutation_shap, sampled
 
 if TYPE_CHECKING:

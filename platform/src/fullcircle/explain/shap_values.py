@@ -17,7 +17,7 @@ import numpy as np
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Category, Column, Project
 from fullcircle.core.records.training import Scorer
-from fullcircle.core.rows import coded, identities, raw_frame
+from fullcircle.core.row_tensors import coded, identities, raw_frame
 
 if TYPE_CHECKING:
     import pandas as pd

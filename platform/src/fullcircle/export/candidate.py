@@ -12,7 +12,7 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.records.training import Fitted, Preprocessor
 from fullcircle.core.records.verdicts import Candidate
-from fullcircle.core.rows import tensors
+from fullcircle.core.row_tensors import tensors
 from fullcircle.graph.onnx_session import Graph
 
 if TYPE_CHECKING:

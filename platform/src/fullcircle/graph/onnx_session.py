@@ -15,7 +15,7 @@ import numpy as np
 
 from fullcircle.core.errors import BadRequest, ModelUnavailable
 from fullcircle.core.project import Category, Column, Image, Number
-from fullcircle.core.rows import tensors as raw_tensors
+from fullcircle.core.row_tensors import tensors as raw_tensors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ class Graph:
 
         Raises:
             BadRequest: a column is missing; `field` names it.
-            ValueError: a cell does not fit its column (`core.rows.raw_frame`).
+            ValueError: a cell does not fit its column (`core.row_tensors.raw_frame`).
         """
         if missing := [name for name, _ in self.inputs if name not in frame.columns]:
             raise BadRequest(f"columns are missing: {', '.join(missing)}", field=missing[0])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fullcircle.core.errors import ChampionChanged, FullcircleError
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Health, Incident, Rollback
-from fullcircle.core.records.ledger import Judged
+from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress

@@ -296,7 +296,7 @@ def _against(verdict: Verdict) -> str:
 
 
 def _reference(project: Project, winner: Trained, candidate: Candidate, prepared: Prepared) -> Path:
-    from fullcircle.core.rows import raw_frame
+    from fullcircle.core.row_tensors import raw_frame
     from fullcircle.graph.onnx_session import Graph
 
     train = prepared.frames.train

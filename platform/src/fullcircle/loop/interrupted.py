@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import Preempted
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import RELEASING
+from fullcircle.core.records.ledger_entries import RELEASING
 from fullcircle.core.settings import Settings
 from fullcircle.core.system import temporary_folders
 from fullcircle.loop.fingerprints import code_files

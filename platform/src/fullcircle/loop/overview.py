@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import Aliases
+from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.ledger import verify

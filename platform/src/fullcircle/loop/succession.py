@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import ChampionChanged
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import Judged
+from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings

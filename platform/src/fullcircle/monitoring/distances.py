@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.rows import coded
+from fullcircle.core.row_tensors import coded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.project import Image
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ import numpy as np
 
 from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.core.records.health import QualityIssue
-from fullcircle.core.rows import outside, pixels
+from fullcircle.core.row_tensors import outside, pixels
 from fullcircle.monitoring.samples import categories
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import numpy as np
 from fullcircle.core.project import Category, Project
 from fullcircle.core.records.health import Health
 from fullcircle.core.security.html_page import framed_page, html_page
-from fullcircle.core.security.untrusted import html_text, told_apart
+from fullcircle.core.security.untrusted import disambiguated, html_text
 from fullcircle.core.settings import home_unwritable
 from fullcircle.core.system.files import replacing
 from fullcircle.monitoring import distances
@@ -50,7 +50,7 @@ def evidently_report(
     path: Path,
     *,
     seed: int = 0,
-    naming: Naming = told_apart,
+    naming: Naming = disambiguated,
 ) -> Path:
     """Write the window's Evidently report as one HTML file, 4 to 6 MB: drift, data summary, and, once labels are
     known, how well the predictions did.
@@ -90,7 +90,7 @@ def snapshot(
     reference: pd.DataFrame,
     *,
     seed: int = 0,
-    naming: Naming = told_apart,
+    naming: Naming = disambiguated,
 ) -> Any:  # an evidently Snapshot; it stays in this room
     """What Evidently made of the window: `.dict()` has its numbers, `.save_html()` the report.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.rows import identity, text_fault
+from fullcircle.core.row_tensors import identity, text_fault
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds
 

@@ -26,7 +26,7 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     Returns:
         The window, and a frame sorted by (event_time, row_id), one row for each row id (its latest prediction):
         prediction_id, row_id, event_time (datetime64[us, UTC]), model_version, the project's inputs in the
-        convention of `core.rows` (an image that the file does not have is all NaN), probability (float32), label
+        convention of `core.row_tensors` (an image that the file does not have is all NaN), probability (float32), label
         (float64: 0, 1, or NaN while unknown).
         Memory: that frame, plus one file of a day at a time.
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from fullcircle.core.errors import FormatTooNew, HomeUnwritable, ServiceUnavailable, UsageError
 from fullcircle.core.project import Column
-from fullcircle.core.rows import identity
+from fullcircle.core.row_tensors import identity
 from fullcircle.core.system.files import write_whole
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds
@@ -43,7 +43,7 @@ class Batch:
         event_times: when each row's event is, timezone-aware.
         row_ids: each row's own id; "" where the caller gave none: the prediction id then stands in, so that a
             label can still find its row.
-        inputs: column name -> (rows,) or (rows, 1), an image (rows, height, width, channels), as in `core.rows`.
+        inputs: column name -> (rows,) or (rows, 1), an image (rows, height, width, channels), as in `core.row_tensors`.
         probability: (rows,) or (rows, 1).
     """
 

@@ -11,7 +11,7 @@ import msgspec
 
 from fullcircle.core.errors import BadRequest, ServiceUnavailable
 from fullcircle.core.project import Category, Column, Image, Project
-from fullcircle.core.rows import identities, identity, pixels, raw_frame
+from fullcircle.core.row_tensors import identities, identity, pixels, raw_frame
 from fullcircle.core.security.access import bearer
 
 if TYPE_CHECKING:

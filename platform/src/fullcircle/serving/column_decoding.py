@@ -1,4 +1,5 @@
-"""Values as they come over the wire to raw columns as `core.rows` has them, or a BadRequest that names the column."""
+"""Values as they come over the wire to raw columns as `core.row_tensors` has them, or a BadRequest that names the
+column."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from fullcircle.core.errors import BadRequest
 from fullcircle.core.project import Category, Column, Image
-from fullcircle.core.rows import EXACT, FIRST_YEAR, LAST_YEAR, OVERFLOW, identity, text_fault
+from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, OVERFLOW, identity, text_fault
 from fullcircle.serving.image_decoding import images
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def raw_column(column: Column, values: Sequence[object]) -> NDArray[np.generic]:
 
 
 def texts(name: str, values: Sequence[object]) -> list[str]:
-    """Identities: strings or integers, in their one form (`core.rows.identity`); a null is "".
+    """Identities: strings or integers, in their one form (`core.row_tensors.identity`); a null is "".
 
     Raises:
-        BadRequest: another type, or text that a file may not have either (`core.rows.text_fault`).
+        BadRequest: another type, or text that a file may not have either (`core.row_tensors.text_fault`).
     """
     result = ["" if value is None else identity(value) for value in values]
     if None in result:

@@ -76,7 +76,7 @@ class LocalCopy:
 
     def _released(self) -> ModelVersion | None:
         """The champion by the ledger of this home; None where there is none, or no ledger answers."""
-        from fullcircle.core.records.ledger import current
+        from fullcircle.core.records.ledger_entries import current
         from fullcircle.store.champion_ledger import Ledger
         from fullcircle.store.database import Database
 

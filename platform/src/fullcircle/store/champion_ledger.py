@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.records.ledger import SINCE_FORMAT, Action, Aliases, Entry, Head, ledger_time
+from fullcircle.core.records.ledger_entries import SINCE_FORMAT, Action, Aliases, Entry, Head, ledger_time
 from fullcircle.core.records.releases import Release
 from fullcircle.store.database import Database
 from fullcircle.store.json_values import to_plain

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from fullcircle.core.errors import DatabaseAway, FullcircleError
 from fullcircle.core.settings import Settings, home_unwritable
-from fullcircle.core.system.outages import outlast
+from fullcircle.core.system.outages import wait_out
 from fullcircle.store.engine import failed, lock_schema, open_engine, reason, shown
 from fullcircle.store.file_locks import exclusive
 from fullcircle.store.schema import REVISIONS
@@ -52,7 +52,7 @@ class Database:
         if outer is not None:
             yield outer
             return
-        with outlast(self._begun) as session, self._translated(), _ended(session):
+        with wait_out(self._begun) as session, self._translated(), _ended(session):
             self._current.session = session
             try:
                 yield session

@@ -19,7 +19,7 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.core.records.training import Arrays, Preprocessor
-from fullcircle.core.rows import identities
+from fullcircle.core.row_tensors import identities
 from fullcircle.core.settings import home_unwritable
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from fullcircle.cli.output.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
-from fullcircle.core.records.ledger import LEDGER_TIME
+from fullcircle.core.records.ledger_entries import LEDGER_TIME
 from fullcircle.core.security.identity import by
 
 if TYPE_CHECKING:
-    from fullcircle.core.records.ledger import Entry
-    from fullcircle.core.records.lineage import Affected, ChampionPeriod, Impact
+    from fullcircle.core.records.ledger_entries import Entry
+    from fullcircle.core.records.lineage_trace import Affected, ChampionPeriod, Impact
     from fullcircle.loop.retrain import RetrainResult
     from fullcircle.orchestration.demo import ReplayOutcome
 
@@ -171,7 +171,7 @@ def _versions_table(versions: Sequence[Affected]) -> Table:
     table.add_column("for events from .. to (UTC)")
     for each in versions:
         gone = "" if each.registered else "\n(not in the registry)"
-        spans = [f"{term.since:%Y-%m-%d %H:%M} .. {_until(term)}" for term in each.terms]
+        spans = [f"{term.since:%Y-%m-%d %H:%M} .. {_until(term)}" for term in each.champion_periods]
         events = f"{each.first:%Y-%m-%d %H:%M} .. {each.last:%Y-%m-%d %H:%M}" if each.first and each.last else "-"
         served = "\n".join(spans) or "never released"
         table.add_row(f"{each.project}/{each.version}{gone}", served, f"{each.predictions:,}", events)

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from rich.text import Text
 from rich.tree import Tree
 
-from fullcircle.core.records.lineage import Kind, Link, Trace
+from fullcircle.core.records.lineage_trace import Link, NodeKind, Trace
 from fullcircle.core.security.untrusted import visible
 
 _BELOW = {
-    Kind.VERSION: Kind.PREDICTION,
-    Kind.RUN: Kind.VERSION,
-    Kind.CODE: Kind.RUN,
-    Kind.ENVIRONMENT: Kind.RUN,
-    Kind.DATA: Kind.RUN,
-    Kind.VERDICT: Kind.VERSION,
-    Kind.RELEASE: Kind.VERSION,
+    NodeKind.VERSION: NodeKind.PREDICTION,
+    NodeKind.RUN: NodeKind.VERSION,
+    NodeKind.CODE: NodeKind.RUN,
+    NodeKind.ENVIRONMENT: NodeKind.RUN,
+    NodeKind.DATA: NodeKind.RUN,
+    NodeKind.VERDICT: NodeKind.VERSION,
+    NodeKind.RELEASE: NodeKind.VERSION,
 }
 
 
@@ -28,7 +28,7 @@ def trace_tree(trace: Trace, *, ascii_only: bool = False) -> Tree:
         ascii_only: the terminal has no signs but ASCII.
     """
     marks = ("x ", "+ ") if ascii_only else ("✗ ", "✓ ")
-    nodes: dict[Kind, Tree] = {}
+    nodes: dict[NodeKind, Tree] = {}
     for link in trace.links:
         label = _label(link, marks)
         above = _BELOW.get(link.kind)
@@ -38,7 +38,7 @@ def trace_tree(trace: Trace, *, ascii_only: bool = False) -> Tree:
         for each in link.missing:
             said = "\n".join(visible(text) for text in (f"missing: {each.what}", each.why, f"-> {each.hint}"))
             nodes[link.kind].add(Text(said, style="red"))
-    return nodes[Kind.PREDICTION]
+    return nodes[NodeKind.PREDICTION]
 
 
 def _label(link: Link, marks: tuple[str, str]) -> Text:
@@ -52,30 +52,30 @@ def _details(link: Link) -> Iterator[str]:
         return
     facts = link.facts
     match link.kind:
-        case Kind.PREDICTION:
+        case NodeKind.PREDICTION:
             inputs = facts["inputs"]
             assert isinstance(inputs, Mapping)
             moments = f"for {facts['event_time']:%Y-%m-%d %H:%M}, answered {facts['logged_at']:%Y-%m-%d %H:%M:%S} UTC"
             yield f"row {facts['row_id']} {moments}"
             yield ", ".join(f"{name}={_value(value)}" for name, value in inputs.items())
-        case Kind.VERSION | Kind.RUN:
+        case NodeKind.VERSION | NodeKind.RUN:
             yield f"{facts['link']}  (in the MLflow UI)"
-        case Kind.CODE if facts["diff_files"]:
+        case NodeKind.CODE if facts["diff_files"]:
             yield f"changed: {_listed(facts['diff_files'])}"
-        case Kind.ENVIRONMENT if facts["differs"]:
+        case NodeKind.ENVIRONMENT if facts["differs"]:
             differs = facts["differs"]
             assert isinstance(differs, Mapping)
             pairs = [f"{name} {_or_none(each['then'])} -> {_or_none(each['here'])}" for name, each in differs.items()]
             yield f"then -> here: {_listed(pairs)}"
-        case Kind.DATA if "files" in facts:
+        case NodeKind.DATA if "files" in facts:
             files = facts["files"]
             assert isinstance(files, Mapping)
             yield f"{_listed(list(files))}; DVC remote {facts['remote']}"
-        case Kind.VERDICT:
+        case NodeKind.VERDICT:
             reasons = facts["reasons"]
             assert isinstance(reasons, list)
             yield from (str(reason) for reason in reasons)
-        case Kind.RELEASE:
+        case NodeKind.RELEASE:
             yield f"why: {facts['why']}"
             yield _office(facts)
 

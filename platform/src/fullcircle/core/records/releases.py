@@ -36,8 +36,8 @@ class Release:
 
     Attributes:
         at: when it was decided, on the clock; of a release from before there was `data_until`, what its writer claimed.
-        action: what the ledger calls it, one of `core.records.ledger.Action`; not all of them make the version the
-            champion.
+        action: what the ledger calls it, one of `core.records.ledger_entries.Action`; not all of them make the version
+            the champion.
         data_until: the time of the data: what was decided rests on rows before it, and in a replay it is when it
             happened. None where nobody said.
         identity: what is known of whoever decided it, see `core.security.identity`; None for one from before that was

@@ -31,7 +31,7 @@ PREPROCESSING = ("scikit-learn", "numpy", "pandas", "pyarrow")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """What two trainings may differ in."""
 
     PARAMETER = "parameter"
@@ -46,22 +46,22 @@ class Kind(StrEnum):
     PYTHON = "python"
 
 
-_SUSPICION: Mapping[Kind, float] = {
-    Kind.PARAMETER: 100,
-    Kind.DATA: 90,
-    Kind.CODE: 80,
-    Kind.PACKAGE: 70,
-    Kind.PROCESSES: 60,
-    Kind.THREADS: 55,
-    Kind.HARDWARE: 50,
-    Kind.VARIABLE: 45,
-    Kind.PYTHON: 40,
-    Kind.FILE: 30,  # that a file was not kept does not say that it was read
+_SUSPICION: Mapping[DifferenceKind, float] = {
+    DifferenceKind.PARAMETER: 100,
+    DifferenceKind.DATA: 90,
+    DifferenceKind.CODE: 80,
+    DifferenceKind.PACKAGE: 70,
+    DifferenceKind.PROCESSES: 60,
+    DifferenceKind.THREADS: 55,
+    DifferenceKind.HARDWARE: 50,
+    DifferenceKind.VARIABLE: 45,
+    DifferenceKind.PYTHON: 40,
+    DifferenceKind.FILE: 30,  # that a file was not kept does not say that it was read
 }
 """How suspicious a difference is before there is evidence. Only the order means something."""
 _NO_PART = -65.0
 """Brings a package that is not known to take part below everything else."""
-_ROUNDS = (Kind.PROCESSES, Kind.THREADS, Kind.HARDWARE, Kind.VARIABLE)
+_ROUNDS = (DifferenceKind.PROCESSES, DifferenceKind.THREADS, DifferenceKind.HARDWARE, DifferenceKind.VARIABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Difference:
         then, now: its two values; empty where it was not there or where they are too long to be read.
     """
 
-    kind: Kind
+    kind: DifferenceKind
     name: str
     what: str
     then: str = ""
@@ -121,12 +121,14 @@ def differences(then: Recorded, now: Recorded) -> list[Difference]:
         *_machines(one, two),
     ]
     if then.code and now.code != then.code:
-        found.append(Difference(kind=Kind.CODE, name="project", what="the project's .py files are others"))
+        found.append(Difference(kind=DifferenceKind.CODE, name="project", what="the project's .py files are others"))
     if one.platform != two.platform:
-        found.append(Difference(kind=Kind.CODE, name="fullcircle", what="fullcircle's own code is another one"))
+        found.append(
+            Difference(kind=DifferenceKind.CODE, name="fullcircle", what="fullcircle's own code is another one")
+        )
     for name in sorted(one.variables.keys() | two.variables.keys()):
         if one.variables.get(name) != two.variables.get(name):
-            kind = Kind.THREADS if name.endswith("_THREADS") else Kind.VARIABLE
+            kind = DifferenceKind.THREADS if name.endswith("_THREADS") else DifferenceKind.VARIABLE
             found.append(_changed(kind, name, name, one.variables.get(name), two.variables.get(name)))
     return found
 
@@ -146,9 +148,9 @@ def ranked(
 
     def suspicion(each: Difference) -> float:
         points = _SUSPICION[each.kind]
-        if each.kind is Kind.PACKAGE:
+        if each.kind is DifferenceKind.PACKAGE:
             points += _package_points(each.name, framework, imported)
-        if each.kind is Kind.DATA:
+        if each.kind is DifferenceKind.DATA:
             points += -85 if seen.arrays else 50  # acquitted, or before all others
         if not seen.arrays and each.name in PREPROCESSING:
             points += 20
@@ -163,35 +165,41 @@ def _parameters(one: Fingerprint, two: Fingerprint) -> Iterator[Difference]:
     mine, theirs = _flat(one.training), _flat(two.training)
     for name in sorted(mine.keys() | theirs.keys()):
         if mine.get(name) != theirs.get(name):
-            yield _changed(Kind.PARAMETER, f"training.{name}", f"training.{name}", mine.get(name), theirs.get(name))
+            yield _changed(
+                DifferenceKind.PARAMETER, f"training.{name}", f"training.{name}", mine.get(name), theirs.get(name)
+            )
     for name in COMPUTE:
         if (then := one.compute.get(name)) != (now := two.compute.get(name)):
-            kind = Kind.THREADS if name == "threads" else Kind.PARAMETER
+            kind = DifferenceKind.THREADS if name == "threads" else DifferenceKind.PARAMETER
             yield _changed(kind, f"compute.{name}", f"compute.{name}", _plain(then), _plain(now))
     if one.world_size != two.world_size:
-        yield _changed(Kind.PROCESSES, "processes", "the number of processes", one.world_size, two.world_size)
+        yield _changed(DifferenceKind.PROCESSES, "processes", "the number of processes", one.world_size, two.world_size)
 
 
 def _packages(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:
     for name in sorted(then.keys() | now.keys()):
         if then.get(name) != now.get(name):
-            yield _changed(Kind.PACKAGE, name, name, then.get(name), now.get(name))
+            yield _changed(DifferenceKind.PACKAGE, name, name, then.get(name), now.get(name))
 
 
 def _machines(one: Fingerprint, two: Fingerprint) -> Iterator[Difference]:
     mine, theirs = one.machine, two.machine
     if mine.python != theirs.python:
-        yield _changed(Kind.PYTHON, "python", "Python", mine.python, theirs.python)
+        yield _changed(DifferenceKind.PYTHON, "python", "Python", mine.python, theirs.python)
     if mine.cpu != theirs.cpu or mine.machine != theirs.machine:
         yield _changed(
-            Kind.HARDWARE, "cpu", "the processor", f"{mine.cpu} ({mine.machine})", f"{theirs.cpu} ({theirs.machine})"
+            DifferenceKind.HARDWARE,
+            "cpu",
+            "the processor",
+            f"{mine.cpu} ({mine.machine})",
+            f"{theirs.cpu} ({theirs.machine})",
         )
     if set(one.devices) != set(two.devices):
-        yield _changed(Kind.HARDWARE, "device", "the device", ", ".join(one.devices), ", ".join(two.devices))
+        yield _changed(DifferenceKind.HARDWARE, "device", "the device", ", ".join(one.devices), ", ".join(two.devices))
     if mine.gpus != theirs.gpus and "cuda" in (*one.devices, *two.devices):
-        yield _changed(Kind.HARDWARE, "gpu", "the GPU", ", ".join(mine.gpus), ", ".join(theirs.gpus))
+        yield _changed(DifferenceKind.HARDWARE, "gpu", "the GPU", ", ".join(mine.gpus), ", ".join(theirs.gpus))
     if mine.cores != theirs.cores:
-        yield _changed(Kind.THREADS, "cores", "the number of cores", mine.cores, theirs.cores)
+        yield _changed(DifferenceKind.THREADS, "cores", "the number of cores", mine.cores, theirs.cores)
 
 
 def _package_points(name: str, framework: str, imported: Sequence[str]) -> float:
@@ -202,7 +210,7 @@ def _package_points(name: str, framework: str, imported: Sequence[str]) -> float
     return 0.5 if name in imported else _NO_PART
 
 
-def _changed(kind: Kind, name: str, label: str, then: object, now: object) -> Difference:
+def _changed(kind: DifferenceKind, name: str, label: str, then: object, now: object) -> Difference:
     before = "nothing" if then is None or then == "" else str(then)
     after = "nothing" if now is None or now == "" else str(now)
     texts = ("" if then is None else str(then), "" if now is None else str(now))

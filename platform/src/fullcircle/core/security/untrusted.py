@@ -54,7 +54,7 @@ def inert(text: object) -> str:
     return visible(text).replace("<", "\u2039").replace(">", "\u203a")
 
 
-def told_apart(texts: Iterable[str]) -> dict[str, str]:
+def disambiguated(texts: Iterable[str]) -> dict[str, str]:
     """Each text and how it is shown, `inert`: no two are shown as one, as what differs must not be counted together."""
     shown: dict[str, str] = {}
     distinct = list(dict.fromkeys(texts))

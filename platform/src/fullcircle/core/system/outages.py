@@ -50,7 +50,7 @@ _patience: ContextVar[Patience | None] = ContextVar("fullcircle_patience", defau
 
 @contextlib.contextmanager
 def patient(patience: Patience) -> Iterator[None]:
-    """In this block whoever `outlast`s waits. Within another such block the outer one counts.
+    """In this block whoever `wait_out`s waits. Within another such block the outer one counts.
 
     Threads that the block starts do not wait: the one that sends a spool tries again by itself.
     """
@@ -80,7 +80,7 @@ def is_patient() -> bool:
     return found is not None and not found.used_up and found.limit_s > 0
 
 
-def outlast(ask: Callable[[], T]) -> T:
+def wait_out(ask: Callable[[], T]) -> T:
     """What `ask` returns; asked again while it raises Away, as long as the patience lasts. Safe to nest.
 
     Args:

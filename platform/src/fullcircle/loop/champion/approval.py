@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import Action, Judged, nomination, waiting
+from fullcircle.core.records.ledger_entries import Action, Judged, nomination, waiting
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import replay_time
 from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
-    from fullcircle.core.records.ledger import Entry
+    from fullcircle.core.records.ledger_entries import Entry
     from fullcircle.loop.champion.handover import Handover
 
 

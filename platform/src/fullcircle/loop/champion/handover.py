@@ -19,7 +19,17 @@ from typing import TypedDict
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.core.errors import ChampionChanged, FullcircleError, LeaseLost, ModelUnavailable
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import RELEASING, Action, Aliases, Entry, Head, Judged, after, current, waiting
+from fullcircle.core.records.ledger_entries import (
+    RELEASING,
+    Action,
+    Aliases,
+    Entry,
+    Head,
+    Judged,
+    after,
+    current,
+    waiting,
+)
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.outages import patient

@@ -9,7 +9,16 @@ from typing import Any
 
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import LEDGER_TIME, Action, Aliases, Entry, after, current, serving_at, timeline
+from fullcircle.core.records.ledger_entries import (
+    LEDGER_TIME,
+    Action,
+    Aliases,
+    Entry,
+    after,
+    current,
+    serving_at,
+    timeline,
+)
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import replay_time

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from fullcircle.core.errors import ModelUnavailable
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import RELEASING, Action, Judged
+from fullcircle.core.records.ledger_entries import RELEASING, Action, Judged
 from fullcircle.core.records.releases import PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.leases import Lease

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fullcircle.alerting.dispatch import APPROVAL
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Incident, Severity
-from fullcircle.core.records.ledger import Entry
+from fullcircle.core.records.ledger_entries import Entry
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import address, is_server
 from fullcircle.tracking.ui.ui_links import version_page

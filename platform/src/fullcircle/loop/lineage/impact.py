@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.records.lineage import Affected, AffectedRun, Impact, terms
+from fullcircle.core.records.lineage_trace import Affected, AffectedRun, Impact, champion_periods
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
-    from fullcircle.core.records.ledger import Entry
+    from fullcircle.core.records.ledger_entries import Entry
     from fullcircle.core.records.releases import ModelVersion
     from fullcircle.predictions.prediction_counts import PredictionCounts
     from fullcircle.tracking.reader.records import RunRecord
@@ -234,7 +234,7 @@ def _unregistered(project: str, number: str, digest: str, data: str) -> Affected
         run_id="",
         data_digest=data,
         registered=False,
-        terms=(),
+        champion_periods=(),
         predictions=0,
         first=None,
         last=None,
@@ -249,10 +249,10 @@ def _with_history(
         for each in prediction_counts
         if (each.model_version, each.model_digest) == (version.version, version.digest)
     ]
-    served = (term for term in terms(entries, replayed=replayed) if term.version == version.version)
+    served = (term for term in champion_periods(entries, replayed=replayed) if term.version == version.version)
     return replace(
         version,
-        terms=tuple(term for term in served if term.entry.model_digest in ("", version.digest)),
+        champion_periods=tuple(term for term in served if term.entry.model_digest in ("", version.digest)),
         predictions=sum(each.predictions for each in own),
         first=min((each.first for each in own), default=None),
         last=max((each.last for each in own), default=None),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.records.ledger import Entry
-from fullcircle.core.records.lineage import Kind, Link, Missing
+from fullcircle.core.records.ledger_entries import Entry
+from fullcircle.core.records.lineage_trace import Link, MissingLink, NodeKind
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 
@@ -24,23 +24,23 @@ def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link
     from fullcircle.tracking.runs.run_schema import BRANCH, COMMIT, DIFF, DIRTY, NOTE
 
     if origin is None:
-        return unknown(Kind.CODE, "the code", "nobody can say which code trained it")
+        return unknown(NodeKind.CODE, "the code", "nobody can say which code trained it")
     commit = origin.tags.get(COMMIT, "")
     dirty = origin.tags.get(DIRTY) == "true"
     if not commit:
-        none = Missing(
+        none = MissingLink(
             what=f"run {origin.run_id[:12]} was not under git",
             why=origin.tags.get(NOTE) or "nobody can say which code trained it",
             hint="put the project under git: the next run keeps its commit and what is uncommitted",
         )
-        return Link(kind=Kind.CODE, facts={}, missing=(none,))
+        return Link(kind=NodeKind.CODE, facts={}, missing=(none,))
     diff = reader.text(origin, DIFF) if dirty else None
     top = top_of(checkout)
     here = has_commit(top, commit) if top is not None else None
     missing = []
     if here is not True:
         missing.append(
-            Missing(
+            MissingLink(
                 what=f"commit {commit[:12]} is not in {'this checkout' if here is False else 'a git checkout here'}",
                 why="the code that trained it cannot be read here",
                 hint="run this in the project's checkout, or fetch the branch that has it",
@@ -50,7 +50,7 @@ def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link
         missing.append(_no_artifact(origin, DIFF, "the code was changed after its commit, and how is lost"))
     changed = f" with uncommitted changes ({len(diff.encode()):,} bytes)" if diff else ""
     return Link(
-        kind=Kind.CODE,
+        kind=NodeKind.CODE,
         title=f"commit {commit[:12]}{changed}",
         facts={
             "commit": commit,
@@ -76,7 +76,7 @@ def environment(reader: MlflowReader, origin: RunRecord | None) -> Link:
         said = None if said_in_tags(origin.tags) else reader.text(origin, PROVENANCE)
         digest = origin_of(said, origin.tags).environment
     if origin is None or not digest:
-        return unknown(Kind.ENVIRONMENT, "the environment", "it cannot be made again")
+        return unknown(NodeKind.ENVIRONMENT, "the environment", "it cannot be made again")
     text = reader.text(origin, REQUIREMENTS)
     here, digest_here = installed()
     then, now = packages(text or ""), packages(here)
@@ -95,7 +95,7 @@ def environment(reader: MlflowReader, origin: RunRecord | None) -> Link:
         origin, REQUIREMENTS, "its packages are known by their digest alone, and cannot be installed again"
     )
     return Link(
-        kind=Kind.ENVIRONMENT,
+        kind=NodeKind.ENVIRONMENT,
         title=f"{digest[:12]}, {said}",
         facts={
             "digest": digest,
@@ -124,19 +124,19 @@ def data(
         (origin.data_digest if origin else "") or (version.tags.get(DATA_DIGEST, "") if version else "") or released
     )
     if not digest:
-        return unknown(Kind.DATA, "the data version", "nobody can say which rows it learned from")
+        return unknown(NodeKind.DATA, "the data version", "nobody can say which rows it learned from")
     kept = _kept_data(reader, origin)
     if kept is None:
-        gone = Missing(
+        gone = MissingLink(
             what=f"what data version {digest} holds is not kept with any run that is left",
             why="its files cannot be named, and 'fullcircle data restore' cannot bring them back",
             hint=f"artifact {DATA} of the run, or of its parent, was deleted: bring it back from a backup",
         )
-        return Link(kind=Kind.DATA, title=digest, facts={"digest": digest}, missing=(gone,))
+        return Link(kind=NodeKind.DATA, title=digest, facts={"digest": digest}, missing=(gone,))
     absent = _absent(settings, kept)
     span = f"{kept.start:%Y-%m-%d} to {kept.end:%Y-%m-%d}"
     return Link(
-        kind=Kind.DATA,
+        kind=NodeKind.DATA,
         title=f"{digest}: {kept.rows:,} rows in {len(kept.files)} files, {span}",
         facts={
             "digest": digest,
@@ -152,15 +152,15 @@ def data(
     )
 
 
-def unknown(kind: Kind, what: str, why: str) -> Link:
+def unknown(kind: NodeKind, what: str, why: str) -> Link:
     """A link of which nothing is left."""
-    gone = Missing(
+    gone = MissingLink(
         what=f"{what} is not known", why=why, hint="neither its run nor its version is left to say so, or neither does"
     )
     return Link(kind=kind, facts={}, missing=(gone,))
 
 
-def _absent(settings: Settings, kept: DataVersion) -> tuple[Missing, ...]:
+def _absent(settings: Settings, kept: DataVersion) -> tuple[MissingLink, ...]:
     from fullcircle.core.errors import DataUnavailable
     from fullcircle.data.data_versions import Versions
 
@@ -169,12 +169,12 @@ def _absent(settings: Settings, kept: DataVersion) -> tuple[Missing, ...]:
     try:
         absent = Versions(settings).absent(kept)
     except DataUnavailable as error:
-        return (Missing(what=error.what, why="nobody can say whether the rows can come back", hint=error.hint),)
+        return (MissingLink(what=error.what, why="nobody can say whether the rows can come back", hint=error.hint),)
     if not absent:
         return ()
     named = ", ".join(f"{path or 'its list of files'} ({oid})" for path, oid in absent[:3])
     more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-    return (Missing(what=f"the DVC remote has not all of {kept.digest}: {named}{more}", why=why, hint=hint),)
+    return (MissingLink(what=f"the DVC remote has not all of {kept.digest}: {named}{more}", why=why, hint=hint),)
 
 
 def _kept_data(reader: MlflowReader, origin: RunRecord | None) -> DataVersion | None:
@@ -187,7 +187,7 @@ def _kept_data(reader: MlflowReader, origin: RunRecord | None) -> DataVersion | 
     return reader.data(parent) if parent else None
 
 
-def _no_artifact(origin: RunRecord, path: str, why: str) -> Missing:
-    return Missing(
+def _no_artifact(origin: RunRecord, path: str, why: str) -> MissingLink:
+    return MissingLink(
         what=f"run {origin.run_id} has no artifact {path}", why=why, hint="bring the run's artifacts back from a backup"
     )

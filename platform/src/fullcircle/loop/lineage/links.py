@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from fullcircle.core.records.ledger import Entry
-from fullcircle.core.records.lineage import ChampionPeriod, Kind, Link, Missing, terms
+from fullcircle.core.records.ledger_entries import Entry
+from fullcircle.core.records.lineage_trace import ChampionPeriod, Link, MissingLink, NodeKind, champion_periods
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.loop.lineage.ingredients import unknown
 from fullcircle.tracking.run_tags import REASONS
@@ -30,7 +30,7 @@ def prediction(project: str, row: Mapping[str, object]) -> Link:
     inputs = {name: _short(value) for name, value in row.items() if name not in _KEPT}
     known = "unknown yet" if row["label"] is None else str(row["label"])
     return Link(
-        kind=Kind.PREDICTION,
+        kind=NodeKind.PREDICTION,
         title=f"{row['prediction_id']} of {project}: probability {row['probability']:.4f}, label {known}",
         facts={name: row[name] for name in _KEPT} | {"project": project, "inputs": inputs},
     )
@@ -40,19 +40,19 @@ def model_version(project: str, row: Mapping[str, object], version: ModelVersion
     """The registered version that answered, and whether its graph is the one that did."""
     number, digest = str(row["model_version"]), str(row["model_digest"])
     if version is None:
-        gone = Missing(
+        gone = MissingLink(
             what=f"version {number} of {project} is not in the registry",
             why="the graph that answered cannot be loaded again by its version",
             hint=f"it was deleted; the log says its digest: {digest}",
         )
-        return Link(kind=Kind.VERSION, facts={}, missing=(gone,))
-    other = Missing(
+        return Link(kind=NodeKind.VERSION, facts={}, missing=(gone,))
+    other = MissingLink(
         what=f"the graph of version {number} that answered is not the one in the registry ({version.digest[:12]})",
         why=f"the answer came from a graph with digest {digest[:12]}, which nobody can load by this version",
         hint="somebody changed the version or gave its number a second time: what follows is of the registry's",
     )
     return Link(
-        kind=Kind.VERSION,
+        kind=NodeKind.VERSION,
         title=f"{project} version {version.version}, digest {version.digest[:12]}",
         facts={
             "name": version.name,
@@ -71,20 +71,20 @@ def run(found: RunRecord | None, version: ModelVersion | None) -> Link:
     """The run that trained it."""
     if found is None:
         name = f"run {version.run_id}" if version else "the run of this graph"
-        gone = Missing(
+        gone = MissingLink(
             what=f"{name} is not in MLflow",
             why="its parameters, metrics and artifacts are lost",
             hint="bring MLflow's database back from a backup; what follows is from its parent run, if that is there",
         )
-        return Link(kind=Kind.RUN, facts={}, missing=(gone,))
-    trash = Missing(
+        return Link(kind=NodeKind.RUN, facts={}, missing=(gone,))
+    trash = MissingLink(
         what=f"run {found.run_id} was deleted",
         why="it is in MLflow's trash, and 'mlflow gc' would remove it with all its artifacts",
         hint=f"'mlflow runs restore --run-id {found.run_id}' brings it back",
     )
     framework, seed = found.tags.get("fullcircle.framework", ""), found.params.get("seed", "")
     return Link(
-        kind=Kind.RUN,
+        kind=NodeKind.RUN,
         title=f"{found.run_id} {found.name}, seed {seed or 'unknown'}, {found.status}",
         facts={
             "run_id": found.run_id,
@@ -113,14 +113,14 @@ def verdict(reader: MlflowReader, found: RunRecord | None, version: ModelVersion
     sentences = tags.get("fullcircle.reasons") or tags.get(REASONS, "")
     reasons = said.get("reasons") or [each for each in sentences.split(" | ") if each]
     if not outcome:
-        return unknown(Kind.VERDICT, "the gate's verdict", "nobody can say why it was good enough")
-    gone = Missing(
+        return unknown(NodeKind.VERDICT, "the gate's verdict", "nobody can say why it was good enough")
+    gone = MissingLink(
         what=f"gate/verdict.json of {f'run {found.run_id}' if found else 'its run'} is gone or damaged",
         why="what each gate measured is lost; the outcome and the reasons are from tags",
         hint="bring the run's artifacts back from a backup",
     )
     return Link(
-        kind=Kind.VERDICT,
+        kind=NodeKind.VERDICT,
         title=str(outcome),
         facts={
             "outcome": outcome,
@@ -140,7 +140,7 @@ def release(
     from fullcircle.store.champion_ledger import faults
 
     wrong = tuple(
-        Missing(
+        MissingLink(
             what=f"the ledger of {project} does not hold: {fault}",
             why="what it says of releases is in doubt",
             hint=f"'fullcircle ledger verify {project}' says all that is wrong",
@@ -149,23 +149,23 @@ def release(
     )
     served = [
         term
-        for term in terms(entries, replayed=replayed)
+        for term in champion_periods(entries, replayed=replayed)
         if term.version == number and term.entry.model_digest in ("", digest)
     ]
     if not served:
-        none = Missing(
+        none = MissingLink(
             what=f"the ledger of {project} has no release of version {number} with digest {digest[:12]}",
             why="nobody can say who let it answer, and why",
             hint=f"'fullcircle ledger show {project}' lists what it has",
         )
-        return Link(kind=Kind.RELEASE, facts={}, missing=(*wrong, none))
+        return Link(kind=NodeKind.RELEASE, facts={}, missing=(*wrong, none))
     term = min(served, key=lambda each: each.seconds_off(answered))
     off = term.seconds_off(answered)
     if off > HANDOVER_S:
         wrong += (_not_then(term, answered),)
     by = term.entry
     return Link(
-        kind=Kind.RELEASE,
+        kind=NodeKind.RELEASE,
         title=f"{by.action.value} by {by.by}, {term.since:%Y-%m-%d %H:%M} UTC (entry {by.seq} of the ledger)",
         facts={
             "entry": by.seq,
@@ -185,9 +185,9 @@ def release(
     )
 
 
-def _not_then(term: ChampionPeriod, answered: datetime) -> Missing:
+def _not_then(term: ChampionPeriod, answered: datetime) -> MissingLink:
     began, ended = (f"{each:%Y-%m-%d %H:%M:%S}" if each else "now" for each in (term.recorded, term.replaced))
-    return Missing(
+    return MissingLink(
         what=f"version {term.version} was not the champion at {answered:%Y-%m-%d %H:%M:%S} UTC, when it answered",
         why=f"by the ledger it was from {began} to {ended} UTC (written then), so nobody let it answer",
         hint="was an alias moved behind the platform's back? 'fullcircle ledger show' has the entries around it",

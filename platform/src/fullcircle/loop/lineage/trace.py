@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.records.lineage import Trace
+from fullcircle.core.records.lineage_trace import Trace
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
 from fullcircle.loop.lineage import ingredients, links

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.records.ledger import Judged
+from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import free_port
@@ -239,7 +239,7 @@ def _live_through(
 
 def send_month(project: Project, settings: Settings, part: Partition, client: Client, sample: float) -> pd.DataFrame:
     """Send the month's rows that were not answered yet, in the order of time. Returns all of the month's rows."""
-    from fullcircle.core.rows import identities
+    from fullcircle.core.row_tensors import identities
     from fullcircle.data.parquet_reader import load
     from fullcircle.predictions.log_reader import logged_row_ids
 
@@ -255,7 +255,7 @@ def send_month(project: Project, settings: Settings, part: Partition, client: Cl
 
 def send_labels(project: Project, rows: pd.DataFrame, client: Client) -> None:
     """The month's outcomes become known: send them as labels."""
-    from fullcircle.core.rows import identities
+    from fullcircle.core.row_tensors import identities
 
     client.labels(identities(rows[project.row_id]), rows[project.target.name].astype(int).tolist())
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.errors import DataUnavailable, FullcircleError, TrackingUnavailable, TrainingFailed, UsageError
 from fullcircle.core.records.fingerprint import VARIABLES, Fingerprint, Recorded, fingerprint_of
 from fullcircle.core.records.repro_compare import Comparison, compare
-from fullcircle.core.records.repro_report import Difference, Kind, Reproduction, differences, ranked
+from fullcircle.core.records.repro_report import Difference, DifferenceKind, Reproduction, differences, ranked
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import run_to_end
 from fullcircle.core.system.temporary_folders import temporary
@@ -135,7 +135,7 @@ def _data(settings: Settings, run: Original, folder: Path, other: Path | None) -
     if not other.is_dir():
         raise UsageError(f"no folder {other}", hint="--data names a folder with <YYYY-MM>.parquet")
     found = [
-        Difference(kind=Kind.DATA, name=name, what=what)
+        Difference(kind=DifferenceKind.DATA, name=name, what=what)
         for name, what in changes(run.data, other, restored if restored.is_dir() else None)
     ]
     progress.current().stage(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable, UsageError
-from fullcircle.core.records.repro_report import Difference, Kind
+from fullcircle.core.records.repro_report import Difference, DifferenceKind
 from fullcircle.loop.fingerprints import code_files
 from fullcircle.tracking.secrets.detection import MARKER
 
@@ -117,7 +117,11 @@ def _as_it_lies(state: RunState, places: list[Path], commit: str) -> Source:
     folder = _require_project(places[0], state)
     if commit:
         why = f"commit {commit[:12]} is in no repository here"
-        missing = [Difference(kind=Kind.CODE, name="commit", what=f"{why}: the project was used as it is", then=commit)]
+        missing = [
+            Difference(
+                kind=DifferenceKind.CODE, name="commit", what=f"{why}: the project was used as it is", then=commit
+            )
+        ]
         return Source(project=folder, top=Path.cwd(), platform=None, what=f"{folder} as it is", differences=(*missing,))
     note = "the project was not in git when the run was made: its folder was used as it is"
     return Source(project=folder, top=Path.cwd(), platform=None, what=f"{folder} as it is, not in git", notes=(note,))
@@ -142,7 +146,7 @@ def _changed(run_store: RunStore, state: RunState, folder: Path) -> tuple[str, t
     not_kept = [_not_kept(each) for each in json.loads(_text(run_store, state, NOT_KEPT) or "[]")]
     missing = [
         Difference(
-            kind=Kind.FILE,
+            kind=DifferenceKind.FILE,
             name=name,
             what=f"{name or why}: not committed, and not kept with the run" + (f" ({why})" if name and why else ""),
         )
@@ -172,7 +176,7 @@ def _masked(run_store: RunStore, state: RunState) -> list[Difference]:
 
     return [
         Difference(
-            kind=Kind.CODE,
+            kind=DifferenceKind.CODE,
             name="masked secret",
             what=f"a secret was masked in {each['file']} line {each['line']} ({each['kind']}): set it again there, "
             f"the marker is {MARKER}-{each['number']}",
@@ -183,7 +187,7 @@ def _masked(run_store: RunStore, state: RunState) -> list[Difference]:
 
 
 def _lost(what: str) -> Difference:
-    return Difference(kind=Kind.CODE, name="uncommitted changes", what=what)
+    return Difference(kind=DifferenceKind.CODE, name="uncommitted changes", what=what)
 
 
 def _text(run_store: RunStore, state: RunState, artifact: str) -> str:

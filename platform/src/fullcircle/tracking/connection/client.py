@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.settings import Settings, home_unwritable, sqlite_address
-from fullcircle.core.system.outages import outlast
+from fullcircle.core.system.outages import wait_out
 from fullcircle.store.file_locks import exclusive
 from fullcircle.tracking.connection.connectivity import probe_pending, require_listening
 from fullcircle.tracking.connection.relocation import moved_from, settle_tracking
@@ -53,7 +53,7 @@ def connect(settings: Settings) -> MlflowClient:
     """
     if is_server(settings) and probe_pending():
         return retrying(settings, _connected(settings))
-    return retrying(settings, outlast(lambda: _connected(settings)))
+    return retrying(settings, wait_out(lambda: _connected(settings)))
 
 
 def _connected(settings: Settings) -> MlflowClient:

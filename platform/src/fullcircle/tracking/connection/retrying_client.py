@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fullcircle.core.errors import TrackerAway
-from fullcircle.core.system.outages import is_patient, outlast
+from fullcircle.core.system.outages import is_patient, wait_out
 from fullcircle.tracking.connection.connectivity import probe
 
 T = TypeVar("T")
@@ -37,11 +37,11 @@ class RetryingClient:
             return found
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self.outlast(name.replace("_", " "), lambda: found(*args, **kwargs), once=name in _ONCE)
+            return self.wait_out(name.replace("_", " "), lambda: found(*args, **kwargs), once=name in _ONCE)
 
         return call
 
-    def outlast(self, doing: str, call: Callable[[], T], *, once: bool = False) -> T:
+    def wait_out(self, doing: str, call: Callable[[], T], *, once: bool = False) -> T:
         """What `call` returns, made again while the server is away.
 
         Args:
@@ -50,9 +50,9 @@ class RetryingClient:
         if not is_patient():
             return call()
         if once:
-            outlast(lambda: self._tried(doing, lambda: None))
+            wait_out(lambda: self._tried(doing, lambda: None))
             return call()
-        return outlast(lambda: self._tried(doing, call))
+        return wait_out(lambda: self._tried(doing, call))
 
     def _tried(self, doing: str, call: Callable[[], T]) -> T:
         try:

@@ -10,7 +10,7 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fullcircle.core.records.ledger import Aliases, Head
+from fullcircle.core.records.ledger_entries import Aliases, Head
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import connect, translated
 from fullcircle.tracking.reader.open_reader import open_reader

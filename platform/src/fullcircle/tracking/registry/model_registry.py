@@ -20,7 +20,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.core.system.outages import outlast
+from fullcircle.core.system.outages import wait_out
 from fullcircle.core.system.temporary_folders import temporary
 from fullcircle.store.file_locks import exclusive
 from fullcircle.tracking.connection.client import DISK_ERRORS, away, connect, retrying, translated
@@ -83,7 +83,7 @@ class Registry:
         _expect(graph, digest, f"the graph to register for {project.name}")
         self._ensure_model(project)
         # Whole, when the registry went away in the middle: what was made of it is looked for first.
-        return outlast(lambda: self._registered(project, run, graph, digest, example, card, tags, still_ours))
+        return wait_out(lambda: self._registered(project, run, graph, digest, example, card, tags, still_ours))
 
     def _registered(
         self,

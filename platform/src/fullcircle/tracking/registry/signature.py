@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fullcircle.core.project import Category, Image, Project
-from fullcircle.core.rows import raw_frame, tensors
+from fullcircle.core.row_tensors import raw_frame, tensors
 
 if TYPE_CHECKING:
     import numpy as np

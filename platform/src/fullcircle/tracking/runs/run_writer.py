@@ -21,7 +21,7 @@ from fullcircle.core.records.training import EpochMetrics, RunRef
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.interrupts import defer_sigint
-from fullcircle.core.system.outages import is_patient, outlast
+from fullcircle.core.system.outages import is_patient, wait_out
 from fullcircle.store.json_values import to_json
 from fullcircle.tracking.connection.client import address
 from fullcircle.tracking.runs.dedup import MetricDedup
@@ -383,7 +383,7 @@ class RunWriter:
                 spool.folder.remove()
                 raise spool.error
             if isinstance(spool.error, TrackerAway) and is_patient():
-                outlast(lambda: sync_run(self._settings, self.id))
+                wait_out(lambda: sync_run(self._settings, self.id))
                 return
             raise TrackingUnavailable(f"{left}", hint="it is safe in the spool; 'fullcircle sync' sends it")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import FullcircleError, SpoolTooNew, TrackerAway, TrackingUnavailable
 from fullcircle.core.settings import Settings
-from fullcircle.core.system.outages import outlast
+from fullcircle.core.system.outages import wait_out
 from fullcircle.tracking.connection.client import address
 from fullcircle.tracking.connection.connectivity import user_is_waiting
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
@@ -85,7 +85,7 @@ def sync_run(settings: Settings, run_id: str, patience_s: float = PATIENCE_S) ->
         TrackerAway: the tracker is away. A patient use case waits for it.
         TrackingUnavailable: not all could be sent, or another process still holds what was not sent.
     """
-    outlast(lambda: _sync_run(settings, run_id, patience_s))
+    wait_out(lambda: _sync_run(settings, run_id, patience_s))
 
 
 def _sync_run(settings: Settings, run_id: str, patience_s: float) -> None:

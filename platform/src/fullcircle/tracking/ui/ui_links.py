@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from urllib.parse import quote
 
-from fullcircle.core.records.ledger import Entry
+from fullcircle.core.records.ledger_entries import Entry
 from fullcircle.core.security.untrusted import markdown_code, markdown_link
 
 RELEASED_AT, RELEASED_BY, RELEASED_WHY = (f"fullcircle.released_{name}" for name in ("at", "by", "why"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Image
-from fullcircle.core.rows import pixels
+from fullcircle.core.row_tensors import pixels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ import numpy as np
 
 from fullcircle.core.errors import DataUnavailable, ExportFailed, ProjectInvalid
 from fullcircle.core.project import Category, Column, Image, Number, Project
-from fullcircle.core.rows import raw_frame
+from fullcircle.core.row_tensors import raw_frame
 from fullcircle.training.preprocessing.images import ImagePreprocessor, fit_images
 
 if TYPE_CHECKING:

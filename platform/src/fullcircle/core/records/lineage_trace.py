@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from fullcircle.core.records.ledger import Entry, timeline
+from fullcircle.core.records.ledger_entries import Entry, timeline
 
 
-class Kind(StrEnum):
+class NodeKind(StrEnum):
     """The links between a prediction and what it came from, in the order in which they are walked."""
 
     PREDICTION = "prediction"
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Missing:
+class MissingLink:
     """Something that a link should have and has not: what it is, why it matters, and what to do about it."""
 
     what: str
@@ -42,26 +42,26 @@ class Link:
         missing: empty when the link is whole.
     """
 
-    kind: Kind
+    kind: NodeKind
     title: str = ""
     facts: Mapping[str, object]
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[MissingLink, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A prediction and all that it came from, one link for each `Kind`."""
+    """A prediction and all that it came from, one link for each `NodeKind`."""
 
     prediction_id: str
     project: str
     links: tuple[Link, ...]
 
     @property
-    def missing(self) -> tuple[Missing, ...]:
+    def missing(self) -> tuple[MissingLink, ...]:
         """What is missing anywhere."""
         return tuple(each for link in self.links for each in link.missing)
 
-    def __getitem__(self, kind: Kind) -> Link:
+    def __getitem__(self, kind: NodeKind) -> Link:
         return next(link for link in self.links if link.kind is kind)
 
 
@@ -118,7 +118,7 @@ class Affected:
     run_id: str
     data_digest: str
     registered: bool
-    terms: tuple[ChampionPeriod, ...]
+    champion_periods: tuple[ChampionPeriod, ...]
     predictions: int
     first: datetime | None
     last: datetime | None
@@ -146,10 +146,10 @@ class Impact:
     @property
     def releases(self) -> int:
         """How often a version that came from it became the champion."""
-        return sum(len(each.terms) for each in self.versions)
+        return sum(len(each.champion_periods) for each in self.versions)
 
 
-def terms(entries: Sequence[Entry], *, replayed: bool = False) -> tuple[ChampionPeriod, ...]:
+def champion_periods(entries: Sequence[Entry], *, replayed: bool = False) -> tuple[ChampionPeriod, ...]:
     """All champions' terms by a project's ledger (oldest entry first), in the order in which they began.
 
     Args:

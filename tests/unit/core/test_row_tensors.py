@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.project import Category
-from fullcircle.core.rows import raw_frame
+from fullcircle.core.row_tensors import raw_frame
 
 
 @pytest.mark.parametrize("cell", [7, 7.0, True, b"7", ["7"]], ids=repr)
