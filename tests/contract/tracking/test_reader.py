@@ -33,9 +33,9 @@ from fullcircle.tracking.reader.rest_reader import RestReader
 from fullcircle.tracking.reader.run_query import RunQuery
 from fullcircle.tracking.reader.sqlite_reader import REVISIONS, SqliteReader
 from fullcircle.tracking.registry.model_registry import Registry
-from fullcircle.tracking.run_tags import DATA, ROWS, names
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST, DIGEST
 from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.runs.run_tags import DATA, ROWS, names
 
 TEXTS = {"gate/verdict.json": '{"outcome": "promote"}', "code/änderung 1.diff": "+ ü\r\n- x\n", "empty.txt": ""}
 KINDS = {"file": SqliteReader, "server": RestReader}

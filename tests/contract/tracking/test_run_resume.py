@@ -31,10 +31,10 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.loop.interrupted import interrupted
 from fullcircle.tracking.registry.model_registry import Registry
-from fullcircle.tracking.run_tags import PROCESS, packed, process_of
 from fullcircle.tracking.runs.run_schema import PROVENANCE
 from fullcircle.tracking.runs.run_store import RunStore
-from fullcircle.tracking.runs.system_metrics import node_name, watch
+from fullcircle.tracking.runs.run_tags import PROCESS, packed, process_of
+from fullcircle.tracking.runs.system_metrics import monitor_node, node_name
 from fullcircle.tracking.spool.sync import sync_run
 
 
@@ -257,9 +257,9 @@ def test_another_node_of_a_run_logs_its_load_under_its_own_name(
     tracker: RunStore, project: Project, client: mlflow.MlflowClient, settings: Settings
 ) -> None:
     with tracker.start(project, name="torch", kind="train") as run:
-        with watch(run.id, settings):
+        with monitor_node(run.id, settings):
             pass  # the node that started the run is watched from there
-        with watch(run.id, settings, "node-1"):
+        with monitor_node(run.id, settings, "node-1"):
             pass
     loads = {key for key in client.get_run(run.id).data.metrics if key.endswith("/cpu_utilization_percentage")}
     assert loads == {f"system/{node}/cpu_utilization_percentage" for node in (node_name(), "node-1")}

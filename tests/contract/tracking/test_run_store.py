@@ -18,11 +18,11 @@ from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.loop.interrupted import plan_tags
-from fullcircle.tracking.origin import Origin
+from fullcircle.tracking.provenance.origin import Origin
 from fullcircle.tracking.provenance.run_provenance import installed
-from fullcircle.tracking.run_tags import REASON, SPOOL, process_of
 from fullcircle.tracking.runs.run_schema import PROVENANCE
 from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.runs.run_tags import REASON, SPOOL, process_of
 from fullcircle.tracking.runs.system_metrics import node_name
 from fullcircle.tracking.secrets.detection import MARKER
 
@@ -76,7 +76,7 @@ def test_the_page_of_a_run_shows_answers_and_all_else_lies_in_one_artifact(
     with tracker.start(project, name="retrain", kind="retrain", tags=tags) as run:
         run.data(version)
     found = client.get_run(run.id)
-    # By MLflow's page: see `tracking.run_tags`.
+    # By MLflow's page: see `tracking.runs.run_tags`.
     shown = {name for name in found.data.tags if not name.startswith("mlflow.")}
     assert shown == {"fullcircle.project", "fullcircle.kind", "fullcircle.reason", "rows from", "rows until"}
     assert max(len(value) for value in found.data.tags.values()) < 5000, "which any of MLflow's stores takes"

@@ -22,8 +22,8 @@ from fullcircle.loop.looks import STATE, reserved
 from fullcircle.loop.noise import note_noise, retrains_that_count
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.tracking.run_tags import LOOK, parts
 from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.runs.run_tags import LOOK, parts
 from fullcircle.tracking.ui.review import VERDICT
 
 AT = datetime(2013, 4, 1, tzinfo=UTC)

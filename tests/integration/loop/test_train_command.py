@@ -31,8 +31,8 @@ from fullcircle.loop.retrain import retrain
 from fullcircle.loop.scalars import tensorboard
 from fullcircle.loop.steps import Step
 from fullcircle.loop.train import TrainResult, Wish, resume, train
-from fullcircle.tracking.run_tags import DATA
 from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.runs.run_tags import DATA
 
 EPOCHS = 30
 

@@ -41,16 +41,16 @@ def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     where = {"database": own.tracking_uri, "artifacts": str(folder / "artifacts"), "port": port}
     words = json.dumps({**where, "log": str(folder / "mlflow.log"), "largest_file": -1})
     command = [sys.executable, str(Path(__file__).with_name("fork_server.py")), "server"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as nursery:
-        assert nursery.stdin is not None
-        nursery.stdin.write(words + "\n")
-        nursery.stdin.flush()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as fork_server:
+        assert fork_server.stdin is not None
+        fork_server.stdin.write(words + "\n")
+        fork_server.stdin.flush()
         url, ends = f"http://127.0.0.1:{port}", time.monotonic() + 120
         while not answers(url):
             assert time.monotonic() < ends, (folder / "mlflow.log").read_text()
             time.sleep(0.05)
         yield url
-        nursery.communicate()  # its stdin ends, and it with it
+        fork_server.communicate()  # its stdin ends, and it with it
 
 
 def answers(url: str) -> bool:

@@ -11,8 +11,8 @@ import pytest
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, free_port
-from fullcircle.tracking.run_tags import PROCESS, packed
 from fullcircle.tracking.runs.run_store import RunStore
+from fullcircle.tracking.runs.run_tags import PROCESS, packed
 from fullcircle.tracking.runs.system_metrics import node_name
 from fullcircle.training.telemetry.node_metrics import log_node_metrics
 

@@ -14,7 +14,7 @@ import pytest
 
 from fullcircle.core.errors import TrackerAway, TrackingUnavailable
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.run_tags import SPOOL
+from fullcircle.tracking.runs.run_tags import SPOOL
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
 from fullcircle.tracking.spool.spool_dir import NewRun
 

@@ -40,8 +40,8 @@ FULL = 50_000
 """Bytes: where no file may get longer, the disk is full for SQLite, which writes a thousand points to its log first."""
 
 
-class Nursery:
-    """A process that forks servers or trainers; see nursery.py."""
+class ForkServer:
+    """A process that forks servers or trainers; see fork_server.py."""
 
     def __init__(self, kind: str) -> None:
         command = [sys.executable, str(Path(__file__).with_name("fork_server.py")), kind]
@@ -67,12 +67,12 @@ def kill(pid: int) -> None:
 class Server:
     """An MLflow server that can be killed with -9 and started again on the same port, database and files."""
 
-    def __init__(self, folder: Path, nursery: Nursery) -> None:
+    def __init__(self, folder: Path, fork_server: ForkServer) -> None:
         own = Settings.from_env({"FULLCIRCLE_HOME": str(folder / "server")})
         RunStore(own).prepare()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.nursery, self.pid = nursery, 0
+        self.fork_server, self.pid = fork_server, 0
         self.arguments = {
             "database": own.tracking_uri,
             "artifacts": str(folder / "artifacts"),
@@ -81,7 +81,7 @@ class Server:
         }
 
     def start(self, largest_file: int = resource.RLIM_INFINITY) -> None:
-        self.pid = self.nursery.fork(**self.arguments, largest_file=largest_file)
+        self.pid = self.fork_server.fork(**self.arguments, largest_file=largest_file)
         until(self.answers, self.pid)
 
     def answers(self) -> bool:
@@ -106,15 +106,15 @@ def until(true: Callable[[], bool], alive: int | None = None) -> None:
 
 
 @pytest.fixture(scope="module")
-def nurseries() -> Iterator[dict[str, Nursery]]:
-    made = {kind: Nursery(kind) for kind in ("server", "trainer")}
+def nurseries() -> Iterator[dict[str, ForkServer]]:
+    made = {kind: ForkServer(kind) for kind in ("server", "trainer")}
     yield made
     for each in made.values():
         each.process.communicate()  # its stdin ends
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, nurseries: dict[str, Nursery]) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, nurseries: dict[str, ForkServer]) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("mlflow"), nurseries["server"])
     yield made
     made.kill()
@@ -147,7 +147,7 @@ def epoch(number: int) -> EpochMetrics:
 
 @pytest.mark.timeout(900)
 def test_twenty_kills_of_trainer_server_and_both_and_full_disks_lose_and_double_no_point(
-    up: Server, settings: Settings, tmp_path: Path, nurseries: dict[str, Nursery]
+    up: Server, settings: Settings, tmp_path: Path, nurseries: dict[str, ForkServer]
 ) -> None:
     env = {"FULLCIRCLE_HOME": str(settings.home), "MLFLOW_TRACKING_URI": up.url}
     state, chance = tmp_path / "checkpoint.json", random.Random(20)

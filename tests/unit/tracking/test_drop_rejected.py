@@ -16,7 +16,7 @@ import pytest
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.run_tags import SPOOL
+from fullcircle.tracking.runs.run_tags import SPOOL
 from fullcircle.tracking.spool.artifacts import write_text
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.rejected import LONGEST_TAG, REJECTED_TAG, with_what

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.tracking.origin import Origin, origin_of
-from fullcircle.tracking.run_tags import DATA, LOOK, PLAN, PROCESS, filters, known, packed, parts, process_of
+from fullcircle.tracking.provenance.origin import Origin, origin_of
+from fullcircle.tracking.runs.run_tags import DATA, LOOK, PLAN, PROCESS, filters, known, packed, parts, process_of
 
 FORMER = {
     "fullcircle.host": "h",

@@ -25,8 +25,8 @@ from fullcircle.loop.launching import forget
 from fullcircle.loop.looks import Reserved, reserved
 from fullcircle.loop.noise import note_noise
 from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
-from fullcircle.tracking.run_tags import REASONS
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST
+from fullcircle.tracking.runs.run_tags import REASONS
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split

@@ -26,7 +26,7 @@ from fullcircle.core.records.ledger_entries import RELEASING
 from fullcircle.core.settings import Settings
 from fullcircle.core.system import temporary_folders
 from fullcircle.loop.fingerprints import code_files
-from fullcircle.tracking.run_tags import DATA, PLAN, VERSION, packed, parts
+from fullcircle.tracking.runs.run_tags import DATA, PLAN, VERSION, packed, parts
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs.run_store import RunState

@@ -18,7 +18,7 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.tracking.run_tags import KIND, LOOK, packed, parts
+from fullcircle.tracking.runs.run_tags import KIND, LOOK, packed, parts
 from fullcircle.tracking.ui.review import VERDICT
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def nothing_compared(settings: Settings, run_id: str) -> str:
     """Why the retrain `run_id` costs no budget: it gave its look back, or the machine was too busy for a verdict. ""
     when it compared, or had nothing to compare with."""
     from fullcircle.evaluation.spending import LookState
-    from fullcircle.tracking.run_tags import NOISY
     from fullcircle.tracking.runs.run_store import RunStore
+    from fullcircle.tracking.runs.run_tags import NOISY
 
     tags = RunStore(settings).state(run_id).tags
     if tags.get(VERDICT) == Outcome.INCONCLUSIVE and NOISY in tags:

@@ -14,7 +14,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.tracking.run_tags import NOISY, REASON, filters
+from fullcircle.tracking.runs.run_tags import NOISY, REASON, filters
 from fullcircle.tracking.ui.review import VERDICT
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.succession import Case, Wish, taken_over
 from fullcircle.loop.turn import Fenced, turn
 from fullcircle.store.leases import Lease
-from fullcircle.tracking.run_tags import REASON
+from fullcircle.tracking.runs.run_tags import REASON
 
 if TYPE_CHECKING:
     import pandas as pd

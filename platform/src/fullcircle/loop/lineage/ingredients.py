@@ -67,7 +67,7 @@ def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link
 
 def environment(reader: MlflowReader, origin: RunRecord | None) -> Link:
     """The installed packages, and in what they differ from here."""
-    from fullcircle.tracking.origin import origin_of, said_in_tags
+    from fullcircle.tracking.provenance.origin import origin_of, said_in_tags
     from fullcircle.tracking.provenance.run_provenance import installed, packages
     from fullcircle.tracking.runs.run_schema import PROVENANCE, REQUIREMENTS
 

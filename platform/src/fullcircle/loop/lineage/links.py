@@ -11,7 +11,7 @@ from fullcircle.core.records.ledger_entries import Entry
 from fullcircle.core.records.lineage_trace import ChampionPeriod, Link, MissingLink, NodeKind, champion_periods
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.loop.lineage.ingredients import unknown
-from fullcircle.tracking.run_tags import REASONS
+from fullcircle.tracking.runs.run_tags import REASONS
 from fullcircle.tracking.ui.ui_links import version_page
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from fullcircle.loop.fingerprints import code_files
 from fullcircle.tracking.secrets.detection import MARKER
 
 if TYPE_CHECKING:
-    from fullcircle.tracking.origin import Origin
+    from fullcircle.tracking.provenance.origin import Origin
     from fullcircle.tracking.runs.run_store import RunState, RunStore
 
 

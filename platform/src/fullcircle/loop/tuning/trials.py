@@ -19,7 +19,7 @@ from fullcircle.core.records.training import EpochMetrics, model_params
 from fullcircle.core.security.untrusted import markdown_code
 from fullcircle.core.settings import Settings
 from fullcircle.loop.launching import forget, job_folder
-from fullcircle.tracking.run_tags import DATA
+from fullcircle.tracking.runs.run_tags import DATA
 from fullcircle.training.training_loop.train_state import best_epoch
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from fullcircle.loop.tuning.study_run import tell_study
 from fullcircle.loop.tuning.study_wish import Wish as Wish
 from fullcircle.loop.tuning.study_wish import checked, command
 from fullcircle.loop.tuning.trials import STUDY, Trials
-from fullcircle.tracking.run_tags import DATA
+from fullcircle.tracking.runs.run_tags import DATA
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split

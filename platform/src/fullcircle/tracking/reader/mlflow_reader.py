@@ -19,9 +19,9 @@ from fullcircle.store.json_values import to_json
 from fullcircle.tracking.connection.client import connect, retrying, translated
 from fullcircle.tracking.reader.records import RegisteredModel, RunRecord, run_record
 from fullcircle.tracking.reader.run_query import RunQuery, brief, matching
-from fullcircle.tracking.run_tags import DATA as DATA_TAG
-from fullcircle.tracking.run_tags import PROJECT, filters
 from fullcircle.tracking.runs.run_schema import DATA, DIGEST, data_version
+from fullcircle.tracking.runs.run_tags import DATA as DATA_TAG
+from fullcircle.tracking.runs.run_tags import PROJECT, filters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fullcircle.core.records.releases import ModelVersion
-from fullcircle.tracking.run_tags import DATA, KIND, PROJECT, known
 from fullcircle.tracking.runs.run_schema import DIGEST
+from fullcircle.tracking.runs.run_tags import DATA, KIND, PROJECT, known
 from fullcircle.tracking.ui.ui_links import run_page
 
 

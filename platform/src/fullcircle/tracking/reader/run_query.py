@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from fullcircle.tracking.reader.records import RunRecord
-from fullcircle.tracking.run_tags import DATA, KIND, PROJECT, filters, names
-from fullcircle.tracking.run_tags import ROWS as ROWS_TAG
+from fullcircle.tracking.runs.run_tags import DATA, KIND, PROJECT, filters, names
+from fullcircle.tracking.runs.run_tags import ROWS as ROWS_TAG
 from fullcircle.tracking.ui.review import FROM, UNTIL
 
 PARENT = "mlflow.parentRunId"

@@ -21,8 +21,8 @@ from fullcircle.tracking.connection.client import translated
 from fullcircle.tracking.reader.mlflow_reader import MlflowReader
 from fullcircle.tracking.reader.records import RegisteredModel, RunRecord, run_record, version_record
 from fullcircle.tracking.reader.run_query import LISTED, PARENT, RunQuery, matching
-from fullcircle.tracking.run_tags import DATA, names
 from fullcircle.tracking.runs.run_schema import DIGEST
+from fullcircle.tracking.runs.run_tags import DATA, names
 
 REVISIONS = ("dc11669786a5",)
 """Of MLflow's tables, as its table `alembic_version` names them: that of 3.17."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import translated
-from fullcircle.tracking.run_tags import SPOOL, filters
+from fullcircle.tracking.runs.run_tags import SPOOL, filters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from datetime import datetime
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.verdicts import Evaluation
-from fullcircle.tracking import run_tags
+from fullcircle.tracking.runs import run_tags
 from fullcircle.tracking.ui.review import rows_tags
 
 DATA = "data/version.json"
@@ -23,11 +23,11 @@ MASKED_TAG, NOTE = "fullcircle.masked", "fullcircle.code.note"
 COMMIT, DIRTY, BRANCH = "mlflow.source.git.commit", "mlflow.source.git.dirty", "mlflow.source.git.branch"
 """Tags: the commit of the code, `true` where something was changed since, and the branch; none outside git."""
 PROVENANCE = "provenance.json"
-"""Artifact: where the run comes from, in one place: code, environment, process; see `tracking.origin`."""
+"""Artifact: where the run comes from, in one place: code, environment, process; see `tracking.provenance.origin`."""
 DIGEST = "fullcircle.digest"
 """Tag of a model version, and of MLflow's model behind it: SHA-256 of the graph."""
 DATA_DIGEST = "fullcircle.data.digest"
-"""Tag of model versions: the data version that they come from. Of runs: `tracking.run_tags.DATA`."""
+"""Tag of model versions: the data version that they come from. Of runs: `tracking.runs.run_tags.DATA`."""
 
 
 def data_version(text: str) -> DataVersion:

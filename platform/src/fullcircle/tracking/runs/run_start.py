@@ -18,9 +18,8 @@ from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.outages import impatient
 from fullcircle.tracking.connection.client import address
-from fullcircle.tracking.origin import document
+from fullcircle.tracking.provenance.origin import document
 from fullcircle.tracking.provenance.run_provenance import Provenance, program, provenance
-from fullcircle.tracking.run_tags import BEGAN_AS, SPOOL
 from fullcircle.tracking.runs.experiments import experiment_tags
 from fullcircle.tracking.runs.run_resume import process_tags
 from fullcircle.tracking.runs.run_schema import (
@@ -35,6 +34,7 @@ from fullcircle.tracking.runs.run_schema import (
     PROVENANCE,
     REQUIREMENTS,
 )
+from fullcircle.tracking.runs.run_tags import BEGAN_AS, SPOOL
 from fullcircle.tracking.runs.run_writer import RunWriter
 from fullcircle.tracking.secrets.detection import summary, without_secrets
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend

@@ -14,14 +14,14 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import connect, translated
-from fullcircle.tracking.origin import Origin, origin_of, said_in_tags
+from fullcircle.tracking.provenance.origin import Origin, origin_of, said_in_tags
 from fullcircle.tracking.provenance.run_provenance import provenance
-from fullcircle.tracking.run_tags import KIND, PROJECT
 from fullcircle.tracking.runs import run_lookup, run_resume, run_start
 from fullcircle.tracking.runs.dedup import MetricDedup
 from fullcircle.tracking.runs.experiments import experiment_id, experiment_tags
 from fullcircle.tracking.runs.run_resume import RunState, is_gone, last_steps, ref, state
 from fullcircle.tracking.runs.run_schema import COMMIT, DATA, PROVENANCE, data_version
+from fullcircle.tracking.runs.run_tags import KIND, PROJECT
 from fullcircle.tracking.runs.run_writer import RunWriter
 from fullcircle.tracking.spool.sync import spool_dirs_of, sync, sync_run
 from fullcircle.tracking.ui.review import review_page

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.provenance.run_provenance import host
-from fullcircle.tracking.run_tags import process_of
+from fullcircle.tracking.runs.run_tags import process_of
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
 from fullcircle.tracking.spool.spool import Spool
 from fullcircle.tracking.spool.spool_dir import SpoolMetadata

@@ -16,7 +16,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import address, connect, is_server, translated
 from fullcircle.tracking.connection.connectivity import probe
 from fullcircle.tracking.connection.rest import Rest
-from fullcircle.tracking.run_tags import SPOOL, filters
+from fullcircle.tracking.runs.run_tags import SPOOL, filters
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.spool_dir import NewRun
 

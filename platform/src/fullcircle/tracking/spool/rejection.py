@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, SpoolTooNew, TrackerAway, TrackingUnavailable
-from fullcircle.tracking.run_tags import SPOOL, names
+from fullcircle.tracking.runs.run_tags import SPOOL, names
 from fullcircle.tracking.spool import rejected
 from fullcircle.tracking.spool.entries import Entry, Params, Points, Tags, decode, packed
 from fullcircle.tracking.spool.frames import HEAD_BYTES, read

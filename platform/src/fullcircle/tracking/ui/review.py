@@ -16,7 +16,7 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Evaluation, Verdict
 from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.tracking import run_tags
+from fullcircle.tracking.runs import run_tags
 from fullcircle.tracking.ui.ui_links import links, run_page
 
 VIEW = "fullcircle-review"

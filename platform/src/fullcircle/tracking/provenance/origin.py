@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fullcircle.tracking.provenance.run_provenance import Provenance
-from fullcircle.tracking.run_tags import PROCESS, SPOOL, parts
+from fullcircle.tracking.runs.run_tags import PROCESS, SPOOL, parts
 from fullcircle.tracking.secrets.detection import without_secrets
 
 _FORMER = {
