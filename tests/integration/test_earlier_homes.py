@@ -11,25 +11,83 @@ import sys
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.project.loading import load_project
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
+from fullcircle.predictions.log import PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 
-FIRST_PREDICTION = "01a21eb3-22fc-74be-9888-5209708c2f06"
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierHome:
+    """What a home of an earlier version holds; see tests/fixtures/README.md.
+
+    Attributes:
+        hashes: how the hash of each entry of its ledger begins.
+        first_champion_at: a moment at which version 1 served.
+        severities: of its open incidents, sorted.
+        prediction, answer: an id that it logged, and what is traced of it.
+        rows: of the older of its two data versions.
+        unsealed: answers in the write-ahead file of a killed server.
+        unsent: runs that its spool holds back.
+    """
+
+    file: str
+    hashes: tuple[str, ...]
+    first_champion_at: str
+    severities: tuple[str, ...]
+    prediction: str
+    answer: str
+    rows: int
+    unsealed: int = 0
+    unsent: int = 0
+
+
+HOMES = (
+    EarlierHome(
+        file="home-0.1.0.tar.xz",
+        hashes=("b72aa43e", "edd62b3f"),
+        first_champion_at="2024-05-01",
+        severities=("critical", "warning"),
+        prediction="01a21eb3-22fc-74be-9888-5209708c2f06",
+        answer="probability 0.4729, label 1",
+        rows=6000,
+    ),
+    EarlierHome(
+        file="home-before-tasks.tar.xz",
+        hashes=("994ac859", "1f2bf424", "85d204ff"),
+        first_champion_at="2026-11-28T00:50:00",
+        severities=("warning", "warning"),
+        prediction="01a21fa0-fa6a-77aa-80b4-3d9cdcf5f612",
+        answer="probability 0.3181, label 1",
+        rows=3000,
+        unsealed=40,
+        unsent=1,
+    ),
+)
+
+
+@pytest.fixture(scope="module", params=HOMES, ids=lambda home: home.file.removesuffix(".tar.xz"))
+def earlier(request: pytest.FixtureRequest) -> EarlierHome:
+    """Each of the homes in turn."""
+    home: EarlierHome = request.param
+    return home
 
 
 @pytest.fixture(scope="module")
-def unpacked(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with `home/` and `tickets/` of version 0.1.0."""
+def unpacked(earlier: EarlierHome, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with its `home/` and `tickets/`."""
     folder = tmp_path_factory.mktemp("earlier")
-    with tarfile.open(repository / "tests" / "fixtures" / "home-0.1.0.tar.xz") as archive:
+    with tarfile.open(repository / "tests" / "fixtures" / earlier.file) as archive:
         archive.extractall(folder, filter="data")
     return folder
 
@@ -57,26 +115,48 @@ def ask(unpacked: Path) -> Ask:
     return run
 
 
-def test_its_ledger_is_whole_and_names_who_served_when(ask: Ask) -> None:
+def test_its_ledger_is_whole_and_names_who_served_when(ask: Ask, earlier: EarlierHome) -> None:
     ask("ledger", "verify", "tickets")
     assert json.loads(ask("who", "tickets", "--json"))["version"] == "2"
-    assert json.loads(ask("who", "tickets", "--at", "2024-05-01", "--json"))["version"] == "1"
+    assert json.loads(ask("who", "tickets", "--at", earlier.first_champion_at, "--json"))["version"] == "1"
 
 
-def test_its_entries_keep_the_hashes_that_they_were_written_with(ask: Ask) -> None:
+def test_its_entries_keep_the_hashes_that_they_were_written_with(ask: Ask, earlier: EarlierHome) -> None:
     entries = json.loads(ask("ledger", "show", "tickets", "--json"))
-    assert [entry["hash"][:8] for entry in entries] == ["b72aa43e", "edd62b3f"]
+    assert tuple(entry["hash"][:8] for entry in entries) == earlier.hashes
 
 
-def test_its_incidents_are_still_open(ask: Ask) -> None:
+def test_its_incidents_are_still_open(ask: Ask, earlier: EarlierHome) -> None:
     incidents = json.loads(ask("incidents", "tickets", "--json", codes=(1,)))  # 1: some are open
-    assert sorted(incident["severity"] for incident in incidents) == ["critical", "warning"]
+    assert tuple(sorted(incident["severity"] for incident in incidents)) == earlier.severities
 
 
-def test_a_prediction_of_it_is_traced_to_the_version_that_answered(ask: Ask) -> None:
-    shown = " ".join(ask("trace", FIRST_PREDICTION, codes=(0, 1)).split())  # 1: its code is in no checkout here
+def test_a_prediction_of_it_is_traced_to_the_version_that_answered(ask: Ask, earlier: EarlierHome) -> None:
+    shown = " ".join(ask("trace", earlier.prediction, codes=(0, 1)).split())  # 1: its code is in no checkout here
     assert "tickets version 1" in shown
-    assert "probability 0.4729, label 1" in shown
+    assert earlier.answer in shown
+
+
+def test_the_answers_that_a_killed_server_never_sealed_are_recovered(unpacked: Path, earlier: EarlierHome) -> None:
+    folder, columns = unpacked / "home" / "predictions" / "tickets", load_project("tickets", unpacked).columns
+    files = list((folder / "wal").glob("*.wal"))
+    assert len(files) == bool(earlier.unsealed)
+    before = _sealed(folder)
+    PredictionLog(folder, columns, background=False).close()
+    assert _sealed(folder) == before + earlier.unsealed
+    assert not any(file.exists() for file in files)
+    assert not (folder / "damaged").exists()
+
+
+def test_what_a_killed_training_told_last_is_sent_once(ask: Ask, unpacked: Path, earlier: EarlierHome) -> None:
+    waiting = [json.loads(path.read_text())["run_id"] for path in (unpacked / "home" / "spool").glob("*/run.json")]
+    assert len(waiting) == earlier.unsent
+    before = _points(unpacked / "home", waiting)
+    assert json.loads(ask("sync", "--json")) == {"unsent": []}
+    assert list((unpacked / "home" / "spool").glob("*")) == []
+    sent = _points(unpacked / "home", waiting)
+    assert bool(earlier.unsent) == (len(sent) > len(before))
+    assert len(set(sent)) == len(sent)
 
 
 def test_it_is_private_once_it_was_opened(ask: Ask, unpacked: Path) -> None:
@@ -86,11 +166,11 @@ def test_it_is_private_once_it_was_opened(ask: Ask, unpacked: Path) -> None:
     assert [str(each) for each in (unpacked / "home").rglob("*") if each.lstat().st_mode & 0o077] == []
 
 
-def test_its_data_versions_are_listed_and_come_back(ask: Ask, tmp_path: Path) -> None:
+def test_its_data_versions_are_listed_and_come_back(ask: Ask, tmp_path: Path, earlier: EarlierHome) -> None:
     listed = json.loads(ask("data", "list", "tickets", "--json"))
     assert [each["version"] for each in listed] == ["2", "1"]
     restored = json.loads(ask("data", "restore", listed[1]["run_id"], "--into", str(tmp_path / "rows"), "--json"))
-    assert restored["rows"] == 6000
+    assert restored["rows"] == earlier.rows
     assert len(list((tmp_path / "rows").glob("*.parquet"))) == len(restored["files"]) == 3
 
 
@@ -149,6 +229,18 @@ def _tickets(folder: Path) -> Project:
     )
 
 
+def _sealed(folder: Path) -> int:
+    """Rows in the log's Parquet files."""
+    return sum(pq.read_metadata(path).num_rows for path in folder.glob("segments/**/*.parquet"))
+
+
+def _points(home: Path, runs: list[str]) -> list[tuple[str, str, int]]:
+    """Run, metric and step of what the tracker has of these runs."""
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        rows = connection.execute("SELECT run_uuid, key, step FROM metrics WHERE key NOT LIKE 'system/%'").fetchall()
+    return [row for row in rows if row[0] in runs]
+
+
 def _files(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
 
@@ -164,7 +256,7 @@ def _places_of(home: Path) -> set[str]:
 
 
 def test_what_is_decided_in_it_names_the_systems_user_and_calls_the_rest_a_claim(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, earlier: EarlierHome
 ) -> None:
     monkeypatch.setenv("LOGNAME", "ceo")
     monkeypatch.setenv("USER", "ceo")
@@ -180,5 +272,6 @@ def test_what_is_decided_in_it_names_the_systems_user_and_calls_the_rest_a_claim
     }  # fmt: skip
     said = ask("who", "tickets")
     assert f"{system_user()} (claims to be ceo: LOGNAME, USER; claims to be the boss: --by" in said
-    assert "by its own account" in ask("who", "tickets", "--at", "2024-05-01")
+    if earlier.file == "home-0.1.0.tar.xz":  # its entries have no identity yet
+        assert "by its own account" in ask("who", "tickets", "--at", earlier.first_champion_at)
     ask("ledger", "verify", "tickets")
