@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import TrackerAway, UsageError
+from fullcircle.core.framed_log.layout import VERSION
 from fullcircle.core.project import Project
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
@@ -30,7 +32,7 @@ from fullcircle.core.system.outages import Patience, patient
 from fullcircle.core.system.processes import free_port, process_exists
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore, RunWriter
-from fullcircle.tracking.spool.frames import head
+from fullcircle.tracking.spool.entries import KIND
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
 from fullcircle.tracking.spool.sync import backlog, sync
 
@@ -465,10 +467,15 @@ def test_a_spool_of_a_newer_version_is_refused_and_not_changed(
             about.write_text(saying.replace('"format": 1', '"format": 2'))
         else:
             about.write_text(saying)
-            file.write_bytes(head(version=2) + file.read_bytes()[len(head()) :])
+            start = KIND.magic + (VERSION + 1).to_bytes(4, "little")
+            start += zlib.crc32(start).to_bytes(4, "little")
+            file.write_bytes(start + file.read_bytes()[len(start) :])
         before = {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()}
         (left,) = sync(settings)
-        assert f"{newer if newer is file else newer.parent} has format 2 and this version reads up to 1" in left.why
+        what = f"{file} has format 3 and this version reads up to 2"
+        if newer is about:
+            what = f"{about.parent} has format 2 and this version reads up to 1"
+        assert what in left.why
         assert "nothing of it was changed" in left.why
         assert {path: path.read_bytes() for path in about.parent.rglob("*") if path.is_file()} == before
     with pytest.raises(UsageError, match="no run"):

@@ -21,12 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.framed_log.layout import End
+from fullcircle.core.framed_log.reader import read
 from fullcircle.tracking.runs import dedup as repeats_module
 from fullcircle.tracking.runs import metric_validation as intake_module
 from fullcircle.tracking.runs.dedup import MetricDedup
 from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator
-from fullcircle.tracking.spool.entries import Points, decode, unpacked
-from fullcircle.tracking.spool.frames import End, read
+from fullcircle.tracking.spool.entries import KIND, Points, decode, unpacked
 from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, Writer
 
 NUMBERS = st.one_of(
@@ -74,7 +75,7 @@ def told(path: Path) -> Counter[tuple[str, float, int]]:
     """How often each (metric, value, step) stands in a spool file."""
     found: Counter[tuple[str, float, int]] = Counter()
     offset = 0
-    while (part := read(path, offset)).payloads:
+    while (part := read(path, KIND, offset)).payloads:
         for payload, _ in part.payloads:
             entry = decode(payload)
             assert isinstance(entry, Points)

@@ -71,6 +71,24 @@ def half_sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Shelf]:
     return folder.path, shelf
 
 
+def test_a_spool_from_before_the_framed_format_is_sent_from_wherever_it_was(tmp_path: Path) -> None:
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path)})
+    about = SpoolMetadata(tracker="http://tracker", run_id="run", key="run", begin=None, made_ms=1)
+    for number in range(5):  # an entry more was sent each time, by the version that wrote it
+        shelf, left = Shelf(), 0
+        with create_spool_dir(settings, f"{number}", about) as folder:
+            shutil.copy(Path(__file__).parents[2] / "fixtures" / "logs-0.1.0" / "main.spool", folder.path)
+            for _ in range(number):
+                Uploader(folder, Shelf()).step()
+            uploader = Uploader(folder, shelf, sealed=True)
+            while uploader.step():
+                left += 1
+            assert (folder.drained, folder.damaged()) == (True, ())
+        assert left == 4 - number
+        steps = {step for _, _, _, step in shelf.points_of.get("run", set())}
+        assert steps == (set(range(1, 7)), set(range(4, 7)), set(range(4, 7)), set(), set())[number]
+
+
 @given(data=st.data())
 def test_a_bit_that_flipped_in_any_file_of_a_spool_loses_nothing_that_is_not_named(
     half_sent: tuple[Path, Shelf], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.tracking.spool.entries import Points, Tags, decode
-from fullcircle.tracking.spool.frames import End, read
+from fullcircle.core.framed_log.layout import End
+from fullcircle.core.framed_log.reader import read
+from fullcircle.tracking.spool.entries import KIND, Points, Tags, decode
 from fullcircle.tracking.spool.writer import BATCH, Writer
 
 
 def entries(path: Path) -> list[object]:
-    return [decode(payload) for payload, _ in read(path).payloads]
+    return [decode(payload) for payload, _ in read(path, KIND).payloads]
 
 
 def told(path: Path) -> list[tuple[str, float, int]]:
@@ -76,7 +77,7 @@ def test_a_forked_process_cannot_write_over_what_the_one_that_made_the_file_writ
         import os
         from pathlib import Path
         from fullcircle.core.errors import UsageError
-        from fullcircle.tracking.spool.entries import Tags
+        from fullcircle.tracking.spool.entries import KIND, Tags
         from fullcircle.tracking.spool.writer import Writer
         writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
         writer.points({{"loss": 1.0}}, 1)
@@ -123,7 +124,7 @@ def test_points_of_a_killed_process_that_never_flushed_are_there_but_for_a_momen
         path = Path({str(tmp_path)!r}) / "main.spool"
         writer = Writer(path)
         writer.points({{"loss": 1.0}}, 1)
-        while path.stat().st_size < 20:
+        while path.stat().st_size < 40:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -156,7 +157,7 @@ def test_a_full_disk_leaves_whole_frames_and_loses_no_point_when_there_is_room_a
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
-    assert read(tmp_path / "main.spool").end is End.WHOLE
+    assert read(tmp_path / "main.spool", KIND).end is End.WHOLE
     assert [step for _, _, step in told(tmp_path / "main.spool")] == list(range(100))
 
 
@@ -184,7 +185,7 @@ def test_ctrl_c_in_the_midst_of_writing_loses_no_point_and_tears_no_frame(tmp_pa
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     offset, steps = 0, set()
-    while (found := read(tmp_path / "main.spool", offset)).payloads:
+    while (found := read(tmp_path / "main.spool", KIND, offset)).payloads:
         entries = [decode(payload) for payload, _ in found.payloads]
         steps |= {step for entry in entries if isinstance(entry, Points) for _, _, _, step in entry.points()}
         offset = found.offset

@@ -75,6 +75,13 @@ def read(path: Path, kind: FileKind, offset: int = 0, *, limit: int | None = Non
         return _Reader(file, size, layout).read(max(offset, layout.first), limit, skip)
 
 
+def first_frame(path: Path, kind: FileKind) -> int:
+    """The offset behind the head of a file, as far as it has one. Raises as `read`."""
+    with path.open("rb") as file:
+        layout = layout_of(path, kind, file)
+    return HEAD_BYTES if isinstance(layout, End) else layout.first
+
+
 def scan(path: Path, kind: FileKind, offset: int = 0) -> Iterator[Frames]:
     """As `read`, a few megabytes at a time. The last one says how the file ends."""
     while True:

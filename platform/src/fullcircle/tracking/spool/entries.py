@@ -9,6 +9,16 @@ from functools import lru_cache
 import msgspec
 
 from fullcircle.core.errors import SpoolTooNew
+from fullcircle.core.framed_log.layout import Earlier, FileKind
+
+TOO_NEW = "send it with the version of fullcircle that wrote it, or a newer one"
+KIND = FileKind(
+    magic=b"fcsp",
+    earlier=Earlier(head=b"fcsp\x01\0\0\0\xe8\xd8 \x05", sums_length=True),
+    too_new=SpoolTooNew,
+    hint=TOO_NEW,
+)
+"""A spool file, whose payloads are the entries below."""
 
 Point = tuple[str, float, int, int]
 """(metric, value, milliseconds since the epoch, step). The time is that of its making and never changes: MLflow takes a
@@ -143,7 +153,7 @@ def decode(payload: bytes) -> Entry:
     except msgspec.DecodeError as error:
         raise SpoolTooNew(
             f"a spool holds an entry that this version does not know ({error})",
-            hint="send it with the version of fullcircle that wrote it, or a newer one",
+            hint=TOO_NEW,
         ) from error
     if isinstance(entry, _Before):
         return Points.of((*packed(values), at_ms, step) for values, at_ms, step in entry.rows)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, SpoolTooNew, TrackerAway, TrackingUnavailable
+from fullcircle.core.framed_log.reader import first_frame, read
 from fullcircle.tracking.runs.run_tags import SPOOL, names
 from fullcircle.tracking.spool import rejected
-from fullcircle.tracking.spool.entries import Entry, Params, Points, Tags, decode, packed
-from fullcircle.tracking.spool.frames import HEAD_BYTES, read
+from fullcircle.tracking.spool.entries import KIND, Entry, Params, Points, Tags, decode, packed
 from fullcircle.tracking.spool.spool_dir import SpoolDir
 from fullcircle.tracking.spool.uploader import Backend, Uploader
 
@@ -64,8 +64,8 @@ def _rejection(folder: SpoolDir, backend: Backend) -> FullcircleError | None:
 def _head(folder: SpoolDir) -> tuple[Path, int, int, Entry]:
     """The first entry that was not sent: its file, the offsets before and behind it, and the entry."""
     for file in folder.files():
-        start = max(folder.cursor(file), HEAD_BYTES)
-        for payload, until in read(file, start, limit=1).payloads:
+        start = folder.cursor(file) or first_frame(file, KIND)
+        for payload, until in read(file, KIND, start, limit=1, skip=False).payloads:
             return file, start, until, decode(payload)
     raise AssertionError("the tracker refused an entry, so there is one")
 

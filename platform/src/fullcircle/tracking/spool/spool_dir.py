@@ -30,15 +30,18 @@ from typing import Any
 import msgspec
 
 from fullcircle.core.errors import SpoolTooNew, TrackingUnavailable
+from fullcircle.core.framed_log.layout import End
+from fullcircle.core.framed_log.reader import read
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.core.system.files import write_whole
-from fullcircle.tracking.spool.entries import Artifact, Entry, Points, decode
-from fullcircle.tracking.spool.frames import End, read
+from fullcircle.tracking.spool.entries import KIND, Artifact, Entry, Points, decode
 from fullcircle.tracking.spool.lock import locked
 from fullcircle.tracking.spool.rejected import RejectedEntry, rejected_entries
 
 FORMAT = 1
 MAIN = "main"
+PIECE = 4 * 2**20
+"""Bytes of a file that are read at once."""
 CURSOR_BYTES = 64
 """More than a cursor ever has: of a longer one that was there nothing may be left behind."""
 
@@ -260,7 +263,7 @@ class SpoolDir:
     def _rest(self, file: Path) -> Iterator[Entry]:
         at = self.cursor(file)
         while True:
-            found = read(file, at)
+            found = read(file, KIND, at, limit=PIECE, skip=False)
             for payload, _ in found.payloads:
                 yield decode(payload)
             if not found.payloads or found.end is not End.WHOLE:

@@ -10,9 +10,10 @@ from typing import Protocol
 import msgspec
 
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.framed_log.layout import End
+from fullcircle.core.framed_log.reader import first_frame, read
 from fullcircle.tracking.spool import artifacts, rejected
-from fullcircle.tracking.spool.entries import Artifact, Entry, Inputs, Params, Point, Points, Status, Tags, decode
-from fullcircle.tracking.spool.frames import HEAD_BYTES, End, read
+from fullcircle.tracking.spool.entries import KIND, Artifact, Entry, Inputs, Params, Point, Points, Status, Tags, decode
 from fullcircle.tracking.spool.rejected import REJECTED_TAG, RejectionRecord
 from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir
 from fullcircle.tracking.spool.writer import BATCH
@@ -104,14 +105,14 @@ class Uploader:
             return about.run_id
         assert about.begin is not None, "a run that is not begun says how it is"
         for file in self._folder.files():
-            read(file, limit=0)  # SpoolTooNew, before anything is changed
+            read(file, KIND, limit=0)  # SpoolTooNew, before anything is changed
         run_id = self._backend.create_run(about.begin, self._folder.id)
         self._folder.save(msgspec.structs.replace(about, run_id=run_id))
         return run_id
 
     def _next(self, file: Path) -> tuple[list[Point], Entry | None, int]:
         """The points up to the next other entry, or that entry; and the offset behind them."""
-        found = read(file, self._cursor(file), limit=BATCH * 40)
+        found = read(file, KIND, self._cursor(file), limit=BATCH * 40, skip=False)
         if found.end is not End.WHOLE and not found.payloads and self.sealed:
             self._folder.set_aside(file, found.offset)
         points: list[Point] = []
@@ -152,7 +153,7 @@ class Uploader:
         """What was decided of the entry that begins there."""
         if file not in self._rejected:  # once: nobody decides while we hold the folder
             self._rejected[file] = rejected.load(file)
-        return self._rejected[file].get(max(start, HEAD_BYTES))
+        return self._rejected[file].get(start or first_frame(file, KIND))
 
     def _pass_over(self, run_id: str, file: Path, left: RejectionRecord) -> None:
         """Go on behind an entry that is left out; first the run says that it lacks it, and before it says its end."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.framed_log.writer import FrameWriter
 from fullcircle.core.settings import home_unwritable
-from fullcircle.tracking.spool.entries import Entry, Names, Points, Row, encode, packed, packing
-from fullcircle.tracking.spool.frames import frame, head
+from fullcircle.tracking.spool.entries import KIND, Entry, Names, Points, Row, encode, packed, packing
 
 FLUSH_EVERY_S = 0.2
 """Points wait in memory at most about this long; a kill -9 of the process loses no others."""
@@ -56,15 +56,12 @@ class Writer:
         self.waiting: deque[Row] = deque()
         self._writing = threading.RLock()
         self._ended = threading.Event()
-        self._begun = head()
-        self._size = 0
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._log = FrameWriter(path, KIND)
         except FileExistsError:
             raise
         except OSError as error:
             raise home_unwritable(path.parent, error) from error
-        self._write()
         self._thread = threading.Thread(target=self._flushing, name="spool-flush", daemon=True)
         self._thread.start()
 
@@ -93,7 +90,7 @@ class Writer:
         self.require_own()
         with self._writing:
             self._gather()
-            self._begun += frame(encode(entry))
+            self._log.put([encode(entry)])
             self._write()
 
     def flush(self) -> None:
@@ -116,36 +113,27 @@ class Writer:
         self.require_own()
         self._ended.set()
         with self._writing:
-            if self._file < 0:
+            if self._log.closed:
                 return
             try:
                 self.flush()
                 with contextlib.suppress(OSError):
-                    os.fsync(self._file)
+                    self._log.sync()
             finally:
-                os.close(self._file)
-                self._file = -1
+                self._log.close()
 
     def _gather(self) -> None:
         rows = tuple(self.waiting.copy())  # in one step: others append meanwhile
-        self._begun += b"".join(_framed(rows))
+        self._log.put(_payloads(rows))
         # Not sooner: Ctrl-C may come between any two lines. A point that is in the file twice is one at the tracker.
         for _ in rows:
             self.waiting.popleft()
 
     def _write(self) -> None:
-        """Write what was begun. After a failure or Ctrl-C the same bytes go to the same place: frames of it may have
-        been read, and sent, already."""
         try:
-            done = 0
-            while done < len(self._begun):
-                done += os.pwrite(self._file, memoryview(self._begun)[done:], self._size + done)
+            self._log.flush()
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._size)  # a frame that is there by half would be taken for a damaged one
             raise home_unwritable(self.path.parent, error) from error
-        self._size += len(self._begun)
-        self._begun = b""
 
     def _flushing(self) -> None:
         synced = time.monotonic()
@@ -158,26 +146,19 @@ class Writer:
                 synced = time.monotonic()
 
     def _sync(self) -> None:
-        with self._writing:
-            if self._file < 0:
-                return
-            handle = os.dup(self._file)
-        try:
-            with contextlib.suppress(OSError):
-                os.fsync(handle)  # outside the lock: a slow disk must not hold the training
-        finally:
-            os.close(handle)
+        with contextlib.suppress(OSError):  # closed meanwhile, too
+            self._log.sync()  # outside the lock: a slow disk must not hold the training
 
 
-def _framed(rows: Sequence[Row]) -> Iterator[bytes]:
-    """The rows in frames of at most `BATCH` points each."""
+def _payloads(rows: Sequence[Row]) -> Iterator[bytes]:
+    """The rows as payloads of at most `BATCH` points each."""
     some: list[Row] = []
     count = 0
     for row in rows:
         count += len(row[0])
         if count > BATCH:
-            yield frame(encode(Points.of(some)))
+            yield encode(Points.of(some))
             some, count = [], len(row[0])
         some.append(row)
     if some:
-        yield frame(encode(Points.of(some)))
+        yield encode(Points.of(some))
