@@ -37,8 +37,23 @@ check: $(STAMP)
 
 # A file's tests share servers and models, so they stay with one worker. More workers than cores only wait.
 TEST_WORKERS ?= 2
+# `make test ROOM=serving`: that room's unit, contract and integration tests alone, without the checks. Several rooms are
+# given as ROOM="serving store".
+ifneq ($(origin ROOM),undefined)
+ROOMS      := $(sort $(notdir $(patsubst %/__init__.py,%,$(wildcard platform/src/fullcircle/*/__init__.py))))
+ROOM_TESTS := $(wildcard $(foreach kind,unit contract integration,$(addprefix tests/$(kind)/,$(ROOM))))
+ifneq ($(filter-out $(ROOMS),$(ROOM))$(if $(strip $(ROOM)),,none),)
+$(error ROOM: there is no room '$(ROOM)'; the rooms are $(ROOMS))
+endif
+ifeq ($(ROOM_TESTS),)
+$(error ROOM: '$(ROOM)' has no tests of its own)
+endif
+test: $(STAMP)
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile $(ROOM_TESTS)
+else
 test: check
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+endif
 
 # What is too heavy for every change. The last -m on the line wins over the one in pyproject.toml. Exit code 5, no test
 # chosen, is a failure here: a night without a test is no good night.
