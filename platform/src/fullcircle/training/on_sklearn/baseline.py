@@ -1,10 +1,16 @@
-"""The baseline model, a logistic regression: the simplest viable model, which the networks are compared with."""
+"""The baseline model, a logistic regression: the simplest viable model, which the networks are compared with.
+
+The solver is scikit-learn's and the ONNX graph skl2onnx's; which estimator it is, `ESTIMATORS` says by name.
+"""
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +19,7 @@ from fullcircle.core.errors import TrainingFailed
 from fullcircle.core.project import ModelFunction, Training
 from fullcircle.core.records.training import Arrays, EpochMetrics, OnEpoch
 from fullcircle.core.statistics.binary_metrics import roc_auc
-from fullcircle.training.onnx_file import OPSET, save_normalized
+from fullcircle.training.onnx_file import OPSET, OPSET_ML, save_normalized
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.weighting import Weights, log_loss, require_both_classes, sigmoid, weights
 
@@ -24,16 +30,42 @@ PENALTY = 1.0
 """Weight of the squared coefficients beside the summed log loss: only guards against separable columns."""
 
 
+EXACT_BYTES, EXACT_FEATURES = 256 << 20, 2_000
+"""Up to so many bytes of training rows and so many features the optimum is solved for exactly. Newton's method copies
+the rows and needs a matrix of features by features; L-BFGS takes 24 bytes a row, and stops near the optimum."""
+
+
+def _logistic_regression(x: NDArray[np.float32]) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    if x.nbytes <= EXACT_BYTES and x.shape[1] <= EXACT_FEATURES:
+        return LogisticRegression(C=1 / PENALTY, solver="newton-cholesky", tol=1e-6)
+    # The products are in float32, so a finer tolerance would chase rounding.
+    return LogisticRegression(C=1 / PENALTY, solver="lbfgs", tol=1e-4, max_iter=200)
+
+
+ESTIMATORS: Mapping[str, Callable[[NDArray[np.float32]], Any]] = MappingProxyType(
+    {"logistic_regression": _logistic_regression}
+)
+"""The baseline's estimator, by name: from the training rows, float32 (rows, features), to one that is not fitted."""
+
+
 class BaselineTrainer:
-    """Fits a logistic regression (`core.records.training.Trainer`); one epoch, and the project's model function is not
-    called."""
+    """Fits a linear model (`core.records.training.Trainer`) in one epoch; the project's model function is not called.
+
+    Args:
+        estimator: a key of `ESTIMATORS`.
+    """
 
     framework = "baseline"
+
+    def __init__(self, estimator: str = "logistic_regression") -> None:
+        self._estimator = ESTIMATORS[estimator]
 
     def fit(
         self, build: ModelFunction | None, arrays: Arrays, params: Training, *, checkpoints: Path, on_epoch: OnEpoch
     ) -> BaselineFitted:
-        """Fit by L-BFGS from zero, so no seed is drawn. It takes seconds: there are no checkpoints.
+        """Solve for the optimum, so no seed is drawn. It takes seconds: there are no checkpoints.
 
         Raises:
             TrainingFailed: one class alone in a part of the rows, or no finite solution.
@@ -42,102 +74,89 @@ class BaselineTrainer:
         require_both_classes(arrays)
         class_weights = weights(arrays.y_train, balanced=params.class_weights)
         start = time.perf_counter()
-        coefficients, train_loss = _solve(arrays, class_weights)
-        metrics = _metrics(coefficients, train_loss, arrays, class_weights, start)
+        model = _solve(self._estimator, arrays, class_weights)
+        metrics = _metrics(model, arrays, class_weights, start)
         on_epoch(metrics)
-        return BaselineFitted(coefficients, class_weights.shift, (metrics,), arrays.shape)
+        return BaselineFitted(model, class_weights.shift, (metrics,), arrays.shape)
 
 
 class BaselineFitted:
-    """A fitted logistic regression (`core.records.training.Fitted`). `coefficients`: (features + 1,), the intercept
-    last.
+    """A fitted logistic regression (`core.records.training.Fitted`), its class weights undone.
 
     Features of more than one dimension, as those of an image, are taken as one flat row.
     """
 
     framework = "baseline"
 
-    def __init__(
-        self,
-        coefficients: NDArray[np.float64],
-        shift: float,
-        history: tuple[EpochMetrics, ...],
-        shape: tuple[int, ...] | None = None,
-    ) -> None:
+    def __init__(self, model: Any, shift: float, history: tuple[EpochMetrics, ...], shape: tuple[int, ...]) -> None:
         self.history = history
-        self._shape = shape or (len(coefficients) - 1,)
         self.best_epoch = 1
-        self.coefficients = coefficients.astype(np.float32)
-        self.coefficients[-1] = coefficients[-1] - shift
+        self._shape = shape
+        self._model = model
+        model.intercept_ = (model.intercept_ - shift).astype(np.float32)
+
+    @property
+    def coefficients(self) -> NDArray[np.float32]:
+        """Of the features, the intercept last: float32 (features + 1,)."""
+        return np.append(self._model.coef_, self._model.intercept_).astype(np.float32)
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of the positive class, float32 (rows,)."""
-        return sigmoid(_logits(self.coefficients, _flat(features)))
+        return sigmoid(_logits(self._model, features))
 
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1)."""
-        from onnx import TensorProto, helper, numpy_helper
+        from skl2onnx.algebra.onnx_operator import OnnxSubEstimator
+        from skl2onnx.algebra.onnx_ops import OnnxFlatten, OnnxSlice
+        from skl2onnx.common.data_types import FloatTensorType
 
-        flatten = [helper.make_node("Flatten", ["features"], ["flat"], axis=1)] if len(self._shape) > 1 else []
-        graph = helper.make_graph(
-            [
-                *flatten,
-                helper.make_node("Gemm", ["flat" if flatten else "features", "coefficients", "intercept"], ["logit"]),
-                helper.make_node("Sigmoid", ["logit"], ["probability"]),
-            ],
-            "logistic_regression",
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["rows", *self._shape])],
-            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows", 1])],
-            [
-                numpy_helper.from_array(self.coefficients[:-1].reshape(-1, 1), "coefficients"),
-                numpy_helper.from_array(self.coefficients[-1:], "intercept"),
-            ],
+        begin, end, axis = (np.array([number], np.int64) for number in (1, 2, 1))
+        flat = OnnxFlatten("features", axis=1, op_version=OPSET)
+        classes = OnnxSubEstimator(self._model, flat, op_version=OPSET, options={"zipmap": False})
+        positive = OnnxSlice(classes[1], begin, end, axis, op_version=OPSET, output_names=["probability"])
+        graph = positive.to_onnx(
+            [("features", FloatTensorType([None, *self._shape]))],
+            outputs=[("probability", FloatTensorType([None, 1]))],
+            target_opset={"": OPSET, "ai.onnx.ml": OPSET_ML},
         )
-        save_normalized(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), path)
+        save_normalized(graph, path)
 
 
 def _flat(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return features.reshape(len(features), math.prod(features.shape[1:]))  # -1 cannot be told of no rows
 
 
-def _logits(coefficients: NDArray[np.float32], features: NDArray[np.float32]) -> NDArray[np.float32]:
-    logits: NDArray[np.float32] = features @ coefficients[:-1] + coefficients[-1]
+def _logits(model: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    # Not decision_function: that refuses no rows.
+    logits: NDArray[np.float32] = _flat(features) @ model.coef_[0] + model.intercept_[0]
     return logits
 
 
-def _solve(arrays: Arrays, class_weights: Weights) -> tuple[NDArray[np.float64], float]:
-    from scipy.optimize import minimize
-    from scipy.special import expit
+def _solve(estimator: Callable[[NDArray[np.float32]], Any], arrays: Arrays, class_weights: Weights) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
 
-    x, y = _flat(arrays.x_train), arrays.y_train.astype(np.float64)
-    row_weights = class_weights.rows(arrays.y_train).astype(np.float64)
-    total = row_weights.sum()
-
-    def loss(coefficients: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logit = (x @ coefficients[:-1].astype(np.float32)).astype(np.float64) + coefficients[-1]
-        value = (row_weights * (np.logaddexp(0.0, logit) - y * logit)).sum()
-        residual = row_weights * (expit(logit) - y)
-        slope = np.append(residual.astype(np.float32) @ x, residual.sum()).astype(np.float64)
-        slope[:-1] += PENALTY * coefficients[:-1]
-        value += 0.5 * PENALTY * float(coefficients[:-1] @ coefficients[:-1])
-        return float(value / total), slope / total
-
-    # The products are in float32, so a finer tolerance would chase rounding.
-    options = {"maxiter": 200, "gtol": 1e-4, "ftol": 1e-7}
-    with np.errstate(invalid="ignore"):  # a NaN is reported below
-        found: Any = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
-    if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
-        raise TrainingFailed("baseline: the loss of epoch 1 is not finite", hint="look for huge values in the columns")
-    return np.asarray(found.x, dtype=np.float64), float(found.fun)
+    hopeless = TrainingFailed("baseline: the loss of epoch 1 is not finite", hint="look for huge values in the columns")
+    x = _flat(arrays.x_train)
+    model = estimator(x)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is reported below
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x, arrays.y_train > 0.5, sample_weight=class_weights.rows(arrays.y_train))
+    except ValueError as error:  # of scikit-learn, for NaN and infinity
+        raise hopeless from error
+    if not (np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()):
+        raise hopeless
+    return model
 
 
-def _metrics(
-    coefficients: NDArray[np.float64], train_loss: float, arrays: Arrays, class_weights: Weights, start: float
-) -> EpochMetrics:
-    logits = _logits(coefficients.astype(np.float32), _flat(arrays.x_validation))
+def _metrics(model: Any, arrays: Arrays, class_weights: Weights, start: float) -> EpochMetrics:
+    row_weights = class_weights.rows(arrays.y_train)
+    penalty = 0.5 * PENALTY * float(np.square(model.coef_, dtype=np.float64).sum())
+    logits = _logits(model, arrays.x_validation)
     return EpochMetrics(
         epoch=1,
-        train_loss=train_loss,
+        train_loss=log_loss(_logits(model, arrays.x_train), arrays.y_train, row_weights)
+        + penalty / float(row_weights.sum(dtype=np.float64)),
         validation_loss=log_loss(logits, arrays.y_validation, class_weights.rows(arrays.y_validation)),
         validation_auc=roc_auc(arrays.y_validation, logits),
         seconds=time.perf_counter() - start,
