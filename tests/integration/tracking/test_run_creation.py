@@ -89,10 +89,10 @@ def test_a_run_is_made_once_though_the_answer_to_its_making_may_be_lost(lost: in
         to = backend(tracker, tmp_path)
         if lost:
             with pytest.raises(TrackerAway, match="failed while starting run 'n' of x"):
-                to.make(begin, KEY)
+                to.create_new_run(begin, KEY)
         else:
-            assert to.make(begin, KEY) == ("0" * 32, "7")
-        assert to.begin(begin, KEY) == "0" * 32, "found again"
+            assert to.create_new_run(begin, KEY) == ("0" * 32, "7")
+        assert to.create_run(begin, KEY) == "0" * 32, "found again"
         (made,) = tracker.runs
         assert made["info"] == {"experiment_id": "7", "start_time": 9, "run_name": "n", "run_id": "0" * 32}
         assert made["data"]["tags"] == [{"key": "mlflow.user", "value": "u"}, {"key": SPOOL, "value": KEY}]
@@ -101,5 +101,5 @@ def test_a_run_is_made_once_though_the_answer_to_its_making_may_be_lost(lost: in
 def test_a_server_that_makes_no_run_is_asked_whether_it_is_mlflow(tmp_path: Path) -> None:
     begin = NewRun(experiment="x", experiment_tags={}, name="nobody's", tags={}, started_ms=0)
     with serving(lost=0) as tracker, pytest.raises(TrackingUnavailable, match="answered without a run") as refused:
-        backend(tracker, tmp_path).make(begin, KEY)
+        backend(tracker, tmp_path).create_new_run(begin, KEY)
     assert refused.value.hint == "is MLFLOW_TRACKING_URI an MLflow server?"
