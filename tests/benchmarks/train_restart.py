@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fullcircle.training.training_loop.event_log import parse_line
+from fullcircle.training.training_loop.event_log import read_events
 
 ROWS, FEATURES = 32_768, 20
 PROJECT = '''
@@ -67,7 +67,7 @@ def restart(framework: str) -> dict[str, float]:
         command = [sys.executable, str(root / "train.py"), str(root), framework]
         with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
-                journal = root / framework / "rank-0.jsonl"
+                journal = root / framework / "rank-0.events"
                 _wait_for(journal, 1, process)
                 first = time.monotonic() - started
                 _wait_for(journal, 1000, process)
@@ -101,13 +101,8 @@ def _wait_for(journal: Path, step: int, process: subprocess.Popen[bytes]) -> Non
 
 def _last(journal: Path) -> int:
     """The last step of the journal."""
-    if not journal.exists():
-        return 0
-    for line in reversed(journal.read_bytes().splitlines(keepends=True)):
-        entry = parse_line(line)
-        if entry and entry["kind"] == "steps":
-            return int(entry["first"]) + len(entry["losses"]) - 1
-    return 0
+    steps = [entry for entry in read_events(journal) if entry["kind"] == "steps"]
+    return int(steps[-1]["first"]) + len(steps[-1]["losses"]) - 1 if steps else 0
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ if __name__ == "__main__":
     project = dataclasses.replace(project, compute=Compute(where=where, threads=int(threads)))
     job = job_of(project, framework=framework, data="d", arrays=root / "arrays", run_id="r", folder=root / name)
     use = launch(job).rank_stats
-    rates = [entry["rate"] for entry in read_events(job.folder / "rank-0.jsonl") if entry["kind"] == "steps"]
+    rates = [entry["rate"] for entry in read_events(job.folder / "rank-0.events") if entry["kind"] == "steps"]
     first, peak = max(one.first_step_s for one in use), max(one.peak_mb for one in use)
     print(json.dumps(dict(rate=sorted(rates)[len(rates) // 2], first_step_s=first, peak_mb=peak)))
 """

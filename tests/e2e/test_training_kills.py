@@ -95,7 +95,7 @@ class Training:
         return max((e["first"] + len(e["losses"]) - 1 for e in self.journal(0)), default=0)
 
     def journal(self, rank: int) -> list[dict[str, Any]]:
-        return [entry for entry in read_events(self.folder / f"rank-{rank}.jsonl") if entry["kind"] == "steps"]
+        return [entry for entry in read_events(self.folder / f"rank-{rank}.events") if entry["kind"] == "steps"]
 
     def ranks(self) -> list[rank_processes.RankProcess]:
         return [process for process in rank_processes.read(self.folder) if process.alive]

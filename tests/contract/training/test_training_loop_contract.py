@@ -84,7 +84,7 @@ def train(name: str, folder: Path, listener: NullListener | None = None, **chang
     rank_job = RankJob(
         project="pumps", build=BUILD[name], storage=str(folder / "kept"), folder=folder, **(given | changes)
     )
-    event_log = EventLog(folder / "rank-0.jsonl", listener)
+    event_log = EventLog(folder / "rank-0.events", listener)
     chosen = framework(name)
     try:
         with chosen.process_group(rank_job.compute) as process_group:
@@ -97,7 +97,7 @@ def train(name: str, folder: Path, listener: NullListener | None = None, **chang
 def steps_of(folder: Path) -> dict[int, tuple[float, float, int]]:
     """Step -> loss, norm and sample checksum, as last written."""
     found = {}
-    for entry in read_events(folder / "rank-0.jsonl"):
+    for entry in read_events(folder / "rank-0.events"):
         if entry["kind"] == "steps":
             for index, values in enumerate(zip(entry["losses"], entry["norms"], entry["checksums"], strict=True)):
                 found[entry["first"] + index] = values
@@ -229,7 +229,7 @@ def _stored(name: str, folder: Path, url: str, listener: NullListener) -> TrainS
     )
     chosen = framework(name)
     with chosen.process_group(COMPUTE) as process_group:
-        return train_rank(chosen, rank_job, process_group, EventLog(folder / "rank-0.jsonl", listener))[0]
+        return train_rank(chosen, rank_job, process_group, EventLog(folder / "rank-0.events", listener))[0]
 
 
 def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(name: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from fullcircle.loop.fingerprints import code_digest, fingerprint
 from fullcircle.training.jobs import Seconds, TrainJob, TrainOutcome
 from fullcircle.training.launch import weights_digest
 from fullcircle.training.on_sklearn.baseline import BaselineTrainer
-from fullcircle.training.training_loop.event_log import EventLog, format_line
+from fullcircle.training.training_loop.event_log import EventLog, event_log_path, read_events
 
 LOSSES = [0.7 + 0.1 / step for step in range(1, 11)]
 
@@ -23,7 +22,7 @@ LOSSES = [0.7 + 0.1 / step for step in range(1, 11)]
 @pytest.fixture
 def job(tmp_path: Path) -> TrainJob:
     """A job with the journal of ten steps in two epochs, killed behind step 6 and begun again at step 5."""
-    journal = EventLog(tmp_path / "rank-0.jsonl")
+    journal = EventLog(tmp_path / "rank-0.events")
     told = [(1, LOSSES[:5], None), (6, LOSSES[5:6], None), (5, LOSSES[4:8], 1), (9, LOSSES[8:], 2)]
     for first, losses, epoch in told:
         journal.steps(first, epoch or 1, losses, [1.0] * len(losses), [0] * len(losses), 1.0, Seconds())
@@ -66,9 +65,11 @@ def test_of_very_many_steps_some_are_kept_and_the_digest_is_over_all(
     made, losses = fingerprint(job, outcome)
     assert (made.steps, made.every, made.losses) == (10, 3, whole.losses)
     assert losses.tolist() == LOSSES[::3]
-    lines = (job.folder / "rank-0.jsonl").read_text().splitlines()
-    last = {**json.loads(lines[-2].partition("\t")[0]), "losses": [LOSSES[8], 0.1]}  # step 10 is kept, step 9 is not
-    (job.folder / "rank-0.jsonl").write_text("\n".join([*lines[:-2], format_line(last) + lines[-1]]))
+    *events, steps, epoch = read_events(event_log_path(job.folder))
+    event_log_path(job.folder).unlink()
+    log = EventLog(event_log_path(job.folder))
+    for event in (*events, {**steps, "losses": [LOSSES[8], 0.1]}, epoch):  # step 10 is kept, step 9 is not
+        log.write(**event)
     assert fingerprint(job, outcome)[0].losses != whole.losses
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from fullcircle.training.launchers.rank_processes import RankProcess
 from fullcircle.training.launchers.rank_progress import RankProgress
 from fullcircle.training.launchers.signals import exclusive_launch
 from fullcircle.training.launchers.watchdog import Watchdog
+from fullcircle.training.training_loop.event_log import EventLog, event_log_path
 
 # A rank that writes itself down, answers SIGUSR1 with its stacks, and does nothing until it is told to.
 RANK = """
@@ -70,8 +70,7 @@ def gone(process: RankProcess) -> bool:
 
 
 def wrote_a_step(folder: Path, rank: int) -> None:
-    with (folder / f"rank-{rank}.jsonl").open("a") as event_log:
-        event_log.write(json.dumps({"kind": "steps", "first": 1}) + "\n")
+    EventLog(event_log_path(folder, rank)).write("steps", first=1)
 
 
 def test_ranks_that_live_and_learn_are_left_alone(tmp_path: Path, start: Start) -> None:
@@ -156,19 +155,19 @@ def test_ranks_that_do_not_stop_when_told_are_ended_after_the_time_of_grace(tmp_
     assert said == ["the ranks did not stop within the time of grace"]
 
 
-def test_only_steps_are_progress_and_only_whole_lines(tmp_path: Path) -> None:
-    event_log = tmp_path / "rank-0.jsonl"
+def test_only_steps_are_progress_and_only_whole_entries(tmp_path: Path) -> None:
+    path = event_log_path(tmp_path, 0)
     wrote_a_step(tmp_path, 0)
     progress = RankProgress(tmp_path, 0)
     assert not progress.grew(), "what was there before is no progress"
-    with event_log.open("a") as file:
-        file.write('{"kind": "resumed", "step": 7}\n')
+    EventLog(path).write("resumed", step=7)
     assert not progress.grew()
-    with event_log.open("a") as file:
-        file.write('{"kind": "steps", "fir')
+    before = path.stat().st_size
+    wrote_a_step(tmp_path, 0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: before + 20])
     assert not progress.grew()
-    with event_log.open("a") as file:
-        file.write('st": 8}\n')
+    path.write_bytes(whole)
     assert progress.grew()
     assert not progress.grew()
 

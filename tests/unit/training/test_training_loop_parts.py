@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fullcircle.core.framed_log.layout import HEAD_BYTES
 from fullcircle.core.project import Compute
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.jobs import Seconds
@@ -106,7 +107,7 @@ def write_steps(event_log: EventLog, first: int, losses: list[float]) -> None:
 
 def test_a_restarted_rank_is_told_once_of_each_step_and_epoch(tmp_path: Path) -> None:
     heard = Heard()
-    path = tmp_path / "rank-0.jsonl"
+    path = tmp_path / "rank-0.events"
     with follow(path, heard):
         first = EventLog(path)
         write_steps(first, 1, [0.5, 0.4, 0.3])
@@ -122,50 +123,85 @@ def test_a_restarted_rank_is_told_once_of_each_step_and_epoch(tmp_path: Path) ->
     assert (heard.epochs, heard.notes) == ([1, 2], ["going on"])
 
 
-def test_a_torn_last_line_is_left_out_and_the_journal_goes_on_after_it(tmp_path: Path) -> None:
-    path = tmp_path / "rank-0.jsonl"
+def test_a_torn_last_entry_is_left_out_and_the_log_goes_on_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.events"
     EventLog(path).note("one")
-    with path.open("a") as file:
-        file.write('{"kind": "note", "te')
+    whole = path.read_bytes()
+    EventLog(path).note("torn")
+    path.write_bytes(path.read_bytes()[:-5])
     event_log = EventLog(path)
     event_log.note("two")
     event_log.close()
     assert [entry["text"] for entry in read_events(path)] == ["one", "two"]
+    assert path.read_bytes().startswith(whole)
 
 
 @given(at=st.integers(0), bit=st.integers(0, 7))
-def test_a_flipped_bit_costs_its_line_and_nothing_false_is_read(
+def test_a_flipped_bit_costs_its_entry_alone_and_nothing_false_is_read(
     at: int, bit: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"
+    path = tmp_path_factory.mktemp("journal") / "rank-0.events"
     event_log = EventLog(path)
     for first in (1, 2, 3, 4):
         write_steps(event_log, first, [1 / first])
     event_log.close()
     written = list(read_events(path))
     damaged = bytearray(path.read_bytes())
-    damaged[at % len(damaged)] ^= 1 << bit
+    at %= len(damaged)
+    damaged[at] ^= 1 << bit
     path.write_bytes(damaged)
     left = list(read_events(path))
     assert all(entry in written for entry in left)
-    assert len(written) - 2 <= len(left) < len(written)  # two where the end of a line was hit
+    assert len(left) == len(written) - (at >= HEAD_BYTES)
 
 
 def test_who_follows_hears_which_bytes_were_left_out(tmp_path: Path) -> None:
-    path, heard = tmp_path / "rank-0.jsonl", Heard()
+    path, heard = tmp_path / "rank-0.events", Heard()
+    event_log = EventLog(path)
+    start = path.stat().st_size
+    event_log.note("two")
+    end = path.stat().st_size
+    event_log.note("three")
+    event_log.close()
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    data[end - 3] ^= 1
     with follow(path, heard):
-        event_log = EventLog(path)
-        event_log.note("one")
-        with path.open("a") as file:
-            file.write('{"kind": "note", "text": "two"}\t00000000\n')
-        event_log.note("three")
-        event_log.close()
-    assert heard.notes == ["one", f"41 bytes at 41 of {path} are torn or damaged and were left out", "three"]
+        path.write_bytes(data)
+    assert heard.notes == [f"{end - start} bytes at {start} of {path} are torn or damaged and were left out", "three"]
+
+
+def test_a_file_that_is_no_log_is_kept_and_no_reason_not_to_train(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.events"
+    path.write_text("somebody else's notes, which are longer than a head")
+    event_log = EventLog(path)
+    event_log.note("one")
+    event_log.close()
+    assert [entry["text"] for entry in read_events(path)] == ["one"]
+    (kept,) = tmp_path.glob("rank-0.events.damaged-*")
+    assert kept.read_text().startswith("somebody else's")
+
+
+def test_what_a_version_of_before_wrote_is_the_beginning_of_the_log(tmp_path: Path) -> None:
+    before = (Path(__file__).parents[2] / "fixtures" / "logs-0.1.0" / "rank-0.jsonl").read_text()
+    (tmp_path / "rank-0.jsonl").write_text(before.replace('"losses": [0.3]', '"losses": [0.4]') + '{"kind": "not')
+    path, heard = tmp_path / "rank-0.events", Heard()
+    with follow(path, heard):
+        write_steps(EventLog(path), 3, [0.2])
+    said = [(entry["kind"], entry.get("losses")) for entry in read_events(path)]
+    steps = [losses for kind, losses in said if kind == "steps"]
+    assert steps == [[0.5, 0.4], [0.2]], "of the line that was changed nothing is believed"
+    assert [kind for kind, _ in said] == ["resumed", "steps", "load", "epoch", "note", "steps", "load"]
+    assert heard.losses == [(3, 0.2)], "whoever follows hears what is new"
+    loads: list[int] = []
+    with rank_metrics.follow(tmp_path, lambda rank, values, at_s: loads.append(rank)):
+        pass
+    assert loads == [0, 0]
 
 
 @given(losses=st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=5))
 def test_a_loss_comes_back_to_the_last_bit(losses: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("journal") / "rank-0.jsonl"
+    path = tmp_path_factory.mktemp("journal") / "rank-0.events"
     write_steps(EventLog(path), 1, losses)
     (entry,) = (entry for entry in read_events(path) if entry["kind"] == "steps")
     assert json.dumps(entry["losses"]) == json.dumps(losses)
@@ -176,24 +212,25 @@ def test_an_error_of_the_listener_reaches_whoever_follows(tmp_path: Path) -> Non
         def note(self, text: str) -> None:
             raise OSError("the tracker is away")
 
-    path = tmp_path / "rank-0.jsonl"
+    path = tmp_path / "rank-0.events"
     with pytest.raises(OSError, match="the tracker is away"), follow(path, Broken()):
         EventLog(path).note("hello")
 
 
 def test_what_each_rank_takes_is_told_with_its_rank_and_its_time(tmp_path: Path) -> None:
     for rank in (0, 1):
-        write_steps(EventLog(tmp_path / f"rank-{rank}.jsonl"), 1, [0.5])
+        write_steps(EventLog(tmp_path / f"rank-{rank}.events"), 1, [0.5])
     heard: list[tuple[int, list[str]]] = []
     with rank_metrics.follow(tmp_path, lambda rank, values, at_s: heard.append((rank, sorted(values)))):
         pass
     assert heard == [(rank, ["cpu_percent", "peak_memory_mb"]) for rank in (0, 1)]
 
 
-def test_a_line_that_a_kill_tore_does_not_end_the_telling_of_what_the_ranks_take(tmp_path: Path) -> None:
-    path = tmp_path / "rank-0.jsonl"
-    path.write_text('{"kind": "load", "at": 17.0, "val')
+def test_an_entry_that_a_kill_tore_does_not_end_the_telling_of_what_the_ranks_take(tmp_path: Path) -> None:
+    path = tmp_path / "rank-0.events"
     write_steps(EventLog(path), 1, [0.5])
+    path.write_bytes(path.read_bytes()[:-9])
+    write_steps(EventLog(path), 2, [0.5])
     heard: list[int] = []
     with rank_metrics.follow(tmp_path, lambda rank, values, at_s: heard.append(rank)):
         pass

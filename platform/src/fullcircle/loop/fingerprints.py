@@ -78,7 +78,7 @@ def fingerprint(job: TrainJob, outcome: TrainOutcome) -> tuple[Fingerprint, NDAr
 
     seen = _Losses()
     once = DedupListener(seen)  # a rank that was killed and replaced writes a step twice
-    for entry in read_events(job.folder / "rank-0.jsonl"):
+    for entry in read_events(job.folder / "rank-0.events"):
         once.handle(entry)
     losses = np.frombuffer(seen.losses, dtype=np.float64)
     every = max(1, -(-len(losses) // MAX_LOSSES))

@@ -156,7 +156,7 @@ def _listening(run: RunWriter, job: TrainJob, rows: int) -> Iterator[Told]:
 
     mirror = TensorBoardWriter(job.folder / TENSORBOARD) if job.tensorboard else None
     told = Told(run, job, mirror, max(1, steps_of(rows, job.training.batch_size)))
-    told.again(job.folder / "rank-0.jsonl")
+    told.again(job.folder / "rank-0.events")
     try:
         with rank_metrics.follow(job.folder, told.rank):
             yield told

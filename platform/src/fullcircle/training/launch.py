@@ -76,7 +76,7 @@ def _run(job: TrainJob, choice: LauncherChoice, listener: Listener) -> int:
         from fullcircle.training.launchers import inline
 
         return inline.run(job, listener)
-    with follow(job.folder / "rank-0.jsonl", listener):
+    with follow(job.folder / "rank-0.events", listener):
         if choice.launcher == "local":
             from fullcircle.training.launchers import local
 

@@ -1,6 +1,6 @@
 """The main function of a rank, as every launcher starts it: `run_rank(job)`. It writes its results to the job's folder.
 
-rank-<r>.jsonl           its event log
+rank-<r>.events           its event log
 rank-<r>.use.json        time, processor and memory that it used (`RankStats`)
 result.json, best.npz    by rank 0, when the training is done
 preempted.json           by rank 0: asked to stop, and the checkpoint of this step is written
@@ -131,7 +131,7 @@ def _train(job: TrainJob, process_group: ProcessGroup, listener: Listener | None
         profile_steps=job.profile_steps,
         begun=_begun(job),
     )
-    event_log = EventLog(job.folder / f"rank-{process_group.rank}.jsonl", listener)
+    event_log = EventLog(job.folder / f"rank-{process_group.rank}.events", listener)
     try:
         state, stats = train_rank(framework(job.framework), rank_job, process_group, event_log)
     finally:

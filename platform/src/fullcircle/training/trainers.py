@@ -61,7 +61,7 @@ class InlineTrainer:
             storage=str(checkpoints / "checkpoints"),
             folder=checkpoints,
         )
-        event_log = EventLog(checkpoints / "rank-0.jsonl", _Epochs(on_epoch))
+        event_log = EventLog(checkpoints / "rank-0.events", _Epochs(on_epoch))
         with self._framework.process_group(self._compute) as process_group:
             try:
                 state, _ = train_rank(self._framework, rank_job, process_group, event_log)

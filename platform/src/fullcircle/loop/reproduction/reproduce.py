@@ -165,7 +165,7 @@ def _trained(run: Original, code: Source, data: Path, folder: Path, again: Again
     progress.current().stage(STAGE, f"{then.framework}, {_place(then)}, {then.steps:,} steps")
     log = folder / "training.log"
     command = (sys.executable, "-m", "fullcircle.loop.reproduction.rebuild", str(folder))
-    with follow(folder / rebuild.JOB / "rank-0.jsonl", _Watching(run.recorded)):
+    with follow(folder / rebuild.JOB / "rank-0.events", _Watching(run.recorded)):
         exit_code = run_to_end(command, cwd=code.top, env=_environment(then, code, folder), log=log)
     if not (folder / rebuild.RESULT).exists():
         raise _failed(run, folder, exit_code, log)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from fullcircle.training.training_loop.event_log import parse_line
+from fullcircle.training.training_loop.event_log import EventReader, read_earlier
 
 LOOK_EVERY_S = 1.0
 OnRankMetrics = Callable[[int, Mapping[str, float], float], None]
@@ -21,13 +21,13 @@ def follow(folder: Path, on_metrics: OnRankMetrics) -> Iterator[None]:
     What earlier launches wrote is passed on once more: the receiver drops what it has. An error of `on_metrics` ends
     the following, never the training.
     """
-    ended, at = threading.Event(), dict[Path, int]()
+    ended, readers = threading.Event(), dict[Path, EventReader]()
 
     def follow() -> None:
         with contextlib.suppress(Exception):
             while not ended.wait(LOOK_EVERY_S):
-                _read(folder, at, on_metrics)
-            _read(folder, at, on_metrics)
+                _read(folder, readers, on_metrics)
+            _read(folder, readers, on_metrics)
 
     thread = threading.Thread(target=follow, name="ranks", daemon=True)
     thread.start()
@@ -38,13 +38,10 @@ def follow(folder: Path, on_metrics: OnRankMetrics) -> Iterator[None]:
         thread.join()
 
 
-def _read(folder: Path, at: dict[Path, int], on_metrics: OnRankMetrics) -> None:
-    for path in sorted(folder.glob("rank-*.jsonl")):
-        with path.open("rb") as file:
-            file.seek(at.get(path, 0))
-            for line in file:
-                if not line.endswith(b"\n"):  # being written
-                    break
-                at[path] = at.get(path, 0) + len(line)
-                if b'"load"' in line[:20] and (entry := parse_line(line)):
-                    on_metrics(int(path.stem.removeprefix("rank-")), entry["values"], entry["at"])
+def _read(folder: Path, readers: dict[Path, EventReader], on_metrics: OnRankMetrics) -> None:
+    for path in sorted(folder.glob("rank-*.events")):
+        entries = [] if path in readers else list(read_earlier(path))
+        entries += readers.setdefault(path, EventReader(path)).new()
+        for entry in entries:
+            if entry["kind"] == "load":
+                on_metrics(int(path.stem.removeprefix("rank-")), entry["values"], entry["at"])

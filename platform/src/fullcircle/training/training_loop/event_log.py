@@ -1,13 +1,13 @@
-"""Each rank's event log: a JSON line for each chunk, with a checksum; its writer, its readers, and the listeners.
+"""Each rank's event log: an entry for each chunk; its writer, its readers, and the listeners.
 
-A line is `<JSON> <tab> <CRC-32 of the JSON, 8 hexadecimal digits>`. A restarted rank appends to the same file and may
-write a step a second time, with the same numbers; a listener receives each step and each epoch once. A line that is
-torn (kill -9) or damaged is skipped, and whoever follows the file is told so.
+A framed log (`core.framed_log`) of JSON objects, each with a line feed, so that it can be read with `less`, too. A
+restarted rank appends to the same file and may write a step a second time, with the same numbers; a listener receives
+each step and each epoch once. An entry that is torn (kill -9) or damaged is skipped, and whoever follows the file is
+told so. What a version of before wrote, lines with checksums in `rank-<r>.jsonl`, is read as the beginning.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -18,12 +18,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
+from fullcircle.core.framed_log.layout import FileKind
+from fullcircle.core.framed_log.reader import read, scan
+from fullcircle.core.framed_log.writer import FrameWriter
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import home_unwritable
 from fullcircle.training.jobs import Seconds
 
+KIND = FileKind(magic=b"fcev")
 FOLLOW_EVERY_S = 0.1
 LOAD_EVERY_S = 5.0
 """How often a rank notes what it takes of its machine; the first time with its first steps."""
@@ -65,16 +69,17 @@ class EventLog:
         self.path = path
         self._listener = DedupListener(listener) if listener else None
         path.parent.mkdir(parents=True, exist_ok=True)
-        _end_torn_line(path)
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        try:
+            self._log = _opened(path)
+        except OSError as error:
+            raise home_unwritable(path.parent, error) from error
         self._load_at, self._load_due, self._cpu_s = time.time(), 0.0, _cpu_s()
 
     def write(self, kind: str, **values: Any) -> None:
         """Append one entry; it is in the file (not on the disk) when this returns. Raises HomeUnwritable."""
         entry = {"kind": kind, **values}
         try:
-            self._file.write(format_line(entry))
-            self._file.flush()
+            self._log.append(f"{json.dumps(entry)}\n".encode())
         except OSError as error:
             raise home_unwritable(self.path.parent, error) from error
         if self._listener:
@@ -123,8 +128,7 @@ class EventLog:
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
-        with contextlib.suppress(OSError):  # of a full disk, `write` has told
-            self._file.close()
+        self._log.close()
 
 
 class DedupListener:
@@ -154,14 +158,53 @@ class DedupListener:
             self._listener.steps(first + seen, losses[seen:], norms[seen:], entry["rate"])
 
 
+def event_log_path(folder: Path, rank: int = 0) -> Path:
+    """Where a rank of a job has its event log."""
+    return folder / f"rank-{rank}.events"
+
+
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of an event log, one after the other; a torn line is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as lines:
-        for each in lines:
-            if entry := parse_line(each):
-                yield entry
+    """The entries of an event log, one after the other; what is torn or damaged is left out."""
+    yield from read_earlier(path)
+    if path.exists():
+        for found in scan(path, KIND):
+            yield from (json.loads(payload) for payload, _ in found.payloads)
+
+
+def read_earlier(path: Path) -> Iterator[dict[str, Any]]:
+    """What a version of before wrote of this log: `<JSON> <tab> <CRC-32 of the JSON, 8 hexadecimal digits>` a line."""
+    earlier = path.with_suffix(".jsonl")
+    if earlier.exists():
+        for line in earlier.read_bytes().splitlines():
+            text, _, checksum = line.rpartition(b"\t")
+            if checksum == f"{zlib.crc32(text):08x}".encode():
+                yield json.loads(text)
+
+
+class EventReader:
+    """Reads what is added to an event log.
+
+    Args:
+        from_now: not what is in it already.
+    """
+
+    def __init__(self, path: Path, *, from_now: bool = False) -> None:
+        self._path, self._at = path, 0
+        if from_now and path.exists():
+            *_, last = scan(path, KIND)
+            self._at = last.offset
+
+    def new(self) -> list[dict[str, Any]]:
+        """The whole entries since the last call; in the place of damage a note that says so."""
+        if not self._path.exists():
+            return []
+        found = read(self._path, KIND, self._at)
+        events = [(offset, json.loads(payload)) for payload, offset in found.payloads]
+        for start, end in found.gaps:
+            what = f"{end - start} bytes at {start} of {self._path} are torn or damaged and were left out"
+            events.append((end, {"kind": "note", "text": what}))
+        self._at = max(self._at, found.offset)
+        return [event for _, event in sorted(events, key=lambda each: each[0])]
 
 
 @contextmanager
@@ -169,7 +212,7 @@ def follow(path: Path, listener: Listener) -> Iterator[None]:
     """Tell a listener, from a thread, what another process writes into an event log while the block runs, and the rest
     of it at the end. An error of the listener ends the following and is raised when the block ends well."""
     follower = _Follower(path, listener)
-    thread = threading.Thread(target=follower.run, name="journal", daemon=True)
+    thread = threading.Thread(target=follower.run, name="event-log", daemon=True)
     thread.start()
     try:
         yield
@@ -184,9 +227,8 @@ class _Follower:
     def __init__(self, path: Path, listener: Listener) -> None:
         self.ended = threading.Event()
         self.error: BaseException | None = None
-        self._path = path
         self._listener = DedupListener(listener)
-        self._at = path.stat().st_size if path.exists() else 0
+        self._events = EventReader(path, from_now=True)
 
     def run(self) -> None:
         try:
@@ -197,49 +239,18 @@ class _Follower:
             self.error = error
 
     def _read(self) -> None:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            for each in file:
-                if not each.endswith(b"\n"):  # being written
-                    return
-                if entry := parse_line(each):
-                    self._listener.handle(entry)
-                else:
-                    what = f"{len(each)} bytes at {self._at} of {self._path} are torn or damaged and were left out"
-                    self._listener.handle({"kind": "note", "text": what})
-                self._at += len(each)
+        for entry in self._events.new():
+            self._listener.handle(entry)
 
 
-def format_line(entry: dict[str, Any]) -> str:
-    """An entry as a line of an event log."""
-    text = json.dumps(entry)
-    return f"{text}\t{_checksum(text.encode())}\n"
-
-
-def parse_line(line: bytes) -> dict[str, Any] | None:
-    """The entry of a line of an event log; None when it is torn or damaged."""
-    text, _, checksum = line.rstrip(b"\n").rpartition(b"\t")
-    if checksum.decode(errors="replace") != _checksum(text):
-        return None
-    entry: dict[str, Any] = json.loads(text)
-    return entry
-
-
-def _checksum(text: bytes) -> str:
-    return f"{zlib.crc32(text):08x}"
+def _opened(path: Path) -> FrameWriter:
+    try:
+        return FrameWriter(path, KIND, resume=True)
+    except FileExistsError:  # no log at all: it is kept, and is no reason not to train
+        path.rename(path.with_name(f"{path.name}.damaged-{time.time_ns()}"))
+        return FrameWriter(path, KIND, resume=True)
 
 
 def _cpu_s() -> float:
     times = os.times()
     return times.user + times.system
-
-
-def _end_torn_line(path: Path) -> None:
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb+") as file:
-        file.seek(-1, 2)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
