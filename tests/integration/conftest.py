@@ -1,105 +1,70 @@
-"""What integration tests of several rooms share: a small S3 on loopback."""
+"""What integration tests of several rooms share: an S3 on loopback, which is moto's."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Iterator
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+import importlib.util
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
 import pytest
 
 
-class _Bucket(BaseHTTPRequestHandler):
-    """As much of S3 as storing, looking at, listing and fetching objects of one bucket takes."""
+class Bucket(MutableMapping[str, bytes]):
+    """The objects of one bucket by their keys, asked for over HTTP like anybody would.
 
-    objects: dict[str, bytes]
-    protocol_version = "HTTP/1.1"
+    Args:
+        client: a boto3 client of the server.
+    """
 
-    def log_message(self, *arguments: object) -> None: ...
+    def __init__(self, client: Any, name: str) -> None:
+        self._client, self._name = client, name
 
-    def _answer(self, status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
+    def __getitem__(self, key: str) -> bytes:
+        try:
+            body: bytes = self._client.get_object(Bucket=self._name, Key=key)["Body"].read()
+        except self._client.exceptions.NoSuchKey:
+            raise KeyError(key) from None
+        return body
 
-    def _key(self) -> str:
-        return unquote(urlsplit(self.path).path).removeprefix("/bucket").lstrip("/")
+    def __setitem__(self, key: str, body: bytes) -> None:
+        self._client.put_object(Bucket=self._name, Key=key, Body=body)
 
-    def _stored(self, *, with_body: bool) -> None:
-        body = self.objects.get(self._key())
-        if body is None:
-            error = b"<Error><Code>NoSuchKey</Code></Error>" if with_body else b""
-            self._answer(404, error)
-            return
-        headers = {"ETag": f'"{hashlib.md5(body).hexdigest()}"', "Last_Modified": formatdate(usegmt=True)}
-        status, wanted = 200, self.headers.get("Range", "")
-        if wanted:
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
-            whole, body = len(body), body[int(first) : int(last) + 1 if last else None]
-            status, headers["Content_Range"] = 206, f"bytes {first}-{int(first) + len(body) - 1}/{whole}"
-        self._answer(status, body if with_body else b"", length=len(body), **headers)
+    def __delitem__(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._name, Key=key)
 
-    def do_HEAD(self) -> None:
-        if self._key():
-            self._stored(with_body=False)
-        else:
-            self._answer(200)
+    def __iter__(self) -> Iterator[str]:
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name):
+            yield from (found["Key"] for found in page.get("Contents", ()))
 
-    def do_GET(self) -> None:
-        query = parse_qs(urlsplit(self.path).query)
-        if self._key() and "list-type" not in query:
-            self._stored(with_body=True)
-            return
-        prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
-        inside = {key: key.removeprefix(prefix) for key in self.objects if key.startswith(prefix)}
-        folders = {rest.partition("/")[0] for rest in inside.values() if delimiter and "/" in rest}
-        common = "".join(
-            f"<CommonPrefixes><Prefix>{escape(prefix + name)}/</Prefix></CommonPrefixes>" for name in folders
-        )
-        found = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(body)}</Size><ETag>&quot;x&quot;</ETag>"
-            "<LastModified>2024-01-01T00:00:00.000Z</LastModified></Contents>"
-            for key, body in sorted(self.objects.items())
-            if key in inside and not (delimiter and "/" in inside[key])
-        )
-        listing = (
-            f"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>{found}{common}</ListBucketResult>"
-        )
-        self._answer(200, listing.encode(), Content_Type="application/xml")
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
-    def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.objects[self._key()] = body
-        self._answer(200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
-    def do_DELETE(self) -> None:
-        self.objects.pop(self._key(), None)
-        self._answer(204)
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """The port of a moto server, which forgets what it held when it is asked to."""
+    if importlib.util.find_spec("dvc_s3") is None:
+        pytest.skip("needs the extra 's3'")
+    from moto.server import ThreadedMotoServer
 
-    def do_POST(self) -> None:  # ?delete: several at once
-        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        for key in [part.split("</Key>")[0] for part in text.split("<Key>")[1:]]:
-            self.objects.pop(key, None)
-        self._answer(200, b"<DeleteResult></DeleteResult>", Content_Type="application/xml")
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    objects: dict[str, bytes] = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Bucket,), {"objects": objects}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    _credentials(monkeypatch, server.server_address[1])
-    yield objects  # of the bucket "bucket"
-    server.shutdown()
-    server.server_close()
+def bucket(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """The empty bucket "bucket", at the address that AWS_ENDPOINT_URL gives to every client."""
+    import boto3
+    import httpx
+
+    _credentials(monkeypatch, s3_port)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield Bucket(client, "bucket")
+    client.close()
+    httpx.post(f"http://127.0.0.1:{s3_port}/moto-api/reset", trust_env=False).raise_for_status()
 
 
 def _credentials(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
@@ -108,5 +73,4 @@ def _credentials(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -1,4 +1,4 @@
-"""Data versions on a remote that speaks S3: the real client against a small server on loopback."""
+"""Data versions on a remote that speaks S3: the real client against moto's server on loopback."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Checkpoints in an S3 bucket: the real client against a small server on loopback."""
+"""Checkpoints in an S3 bucket: the real client against moto's server on loopback."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ MARK = CheckpointKey(project="pumps", framework="torch", data="d", parameters="p
 
 
 @pytest.fixture(autouse=True)
-def _own_client(bucket: dict[str, bytes]) -> Iterator[None]:
+def _own_client(bucket: MutableMapping[str, bytes]) -> Iterator[None]:
     """s3fs keeps its clients, and with them the address of another test's server."""
     import s3fs
 
@@ -36,7 +36,9 @@ def write(kept: Checkpoints, step: int) -> None:
     kept.commit(step, {}, {"w": np.ones(step, dtype=np.float32)})
 
 
-def test_the_newest_ones_are_there_and_come_back_on_another_machine(bucket: dict[str, bytes], tmp_path: Path) -> None:
+def test_the_newest_ones_are_there_and_come_back_on_another_machine(
+    bucket: MutableMapping[str, bytes], tmp_path: Path
+) -> None:
     kept = checkpoints(tmp_path / "here")
     for step in (1, 2, 3):
         write(kept, step)
@@ -49,7 +51,7 @@ def test_the_newest_ones_are_there_and_come_back_on_another_machine(bucket: dict
     assert (found.folder / "weights").read_bytes() == b"www"
 
 
-def test_one_that_was_not_uploaded_whole_is_passed_over(bucket: dict[str, bytes], tmp_path: Path) -> None:
+def test_one_that_was_not_uploaded_whole_is_passed_over(bucket: MutableMapping[str, bytes], tmp_path: Path) -> None:
     kept = checkpoints(tmp_path / "here")
     write(kept, 1)
     write(kept, 2)
