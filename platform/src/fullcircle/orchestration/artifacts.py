@@ -16,6 +16,7 @@ from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult
 from fullcircle.orchestration.api_probe import require_api
+from fullcircle.tracking.runs.run_store import RunStore
 
 
 def show_retrain(result: RetrainResult, settings: Settings) -> None:
@@ -91,8 +92,6 @@ def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def run_url(run_id: str, settings: Settings) -> str:
     """Where `fullcircle ui` shows an MLflow run."""
-    from fullcircle.tracking.runs.run_store import RunStore
-
     return f"{settings.mlflow_url}/{RunStore(settings).link(run_id)}"
 
 

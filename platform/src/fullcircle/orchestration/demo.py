@@ -14,12 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
+from fullcircle.data.dvc_pipeline import reproduce
 from fullcircle.loop import progress
 from fullcircle.loop.replaying.replay import ReplayResult, mean_auc, refuse_real
+from fullcircle.loop.replaying.story import tell
+from fullcircle.orchestration.flow_paths import load_flow
+from fullcircle.orchestration.prefect_server import connect, running
 
 PROJECT = "flights"
 OURS = (
@@ -64,8 +69,6 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
     Raises:
         UsageError: when `root` is no checkout of fullcircle (the flights project is not in the wheel).
     """
-    from fullcircle.data.dvc_pipeline import reproduce
-
     if not (root / "dvc.yaml").is_file():
         raise UsageError(
             f"no dvc.yaml in {root}", hint="run the demo in a checkout of fullcircle, or try 'fullcircle new'"
@@ -83,8 +86,6 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
 
 def run_replay(name: str, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
     """The replay of any project, as a Prefect flow."""
-    from fullcircle.orchestration.prefect_server import connect
-
     project = load_project(name, root)
     refuse_real(project, settings)
     with _alone(settings), connect(settings):
@@ -97,8 +98,6 @@ def forget(settings: Settings) -> None:
     Raises:
         FullcircleError: a server of this home is running, whose database would go from under it; nothing is removed.
     """
-    from fullcircle.orchestration.prefect_server import running
-
     if url := running(settings):
         raise FullcircleError(
             f"a Prefect server of {settings.home} is running at {url}", hint="end it first ('fullcircle ui': Ctrl-C)"
@@ -113,8 +112,6 @@ def forget(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _orchestrated(settings: Settings, aside: ThreadPoolExecutor, root: Path, reproduce: Any) -> Iterator[None]:
-    from fullcircle.orchestration.prefect_server import connect
-
     lines: list[str] = []
     prepared = aside.submit(reproduce, root, lines.append)
     with connect(settings):
@@ -127,9 +124,6 @@ def _orchestrated(settings: Settings, aside: ThreadPoolExecutor, root: Path, rep
 
 
 def _replay(project: Project, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
-    from fullcircle.alerting.webhook_receiver import WebhookReceiver
-    from fullcircle.orchestration.flow_paths import load_flow
-
     started = datetime.now(UTC)
     with WebhookReceiver() as receiver:
         flow = load_flow("replay")
@@ -162,6 +156,4 @@ def _alone(settings: Settings) -> Iterator[None]:
 def _report(
     project: Project, settings: Settings, result: ReplayResult, pages: list[dict[str, Any]], started: datetime
 ) -> tuple[Path, Mapping[str, Any] | None]:
-    from fullcircle.loop.replaying.story import tell
-
     return tell(project, settings, result, pages, started)

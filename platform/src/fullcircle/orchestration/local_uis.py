@@ -25,6 +25,8 @@ from fullcircle.orchestration.prefect_server import (
 )
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.tracking.connection.client import address, is_server, settled
+from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.server.browser_preferences import server_folder
 from fullcircle.tracking.server.mlflow_app import APP_NAME, require_installed
 
@@ -151,9 +153,6 @@ def ui(
 
 def _champions(settings: Settings, root: Path, mlflow_url: str) -> Iterator[str]:
     """Of each project that has a champion: where the UI shows its runs to a reviewer, and the champion's own."""
-    from fullcircle.tracking.registry.model_registry import Registry
-    from fullcircle.tracking.runs.run_store import RunStore
-
     registry, run_store = Registry(settings), RunStore(settings)
     for name in project_names(root.resolve()):
         if (champion := registry.alias(name, CHAMPION)) is not None:

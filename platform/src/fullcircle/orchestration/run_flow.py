@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.settings import Settings, quiet_dependencies
+from fullcircle.orchestration.prefect_server import connect
 
 
 def run_flow(flow: Callable[..., object], arguments: argparse.Namespace) -> None:
     """Call the flow with the arguments, connected to Prefect, and exit: 0, or the error's code after one line."""
-    from fullcircle.orchestration.prefect_server import connect
-
     quiet_dependencies()
     try:
         with connect(Settings.from_env(), console="INFO"):

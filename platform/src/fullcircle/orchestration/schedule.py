@@ -14,6 +14,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.orchestration.concurrency_limits import ensure_limit, limit_name
 from fullcircle.orchestration.events import DRIFT, resource_id
 from fullcircle.orchestration.flow_paths import flow_file, load_flow
+from fullcircle.orchestration.prefect_server import connect
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -74,8 +75,6 @@ def schedule_and_print(project: Project, settings: Settings, root: Path) -> Sche
     Raises:
         ServiceUnavailable: when the API does not answer.
     """
-    from fullcircle.orchestration.prefect_server import connect
-
     with connect(settings):
         return schedule(project.name, settings, root, watch_every=project.watch.every)
 

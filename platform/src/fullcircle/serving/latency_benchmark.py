@@ -28,6 +28,7 @@ from fullcircle.core.statistics.latency import Latency, LatencyRound, judge_late
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.processes import Service, free_port, processor_seconds
 from fullcircle.core.system.temporary_folders import temporary
+from fullcircle.serving.client import tensors_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,8 +186,6 @@ def _figures(asked: Sequence[tuple[float, float | None]]) -> tuple[float, float 
 def _bodies(project: Project, frame: pd.DataFrame) -> list[bytes]:
     """One request a row, as a client sends it."""
     import msgspec
-
-    from fullcircle.serving.client import tensors_of
 
     rows = (frame.iloc[[number % len(frame)]] for number in range(min(REQUESTS, len(frame))))
     different = [msgspec.json.encode({"inputs": tensors_of(row, project)}) for row in rows]

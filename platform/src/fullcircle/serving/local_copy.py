@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError, ModelUnavailable
+from fullcircle.core.records.ledger_entries import current
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import write_whole
@@ -76,7 +77,6 @@ class LocalCopy:
 
     def _released(self) -> ModelVersion | None:
         """The champion by the ledger of this home; None where there is none, or no ledger answers."""
-        from fullcircle.core.records.ledger_entries import current
         from fullcircle.store.champion_ledger import Ledger
         from fullcircle.store.database import Database
 

@@ -17,8 +17,10 @@ from fullcircle.core.errors import FullcircleError, ModelUnavailable
 from fullcircle.core.project import Image, Project
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.graph.onnx_session import kind as graph_kind
 from fullcircle.serving.local_copy import LocalCopy
+from fullcircle.tracking.registry.model_registry import Registry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,8 +176,6 @@ class ModelReloader:
 
     def _swap_in(self) -> None:
         if self._registry is None:
-            from fullcircle.tracking.registry.model_registry import Registry
-
             self._registry = Registry(self._settings)
         name = self._project.name
         version = self._registry.alias(name, CHAMPION)
@@ -226,8 +226,6 @@ class ModelReloader:
 
 
 def _load_graph(path: Path, digest: str) -> Predictor:
-    from fullcircle.graph.onnx_session import Graph
-
     return Graph.load(path, digest=digest)
 
 

@@ -22,12 +22,14 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.security.access import Access, is_loopback, require_safe
 from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, quiet_dependencies
+from fullcircle.predictions.labels import LabelLog
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving.latency_benchmark import StaticModel
+from fullcircle.serving.model_reloader import ModelReloader
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from fullcircle.serving.model_reloader import ModelReloader
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +64,6 @@ def serve(
         ServiceUnavailable: the port is taken or the address not ours.
     """
     import uvicorn
-
-    from fullcircle.serving.model_reloader import ModelReloader
 
     project, access = load_project(project_name, root), settings.access(host)
     require_safe(access, f"the inference server of {project.name!r}")
@@ -118,8 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _application(project: Project, reloader: ModelReloader, folder: Path, access: Access, port: int) -> Starlette:
-    from fullcircle.predictions.labels import LabelLog
-    from fullcircle.predictions.prediction_log import PredictionLog
     from fullcircle.serving.app import create_app
 
     log = PredictionLog(folder, project.inputs)

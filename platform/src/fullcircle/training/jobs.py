@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.project import Compute, Training
 from fullcircle.core.records.training import EpochMetrics, Fitted
+from fullcircle.training.parameters import for_framework
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
@@ -136,8 +137,6 @@ def job_of(
     Raises:
         UsageError: a parameter of training does not fit.
     """
-    from fullcircle.training.parameters import for_framework
-
     storage = project.compute.storage
     return TrainJob(
         project=project.folder.name,

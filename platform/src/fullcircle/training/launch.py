@@ -19,6 +19,10 @@ from fullcircle.training import arrays as files
 from fullcircle.training import rank_main
 from fullcircle.training.frameworks import BASELINE, framework
 from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankStats, Seconds, TrainJob, TrainOutcome
+from fullcircle.training.launchers import inline, local, ray_train
+from fullcircle.training.launchers.resolve import resolve_launcher
+from fullcircle.training.launchers.signals import exclusive_launch
+from fullcircle.training.on_sklearn.baseline import BaselineTrainer
 from fullcircle.training.ports import Tensors
 from fullcircle.training.training_loop.event_log import Listener, NullListener, follow
 from fullcircle.training.training_loop.rank_job import require_fit
@@ -47,8 +51,6 @@ def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None
     arrays = files.load(job.arrays)
     if job.framework == BASELINE:
         return _baseline(job, arrays, listener)
-    from fullcircle.training.launchers.resolve import resolve_launcher
-    from fullcircle.training.launchers.signals import exclusive_launch
 
     choice = resolve_launcher(where or job.compute.where, job.compute, batch_size=job.training.batch_size)
     job = choice.applied(job)
@@ -73,15 +75,10 @@ def weights_digest(tensors: Tensors) -> str:
 def _run(job: TrainJob, choice: LauncherChoice, listener: Listener) -> int:
     """Run the job in its place; returns how often processes were replaced."""
     if choice.launcher == "inline":
-        from fullcircle.training.launchers import inline
-
         return inline.run(job, listener)
     with follow(job.folder / "rank-0.events", listener):
         if choice.launcher == "local":
-            from fullcircle.training.launchers import local
-
             return local.run(job, choice.size, note=listener.note)
-        from fullcircle.training.launchers import ray_train
 
         return ray_train.run(job, choice.address, choice.size, note=listener.note)
 
@@ -147,8 +144,6 @@ def _read_rank_stats(job: TrainJob) -> Iterator[RankStats]:
 
 
 def _baseline(job: TrainJob, arrays: Arrays, listener: Listener) -> TrainOutcome:
-    from fullcircle.training.on_sklearn.baseline import BaselineTrainer
-
     fitted = BaselineTrainer().fit(
         None, arrays, job.training, checkpoints=job.folder / "checkpoints", on_epoch=listener.epoch
     )

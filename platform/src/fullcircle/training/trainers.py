@@ -10,6 +10,7 @@ from pathlib import Path
 from fullcircle.core.project import Compute, ModelFunction, Training
 from fullcircle.core.records.training import Arrays, EpochMetrics, Fitted, OnEpoch, Trainer
 from fullcircle.training.frameworks import BASELINE, framework
+from fullcircle.training.on_sklearn.baseline import BaselineTrainer
 from fullcircle.training.parameters import for_framework
 from fullcircle.training.ports import Framework
 from fullcircle.training.training_loop.event_log import EventLog, NullListener
@@ -25,8 +26,6 @@ def trainer(name: str) -> Trainer:
         UsageError: no such framework, or it is not installed: the line names the extra to install.
     """
     if name == BASELINE:
-        from fullcircle.training.on_sklearn.baseline import BaselineTrainer
-
         return BaselineTrainer()
     return InlineTrainer(framework(name))
 

@@ -13,6 +13,7 @@ from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import quiet_dependencies
 from fullcircle.core.system.processes import die_with_parent
 from fullcircle.training.jobs import TrainJob
+from fullcircle.training.launch import launch
 from fullcircle.training.training_loop.event_log import NullListener
 from fullcircle.training.worker_pool import EpochDone, JobDone, JobFailed, JobStopped, Message
 
@@ -48,8 +49,6 @@ def main(descriptor: int, parent: int) -> None:
 
 
 def _train(job: TrainJob, connection: Connection) -> Message:
-    from fullcircle.training.launch import launch
-
     try:
         outcome = launch(job, where="inline", listener=_PipeListener(connection))
     except _StopTrial:

@@ -7,6 +7,8 @@ import os
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import is_server, settled, sqlite_file
 from fullcircle.tracking.reader.mlflow_reader import MlflowReader
+from fullcircle.tracking.reader.rest_reader import RestReader
+from fullcircle.tracking.reader.sqlite_reader import SqliteReader, readable
 
 
 def open_reader(settings: Settings) -> MlflowReader:
@@ -15,14 +17,9 @@ def open_reader(settings: Settings) -> MlflowReader:
     MLflow's client takes over a second to be imported, and whoever is paged waits for it.
     """
     if is_server(settings):
-        from fullcircle.tracking.reader.rest_reader import RestReader
-
         return RestReader(settings)
     settled(settings)
     file = sqlite_file(settings)
-    if file is not None and not os.environ.get("MLFLOW_WORKSPACE"):
-        from fullcircle.tracking.reader.sqlite_reader import SqliteReader, readable
-
-        if readable(file):
-            return SqliteReader(settings, file)
+    if file is not None and not os.environ.get("MLFLOW_WORKSPACE") and readable(file):
+        return SqliteReader(settings, file)
     return MlflowReader(settings)

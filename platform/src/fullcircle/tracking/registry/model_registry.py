@@ -25,6 +25,7 @@ from fullcircle.core.system.temporary_folders import temporary
 from fullcircle.store.file_locks import exclusive
 from fullcircle.tracking.connection.client import DISK_ERRORS, away, connect, retrying, translated
 from fullcircle.tracking.reader.records import version_record
+from fullcircle.tracking.registry.mlflow_model import to_mlflow_graph
 from fullcircle.tracking.registry.model_card import shortened
 from fullcircle.tracking.registry.signature import input_example, signature
 from fullcircle.tracking.runs.run_schema import DIGEST
@@ -304,8 +305,6 @@ def _expect(path: Path, digest: str, what: str) -> None:
 def _save(project: Project, run: RunWriter, graph: Path, example: pd.DataFrame, folder: Path, model_id: str) -> None:
     import mlflow.onnx
     from mlflow.models import Model
-
-    from fullcircle.tracking.registry.mlflow_model import to_mlflow_graph
 
     mlflow.onnx.save_model(
         to_mlflow_graph(graph),

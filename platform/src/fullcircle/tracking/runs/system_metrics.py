@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from fullcircle.core.settings import Settings
+from fullcircle.tracking.connection.client import address, connect, translated
 from fullcircle.tracking.provenance.run_provenance import host
 from fullcircle.tracking.runs.run_tags import process_of
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
@@ -92,8 +93,6 @@ def monitor_node(run_id: str, settings: Settings, node: str | None = None) -> It
     Raises:
         TrackingUnavailable: MLflow does not answer from here.
     """
-    from fullcircle.tracking.connection.client import address, connect, translated
-
     client = connect(settings)
     with translated(settings, f"reading run {run_id}"):
         run = client.get_run(run_id)

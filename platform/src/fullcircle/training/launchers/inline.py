@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from fullcircle.training import rank_main
 from fullcircle.training.launchers import rank_guard, tpu
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ def run(job: TrainJob, listener: Listener) -> int:
     Raises:
         FullcircleError: as `training.rank_main.run`.
     """
-    from fullcircle.training import rank_main
-
     if job.compute.device == "tpu":
         for name, value in tpu.environment(job.framework).items():
             os.environ.setdefault(name, value)

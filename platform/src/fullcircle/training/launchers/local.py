@@ -20,6 +20,7 @@ from fullcircle.training.launchers.rank_guard import RankFunction, remove_empty_
 from fullcircle.training.launchers.rank_progress import FIRST_STEP_S
 from fullcircle.training.launchers.signals import handle_stop_signals, raise_if_unfinished, ranks_reported
 from fullcircle.training.launchers.watchdog import Watchdog, run_watchdog
+from fullcircle.training.rank_main import run_rank as work
 
 if TYPE_CHECKING:
     from fullcircle.training.jobs import TrainJob
@@ -36,8 +37,6 @@ def run(job: TrainJob, size: int, *, note: Callable[[str], None] = lambda text: 
         TrainingFailed: a rank died more than `compute.max_restarts` times; how, and where its output is.
         Preempted: the launcher was told to stop, and the ranks did not write a last checkpoint in time.
     """
-    from fullcircle.training.rank_main import run_rank as work
-
     return run_ranks(work, job, size, note=note)
 
 

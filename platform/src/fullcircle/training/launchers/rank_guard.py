@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from fullcircle.core.security.permissions import write_privately
 from fullcircle.core.system.processes import die_with_parent
 from fullcircle.training.launchers import rank_processes
+from fullcircle.training.launchers.preemption import node_is_draining
 from fullcircle.training.launchers.rank_progress import FIRST_STEP_S, RankProgress
 
 if TYPE_CHECKING:
@@ -91,8 +92,6 @@ class RankGuard:
     def _ask_ray(self) -> None:
         """Ray's preemption notice. Its question is collective: every rank asks, from a thread of its own, until one of
         them ends; that is why none of them asks from the training loop, which may be waiting elsewhere."""
-        from fullcircle.training.launchers.preemption import node_is_draining
-
         with contextlib.suppress(Exception):  # the ranks end one after the other, and Ray's question with them
             while not self._closed.wait(NOTICE_EVERY_S):
                 if node_is_draining():

@@ -23,6 +23,7 @@ from fullcircle.core.errors import ServiceUnavailable, TrainingFailed, UsageErro
 from fullcircle.training.launchers import rank_guard
 from fullcircle.training.launchers.rank_guard import RankFunction
 from fullcircle.training.launchers.signals import handle_stop_signals, raise_if_unfinished, ranks_reported
+from fullcircle.training.rank_main import run_rank as work
 from fullcircle.training.telemetry.node_metrics import log_node_metrics
 
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ def run(job: TrainJob, address: str, size: int, *, note: Callable[[str], None] =
         TrainingFailed: ranks died more than `compute.max_restarts` times.
         Preempted: told to stop, and the ranks wrote no checkpoint in time.
     """
-    from fullcircle.training.rank_main import run_rank as work
-
     require_ray()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)

@@ -15,6 +15,7 @@ import numpy as np
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Image
 from fullcircle.core.row_tensors import pixels
+from fullcircle.training.onnx_file import OPSET, save_normalized
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +58,6 @@ class ImagePreprocessor:
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph: the image (rows, height, width, channels) to `features` of the same shape."""
         from onnx import TensorProto, helper, numpy_helper
-
-        from fullcircle.training.onnx_file import OPSET, save_normalized
 
         shape: list[str | int | None] = ["rows", *self.column.shape]
         graph = helper.make_graph(

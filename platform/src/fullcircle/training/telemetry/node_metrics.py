@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import is_server
+from fullcircle.tracking.runs.system_metrics import monitor_node
 
 log = logging.getLogger("fullcircle")
 
@@ -23,8 +24,6 @@ def log_node_metrics(run_id: str, env: Mapping[str, str] | None = None) -> Itera
     settings = Settings.from_env(env)
     with ExitStack() as stack:
         if env.get("LOCAL_RANK", "0") == "0" and is_server(settings):
-            from fullcircle.tracking.runs.system_metrics import monitor_node
-
             try:
                 stack.enter_context(monitor_node(run_id, settings))
             except FullcircleError as error:
