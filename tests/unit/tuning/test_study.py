@@ -13,7 +13,7 @@ from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Se
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.study_journal import Studies
-from fullcircle.tuning.plots import pictures
+from fullcircle.tuning.plots import _curves, pictures
 from fullcircle.tuning.study import State, Study, Trial, best
 
 SEARCH: Search = {
@@ -173,3 +173,13 @@ def test_a_journal_numbers_its_entries_without_a_gap_and_each_study_has_its_own(
     assert journal.entries("a") == ["0", "1", "2"]
     assert journal.entries("a", 2) == ["2"]
     assert journal.entries("a", 3) == journal.entries("c") == []
+
+
+def test_the_curves_show_the_best_trial_from_its_first_epoch_on() -> None:
+    trials = [
+        Trial(number=1, state=State.DONE, parameters={}, curve=(0.60, 0.70, 0.78), value=0.78),
+        Trial(number=2, state=State.DONE, parameters={}, curve=(0.61, 0.70, 0.77), value=0.77),
+        Trial(number=3, state=State.PRUNED, parameters={}, curve=(0.1,), value=0.1),
+    ]
+    bottom, top = _curves(trials, "ROC AUC").axes[0].get_ylim()
+    assert 0.5 < bottom < 0.60 < 0.78 < top

@@ -1,7 +1,6 @@
 """A study's pictures, for whoever wants to see what was searched and what it brought. PNG files.
 
-Drawn here and not by Optuna, whose matplotlib figures are experimental, count trials from 0 and put a legend of all
-trials beside the curves.
+Drawn here and not by Optuna: docs/adr/0102-our-own-pictures.md has the comparison.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ def _curves(trials: Sequence[Trial], value: str) -> Figure:
         axes.plot(
             range(1, len(top.curve) + 1), top.curve, ".-", color=ORANGE, lw=2, label=f"the best: trial {top.number}"
         )
-    axes.set(xlabel="epoch", ylabel=value, ylim=_limits(trials))
+    axes.set(xlabel="epoch", ylabel=value, ylim=_limits(trials, top.curve if top is not None else ()))
     _whole(axes)
     _finish(axes, "What a trial was worth after each epoch")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
@@ -167,10 +166,13 @@ def _scatter(axes: Axes, trials: Sequence[Trial], where: Callable[[Trial], float
             axes.scatter([where(each) for each in found], values, s=28, label=label, **style)
 
 
-def _limits(trials: Sequence[Trial]) -> tuple[float, float]:
-    """What the axis of values shows: those of the trials that are done. A trial that was pruned early can be worth so
-    little that nobody could tell the others apart beside it."""
-    values = [trial.value for trial in trials if trial.state is State.DONE and trial.value is not None]
+def _limits(trials: Sequence[Trial], curve: Sequence[float] = ()) -> tuple[float, float]:
+    """What the axis of values shows: those of the trials that are done, and the whole of `curve`.
+
+    A trial that was pruned early can be worth so little that nobody could tell the others apart beside it.
+    """
+    done = [trial.value for trial in trials if trial.state is State.DONE and trial.value is not None]
+    values = [*curve, *done]
     margin = 0.08 * (max(values) - min(values)) or 0.01
     return min(values) - margin, max(values) + margin
 
