@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import math
@@ -121,8 +122,6 @@ class RunWriter:
 
     def ref(self, framework: str, seed: int) -> RunRef:
         """The value that names this run elsewhere."""
-        import dataclasses
-
         environment = self._ref.environment or self._environment()
         return dataclasses.replace(self._ref, framework=framework, seed=seed, environment=environment)
 
