@@ -123,9 +123,9 @@ def test_a_hung_group_leaves_its_stacks_and_the_kernels_word_for_each_rank(tmp_p
     dumps = [(tmp_path / "stacks" / f"rank-{rank}-0.txt").read_text() for rank in range(3)]
     assert 'File "<string>"' in dumps[0]
     assert 'File "<string>"' in dumps[1]
-    assert "process " + str(ranks[1].pid) + ": T (stopped)" in dumps[1]
-    assert dumps[2] == f"rank 2, process {ranks[2].pid}: S (sleeping), and wrote no stacks when asked\n"
-    assert "rank 1 was T (stopped)" in said[0]
+    assert "process " + str(ranks[1].pid) + ": stopped" in dumps[1]
+    assert dumps[2] == f"rank 2, process {ranks[2].pid}: sleeping, and wrote no stacks when asked\n"
+    assert "rank 1 was stopped" in said[0]
 
 
 def test_patience_is_long_until_the_first_step_and_short_after_it(tmp_path: Path, start: Start) -> None:

@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+import psutil
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE_S = 8  # less than what `core.system.processes.Service` waits before it kills
@@ -63,8 +64,8 @@ def _kill(group: int) -> None:
 
 def _adopted() -> list[int]:
     try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-    except OSError:
+        return [child.pid for child in psutil.Process().children()]
+    except (psutil.Error, OSError):
         return []
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
+import psutil
 
 from fullcircle.core import errors
 from fullcircle.core.errors import FullcircleError, Preempted
@@ -143,7 +144,7 @@ def _begun(job: TrainJob) -> float:
     """When the launch was; for a rank that replaces another one, when its process began."""
     launched = (job.folder / LAUNCHED).stat().st_mtime if (job.folder / LAUNCHED).exists() else time.time()
     replaced = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    return Path(f"/proc/{os.getpid()}").stat().st_ctime if replaced else launched
+    return float(psutil.Process().create_time()) if replaced else launched
 
 
 def _write_results(job: TrainJob, process_group: ProcessGroup, state: TrainState, stats: RankStats) -> None:

@@ -10,6 +10,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from fullcircle.core.system.files import write_whole
 from fullcircle.core.system.processes import started_ticks
 
@@ -41,16 +43,15 @@ class RankProcess:
     @property
     def stopped(self) -> bool:
         """Whether it is stopped (SIGSTOP, a debugger), so that it can do nothing until SIGCONT."""
-        return self.alive and self.state.startswith(("T", "t"))
+        return self.alive and self.state in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
     @property
     def state(self) -> str:
-        """The kernel's word for what it does: `S (sleeping)`, `D (disk sleep)`, `T (stopped)`; `gone`."""
+        """Its status as psutil names it: `running`, `sleeping`, `disk-sleep`, `stopped`, ...; or `gone`."""
         try:
-            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        except OSError:
+            return str(psutil.Process(self.pid).status())
+        except psutil.NoSuchProcess:
             return "gone"
-        return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("State:")), "gone")
 
     def send(self, signum: signal.Signals) -> bool:
         """Send a signal to it, and to nobody else. False when it is gone."""
