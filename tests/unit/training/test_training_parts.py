@@ -122,7 +122,8 @@ def test_a_framework_that_is_not_installed_names_its_extra(
 
 def test_importing_the_rooms_imports_nothing_heavy() -> None:
     rooms = (
-        "training.trainers training.preprocessing.tabular training.arrays export.onnx_graph export.candidate explain.plots"
+        "training.trainers training.preprocessing.tabular training.arrays export.onnx_graph export.candidate "
+        "explain.plots"
     )
     heavy = "torch tensorflow keras sklearn pandas onnx onnxruntime skl2onnx shap matplotlib scipy"
     code = f"""
