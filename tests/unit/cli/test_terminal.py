@@ -17,7 +17,7 @@ from fullcircle.cli.output.terminal import PlainConsole, TerminalProgress, parse
 from fullcircle.cli.output.trace_tree import trace_tree
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.records.ledger_entries import Action, Aliases, Entry
-from fullcircle.core.records.lineage_trace import Link, MissingLink, NodeKind, Trace
+from fullcircle.core.records.lineage_trace import MissingNode, NodeKind, Trace, TraceNode
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.security.untrusted import LineFormatter
 
@@ -64,14 +64,14 @@ def test_a_time_that_is_none_is_refused_with_how_one_looks(text: str) -> None:
 
 
 def test_a_trace_has_no_sign_that_a_plain_terminal_lacks() -> None:
-    gone = MissingLink(what="the verdict", why="it was deleted", hint="nothing brings it back")
+    gone = MissingNode(what="the verdict", why="it was deleted", hint="nothing brings it back")
     found = Trace(
         prediction_id="01",
         project="tickets",
         links=(
-            Link(kind=NodeKind.PREDICTION, facts={}),
-            Link(kind=NodeKind.VERSION, title="version 1", facts={"link": "#/models/tickets/versions/1"}),
-            Link(kind=NodeKind.VERDICT, facts={}, missing=(gone,)),
+            TraceNode(kind=NodeKind.PREDICTION, facts={}),
+            TraceNode(kind=NodeKind.VERSION, title="version 1", facts={"link": "#/models/tickets/versions/1"}),
+            TraceNode(kind=NodeKind.VERDICT, facts={}, missing=(gone,)),
         ),
     )
     text = io.TextIOWrapper(io.BytesIO(), encoding="ascii")

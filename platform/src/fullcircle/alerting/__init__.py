@@ -1,1 +1,1 @@
-"""What on-call receives, how it gets there, and never twice."""
+"""Alerting: pages to on-call, each delivered exactly once."""

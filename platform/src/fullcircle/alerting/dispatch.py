@@ -1,4 +1,4 @@
-"""Incidents in, pages out: stored and queued in one transaction, delivered after it, and never twice.
+"""Transactional outbox of pages: stored and queued in one transaction, delivered after it, and never twice.
 
 An incident pages each route once when it opens and once when it is over, however many windows see it in between.
 Delivery is at least once: a kill between a route's "accepted" and our note of it sends that page again.

@@ -1,4 +1,4 @@
-"""What on-call reads: what is wrong, since when, how bad, where to look and what to do. Pure.
+"""Text of a page to on-call: what is wrong, since when, how bad, where to look and what to do. Pure.
 
 A page may go to a chat, and what it tells comes from outside: a column's name must not call a channel or add a line.
 """

@@ -1,4 +1,4 @@
-"""In whose name a command decides: the system's user; what else was said is a claim, and is written down as one."""
+"""Who decides when a command does: the system's user; what else was said is written down as a claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A group of commands that, asked for one it does not have, says which are nearest."""
+"""A click group that suggests the nearest commands for one that it does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that does a training again: reproduce."""
+"""The command that trains a run again and compares: reproduce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that searches for parameters: tune."""
+"""The command of hyperparameter tuning: tune."""
 
 from __future__ import annotations
 

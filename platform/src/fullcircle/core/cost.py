@@ -1,4 +1,4 @@
-"""What computing costs: prices in money, and watts where nothing measures them. `core.settings` reads both."""
+"""Cost of computing: prices in money, and watts where nothing measures them. `core.settings` reads both."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Prices:
         check_fields(self, "prices")
 
     @property
-    def told(self) -> bool:
+    def is_set(self) -> bool:
         """Whether any price is known."""
         return bool(self.cpu_core_hour or self.gpu_hour or self.kwh)
 

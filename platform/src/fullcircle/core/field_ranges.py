@@ -1,4 +1,4 @@
-"""What the numbers of a project may be: a range is part of a field's type, and one validator reads it.
+"""Validation of dataclass fields: a range is part of a field's type, and one validator reads it.
 
     epochs: Annotated[int, Within(1, 1_000_000)] = 20
 

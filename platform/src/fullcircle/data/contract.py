@@ -1,4 +1,4 @@
-"""The data contract's edge: pandera checks a batch against the project; a batch that breaks it is kept aside."""
+"""Validates a batch against the data contract (pandera); a batch that breaks it is quarantined."""
 
 from __future__ import annotations
 

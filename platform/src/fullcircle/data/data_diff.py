@@ -1,4 +1,4 @@
-"""In which files and rows a folder of partitions differs from a data version, for people."""
+"""Diff of a data folder against a data version: in which files and rows they differ, for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cached data stages of a checkout: runs `dvc repro` on its dvc.yaml, which redoes only what changed."""
+"""Runs the cached data stages of a checkout: `dvc repro` on its dvc.yaml, which redoes only what changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DVC's own two texts, read with care since they may come from elsewhere: the `.dvc` pointer and the folder object."""
+"""Parses DVC's `.dvc` pointers and folder objects with care, since they may come from elsewhere."""
 
 from __future__ import annotations
 

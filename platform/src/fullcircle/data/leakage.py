@@ -1,4 +1,4 @@
-"""How the answer, or the future, would reach training: looked for in the rows and in the columns. Pure."""
+"""Leakage checks: rows shared by splits, future rows, and columns that give the answer away. Pure."""
 
 from __future__ import annotations
 

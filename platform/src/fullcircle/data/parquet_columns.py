@@ -1,4 +1,4 @@
-"""Columns of Parquet files to columns of a frame: every value as it was, or a sentence. Pure.
+"""Converts Parquet columns to columns of a frame: every value as it was, or a sentence. Pure.
 
 Integers stay integers where a value is missing, texts share their memory, times are moments in UTC or stay as they are.
 """

@@ -1,4 +1,4 @@
-"""What a Parquet file says of itself without its rows being read: how many there are, and from when to when."""
+"""Parquet footer statistics: row count and time span of a file without its rows being read."""
 
 from __future__ import annotations
 

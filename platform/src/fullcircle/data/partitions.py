@@ -1,4 +1,4 @@
-"""What lies in a project's folder of rows: one Parquet file a month of UTC, `<YYYY-MM>.parquet`, and nothing unsaid.
+"""Monthly Parquet partitions of a project: one file a month of UTC, `<YYYY-MM>.parquet`, and nothing unsaid.
 
 Whatever is in the folder is read, not read because of `until` (and named), or refused by its name. Only what cannot
 hold rows (hidden files, markers of writers, documents) is passed over, and named too. See docs/adr/0094.

@@ -1,4 +1,4 @@
-"""Splits by time, in the order train, validation, test, that refuse to let the answer or the future into training."""
+"""Splits by time into train, validation and test, which refuse leakage of the answer or the future."""
 
 from __future__ import annotations
 

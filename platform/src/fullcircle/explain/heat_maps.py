@@ -1,4 +1,4 @@
-"""The picture of explained images: each in grey, and beside it what moved its answer, in a diverging colour."""
+"""Heat maps of explained images: each in grey, and beside it what moved its answer, in a diverging colour."""
 
 from __future__ import annotations
 

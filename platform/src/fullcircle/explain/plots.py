@@ -1,4 +1,4 @@
-"""Pictures of an explanation: which columns matter (summary), and why one row got its answer (waterfall)."""
+"""SHAP plots: which columns matter (summary), and why one row got its answer (waterfall)."""
 
 from __future__ import annotations
 

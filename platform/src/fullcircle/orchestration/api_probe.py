@@ -1,4 +1,4 @@
-"""Whether the Prefect API can be reached: asked before each stage, so that its absence is one line and no hang.
+"""Probes the Prefect API before each stage, so that an outage is one line and no hang.
 
 Prefect's clients ask a server that is gone for a minute each, one behind the other, and then end in a traceback. Stages
 need no server while they run; between two of them it is waited for here.

@@ -1,4 +1,4 @@
-"""What a flow run leaves to read in the Prefect UI: tables of what was judged, links to the run and the report.
+"""Prefect artifacts of a flow run: tables of what was judged, links to the run and the report.
 
 The UI renders descriptions, links and the cells of a table as Markdown.
 """

@@ -1,4 +1,4 @@
-"""One retrain a project at a time, and what a killed flow run left behind is cleared away by the next one.
+"""Concurrency limit of one retrain a project, and cleanup of flow runs that were killed.
 
 Prefect's own answer to a killed holder is to wait until its lease runs out, and a killed run stays Running for ever.
 So each flow run writes down which process it is; whoever comes next on the same machine looks whether that process

@@ -1,4 +1,4 @@
-"""Where the flows lie, in a checkout and in an installed wheel, and how one is loaded by its name."""
+"""Locates flow files in a checkout and in an installed wheel, and loads one by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks for the retrain of a flow run, and the key by which the same wish is known again."""
+"""Trigger of a flow run's retrain (schedule, event or hand) and its idempotency key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def retrain_trigger(key: str | None) -> Asked:
     """Of the flow run that this is called in: an event where there is a key, a schedule in a deployment, else a hand.
 
     A scheduled run is known by the moment for which it was scheduled: run again, by Prefect or by somebody, it is the
-    same wish.
+    same request.
     """
     from prefect.runtime import deployment, flow_run
 

@@ -1,4 +1,4 @@
-"""The two UIs, MLflow's and Prefect's, on loopback until Ctrl-C; with a worker for what is scheduled if wanted."""
+"""Serves the UIs of MLflow and Prefect on loopback until Ctrl-C; with a worker for what is scheduled if wanted."""
 
 from __future__ import annotations
 

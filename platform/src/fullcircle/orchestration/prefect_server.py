@@ -1,4 +1,4 @@
-"""A Prefect API to talk to: the one that is configured, the one that runs already, or one of our own for a while."""
+"""Connects to a Prefect API: the configured one, the one that runs already, or one of our own for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scheduled flow that was told to stop asks for a run that goes on with it: the next one may be a week away."""
+"""Reschedules a preempted flow run: the next scheduled one may be a week away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A flow file run by hand: `python flows/retrain.py flights`, with a server of its own when there is none."""
+"""Runs a flow file by hand: `python flows/retrain.py flights`, with a server of its own when there is none."""
 
 from __future__ import annotations
 

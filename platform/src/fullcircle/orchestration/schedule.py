@@ -1,4 +1,4 @@
-"""A project on a schedule: deployments, the work pool, the limit, and the automation that answers a drift event."""
+"""Deployments and schedules of a project: work pool, concurrency limit, and the automation on drift events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of our own that somebody killed is started again, at its address and on its files, while a block needs it.
+"""Restarts a server of our own that was killed, at its address and on its files, while a block needs it.
 
 Prefect's clients ask again for a minute; what they asked meanwhile is answered by the new server.
 """

@@ -1,4 +1,4 @@
-"""Keeps a server that starts processes of its own together: `python -m fullcircle.orchestration.subreaper COMMAND ...`.
+"""Child subreaper for a server that starts processes: `python -m fullcircle.orchestration.subreaper COMMAND ...`.
 
 MLflow's server and Prefect's worker start children that outlive them when they are killed. This adopts all of them
 (prctl(2), PR_SET_CHILD_SUBREAPER), passes SIGTERM on to the whole group and ends when the last of them has.

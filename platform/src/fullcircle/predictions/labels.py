@@ -1,4 +1,4 @@
-"""The truth as it arrives: labels by row id, in Parquet files that appear whole."""
+"""Log of ground-truth labels that arrive later: by row id, in Parquet files that appear whole."""
 
 from __future__ import annotations
 

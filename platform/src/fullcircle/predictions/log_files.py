@@ -1,4 +1,4 @@
-"""How the log's files are read beside any number of writers: nothing is locked, sealed or recovered.
+"""Reads the log's files beside any number of writers, with retries: nothing is locked, sealed or recovered.
 
 The order matters: first the write-ahead files, then the segments. A row that is sealed in between is then seen twice,
 never not at all.

@@ -1,5 +1,5 @@
-"""Reads the prediction log back as windows for monitoring. See `files` for how it is read beside writers: of several
-rows with one id only one is kept. See `lookup` for single predictions."""
+"""Reads the prediction log back as windows for monitoring. See `log_files` for how it is read beside writers: of
+several rows with one id only one is kept. See `lookup` for single predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds one prediction among millions: a segment's name says when its ids were made, so that few files are opened."""
+"""Looks up one prediction by id or row id: a segment's name says when its ids were made, so few files are opened."""
 
 from __future__ import annotations
 

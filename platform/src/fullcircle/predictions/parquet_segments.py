@@ -1,4 +1,4 @@
-"""Sealed predictions: immutable Parquet files, one folder for each day of the events.
+"""Sealed Parquet segments of the prediction log: immutable, one folder for each day of the events.
 
 `segments/date=<YYYY-MM-DD>/<name>.<first>-<last>.parquet`, where <first> and <last> are the milliseconds in which the
 least and the largest prediction id in it were made, in hex: whoever looks for one id need not open the others (files

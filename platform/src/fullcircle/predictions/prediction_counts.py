@@ -1,4 +1,4 @@
-"""How many answers came from each model, over the whole log: by the footers of its files, where those tell."""
+"""Counts predictions by model over the whole log, from Parquet footers where those tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table formats of MLflow's scoring protocol as columns: name -> list of values. Pure.
+"""The dataframe formats of MLflow's scoring protocol (split, records, inputs, CSV) as columns. Pure.
 
 Only what is expected is built: of another column nothing but its name and its length is of interest, so a list that is
 there already stands in for it.

@@ -1,4 +1,4 @@
-"""Images as they come over the wire: flat or nested lists of numbers, to float32 (rows, height, width, channels)."""
+"""Decodes images of a request: flat or nested lists of numbers to float32 (rows, height, width, channels)."""
 
 from __future__ import annotations
 

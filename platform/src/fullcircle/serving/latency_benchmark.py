@@ -1,4 +1,4 @@
-"""A dress rehearsal: a graph that is not released yet answers in the real server, over HTTP, and is timed there.
+"""Latency benchmark of a graph before its release: it answers in the real server, over HTTP, and is timed there.
 
 What a caller waits for is more than the graph: parsing, the prediction log and the answer take longer than a small
 model does. The rehearsal has a log of its own, which nobody reads, and no registry: nothing of it can be mistaken for

@@ -1,4 +1,4 @@
-"""The version that this home served last, so that a server can start while the registry is away.
+"""Local copy of the model version served last, so that a server can start while the registry is away.
 
 The graph lies in `models/<name>/<version>/` since it was fetched; `served.json` beside the versions says which of them
 answered last, and its digest. A home that has released and never served asks the ledger, which is its own, too.

@@ -1,4 +1,4 @@
-"""Follows the registry's `champion` alias: loads the new version, tries it, and only then swaps it in."""
+"""Hot reload of the served model: polls the registry's `champion` alias, loads and tries a new version, swaps it in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Requests in the words of two protocols to raw columns, and answers back. Pure: bytes in, values out.
+"""Open Inference Protocol v2 and MLflow's `/invocations`: requests to raw columns, and answers back. Pure: bytes in,
+values out.
 
 - Open Inference Protocol v2, REST (https://github.com/kserve/open-inference-protocol): one input tensor for each raw
   column, by name, shape [n] or [n, 1]; of an image [n, height, width, channels] or [n, values].

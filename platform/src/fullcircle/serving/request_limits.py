@@ -1,4 +1,4 @@
-"""How much one request may hold: the one place of these bounds, each asked before anything is built of the request.
+"""Request limits: bounds on size, rows and cells, each asked before anything is built of the request.
 
 A cell is a value of one row: a number, a text, a pixel. What a body costs in memory is not its length but what it makes
 Python build: `{},` is three bytes and an object of 64, and a table whose every row has a name of its own is one of

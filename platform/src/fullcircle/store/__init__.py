@@ -1,1 +1,2 @@
-"""The platform's own few tables: decisions, releases, windows, incidents and the outbox of pages."""
+"""The platform's own database tables: decisions, releases, ledger, windows, incidents, leases and the outbox of
+pages."""

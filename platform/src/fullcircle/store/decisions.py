@@ -1,4 +1,4 @@
-"""What was decided for each window, why, and on which evidence."""
+"""Table of decisions: what was decided for each window, why, and on which evidence."""
 
 from __future__ import annotations
 

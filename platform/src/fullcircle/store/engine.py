@@ -1,4 +1,4 @@
-"""Opens the database of an address, SQLite or PostgreSQL, the way that the tables need it; and hides passwords."""
+"""SQLAlchemy engines for SQLite and PostgreSQL, configured the way that the tables need it; hides passwords."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process at a time: advisory locks on files, released by the kernel when their holder dies in whatever way."""
+"""Advisory file locks (flock), released by the kernel when their holder dies in whatever way."""
 
 from __future__ import annotations
 

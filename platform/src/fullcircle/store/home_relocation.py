@@ -1,4 +1,4 @@
-"""A home that lies elsewhere than before: recognised when one of its databases is opened, and mended there.
+"""Relocation of a moved home: recognised when one of its databases is opened, and mended there.
 
 MLflow and Prefect keep absolute paths in their tables. Each database that may hold some is looked at by whoever opens
 it, once after the home was moved or copied: what led into the former place leads into the present one afterwards, so

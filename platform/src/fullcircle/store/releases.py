@@ -1,4 +1,4 @@
-"""Changes of aliases in two phases, so that a kill in the middle leaves a row that says what to mend."""
+"""Two-phase records of alias changes, so that a kill in the middle leaves a row that says what to mend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which projects' ledgers are those of a replay, and how far each one has come: its clock, in the time of the data."""
+"""Replay clock: which projects' ledgers are those of a replay, and how far each has come in the time of the data."""
 
 from __future__ import annotations
 

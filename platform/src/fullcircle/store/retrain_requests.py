@@ -1,4 +1,4 @@
-"""Retrains that were asked for, each by a key: what a budget counts, and what keeps one wish from being done twice."""
+"""Retrain requests by idempotency key: what a budget counts, and what keeps one request from being done twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journals of studies: lines of text, each with the next number of its study, appended and never changed."""
+"""Append-only journal of tuning studies: lines of text, each with the next number of its study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was seen in each window: one row of plain JSON a project and window."""
+"""Table of monitored windows: one row of plain JSON a project and window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What long work looks like on a terminal: finished stages as lines, the running one as a bar (rich).
+"""Progress of long work on a terminal: finished stages as lines, the running one as a bar (rich).
 
 What is told comes from outside. On our consoles a text is a text: neither square brackets nor escape codes in it mean
 anything; only `styled` gives a line its colours.

@@ -1,4 +1,4 @@
-"""A trace as a tree on the terminal."""
+"""A lineage trace as a tree on the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.text import Text
 from rich.tree import Tree
 
-from fullcircle.core.records.lineage_trace import Link, NodeKind, Trace
+from fullcircle.core.records.lineage_trace import NodeKind, Trace, TraceNode
 from fullcircle.core.security.untrusted import visible
 
 _BELOW = {
@@ -41,13 +41,13 @@ def trace_tree(trace: Trace, *, ascii_only: bool = False) -> Tree:
     return nodes[NodeKind.PREDICTION]
 
 
-def _label(link: Link, marks: tuple[str, str]) -> Text:
+def _label(link: TraceNode, marks: tuple[str, str]) -> Text:
     bad, good = marks
     mark = Text(bad, style="bold red") if link.missing else Text(good, style="bold green")
     return mark + Text(f"{link.kind.value:<14}", style="bold") + Text(visible(link.title) or "missing")
 
 
-def _details(link: Link) -> Iterator[str]:
+def _details(link: TraceNode) -> Iterator[str]:
     if not link.title:
         return
     facts = link.facts

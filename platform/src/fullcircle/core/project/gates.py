@@ -1,4 +1,4 @@
-"""What a challenger must show before it takes over: gates, the evidence asked of it, and what its graph may cost."""
+"""Gates, error budget, power, latency and size budgets: what a challenger must show before it takes over."""
 
 from __future__ import annotations
 

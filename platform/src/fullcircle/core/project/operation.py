@@ -1,4 +1,4 @@
-"""How a project is split by time, watched, and retrained."""
+"""Split by time, monitoring window and retraining policy of a project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of a project that are set for one training: `training.learning_rate=0.01`, `compute.threads=2`."""
+"""Parameter overrides for one training: `training.learning_rate=0.01`, `compute.threads=2`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of training and of the machines that it runs on; and what a project's model function is."""
+"""Training hyperparameters, compute settings, and the signature of a project's model function."""
 
 from __future__ import annotations
 

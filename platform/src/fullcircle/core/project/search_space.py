@@ -1,4 +1,4 @@
-"""What a search for parameters may try: ranges of parameters of training, and how a range is written as a word."""
+"""The search space of hyperparameter tuning: uniform, log-uniform, integer and categorical ranges."""
 
 from __future__ import annotations
 

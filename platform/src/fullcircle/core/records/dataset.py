@@ -1,4 +1,4 @@
-"""Values of the data stages: what was learned from, what was wrong with it, and how it was split."""
+"""Values of the data stages: data version, contract report, leakage report, split."""
 
 from __future__ import annotations
 

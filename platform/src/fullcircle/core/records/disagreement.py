@@ -1,4 +1,4 @@
-"""Where a challenger answers otherwise than the champion did, on rows that production really saw."""
+"""Disagreement of challenger and champion on logged production rows, as values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training leaves of itself so that another one can be held against it, to the last bit."""
+"""Fingerprint of a training run: digests of arrays, losses and weights, for bit-exact reproduction."""
 
 from __future__ import annotations
 

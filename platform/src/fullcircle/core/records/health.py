@@ -1,4 +1,4 @@
-"""Values of watching and deciding: windows, their health, incidents and decisions."""
+"""Values of monitoring: windows, drift, data quality, performance, incidents and decisions."""
 
 from __future__ import annotations
 

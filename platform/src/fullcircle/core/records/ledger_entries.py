@@ -1,4 +1,4 @@
-"""The champion ledger's values: what was done to the aliases, what they named afterwards, and who served when. Pure."""
+"""Entries of the champion ledger: alias changes, who served when, and what follows from them. Pure."""
 
 from __future__ import annotations
 

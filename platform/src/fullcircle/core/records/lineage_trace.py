@@ -1,4 +1,4 @@
-"""Where a prediction came from, and what came from a data version, a run or a model version. Values, and pure."""
+"""Lineage values: the nodes of a trace (backwards) and of an impact analysis (forwards). Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NodeKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MissingLink:
+class MissingNode:
     """Something that a link should have and has not: what it is, why it matters, and what to do about it."""
 
     what: str
@@ -33,7 +33,7 @@ class MissingLink:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
+class TraceNode:
     """One link of the walk.
 
     Attributes:
@@ -45,7 +45,7 @@ class Link:
     kind: NodeKind
     title: str = ""
     facts: Mapping[str, object]
-    missing: tuple[MissingLink, ...] = ()
+    missing: tuple[MissingNode, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +54,14 @@ class Trace:
 
     prediction_id: str
     project: str
-    links: tuple[Link, ...]
+    links: tuple[TraceNode, ...]
 
     @property
-    def missing(self) -> tuple[MissingLink, ...]:
+    def missing(self) -> tuple[MissingNode, ...]:
         """What is missing anywhere."""
         return tuple(each for link in self.links for each in link.missing)
 
-    def __getitem__(self, kind: NodeKind) -> Link:
+    def __getitem__(self, kind: NodeKind) -> TraceNode:
         return next(link for link in self.links if link.kind is kind)
 
 

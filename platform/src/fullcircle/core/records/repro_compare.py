@@ -1,4 +1,5 @@
-"""Two trainings held against each other, loss by loss: the verdict, and the first step that differs. Pure.
+"""Compares two trainings loss by loss: bit-identical, within tolerance or different, and the first step that differs.
+Pure.
 
 Floating-point sums depend on the order of their terms, so another library, processor or number of threads may change
 the last bits. Those grow with the steps; the tolerance is for them. Anything larger is another training.

@@ -1,4 +1,4 @@
-"""What `fullcircle reproduce` comes to: all in which a repeated training was another one, likely causes first. Pure."""
+"""Reproduction report: every difference between a run and its repetition, likely causes first. Pure."""
 
 from __future__ import annotations
 

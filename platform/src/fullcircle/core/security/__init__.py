@@ -1,1 +1,1 @@
-"""Who may ask, who asked, and text from outside made harmless."""
+"""Access control, identity, file permissions, and escaping of untrusted text."""

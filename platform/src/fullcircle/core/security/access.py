@@ -1,4 +1,4 @@
-"""Who may ask a server of ours: where it may listen, which names it answers to, and the token that it asks for.
+"""Access control of our servers: bind address, Host and Origin checks, bearer token.
 
 Loopback is a wall only against other machines. Three things are held against what comes over it all the same: a page
 that reaches us by DNS rebinding (the Host header), one that posts to us from another site (Origin), and, with a token,

@@ -1,4 +1,4 @@
-"""The guard that stands before each of the three servers: an ASGI application around another one, no tool needed."""
+"""ASGI middleware that applies access control before each of the three servers; no tool needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTML pages that we write: each carries a Content-Security-Policy that lets nothing run but what we wrote. Pure.
+"""HTML pages with a Content-Security-Policy that lets nothing run but what we wrote. Pure.
 
 The policy stands in the page, not in a header, since pages are opened from a folder or from MLflow's artifacts.
 """

@@ -1,4 +1,4 @@
-"""Who does something: what the system knows of it, kept apart from what is merely claimed.
+"""Identity of whoever decides: what the system knows of it, kept apart from what is merely claimed.
 
 Known is whom the kernel runs this process as, on which machine, and which process it is. The environment's user name,
 git's, and `--by` are words that anybody may set: they are kept as claims. Nothing authenticates anybody yet: the field

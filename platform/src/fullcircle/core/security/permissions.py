@@ -1,4 +1,4 @@
-"""Who may read what is written: a home is its user's alone, whatever the umask was and whichever program writes.
+"""File permissions and umask: a home is its user's alone, whichever program writes.
 
 Every way to a home goes through `open_privately`: from then on this process and the programs that it starts write
 files of mode 0600 and folders of mode 0700, SQLite's, MLflow's, Prefect's and DVC's among them. What is made for the

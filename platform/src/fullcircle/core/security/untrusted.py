@@ -1,4 +1,4 @@
-"""Text from outside, made harmless for the medium that shows it: HTML, Markdown, a terminal or log, a chat.
+"""Escaping of untrusted text for the medium that shows it: HTML, Markdown, a terminal or log, a chat.
 
 From outside is all that a stranger may have written: values in a request or in data, names of columns, files and
 models, reasons, owners, commit messages, ids, and errors that quote any of these. What is stored stays as it came; it

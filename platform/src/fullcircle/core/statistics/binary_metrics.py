@@ -1,4 +1,4 @@
-"""Metrics of a binary classifier and their intervals: pure functions that evaluation and monitoring share.
+"""ROC AUC, log loss, Brier score, calibration, DeLong and bootstrap of a binary classifier. Pure functions.
 
 `labels` are 0 or 1, shape (rows,); `probability` is that of the positive class, shape (rows,). Intervals are 95%.
 Percentile intervals reuse the same resampled rows for the same seed and labels, so a model that is better on every

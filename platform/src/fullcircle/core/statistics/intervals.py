@@ -1,4 +1,4 @@
-"""The intervals that gates and monitoring go by: the textbook's, widened to what few rows can say. Pure, all of 95%.
+"""95% confidence intervals of metrics: the textbook's, widened where rows are few. Pure.
 
 Where a class has few rows, or an interval would have no width, it is at least that of `core.statistics.small_samples`:
 28 rows that a model tells apart without a mistake show a ROC AUC of 1.00 [0.85, 1.00], not [1.00, 1.00].

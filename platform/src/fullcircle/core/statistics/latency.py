@@ -1,4 +1,4 @@
-"""Whether a model answers fast enough, told from whether the machine was busy. Pure: rounds in, an outcome out.
+"""Judges a latency measurement: too slow, fast enough, or too noisy a machine. Pure: rounds in, an outcome out.
 
 What a caller waits for is the model's work, the server's, and whatever else the machine does. Other work only ever
 adds: one quiet round within the budget is proof, and a slow one proves nothing by itself. So a slow model is known by

@@ -1,4 +1,4 @@
-"""What a gate can say: promote, reject, inconclusive."""
+"""Outcome of a gate: promote, reject, inconclusive."""
 
 from __future__ import annotations
 

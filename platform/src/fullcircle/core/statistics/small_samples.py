@@ -1,4 +1,4 @@
-"""Intervals that stay honest where rows are few: pure functions behind `core.statistics.binary_metrics`.
+"""Small-sample confidence intervals (Clopper-Pearson, Newcombe, Student), behind `core.statistics.intervals`.
 
 A normal or resampled interval knows no more than the rows that were seen. On 28 rows that are all told apart it has no
 width at all, and reads like proof. Here a limit is a value that would still not have been surprising.

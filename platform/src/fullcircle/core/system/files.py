@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and what is in them by their SHA-256."""
+"""Atomic file writes, fsync, and SHA-256 of files."""
 
 from __future__ import annotations
 

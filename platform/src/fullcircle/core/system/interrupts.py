@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that must not be cut in two."""
+"""Defers Ctrl-C (SIGINT) while something must not be cut in two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what is away and comes back: a tracking server, a database that somebody else holds.
+"""Waits for a service that is away and comes back: a tracking server, a database that somebody else holds.
 
 Nobody waits unless a use case says so (`patient`): a command that only reads tells within seconds that it cannot. One
 that has trained for an hour waits, says so in one line, and goes on. The wait may be ended in whatever way: what was

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: started on loopback, waited for until they answer, ended by id."""
+"""Child processes that never outlive us: start on loopback, wait until ready, stop, parent-death signal."""
 
 from __future__ import annotations
 

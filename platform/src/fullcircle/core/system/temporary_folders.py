@@ -1,4 +1,4 @@
-"""Folders for a while: gone with whoever made them, or, after kill -9, with whoever makes the next one beside them.
+"""Temporary folders under a lock: gone with whoever made them, or, after kill -9, with whoever makes the next one.
 
 Who is at work holds a lock on the folder itself (flock(2)), of which the kernel lets go with the process. A folder that
 somebody holds is never removed, however old it is; what nobody holds is a leftover.

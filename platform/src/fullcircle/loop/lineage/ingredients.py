@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.records.ledger_entries import Entry
-from fullcircle.core.records.lineage_trace import Link, MissingLink, NodeKind
+from fullcircle.core.records.lineage_trace import MissingNode, NodeKind, TraceNode
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fullcircle.tracking.reader.records import RunRecord
 
 
-def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link:
+def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> TraceNode:
     """The commit, what was uncommitted, and whether this checkout has it."""
     from fullcircle.tracking.provenance.git_worktree import has_commit, top_of
     from fullcircle.tracking.runs.run_schema import BRANCH, COMMIT, DIFF, DIRTY, NOTE
@@ -28,19 +28,19 @@ def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link
     commit = origin.tags.get(COMMIT, "")
     dirty = origin.tags.get(DIRTY) == "true"
     if not commit:
-        none = MissingLink(
+        none = MissingNode(
             what=f"run {origin.run_id[:12]} was not under git",
             why=origin.tags.get(NOTE) or "nobody can say which code trained it",
             hint="put the project under git: the next run keeps its commit and what is uncommitted",
         )
-        return Link(kind=NodeKind.CODE, facts={}, missing=(none,))
+        return TraceNode(kind=NodeKind.CODE, facts={}, missing=(none,))
     diff = reader.text(origin, DIFF) if dirty else None
     top = top_of(checkout)
     here = has_commit(top, commit) if top is not None else None
     missing = []
     if here is not True:
         missing.append(
-            MissingLink(
+            MissingNode(
                 what=f"commit {commit[:12]} is not in {'this checkout' if here is False else 'a git checkout here'}",
                 why="the code that trained it cannot be read here",
                 hint="run this in the project's checkout, or fetch the branch that has it",
@@ -49,7 +49,7 @@ def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link
     if dirty and diff is None:
         missing.append(_no_artifact(origin, DIFF, "the code was changed after its commit, and how is lost"))
     changed = f" with uncommitted changes ({len(diff.encode()):,} bytes)" if diff else ""
-    return Link(
+    return TraceNode(
         kind=NodeKind.CODE,
         title=f"commit {commit[:12]}{changed}",
         facts={
@@ -65,7 +65,7 @@ def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Link
     )
 
 
-def environment(reader: MlflowReader, origin: RunRecord | None) -> Link:
+def environment(reader: MlflowReader, origin: RunRecord | None) -> TraceNode:
     """The installed packages, and in what they differ from here."""
     from fullcircle.tracking.provenance.origin import origin_of, said_in_tags
     from fullcircle.tracking.provenance.run_provenance import installed, packages
@@ -94,7 +94,7 @@ def environment(reader: MlflowReader, origin: RunRecord | None) -> Link:
     gone = _no_artifact(
         origin, REQUIREMENTS, "its packages are known by their digest alone, and cannot be installed again"
     )
-    return Link(
+    return TraceNode(
         kind=NodeKind.ENVIRONMENT,
         title=f"{digest[:12]}, {said}",
         facts={
@@ -115,7 +115,7 @@ def data(
     version: ModelVersion | None,
     entries: Sequence[Entry],
     number: str,
-) -> Link:
+) -> TraceNode:
     """The data version, and whether the DVC remote still has all of it."""
     from fullcircle.tracking.runs.run_schema import DATA, DATA_DIGEST
 
@@ -127,15 +127,15 @@ def data(
         return unknown(NodeKind.DATA, "the data version", "nobody can say which rows it learned from")
     kept = _kept_data(reader, origin)
     if kept is None:
-        gone = MissingLink(
+        gone = MissingNode(
             what=f"what data version {digest} holds is not kept with any run that is left",
             why="its files cannot be named, and 'fullcircle data restore' cannot bring them back",
             hint=f"artifact {DATA} of the run, or of its parent, was deleted: bring it back from a backup",
         )
-        return Link(kind=NodeKind.DATA, title=digest, facts={"digest": digest}, missing=(gone,))
+        return TraceNode(kind=NodeKind.DATA, title=digest, facts={"digest": digest}, missing=(gone,))
     absent = _absent(settings, kept)
     span = f"{kept.start:%Y-%m-%d} to {kept.end:%Y-%m-%d}"
-    return Link(
+    return TraceNode(
         kind=NodeKind.DATA,
         title=f"{digest}: {kept.rows:,} rows in {len(kept.files)} files, {span}",
         facts={
@@ -152,15 +152,15 @@ def data(
     )
 
 
-def unknown(kind: NodeKind, what: str, why: str) -> Link:
+def unknown(kind: NodeKind, what: str, why: str) -> TraceNode:
     """A link of which nothing is left."""
-    gone = MissingLink(
+    gone = MissingNode(
         what=f"{what} is not known", why=why, hint="neither its run nor its version is left to say so, or neither does"
     )
-    return Link(kind=kind, facts={}, missing=(gone,))
+    return TraceNode(kind=kind, facts={}, missing=(gone,))
 
 
-def _absent(settings: Settings, kept: DataVersion) -> tuple[MissingLink, ...]:
+def _absent(settings: Settings, kept: DataVersion) -> tuple[MissingNode, ...]:
     from fullcircle.core.errors import DataUnavailable
     from fullcircle.data.data_versions import Versions
 
@@ -169,12 +169,12 @@ def _absent(settings: Settings, kept: DataVersion) -> tuple[MissingLink, ...]:
     try:
         absent = Versions(settings).absent(kept)
     except DataUnavailable as error:
-        return (MissingLink(what=error.what, why="nobody can say whether the rows can come back", hint=error.hint),)
+        return (MissingNode(what=error.what, why="nobody can say whether the rows can come back", hint=error.hint),)
     if not absent:
         return ()
     named = ", ".join(f"{path or 'its list of files'} ({oid})" for path, oid in absent[:3])
     more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-    return (MissingLink(what=f"the DVC remote has not all of {kept.digest}: {named}{more}", why=why, hint=hint),)
+    return (MissingNode(what=f"the DVC remote has not all of {kept.digest}: {named}{more}", why=why, hint=hint),)
 
 
 def _kept_data(reader: MlflowReader, origin: RunRecord | None) -> DataVersion | None:
@@ -187,7 +187,7 @@ def _kept_data(reader: MlflowReader, origin: RunRecord | None) -> DataVersion | 
     return reader.data(parent) if parent else None
 
 
-def _no_artifact(origin: RunRecord, path: str, why: str) -> MissingLink:
-    return MissingLink(
+def _no_artifact(origin: RunRecord, path: str, why: str) -> MissingNode:
+    return MissingNode(
         what=f"run {origin.run_id} has no artifact {path}", why=why, hint="bring the run's artifacts back from a backup"
     )

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fullcircle.core.records.ledger_entries import Entry
-from fullcircle.core.records.lineage_trace import ChampionPeriod, Link, MissingLink, NodeKind, champion_periods
+from fullcircle.core.records.lineage_trace import ChampionPeriod, MissingNode, NodeKind, TraceNode, champion_periods
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.loop.lineage.ingredients import unknown
 from fullcircle.tracking.runs.run_tags import REASONS
@@ -25,33 +25,33 @@ so close to a change, the old and the new champion may both have answered."""
 _KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest", "probability", "label")
 
 
-def prediction(project: str, row: Mapping[str, object]) -> Link:
+def prediction(project: str, row: Mapping[str, object]) -> TraceNode:
     """The answer as it was logged."""
     inputs = {name: _short(value) for name, value in row.items() if name not in _KEPT}
     known = "unknown yet" if row["label"] is None else str(row["label"])
-    return Link(
+    return TraceNode(
         kind=NodeKind.PREDICTION,
         title=f"{row['prediction_id']} of {project}: probability {row['probability']:.4f}, label {known}",
         facts={name: row[name] for name in _KEPT} | {"project": project, "inputs": inputs},
     )
 
 
-def model_version(project: str, row: Mapping[str, object], version: ModelVersion | None) -> Link:
+def model_version(project: str, row: Mapping[str, object], version: ModelVersion | None) -> TraceNode:
     """The registered version that answered, and whether its graph is the one that did."""
     number, digest = str(row["model_version"]), str(row["model_digest"])
     if version is None:
-        gone = MissingLink(
+        gone = MissingNode(
             what=f"version {number} of {project} is not in the registry",
             why="the graph that answered cannot be loaded again by its version",
             hint=f"it was deleted; the log says its digest: {digest}",
         )
-        return Link(kind=NodeKind.VERSION, facts={}, missing=(gone,))
-    other = MissingLink(
+        return TraceNode(kind=NodeKind.VERSION, facts={}, missing=(gone,))
+    other = MissingNode(
         what=f"the graph of version {number} that answered is not the one in the registry ({version.digest[:12]})",
         why=f"the answer came from a graph with digest {digest[:12]}, which nobody can load by this version",
         hint="somebody changed the version or gave its number a second time: what follows is of the registry's",
     )
-    return Link(
+    return TraceNode(
         kind=NodeKind.VERSION,
         title=f"{project} version {version.version}, digest {version.digest[:12]}",
         facts={
@@ -67,23 +67,23 @@ def model_version(project: str, row: Mapping[str, object], version: ModelVersion
     )
 
 
-def run(found: RunRecord | None, version: ModelVersion | None) -> Link:
+def run(found: RunRecord | None, version: ModelVersion | None) -> TraceNode:
     """The run that trained it."""
     if found is None:
         name = f"run {version.run_id}" if version else "the run of this graph"
-        gone = MissingLink(
+        gone = MissingNode(
             what=f"{name} is not in MLflow",
             why="its parameters, metrics and artifacts are lost",
             hint="bring MLflow's database back from a backup; what follows is from its parent run, if that is there",
         )
-        return Link(kind=NodeKind.RUN, facts={}, missing=(gone,))
-    trash = MissingLink(
+        return TraceNode(kind=NodeKind.RUN, facts={}, missing=(gone,))
+    trash = MissingNode(
         what=f"run {found.run_id} was deleted",
         why="it is in MLflow's trash, and 'mlflow gc' would remove it with all its artifacts",
         hint=f"'mlflow runs restore --run-id {found.run_id}' brings it back",
     )
     framework, seed = found.tags.get("fullcircle.framework", ""), found.params.get("seed", "")
-    return Link(
+    return TraceNode(
         kind=NodeKind.RUN,
         title=f"{found.run_id} {found.name}, seed {seed or 'unknown'}, {found.status}",
         facts={
@@ -101,7 +101,7 @@ def run(found: RunRecord | None, version: ModelVersion | None) -> Link:
     )
 
 
-def verdict(reader: MlflowReader, found: RunRecord | None, version: ModelVersion | None) -> Link:
+def verdict(reader: MlflowReader, found: RunRecord | None, version: ModelVersion | None) -> TraceNode:
     """What the gate said: from the run's own record, else from what the version's or the run's tags repeat of it."""
     text = reader.text(found, "gate/verdict.json") if found else None
     try:
@@ -114,12 +114,12 @@ def verdict(reader: MlflowReader, found: RunRecord | None, version: ModelVersion
     reasons = said.get("reasons") or [each for each in sentences.split(" | ") if each]
     if not outcome:
         return unknown(NodeKind.VERDICT, "the gate's verdict", "nobody can say why it was good enough")
-    gone = MissingLink(
+    gone = MissingNode(
         what=f"gate/verdict.json of {f'run {found.run_id}' if found else 'its run'} is gone or damaged",
         why="what each gate measured is lost; the outcome and the reasons are from tags",
         hint="bring the run's artifacts back from a backup",
     )
-    return Link(
+    return TraceNode(
         kind=NodeKind.VERDICT,
         title=str(outcome),
         facts={
@@ -135,12 +135,12 @@ def verdict(reader: MlflowReader, found: RunRecord | None, version: ModelVersion
 
 def release(
     project: str, entries: Sequence[Entry], number: str, digest: str, answered: datetime, *, replayed: bool = False
-) -> Link:
+) -> TraceNode:
     """Who or what released it, when and why, and whether it was the champion when it answered: by the ledger alone."""
     from fullcircle.store.champion_ledger import faults
 
     wrong = tuple(
-        MissingLink(
+        MissingNode(
             what=f"the ledger of {project} does not hold: {fault}",
             why="what it says of releases is in doubt",
             hint=f"'fullcircle ledger verify {project}' says all that is wrong",
@@ -153,18 +153,18 @@ def release(
         if term.version == number and term.entry.model_digest in ("", digest)
     ]
     if not served:
-        none = MissingLink(
+        none = MissingNode(
             what=f"the ledger of {project} has no release of version {number} with digest {digest[:12]}",
             why="nobody can say who let it answer, and why",
             hint=f"'fullcircle ledger show {project}' lists what it has",
         )
-        return Link(kind=NodeKind.RELEASE, facts={}, missing=(*wrong, none))
+        return TraceNode(kind=NodeKind.RELEASE, facts={}, missing=(*wrong, none))
     term = min(served, key=lambda each: each.seconds_off(answered))
     off = term.seconds_off(answered)
     if off > HANDOVER_S:
         wrong += (_not_then(term, answered),)
     by = term.entry
-    return Link(
+    return TraceNode(
         kind=NodeKind.RELEASE,
         title=f"{by.action.value} by {by.by}, {term.since:%Y-%m-%d %H:%M} UTC (entry {by.seq} of the ledger)",
         facts={
@@ -185,9 +185,9 @@ def release(
     )
 
 
-def _not_then(term: ChampionPeriod, answered: datetime) -> MissingLink:
+def _not_then(term: ChampionPeriod, answered: datetime) -> MissingNode:
     began, ended = (f"{each:%Y-%m-%d %H:%M:%S}" if each else "now" for each in (term.recorded, term.replaced))
-    return MissingLink(
+    return MissingNode(
         what=f"version {term.version} was not the champion at {answered:%Y-%m-%d %H:%M:%S} UTC, when it answered",
         why=f"by the ledger it was from {began} to {ended} UTC (written then), so nobody let it answer",
         hint="was an alias moved behind the platform's back? 'fullcircle ledger show' has the entries around it",

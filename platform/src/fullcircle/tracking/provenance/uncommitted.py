@@ -94,7 +94,7 @@ def uncommitted(root: Path, project: Path) -> Uncommitted:
     patch = _budgeted(pieces, left)
     for name in _changed_inside(root):
         left.add(name, "a submodule with changes of its own")
-    return Uncommitted(patch=patch + left.untold, not_kept=left.told())
+    return Uncommitted(patch=patch + left.untold, not_kept=left.as_records())
 
 
 class _Left:
@@ -113,7 +113,7 @@ class _Left:
         why = stderr.strip().splitlines()
         self.untold += f"\n{CUT}: git could not tell {what} ({why[-1] if why else 'no reason given'})\n"
 
-    def told(self) -> tuple[NotKept, ...]:
+    def as_records(self) -> tuple[NotKept, ...]:
         hashed = 0
         rows = []
         named = sorted(self._found.items(), key=lambda each: not each[1][1])  # the code's first

@@ -61,7 +61,7 @@ class EnergyUse:
 
     def cost(self, prices: Prices) -> float | None:
         """In the currency of the prices; None when no price was told."""
-        if not prices.told:
+        if not prices.is_set:
             return None
         hours = self.cpu_s / 3600 * prices.cpu_core_hour + self.gpu_s / 3600 * prices.gpu_hour
         return hours + self.kwh * prices.kwh
