@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.spool.artifacts import copy_file, write_text
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
-from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir, SpoolMetadata, create_spool_dir
+from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir, SpoolMetadata, create_spool_dir, remove_unbegun
 from fullcircle.tracking.spool.uploader import Uploader
 from fullcircle.tracking.spool.writer import Writer
 
@@ -116,6 +119,29 @@ def test_a_bit_that_flipped_in_any_file_of_a_spool_loses_nothing_that_is_not_nam
         assert named == ""
     if not named and folder.metadata().run_id == "run":
         assert (len(sent), shelf.kept, shelf.ended) == (len(STEPS), [b"fine"], ["FINISHED"])
+
+
+def test_a_folder_whose_process_was_killed_before_it_said_its_run_is_taken_away_and_no_other(tmp_path: Path) -> None:
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path)})
+    about = SpoolMetadata(tracker="http://tracker", run_id="run", key="run", begin=None, made_ms=1)
+    if not (child := os.fork()):
+
+        def kill(event: str, arguments: tuple[object, ...]) -> None:
+            if event == "os.rename" and str(arguments[1]).endswith("/run.json"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        with create_spool_dir(settings, "killed", about):
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    lost = tmp_path / "spool" / "lost"  # its run.json is gone, and nobody knows whether all of it was sent
+    lost.mkdir()
+    (lost / "main.spool").write_bytes(b"something")
+    assert {path.name for path in (tmp_path / "spool").iterdir()} == {"killed", "lost"}
+    with create_spool_dir(settings, "alive", about):
+        (tmp_path / "spool" / "alive" / "run.json").unlink()  # as it is before it was written
+        remove_unbegun(settings)
+    assert {path.name for path in (tmp_path / "spool").iterdir()} == {"alive", "lost"}
 
 
 @pytest.mark.parametrize(

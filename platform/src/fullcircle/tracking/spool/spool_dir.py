@@ -281,10 +281,22 @@ class SpoolDir:
 @contextlib.contextmanager
 def create_spool_dir(settings: Settings, name: str, about: SpoolMetadata) -> Iterator[SpoolDir]:
     """A new folder, held until the block ends. Raises HomeUnwritable."""
-    folder = SpoolDir(settings.folder("spool", name))
-    with locked(folder.path / "lock"):  # before run.json is there, so that nobody takes it for a leftover
-        folder.save(about)
-        yield folder
+    while True:
+        folder = SpoolDir(settings.folder("spool", name))
+        with locked(folder.path / "lock"):  # before run.json is there, so that nobody takes it for a leftover
+            if not (folder.path / "lock").exists():
+                continue  # somebody took it for one before it was locked
+            folder.save(about)
+            yield folder
+            return
+
+
+def remove_unbegun(settings: Settings) -> None:
+    """Take away folders whose process was killed before they said which run they are of: nothing was logged to them."""
+    for path in (settings.home / "spool").glob("*/"):
+        with contextlib.suppress(OSError), locked(path / "lock", tries=1) as ours:
+            if ours and all(each.name == "lock" or each.name.startswith(".run.json.") for each in path.iterdir()):
+                shutil.rmtree(path)
 
 
 def list_spool_dirs(settings: Settings) -> tuple[SpoolDir, ...]:

@@ -14,7 +14,7 @@ from fullcircle.tracking.connection.client import address
 from fullcircle.tracking.connection.connectivity import user_is_waiting
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
 from fullcircle.tracking.spool.spool import Spool
-from fullcircle.tracking.spool.spool_dir import Backlog, SpoolDir, SpoolMetadata, list_spool_dirs
+from fullcircle.tracking.spool.spool_dir import Backlog, SpoolDir, SpoolMetadata, list_spool_dirs, remove_unbegun
 from fullcircle.tracking.spool.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def sync(settings: Settings, run_id: str | None = None) -> tuple[Backlog, ...]:
 
 def _sync(settings: Settings, run_id: str | None) -> tuple[tuple[Backlog, ...], TrackerAway | None]:
     """As `sync`, with what says that the tracker is away."""
+    remove_unbegun(settings)
     backend: MlflowBackend | None = None
     away: TrackerAway | None = None
     left = []
