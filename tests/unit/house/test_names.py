@@ -87,7 +87,6 @@ NOT_YET: dict[str, frozenset[str]] = {
     ),
     "functions": frozenset(
         {
-            "cli/ledger:heal",
             "evaluation/takeover:takeover",
             "loop/budget:claimed",
             "loop/challenger:keep_verdict",

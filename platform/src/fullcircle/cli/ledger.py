@@ -180,6 +180,7 @@ def show(project: str, as_json: bool) -> None:
 
 
 @ledger.command(
+    "heal",
     short_help="Put moved aliases back as the ledger says.",
     epilog="Example: fullcircle ledger heal flights --why 'moved by mistake'",
 )
@@ -187,7 +188,7 @@ def show(project: str, as_json: bool) -> None:
 @WHY
 @BY
 @JSON
-def heal(project: str, why: str, as_json: bool) -> None:
+def repair(project: str, why: str, as_json: bool) -> None:
     """Put aliases that were moved behind the platform's back to what the ledger says."""
     _mend(project, why, as_json, "heal", "put back")
 
