@@ -45,7 +45,9 @@ def client(settings: Settings, tracker: RunStore) -> mlflow.MlflowClient:
 
 
 def epoch(number: int) -> EpochMetrics:
-    return EpochMetrics(epoch=number, train_loss=1 / number, validation_loss=2.0, validation_auc=0.6, seconds=0.1)
+    return EpochMetrics(
+        epoch=number, train_loss=1 / number, validation_loss=2.0, validation={"roc_auc": 0.6}, seconds=0.1
+    )
 
 
 def preempted(tracker: RunStore, project: Project, epochs: int = 2) -> str:

@@ -35,7 +35,7 @@ def client(settings: Settings, tracker: RunStore) -> mlflow.MlflowClient:
 
 def epoch(number: int) -> EpochMetrics:
     return EpochMetrics(
-        epoch=number, train_loss=1 / number, validation_loss=2 / number, validation_auc=0.6, seconds=0.1
+        epoch=number, train_loss=1 / number, validation_loss=2 / number, validation={"roc_auc": 0.6}, seconds=0.1
     )
 
 

@@ -11,13 +11,18 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from fullcircle.core.errors import TrainingFailed, UsageError
-from fullcircle.core.project import ModelFunction, Training
-from fullcircle.core.records.training import Arrays, EpochMetrics, Fitted, Trainer
-from fullcircle.training.trainers import trainer
-from fullcircle.training.weighting import log_loss, weights
+from fullcircle.core.errors import Preempted, TargetInvalid, TrainingFailed, UsageError
+from fullcircle.core.project import Binary, Compute, ModelFunction, Training
+from fullcircle.core.records.training import Arrays, EpochMetrics, Fitted
+from fullcircle.training.jobs import RankJob
+from fullcircle.training.ports import Trainer
+from fullcircle.training.results import read_result
+from fullcircle.training.trainers import FAMILIES, fit, trainer
+from fullcircle.training.training_loop.event_log import NullListener
+from fullcircle.training.training_loop.validation_losses import mean_loss
 
 FEATURES = 6
+TASK = Binary("late", positive="came late")
 PARAMS = Training(epochs=4, batch_size=64, learning_rate=5e-3, patience=4, seed=7)
 
 
@@ -45,8 +50,11 @@ class Kind:
     """One implementation under test."""
 
     name: str
-    trainer: Trainer
     build: ModelFunction
+
+    @property
+    def trainer(self) -> Trainer:
+        return trainer(self.name)
 
     def fit(
         self,
@@ -55,12 +63,16 @@ class Kind:
         params: Training = PARAMS,
         on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
     ) -> Fitted:
-        return self.trainer.fit(self.build, arrays, params, checkpoints=folder, on_epoch=on_epoch)
+        return fit(self.name, self.build, arrays, params, task=TASK, folder=folder, on_epoch=on_epoch)
+
+    def job(self, arrays: Arrays, folder: Path, **changes: Any) -> RankJob:
+        given: dict[str, Any] = {"training": PARAMS, "compute": Compute(), "storage": str(folder / "checkpoints")}
+        return RankJob(project="", task=TASK, build=self.build, arrays=arrays, folder=folder, **(given | changes))
 
 
-@pytest.fixture(scope="module", params=["baseline", "torch", "keras"])
+@pytest.fixture(scope="module", params=list(FAMILIES))
 def kind(request: pytest.FixtureRequest) -> Kind:
-    return Kind(request.param, trainer(request.param), BUILD[request.param])
+    return Kind(request.param, BUILD[request.param])
 
 
 def make_arrays(seed: int = 0, rows: int = 513) -> Arrays:
@@ -98,7 +110,7 @@ def test_another_seed_gives_other_weights(kind: Kind, fitted: Fitted, arrays: Ar
 
 
 def test_it_learns(fitted: Fitted) -> None:
-    assert fitted.history[fitted.best_epoch - 1].validation_auc > 0.75
+    assert fitted.history[fitted.best_epoch - 1].validation["roc_auc"] > 0.75
 
 
 def test_an_interrupted_fit_goes_on_from_its_checkpoint_to_the_very_same_model(
@@ -130,7 +142,7 @@ def test_a_fit_that_was_done_is_not_done_again(kind: Kind, arrays: Arrays, tmp_p
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_a_checkpoint_of_other_rows_is_refused(framework: str, arrays: Arrays, tmp_path: Path) -> None:
-    kind = Kind(framework, trainer(framework), BUILD[framework])
+    kind = Kind(framework, BUILD[framework])
     short = dataclasses.replace(PARAMS, epochs=1)
     kind.fit(make_arrays(seed=1), tmp_path, short)
     with pytest.raises(UsageError, match=r"step-\d{10} belongs to another training \(data '"):
@@ -141,10 +153,11 @@ def test_the_best_epoch_is_what_answers(kind: Kind, arrays: Arrays, tmp_path: Pa
     wild = kind.fit(arrays, tmp_path, dataclasses.replace(PARAMS, learning_rate=0.2, epochs=6, patience=6))
     best = min(wild.history, key=lambda e: e.validation_loss)
     assert best.epoch == wild.best_epoch
-    chosen = weights(arrays.y_train, balanced=True)
+    weighting = TASK.weighting(arrays.y_train, balanced=True)
+    (offset,) = TASK.link(arrays.y_train, weighting).offset
     p = wild.probability(arrays.x_validation).astype(np.float64)
-    logits = (np.log(p) - np.log1p(-p) + chosen.shift).astype(np.float32)
-    loss = log_loss(logits, arrays.y_validation, chosen.rows(arrays.y_validation))
+    logits = (np.log(p) - np.log1p(-p) - offset).astype(np.float32)
+    loss = mean_loss(TASK.loss, logits, arrays.y_validation, weighting.rows(arrays.y_validation))
     assert loss == pytest.approx(best.validation_loss, abs=1e-4)
 
 
@@ -181,7 +194,7 @@ def test_a_number_that_is_not_finite_names_the_step_and_the_row(kind: Kind, arra
 
 @pytest.mark.parametrize(("part", "line"), [("y_train", "all 513 training"), ("y_validation", "all 300 validation")])
 def test_rows_of_one_class_are_refused(kind: Kind, arrays: Arrays, tmp_path: Path, part: str, line: str) -> None:
-    with pytest.raises(TrainingFailed, match=f"{line} rows are of one class"):
+    with pytest.raises(TargetInvalid, match=f"{line} rows are of one class: target 'late' is 0"):
         kind.fit(dataclasses.replace(arrays, **{part: np.zeros_like(getattr(arrays, part))}), tmp_path)
 
 
@@ -197,7 +210,7 @@ def test_a_model_of_the_wrong_shape_is_refused_before_training(framework: str, a
         return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(2)])
 
     with pytest.raises(UsageError, match=r"\(rows, 6\) to one logit a row, \(rows, 1\); for 2 rows it gave \(2, 2\)"):
-        trainer(framework).fit(two_logits, arrays, PARAMS, checkpoints=tmp_path, on_epoch=lambda _: None)
+        fit(framework, two_logits, arrays, PARAMS, task=TASK, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,7 +220,7 @@ def test_a_model_function_that_fails_is_the_callers_mistake(framework: str, arra
         return params["hidden"]
 
     with pytest.raises(UsageError, match=r"model function failed .KeyError: 'hidden'.; mend it in project.py"):
-        trainer(framework).fit(broken, arrays, PARAMS, checkpoints=tmp_path, on_epoch=lambda _: None)
+        fit(framework, broken, arrays, PARAMS, task=TASK, folder=tmp_path)
 
 
 def test_a_model_function_gets_its_own_parameters(arrays: Arrays, tmp_path: Path) -> None:
@@ -219,6 +232,44 @@ def test_a_model_function_gets_its_own_parameters(arrays: Arrays, tmp_path: Path
 
     extra = {"hidden": 8, "torch": {"hidden": 4, "epochs": 1}, "keras": {"hidden": 2}}
     params = dataclasses.replace(PARAMS, extra=extra)
-    fitted = trainer("torch").fit(build, arrays, params, checkpoints=tmp_path, on_epoch=lambda _: None)
+    fitted = fit("torch", build, arrays, params, task=TASK, folder=tmp_path)
     assert seen == {"hidden": 4}
     assert len(fitted.history) == 1
+
+
+def test_one_that_is_asked_to_stop_leaves_what_comes_to_the_very_same_model(
+    kind: Kind, fitted: Fitted, arrays: Arrays, tmp_path: Path
+) -> None:
+    if kind.name == "baseline":
+        pytest.skip("logistic regression is solved in one go, in seconds")
+    asked: list[EpochMetrics] = []
+
+    class AfterTheFirst(NullListener):
+        def epoch(self, metrics: EpochMetrics) -> None:
+            asked.append(metrics)
+
+    job = kind.job(arrays, tmp_path, stop=lambda: bool(asked))
+    with pytest.raises(Preempted):
+        kind.trainer.fit(job, AfterTheFirst())
+    assert not (tmp_path / "result.json").exists()
+    kind.trainer.fit(kind.job(arrays, tmp_path))
+    resumed = kind.trainer.fitted(job, read_result(tmp_path))
+    assert fitted.probability(arrays.x_validation).tobytes() == resumed.probability(arrays.x_validation).tobytes()
+
+
+def test_its_result_is_in_the_folder_and_says_what_the_listener_heard(
+    kind: Kind, arrays: Arrays, tmp_path: Path
+) -> None:
+    heard: list[EpochMetrics] = []
+
+    class Hears(NullListener):
+        def epoch(self, metrics: EpochMetrics) -> None:
+            heard.append(metrics)
+
+    job = kind.job(arrays, tmp_path)
+    kind.trainer.check(job, 1)
+    assert list(tmp_path.iterdir()) == []
+    kind.trainer.fit(job, Hears())
+    result = read_result(tmp_path)
+    assert result.history == tuple(heard)
+    assert result.best_epoch == min(heard, key=lambda each: (each.validation_loss, each.epoch)).epoch

@@ -15,13 +15,18 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, Preempted, TrainingFailed, UsageError
-from fullcircle.core.project import Compute, ModelFunction, Training
+from fullcircle.core.project import Binary, Compute, ModelFunction, Training
 from fullcircle.core.records.training import Arrays
-from fullcircle.training.frameworks import framework
+from fullcircle.training.jobs import RankJob
+from fullcircle.training.on_keras.framework import FRAMEWORK as KERAS
+from fullcircle.training.on_torch.framework import FRAMEWORK as TORCH
+from fullcircle.training.ports import Framework
 from fullcircle.training.training_loop.event_log import EventLog, NullListener, read_events
-from fullcircle.training.training_loop.rank_job import RankJob, train_rank
+from fullcircle.training.training_loop.rank_job import train_rank
 from fullcircle.training.training_loop.train_state import TrainState
 
+FRAMEWORKS: dict[str, Framework] = {"torch": TORCH, "keras": KERAS}
+TASK = Binary("broken", positive="broke")
 PARAMS = Training(epochs=2, batch_size=32, patience=2, learning_rate=5e-3, seed=3)
 COMPUTE = Compute(checkpoint_every_s=None, checkpoint_every_steps=5, keep=3)
 ROWS = 400  # 13 steps an epoch, the last of 16 rows
@@ -82,10 +87,10 @@ class KilledAt(NullListener):
 def train(name: str, folder: Path, listener: NullListener | None = None, **changes: Any) -> TrainState:
     given: dict[str, Any] = {"arrays": table(), "training": PARAMS, "compute": COMPUTE}
     rank_job = RankJob(
-        project="pumps", build=BUILD[name], storage=str(folder / "kept"), folder=folder, **(given | changes)
+        project="pumps", task=TASK, build=BUILD[name], storage=str(folder / "kept"), folder=folder, **(given | changes)
     )
     event_log = EventLog(folder / "rank-0.events", listener)
-    chosen = framework(name)
+    chosen = FRAMEWORKS[name]
     try:
         with chosen.process_group(rank_job.compute) as process_group:
             state, _ = train_rank(chosen, rank_job, process_group, event_log)
@@ -220,6 +225,7 @@ def test_checkpoints_on_an_object_store_are_found_from_elsewhere(name: str, tmp_
 def _stored(name: str, folder: Path, url: str, listener: NullListener) -> TrainState:
     rank_job = RankJob(
         project="pumps",
+        task=TASK,
         build=BUILD[name],
         arrays=table(),
         training=PARAMS,
@@ -227,7 +233,7 @@ def _stored(name: str, folder: Path, url: str, listener: NullListener) -> TrainS
         storage=url,
         folder=folder,
     )
-    chosen = framework(name)
+    chosen = FRAMEWORKS[name]
     with chosen.process_group(COMPUTE) as process_group:
         return train_rank(chosen, rank_job, process_group, EventLog(folder / "rank-0.events", listener))[0]
 

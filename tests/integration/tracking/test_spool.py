@@ -144,7 +144,9 @@ def points(settings: Settings, run_id: str) -> dict[str, Counter[int]]:
 
 
 def epoch(number: int) -> EpochMetrics:
-    return EpochMetrics(epoch=number, train_loss=1 / number, validation_loss=2.0, validation_auc=0.6, seconds=0.1)
+    return EpochMetrics(
+        epoch=number, train_loss=1 / number, validation_loss=2.0, validation={"roc_auc": 0.6}, seconds=0.1
+    )
 
 
 @pytest.mark.timeout(900)

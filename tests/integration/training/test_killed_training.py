@@ -17,7 +17,8 @@ from fullcircle.core.settings import quiet_dependencies
 quiet_dependencies()
 from fullcircle.core.records.training import Arrays
 from fullcircle.core.project import Training
-from fullcircle.training.trainers import trainer
+from fullcircle.core.project import Binary
+from fullcircle.training import trainers
 
 framework, folder, kill_after = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 random = np.random.default_rng(0)
@@ -40,7 +41,8 @@ def on_epoch(metrics):
 
 build = build_torch if framework == "torch" else build_keras
 params = Training(epochs=5, patience=5, batch_size=64)
-fitted = trainer(framework).fit(build, rows, params, checkpoints=folder, on_epoch=on_epoch)
+task = Binary("late", positive="yes")
+fitted = trainers.fit(framework, build, rows, params, task=task, folder=folder, on_epoch=on_epoch)
 print(len(fitted.history), fitted.probability(rows.x_validation).tobytes().hex())
 """
 

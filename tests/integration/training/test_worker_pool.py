@@ -115,8 +115,8 @@ def test_a_process_that_is_killed_is_replaced_and_its_job_ends_with_the_same_bit
         assert children() - before != {pid}
     assert children() - before == set()
     assert isinstance(whole, JobDone) and isinstance(killed, JobDone)
-    losses = [(epoch.train_loss, epoch.validation_loss, epoch.validation_auc) for epoch in whole.history]
-    assert losses == [(epoch.train_loss, epoch.validation_loss, epoch.validation_auc) for epoch in killed.history]
+    losses = [(epoch.train_loss, epoch.validation_loss, epoch.validation) for epoch in whole.history]
+    assert losses == [(epoch.train_loss, epoch.validation_loss, epoch.validation) for epoch in killed.history]
     assert len(losses) == 4
     assert notes == ["the process that trained small (torch) died (exit code -9); another goes on from its checkpoint"]
 

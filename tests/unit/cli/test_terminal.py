@@ -23,7 +23,9 @@ from fullcircle.core.security.untrusted import LineFormatter
 
 
 def epoch(number: int) -> EpochMetrics:
-    return EpochMetrics(epoch=number, train_loss=0.6, validation_loss=0.5, validation_auc=0.7 + number / 100, seconds=1)
+    return EpochMetrics(
+        epoch=number, train_loss=0.6, validation_loss=0.5, validation={"roc_auc": 0.7 + number / 100}, seconds=1
+    )
 
 
 def trained(*, terminal: bool) -> str:

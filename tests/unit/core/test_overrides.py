@@ -26,12 +26,12 @@ def project() -> Project:
 
 
 def test_a_parameter_is_set_whatever_the_project_says_for_one_framework(project: Project) -> None:
-    from fullcircle.training.parameters import for_framework
+    from fullcircle.training.parameters import for_model
 
     words = ["training.learning_rate=0.01", "training.hidden=[32, 16]", "compute.threads=2", "training.clip_norm=5"]
     changed = overridden(project, words)
     assert (changed.compute, changed.training.clip_norm) == (Compute(threads=2), 5.0)
-    trained = for_framework(changed.training, "torch")
+    trained = for_model(changed.training, "torch")
     assert (trained.learning_rate, trained.extra["hidden"]) == (0.01, [32, 16])
     assert project.training.learning_rate == Training().learning_rate
 

@@ -37,9 +37,9 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    from fullcircle.training import trainers
     from fullcircle.training.arrays import store
     from fullcircle.training.preprocessing.tabular import fit
-    from fullcircle.training.trainers import trainer
 
     project = Project(
         name="boxes",
@@ -64,9 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     preprocessor = fit(project, frame)
     frames = SplitFrames(train=frame[:300], validation=frame[300:], test=frame[300:])
     rows = store(project, preprocessor, frames, folder / "arrays")
-    fitted = trainer("baseline").fit(
-        lambda inputs, params: None, rows, Training(), checkpoints=folder, on_epoch=lambda _: None
-    )
+    fitted = trainers.fit("baseline", None, rows, Training(), task=project.target, folder=folder)
     path = export(preprocessor, fitted, folder / "new" / "graph.onnx")
     return Made(project, frame, preprocessor, fitted, path, Graph.load(path))
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fullcircle.core.project import Compute, Training
+from fullcircle.core.project import Binary, Compute, Training
 from fullcircle.core.records.training import Arrays, EpochMetrics
 from fullcircle.loop import fingerprints
 from fullcircle.loop.fingerprints import code_digest, fingerprint
+from fullcircle.training import trainers
 from fullcircle.training.jobs import Seconds, TrainJob, TrainOutcome
 from fullcircle.training.launch import weights_digest
-from fullcircle.training.on_sklearn.baseline import BaselineTrainer
 from fullcircle.training.training_loop.event_log import EventLog, event_log_path, read_events
 
 LOSSES = [0.7 + 0.1 / step for step in range(1, 11)]
@@ -36,15 +36,16 @@ def job(tmp_path: Path) -> TrainJob:
 
 
 def history() -> tuple[EpochMetrics, ...]:
-    numbers = {"train_loss": 0.6, "validation_loss": 0.5, "validation_auc": 0.8, "seconds": 1.0}
-    return tuple(EpochMetrics(epoch=epoch, **numbers) for epoch in (1, 2))
+    numbers = {"train_loss": 0.6, "validation_loss": 0.5, "validation": {"roc_auc": 0.8}, "seconds": 1.0}
+    return tuple(EpochMetrics.of({"epoch": epoch, **numbers}) for epoch in (1, 2))
 
 
 @pytest.fixture(scope="module")
-def outcome() -> TrainOutcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> TrainOutcome:
     x, y = np.eye(4, 2, dtype=np.float32), np.array([0, 1, 0, 1], dtype=np.float32)
     arrays = Arrays(x_train=x, y_train=y, x_validation=x, y_validation=y)
-    fitted = BaselineTrainer().fit(None, arrays, Training(), checkpoints=Path(), on_epoch=lambda epoch: None)
+    folder, task = tmp_path_factory.mktemp("baseline"), Binary("y", positive="yes")
+    fitted = trainers.fit("baseline", None, arrays, Training(), task=task, folder=folder)
     return TrainOutcome(
         fitted=fitted, history=history(), best_epoch=2, where="local:2 on cpu: as asked", world_size=2, weights="w"
     )

@@ -8,10 +8,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from fullcircle.core.project import Training
-from fullcircle.core.records.training import Arrays
-from fullcircle.training.on_sklearn.baseline import EXACT_FEATURES, PENALTY, BaselineFitted, BaselineTrainer
-from fullcircle.training.weighting import weights
+from fullcircle.core.project import Binary, Training
+from fullcircle.core.records.training import Arrays, Fitted
+from fullcircle.training import trainers
+from fullcircle.training.on_sklearn.baseline import EXACT_FEATURES, PENALTY, BaselineFitted
+
+TASK = Binary("late", positive="came late")
 
 
 def _arrays(rows: int, shape: tuple[int, ...]) -> Arrays:
@@ -23,14 +25,17 @@ def _arrays(rows: int, shape: tuple[int, ...]) -> Arrays:
 
 def _fit(arrays: Arrays, folder: Path, *, balanced: bool = True) -> BaselineFitted:
     params = Training(class_weights=balanced)
-    return BaselineTrainer().fit(None, arrays, params, checkpoints=folder, on_epoch=lambda _: None)
+    fitted: Fitted = trainers.fit("baseline", None, arrays, params, task=TASK, folder=folder)
+    assert isinstance(fitted, BaselineFitted)
+    return fitted
 
 
 def _slope(coefficients: np.ndarray, arrays: Arrays, *, balanced: bool) -> np.ndarray:
     """Gradient of the mean weighted log loss with its penalty, float64 (features + 1,)."""
-    chosen = weights(arrays.y_train, balanced=balanced)
+    chosen = TASK.weighting(arrays.y_train, balanced=balanced)
+    (offset,) = TASK.link(arrays.y_train, chosen).offset
     x = arrays.x_train.reshape(len(arrays.x_train), -1).astype(np.float64)
-    inner, intercept = coefficients[:-1].astype(np.float64), float(coefficients[-1]) + chosen.shift
+    inner, intercept = coefficients[:-1].astype(np.float64), float(coefficients[-1]) - offset
     residual = chosen.rows(arrays.y_train) * (1 / (1 + np.exp(-(x @ inner + intercept))) - arrays.y_train)
     return np.append(residual @ x + PENALTY * inner, residual.sum()) / len(x)
 

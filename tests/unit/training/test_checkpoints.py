@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from fullcircle.training.checkpoints.checkpoint_store import (
     Checkpoints,
     checkpoint_key,
 )
+from fullcircle.training.training_loop.train_state import TrainState
 
 MARK = CheckpointKey(project="pumps", framework="torch", data="d" * 64, parameters="p" * 64)
 BEST = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -194,3 +196,19 @@ def test_the_mark_changes_with_all_that_decides_the_weights_and_nothing_else() -
     assert len({json.dumps(vars(each)) for each in [mark(), *others]}) == 6
     assert mark(compute=Compute(where="local:2", keep=5), training=Training(epochs=99)) == mark()
     assert mark(architecture="f at 0x7f01") == mark(architecture="f at 0x7f02")
+
+
+def test_an_epoch_that_a_version_of_before_wrote_is_read() -> None:
+    written = {"epoch": 1, "train_loss": 0.4, "validation_loss": 0.5, "validation_auc": 0.7, "seconds": 1.0}
+    meta = {"step": 3, "position": 0, "loss": 0.0, "seconds": 0.0, "total_s": 1.0, "history": [written]}
+    (epoch,) = TrainState.from_meta(meta, {}).history
+    assert epoch.validation == {"roc_auc": 0.7}
+    assert epoch.logged == {"train_loss": 0.4, "validation_loss": 0.5, "validation_auc": 0.7}
+    (again,) = TrainState.from_meta({**meta, "history": [dataclasses.asdict(epoch)]}, {}).history
+    assert again == epoch
+
+
+def test_the_loss_of_every_version_before_leaves_the_key_as_it_was_and_another_changes_it() -> None:
+    given: tuple[Any, ...] = ("p", "torch", "d", "layers", Training(), Compute())
+    assert checkpoint_key(*given) == checkpoint_key(*given, "binary_cross_entropy")
+    assert checkpoint_key(*given) != checkpoint_key(*given, "squared")

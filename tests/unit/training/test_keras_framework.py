@@ -8,6 +8,7 @@ import pytest
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute, Training
+from fullcircle.core.tasks import Link
 from fullcircle.training.on_keras.backend import keras, tf
 from fullcircle.training.on_keras.framework import FRAMEWORK
 
@@ -63,7 +64,13 @@ def test_the_fitted_model_answers_with_the_weights_and_its_graph_agrees(tmp_path
     with FRAMEWORK.process_group(Compute()) as process_group:
         engine = FRAMEWORK.engine(build, shape, Training(), Compute(), process_group)
         fitted = FRAMEWORK.fitted(
-            build, shape, Training(seed=2), weights=engine.weights(), shift=0.25, history=(), best_epoch=1
+            build,
+            shape,
+            Training(seed=2),
+            weights=engine.weights(),
+            link=Link(name="sigmoid", offset=(-0.25,)),
+            history=(),
+            best_epoch=1,
         )
         expected = 1 / (1 + np.exp(-(engine.logits(features) - 0.25)))
     assert fitted.probability(features) == pytest.approx(expected, abs=1e-6)
@@ -76,7 +83,7 @@ def test_the_fitted_model_answers_with_the_weights_and_its_graph_agrees(tmp_path
 
 def test_weights_of_another_model_make_no_fitted_model():
     with pytest.raises(KeyError, match="model/0000"):
-        FRAMEWORK.fitted(multilayer, (3,), Training(), weights={}, shift=0.0, history=(), best_epoch=1)
+        FRAMEWORK.fitted(multilayer, (3,), Training(), weights={}, link=Link(name="sigmoid"), history=(), best_epoch=1)
 
 
 def test_memory_that_ran_out_is_told_from_other_errors():

@@ -14,7 +14,7 @@ from fullcircle.core.records.training import Arrays
 from fullcircle.core.row_tensors import tensors
 from fullcircle.export.onnx_graph import export
 from fullcircle.graph.onnx_session import Graph
-from fullcircle.training.on_sklearn.baseline import BaselineTrainer
+from fullcircle.training import trainers
 from fullcircle.training.preprocessing import images
 from fullcircle.training.preprocessing.tabular import fit
 
@@ -108,10 +108,10 @@ def test_the_baseline_learns_images_and_its_graph_agrees_from_the_raw_pixel_on(p
         y_validation=held["cat"].to_numpy("float32"),
     )
 
-    fitted = BaselineTrainer().fit(None, rows, Training(), checkpoints=tmp_path, on_epoch=lambda epoch: None)
+    fitted = trainers.fit("baseline", None, rows, Training(), task=photos.target, folder=tmp_path)
     path = export(preprocessor, fitted, tmp_path / "graph.onnx")
 
-    assert fitted.history[-1].validation_auc > 0.8
+    assert fitted.history[-1].validation["roc_auc"] > 0.8
     graph = Graph.load(path)
     assert graph.inputs == (("photo", "float32[3,4,2]"),)
     np.testing.assert_allclose(fitted.probability(rows.x_validation), graph(held), atol=1e-6)

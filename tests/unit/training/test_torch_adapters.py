@@ -18,6 +18,7 @@ from torch import nn
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.project.loading import load_project
+from fullcircle.core.tasks import Link
 from fullcircle.training.on_torch.framework import FRAMEWORK
 from fullcircle.training.ports import Chunk, TrainEngine
 
@@ -106,7 +107,15 @@ def test_it_learns_resumes_and_exports(build: ModelFunction, shape: Shape, train
         resumed.load(tmp_path)
         assert later.losses.tolist() == resumed.steps(chunk(10, 31, shape)).losses.tolist()
     assert later.losses.mean() < first.losses[:5].mean()
-    fitted = FRAMEWORK.fitted(build, shape, training, weights=engine.weights(), shift=0.3, history=(), best_epoch=1)
+    fitted = FRAMEWORK.fitted(
+        build,
+        shape,
+        training,
+        weights=engine.weights(),
+        link=Link(name="sigmoid", offset=(-0.3,)),
+        history=(),
+        best_epoch=1,
+    )
     fitted.save_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     for rows in (1, 2, 7):

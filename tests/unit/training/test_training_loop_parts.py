@@ -98,7 +98,7 @@ class Heard(NullListener):
 
 
 def epoch(number: int) -> EpochMetrics:
-    return EpochMetrics(epoch=number, train_loss=0.5, validation_loss=0.4, validation_auc=0.7, seconds=1.0)
+    return EpochMetrics(epoch=number, train_loss=0.5, validation_loss=0.4, validation={"roc_auc": 0.7}, seconds=1.0)
 
 
 def write_steps(event_log: EventLog, first: int, losses: list[float]) -> None:

@@ -17,18 +17,19 @@ from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project, Training
 from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.training import arrays as files
-from fullcircle.training.parameters import for_framework
+from fullcircle.training.parameters import for_model
 from fullcircle.training.preprocessing.tabular import fit
 from fullcircle.training.trainers import trainer
 from fullcircle.training.training_loop.sampler import row_order
-from fullcircle.training.weighting import weights
 
 
 def test_a_framework_s_own_parameters_go_before_the_shared_ones() -> None:
     params = Training(learning_rate=1e-3, extra={"hidden": 64, "keras": {"learning_rate": 2e-3, "hidden": 32}})
-    assert for_framework(params, "keras") == Training(learning_rate=2e-3, extra={"hidden": 32})
-    assert for_framework(params, "torch") == Training(learning_rate=1e-3, extra={"hidden": 64})
-    assert for_framework(for_framework(params, "keras"), "keras") == for_framework(params, "keras")
+    assert for_model(params, "keras") == Training(learning_rate=2e-3, extra={"hidden": 32})
+    assert for_model(params, "torch") == Training(learning_rate=1e-3, extra={"hidden": 64})
+    assert for_model(for_model(params, "keras"), "keras") == for_model(params, "keras")
+    named = Training(extra={"hidden": 64, "deep": {"hidden": 128}, "wide": {"hidden": 8}})
+    assert for_model(named, "deep", ("deep", "wide")).extra == {"hidden": 128}
 
 
 @pytest.mark.parametrize(
@@ -45,16 +46,7 @@ def test_a_framework_s_own_parameters_go_before_the_shared_ones() -> None:
 )
 def test_parameters_that_do_not_fit_are_named(params: dict[str, Any], line: str) -> None:
     with pytest.raises(UsageError, match=line):
-        for_framework(Training(**params), "torch")
-
-
-def test_balanced_weights_give_both_classes_the_same_say() -> None:
-    labels = np.array([0, 0, 0, 1], dtype=np.float32)
-    found = weights(labels, balanced=True)
-    assert found.rows(labels).sum() == pytest.approx(4)
-    assert found.rows(labels)[labels == 1].sum() == pytest.approx(found.rows(labels)[labels == 0].sum())
-    assert found.shift == pytest.approx(np.log(3))
-    assert weights(labels, balanced=False).shift == 0
+        for_model(Training(**params), "torch")
 
 
 @given(rows=st.integers(2, 200), batch=st.integers(2, 50), epoch=st.integers(1, 9))
@@ -122,8 +114,8 @@ def test_a_framework_that_is_not_installed_names_its_extra(
 
 def test_importing_the_rooms_imports_nothing_heavy() -> None:
     rooms = (
-        "training.trainers training.preprocessing.tabular training.arrays export.onnx_graph export.candidate "
-        "explain.plots"
+        "training.trainers training.preprocessing.tabular training.arrays "
+        "export.onnx_graph export.candidate explain.plots"
     )
     heavy = "torch tensorflow keras sklearn pandas onnx onnxruntime skl2onnx shap matplotlib scipy"
     code = f"""

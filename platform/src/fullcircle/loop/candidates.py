@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.project import Project
+from fullcircle.core.project import Project, Task
+from fullcircle.core.project.model_specs import BASELINE
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.records.training import Fitted, Preprocessor, Scorer, model_params
 from fullcircle.core.records.verdicts import Evaluation
@@ -63,9 +65,9 @@ class Trained:
     evaluation: Evaluation
 
     @property
-    def validation_auc(self) -> float:
-        """ROC AUC on the validation rows at the best epoch."""
-        return self.fitted.history[self.fitted.best_epoch - 1].validation_auc
+    def validation(self) -> float:
+        """The task's primary metric on the validation rows at the best epoch."""
+        return self.fitted.history[self.fitted.best_epoch - 1].primary[1]
 
 
 def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
@@ -145,9 +147,14 @@ def parameters(project: Project, framework: str, prepared: Prepared) -> dict[str
     return model_params(project.training) | {"framework": framework, "features": len(prepared.preprocessor.features)}
 
 
-def best(trained: Sequence[Trained]) -> Trained:
-    """The candidate with the highest ROC AUC on the VALIDATION rows: the test rows only judge, they never choose."""
-    return max((one for one in trained if one.framework != "baseline"), key=lambda one: one.validation_auc)
+def best(trained: Sequence[Trained], task: Task) -> Trained:
+    """The candidate with the best primary metric on the VALIDATION rows: test rows only judge, they never choose."""
+    sign = 1.0 if task.main.greater_is_better else -1.0
+
+    def gain(one: Trained) -> float:
+        return sign * one.validation if math.isfinite(one.validation) else -math.inf
+
+    return max((one for one in trained if one.framework != BASELINE), key=gain)
 
 
 def stable_seed(*parts: str) -> int:

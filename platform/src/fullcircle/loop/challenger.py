@@ -122,7 +122,7 @@ def _best_judged(
     prepared: Prepared,
     look: Reserved | None,
 ) -> Challenger:
-    winner, baseline = best(trained), next(one for one in trained if one.framework == "baseline")
+    winner, baseline = best(trained, project.target), next(one for one in trained if one.framework == "baseline")
     found = _judged(project, settings, winner, baseline, champion, prepared, look)
     auc = winner.evaluation.metrics["roc_auc"].value
     if found.verdict.outcome is Outcome.PROMOTE or baseline.evaluation.metrics["roc_auc"].value < auc:

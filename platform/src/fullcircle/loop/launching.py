@@ -108,8 +108,7 @@ class Told:
         new = not self._run.knows("train_loss", metrics.epoch)
         self._run.epoch(metrics)
         if new and self._mirror is not None:
-            names = ("train_loss", "validation_loss", "validation_auc")
-            self._mirror.scalars({name: getattr(metrics, name) for name in names}, metrics.epoch)
+            self._mirror.scalars(metrics.logged, metrics.epoch)
         self._view.epoch(self._job.framework, metrics, self._job.training.epochs)
 
     def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:

@@ -48,9 +48,8 @@ class LogProgress:
     def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
         """Log the epoch's losses."""
         log.info(
-            "%s epoch %d/%d: train loss %.4f, validation loss %.4f, validation AUC %.4f, %.1f s",
-            *(framework, metrics.epoch, epochs, metrics.train_loss, metrics.validation_loss),
-            *(metrics.validation_auc, metrics.seconds),
+            "%s epoch %d/%d: train loss %.4f, %s, %.1f s",
+            *(framework, metrics.epoch, epochs, metrics.train_loss, metrics, metrics.seconds),
         )
 
     def moved(self, framework: str, epochs_done: float, epochs: int, samples_per_second: float) -> None:

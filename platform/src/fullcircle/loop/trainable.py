@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project
+from fullcircle.core.project.model_specs import BASELINE
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
@@ -31,19 +32,20 @@ def require_trainable(project: Project, framework: str, tensorboard: bool) -> No
         UsageError: an unknown framework, or one that the project has no model in; an unknown place; parameters that do
             not fit it; TensorBoard is asked for and not installed.
     """
-    from fullcircle.training.frameworks import BASELINE
-    from fullcircle.training.parameters import FRAMEWORKS, for_framework
+    from fullcircle.training.parameters import for_model
+    from fullcircle.training.trainers import FAMILIES
 
     has = (BASELINE, *project.frameworks)
-    if framework not in FRAMEWORKS:
+    if framework not in {*FAMILIES, *has}:
         raise UsageError(f"no framework {framework!r}", hint=f"project {project.name!r} has {', '.join(has)}")
     if framework not in has:
         raise UsageError(
             f"project {project.name!r} has no function that builds a model in {framework}",
             hint=f"it has {', '.join(has)}; project.py names others as {framework}=build_{framework}",
         )
-    parameters_of = for_framework(project.training, framework)
-    if framework != BASELINE:
+    parameters_of = for_model(project.training, framework, project.frameworks)
+    family = BASELINE if framework == BASELINE else project.all_models[framework].family
+    if not FAMILIES[family].one_process:
         from fullcircle.training.launchers.resolve import resolve_launcher
 
         resolve_launcher(project.compute.where, project.compute, batch_size=parameters_of.batch_size)

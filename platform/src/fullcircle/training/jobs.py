@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.project import Compute, Training
-from fullcircle.core.records.training import EpochMetrics, Fitted
-from fullcircle.training.parameters import for_framework
+from fullcircle.core.errors import UsageError
+from fullcircle.core.project import Compute, ModelFunction, Task, Training
+from fullcircle.core.records.training import Arrays, EpochMetrics, Fitted
+from fullcircle.training.parameters import for_model
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
 
 RESULT, BEST, PREEMPTED, FATAL = "result.json", "best.npz", "preempted.json", "fatal.json"
-"""Files of a job's folder, in which its ranks say how it ended; see `training.rank_main`."""
+"""Files of a job's folder, in which its ranks say how it ended; see `training.results`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +26,10 @@ class TrainJob:
 
     Attributes:
         project: name of the project; `root`: folder that `core.project.loading.load_project` finds it from.
-        framework: `baseline`, `torch` or `keras`.
+        framework: name of the model in the project, or `baseline`; `family`: which trainer trains it.
         data: digest of the data version that the arrays were made from.
         arrays: folder of memory-mapped arrays (`training.arrays`).
-        training: parameters, already those of this framework (`parameters.for_framework`).
+        training: parameters, already those of this framework (`parameters.for_model`).
         run_id: the one MLflow run of this job, however many processes it has.
         folder: the job's own folder: event logs, process files, stack dumps, the result. All processes must see it.
         storage: folder or fsspec URL of the checkpoints.
@@ -46,6 +49,42 @@ class TrainJob:
     storage: str
     profile_steps: int = 0
     tensorboard: bool = False
+    family: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "family", self.family or self.framework)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankJob:
+    """What a rank trains, with the very function and arrays; `TrainJob` says the same in words.
+
+    Attributes:
+        task: the kind of problem: targets, loss, link from outputs to answers, metrics.
+        build: the project's model function; None for the baseline.
+        storage: folder or fsspec URL of the checkpoints. folder: the job's folder, which all ranks see.
+        stop: whether the rank was asked to stop.
+        begun: when the launch was (`time.time`).
+    """
+
+    project: str
+    task: Task
+    build: ModelFunction | None
+    arrays: Arrays
+    training: Training
+    compute: Compute
+    storage: str
+    folder: Path
+    stop: Callable[[], bool] = lambda: False
+    profile_steps: int = 0
+    begun: float = field(default_factory=time.time)
+
+    @property
+    def model_function(self) -> ModelFunction:
+        """The project's model function. Raises UsageError when there is none."""
+        if self.build is None:
+            raise UsageError(f"project {self.project!r} has no function that builds this model")
+        return self.build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +183,12 @@ def job_of(
         framework=framework,
         data=data,
         arrays=arrays,
-        training=for_framework(project.training, framework),
+        training=for_model(project.training, framework, project.frameworks),
         compute=project.compute,
         run_id=run_id,
         folder=folder,
         storage=f"{storage.rstrip('/')}/{run_id}" if storage else str(folder / "checkpoints"),
         profile_steps=profile_steps,
         tensorboard=tensorboard,
+        family=project.all_models[framework].family if framework in project.frameworks else framework,
     )

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.errors import TrainingFailed, UsageError
-from fullcircle.core.project.loading import load_project
+from fullcircle.core.errors import TrainingFailed
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import home_unwritable
-from fullcircle.training import arrays as files
 from fullcircle.training import rank_main
-from fullcircle.training.frameworks import BASELINE, framework
-from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankStats, Seconds, TrainJob, TrainOutcome
+from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankJob, TrainJob, TrainOutcome
 from fullcircle.training.launchers import inline, local, ray_train
-from fullcircle.training.launchers.resolve import resolve_launcher
+from fullcircle.training.launchers.resolve import LauncherChoice, one_process, resolve_launcher
 from fullcircle.training.launchers.signals import exclusive_launch
-from fullcircle.training.on_sklearn.baseline import BaselineTrainer
 from fullcircle.training.ports import Tensors
+from fullcircle.training.results import raise_reported_error, read_result, read_stats
+from fullcircle.training.trainers import FAMILIES, trainer
 from fullcircle.training.training_loop.event_log import Listener, NullListener, follow
-from fullcircle.training.training_loop.rank_job import require_fit
-from fullcircle.training.training_loop.train_state import best_epoch
-from fullcircle.training.weighting import weights
-
-if TYPE_CHECKING:
-    from fullcircle.core.records.training import Arrays
-    from fullcircle.training.launchers.resolve import LauncherChoice
 
 
 def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None = None) -> TrainOutcome:
@@ -47,20 +35,21 @@ def launch(job: TrainJob, *, where: str | None = None, listener: Listener | None
         TrainingFailed: a number was not finite, memory ran out, or processes died more often than `max_restarts`.
         HomeUnwritable: a checkpoint cannot be written; the one before is intact.
     """
-    listener = listener or NullListener()
-    arrays = files.load(job.arrays)
-    if job.framework == BASELINE:
-        return _baseline(job, arrays, listener)
-
-    choice = resolve_launcher(where or job.compute.where, job.compute, batch_size=job.training.batch_size)
+    alone = FAMILIES[job.family].one_process if job.family in FAMILIES else ""
+    choice = (
+        one_process(alone)
+        if alone
+        else resolve_launcher(where or job.compute.where, job.compute, batch_size=job.training.batch_size)
+    )
     job = choice.applied(job)
-    _check(job, arrays, choice.size)
-    recorder = RecordingListener(listener)
+    own = rank_main.rank_job(job)
+    trainer(job.family).check(own, choice.size)
+    recorder = RecordingListener(listener or NullListener())
     with exclusive_launch(job.folder, recorder.note):
         _remove_leftovers(job)
         restarts = _run(job, choice, recorder)
-    rank_main.raise_reported_error(job.folder)
-    return _outcome(job, choice, restarts, arrays, tuple(recorder.notes))
+    raise_reported_error(job.folder)
+    return _outcome(job, own, choice, restarts, tuple(recorder.notes))
 
 
 def weights_digest(tensors: Tensors) -> str:
@@ -79,17 +68,7 @@ def _run(job: TrainJob, choice: LauncherChoice, listener: Listener) -> int:
     with follow(job.folder / "rank-0.events", listener):
         if choice.launcher == "local":
             return local.run(job, choice.size, note=listener.note)
-
         return ray_train.run(job, choice.address, choice.size, note=listener.note)
-
-
-def _check(job: TrainJob, arrays: Arrays, size: int) -> None:
-    project = load_project(job.project, job.root)
-    build = rank_main.model_function(project, job.framework)
-    require_fit(arrays, job.training, size)
-    if job.compute.accumulate < 1:
-        raise UsageError(f"compute.accumulate must be at least 1, got {job.compute.accumulate}")
-    framework(job.framework).check(build, arrays.shape, job.training, job.compute)
 
 
 def _remove_leftovers(job: TrainJob) -> None:
@@ -107,53 +86,23 @@ def _remove_leftovers(job: TrainJob) -> None:
 
 
 def _outcome(
-    job: TrainJob, choice: LauncherChoice, restarts: int, arrays: Arrays, notes: tuple[str, ...]
+    job: TrainJob, own: RankJob, choice: LauncherChoice, restarts: int, notes: tuple[str, ...]
 ) -> TrainOutcome:
     if not (job.folder / RESULT).exists():
         raise TrainingFailed(
             f"{job.framework}: the processes ended without a result", hint=f"what they wrote is in {job.folder}"
         )
-    best, history, size = rank_main.read_result(job.folder)
-    project = load_project(job.project, job.root)
-    fitted = framework(job.framework).fitted(
-        rank_main.model_function(project, job.framework),
-        arrays.shape,
-        job.training,
-        weights=best,
-        shift=weights(arrays.y_train, balanced=job.training.class_weights).shift,
-        history=history,
-        best_epoch=best_epoch(history),
-    )
+    result = read_result(job.folder)
     return TrainOutcome(
-        fitted=fitted,
-        history=history,
-        best_epoch=best_epoch(history),
+        fitted=trainer(job.family).fitted(own, result),
+        history=result.history,
+        best_epoch=result.best_epoch,
         where=f"{choice}",
-        world_size=size,
+        world_size=result.size,
         restarts=restarts,
-        rank_stats=tuple(_read_rank_stats(job)),
+        rank_stats=tuple(read_stats(job.folder)),
         warnings=notes,
-        weights=weights_digest(best),
-    )
-
-
-def _read_rank_stats(job: TrainJob) -> Iterator[RankStats]:
-    paths = job.folder.glob("rank-*.use.json")
-    for value in sorted((json.loads(path.read_text()) for path in paths), key=lambda value: int(value["rank"])):
-        yield RankStats(**{**value, "seconds": Seconds(**value["seconds"])})
-
-
-def _baseline(job: TrainJob, arrays: Arrays, listener: Listener) -> TrainOutcome:
-    fitted = BaselineTrainer().fit(
-        None, arrays, job.training, checkpoints=job.folder / "checkpoints", on_epoch=listener.epoch
-    )
-    return TrainOutcome(
-        fitted=fitted,
-        history=fitted.history,
-        best_epoch=fitted.best_epoch,
-        where="inline: the baseline is solved in one process",
-        world_size=1,
-        weights=weights_digest({"coefficients": fitted.coefficients}),
+        weights=weights_digest(result.weights),
     )
 
 

@@ -16,9 +16,14 @@ import numpy as np
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.records.training import EpochMetrics, Fitted
+from fullcircle.core.tasks import Link
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fullcircle.training.jobs import RankJob
+    from fullcircle.training.results import FitResult
+    from fullcircle.training.training_loop.event_log import Listener
 
 Tensors = Mapping[str, "NDArray[Any]"]
 """Named arrays: the weights of a model as they are written to a file that any process can read."""
@@ -107,7 +112,7 @@ class TrainEngine(Protocol):
     """Whether `StepResults.communication_s` says anything."""
 
     def steps(self, chunk: Chunk) -> StepResults:
-        """One optimizer step for each step of the chunk: gradient of sum(w x log loss) / count over all ranks,
+        """One optimizer step for each step of the chunk: gradient of sum(w x loss) / count over all ranks,
         in `compute.accumulate` parts, clipped to `training.clip_norm`."""
         ...
 
@@ -156,9 +161,17 @@ class Framework(Protocol):
         ...
 
     def engine(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: ProcessGroup
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        process_group: ProcessGroup,
+        *,
+        loss: str = "binary_cross_entropy",
     ) -> TrainEngine:
-        """The model, built from `training.seed`, with the same first weights on every rank."""
+        """The model, built from `training.seed`, with the same first weights on every rank; it minimises the loss of
+        that name in the framework's LOSSES."""
         ...
 
     def fitted(
@@ -168,11 +181,11 @@ class Framework(Protocol):
         training: Training,
         *,
         weights: Tensors,
-        shift: float,
+        link: Link,
         history: tuple[EpochMetrics, ...],
         best_epoch: int,
     ) -> Fitted:
-        """The model with these weights, ready to answer and to be exported; `shift` is taken off its logit."""
+        """The model with these weights, ready to answer and to be exported; `link` turns its outputs into answers."""
         ...
 
     def profiler(self, folder: Path) -> AbstractContextManager[None]:
@@ -185,4 +198,46 @@ class Framework(Protocol):
 
     def out_of_memory(self, error: BaseException) -> bool:
         """Whether this error of the framework means that memory (of the device or the machine) ran out."""
+        ...
+
+
+class Trainer(Protocol):
+    """One family of models, as production trains it: `launch` checks a job and brings its model back, every rank fits.
+
+    What every implementation guarantees (tests/contract/training/test_trainer_contract.py):
+
+    - The same seed and arrays give the same model on a CPU, to the last bit.
+    - What could not be trained is refused by `check` in one line, before anything is written.
+    - `fit` leaves its result in the job's folder (`results.write_result`): the weights of the epoch with the least
+      validation loss, the earliest of equals, and the metrics of every epoch.
+    - `fit` on the folder of one that was stopped or killed comes to the very same model; what is done is not done a
+      second time. The listener receives each epoch once, in order, those from before included.
+    - A number that is not finite, or memory that runs out, is a TrainingFailed that names where.
+    - `fitted` answers and exports alike: its graph agrees with it within 1e-6.
+    """
+
+    name: str
+
+    def check(self, job: RankJob, size: int) -> None:
+        """Refuse what could not be trained by so many processes.
+
+        Raises:
+            UsageError: what is wrong and what it must be: the model function, a parameter, the device, the targets.
+        """
+        ...
+
+    def fit(self, job: RankJob, listener: Listener | None = None) -> None:
+        """Train as the rank that the environment names (RANK, WORLD_SIZE), or alone. Collective.
+
+        Args:
+            listener: hears at once what rank 0 does.
+
+        Raises:
+            Preempted: `job.stop` or SIGTERM asked for it; a checkpoint is written.
+            TrainingFailed, HomeUnwritable: the checkpoint before is intact.
+        """
+        ...
+
+    def fitted(self, job: RankJob, result: FitResult) -> Fitted:
+        """The model with a result's weights, ready to answer and to be exported."""
         ...

@@ -102,8 +102,8 @@ class TerminalProgress:
 
     def epoch(self, framework: str, metrics: EpochMetrics, epochs: int) -> None:
         """Move the trainer's bar, and print the epoch as a line where there is no bar."""
-        detail = f"validation loss {metrics.validation_loss:.4f}, AUC {metrics.validation_auc:.4f}"
-        self._judged = f", AUC {metrics.validation_auc:.4f}"
+        detail = f"{metrics}"
+        self._judged = f", {detail.partition(', ')[2]}"
         self._bar(f"train {framework}", metrics.epoch, epochs, detail)
         if not self._console.is_terminal:
             self._line(styled("        {} epoch {}/{}: {}", framework, metrics.epoch, epochs, detail))

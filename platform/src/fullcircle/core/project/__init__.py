@@ -18,6 +18,7 @@ from fullcircle.core.project.gates import (
     NotWorse,
     Slice,
 )
+from fullcircle.core.project.model_specs import Keras, ModelSpec, Torch
 from fullcircle.core.project.operation import APPROVALS, Policy, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Shape, Training
 from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Uniform
@@ -39,8 +40,10 @@ __all__ = (
     "Gate",
     "Image",
     "Integer",
+    "Keras",
     "LogUniform",
     "ModelFunction",
+    "ModelSpec",
     "Multiclass",
     "Multilabel",
     "NotWorse",
@@ -53,6 +56,7 @@ __all__ = (
     "Slice",
     "SplitRule",
     "Task",
+    "Torch",
     "Training",
     "Uniform",
     "Watch",

@@ -25,6 +25,7 @@ from fullcircle.core.project.gates import (
     check_gate,
     default_gates,
 )
+from fullcircle.core.project.model_specs import BASELINE, ModelSpec, merged
 from fullcircle.core.project.operation import Policy, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Training
 from fullcircle.core.project.search_space import Range, check_search
@@ -50,7 +51,8 @@ class Project:
         row_id: column with a stable id of a row. Labels find their prediction by it.
         labels_after: how long after the event the label is known.
         target: what kind of problem it is, and the column that holds the answer.
-        torch, keras: functions that build the model; at least one is given.
+        models: name -> model: `{"torch": Torch(build_torch), "keras": Keras(build_keras)}`; at least one is given.
+        torch, keras: short for the models of those names: `torch=build_torch`.
         gates: what a challenger must show; None: what suits the kind of problem.
         approval: who releases a challenger that passed the gate: `gate`, at once, or `human`: it waits for
             `fullcircle approve` or `reject`.
@@ -73,6 +75,7 @@ class Project:
     time: str
     row_id: str
     labels_after: Delay = timedelta(days=1)
+    models: Mapping[str, ModelSpec] = field(default_factory=dict)
     torch: ModelFunction | None = None
     keras: ModelFunction | None = None
     training: Training = field(default_factory=Training)
@@ -115,8 +118,13 @@ class Project:
 
     @property
     def frameworks(self) -> tuple[str, ...]:
-        """The frameworks that this project has a model for, in the order in which they are trained."""
-        return tuple(name for name in ("torch", "keras") if getattr(self, name) is not None)
+        """The names of this project's models, in the order in which they are trained; the baseline is none of them."""
+        return tuple(self.all_models)
+
+    @property
+    def all_models(self) -> dict[str, ModelSpec]:
+        """Name -> model, whichever way it was given."""
+        return merged(self.models, self.torch, self.keras)
 
 
 _Refuse = Callable[[str, str, object], None]
@@ -132,8 +140,7 @@ def _check(project: Project) -> None:
             refuse(each.name, f"be {must}", given)
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", project.name):
         refuse("name", "be lower-case letters, digits, '-' and '_', starting with a letter", project.name)
-    if not project.frameworks:
-        refuse("torch / keras", "name at least one function that builds a model", None)
+    _check_models(project, refuse)
     _check_columns(project, refuse)
     for gate in project.gates:
         check_gate(gate, project.target, refuse)
@@ -142,6 +149,25 @@ def _check(project: Project) -> None:
     sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
     if unknown := sorted(set(sliced) - groupable):
         refuse("slices", "name input columns that are numbers or categories", unknown)
+
+
+def _check_models(project: Project, refuse: _Refuse) -> None:
+    models: object = project.models
+    if not isinstance(models, Mapping):
+        refuse("models", "map names to models, such as {'torch': Torch(build_torch)}", models)
+    for name, each in project.models.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", str(name)) or name == BASELINE:
+            refuse("models", "have names of lower-case letters, digits, '-' and '_', none of them 'baseline'", name)
+        given: object = each
+        if not isinstance(given, ModelSpec) or not callable(given.build):
+            refuse(f"models[{name!r}]", "be a Torch(build) or Keras(build), whose build is a function", given)
+    try:
+        found = merged(project.models, project.torch, project.keras)
+    except ValueError as twice:
+        refuse("models", f"not give {str(twice)!r} a second time: {twice}= says it too", tuple(project.models))
+    else:
+        if not found:
+            refuse("models", "name at least one function that builds a model", None)
 
 
 def _check_columns(project: Project, refuse: _Refuse) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fullcircle.core.project.parameters import ModelFunction, Training
+    from fullcircle.core.project.parameters import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +31,55 @@ class RunRef:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """What one epoch came to. `epoch` counts from 1; losses are mean weighted log losses in nats."""
+    """What one epoch came to. `epoch` counts from 1.
+
+    Attributes:
+        train_loss, validation_loss: mean weighted loss of the rows, in the loss's own unit.
+        validation: name of a metric of the task -> its value on the validation rows, the primary metric first.
+    """
 
     epoch: int
     train_loss: float
     validation_loss: float
-    validation_auc: float
+    validation: Mapping[str, float]
     seconds: float
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any]) -> EpochMetrics:
+        """From plain values, as `dataclasses.asdict` gives them, or as a version wrote them that knew ROC AUC alone.
+
+        Raises:
+            TypeError: a field is missing, or is none of ours.
+        """
+        values = dict(written)
+        if "validation_auc" in values:
+            values["validation"] = {"roc_auc": values.pop("validation_auc")}
+        return cls(**values)
+
+    @property
+    def primary(self) -> tuple[str, float]:
+        """Name and value of the primary metric on the validation rows."""
+        name, value = next(iter(self.validation.items()))
+        return name, value
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """Losses and metrics by the names under which a run logs them: `validation_auc`, `validation_rmse`."""
+        metrics = {f"validation_{short_name(name)}": value for name, value in self.validation.items()}
+        return {
+            "train_loss": self.train_loss,
+            "validation_loss": self.validation_loss,
+            **{name: value for name, value in metrics.items() if math.isfinite(value)},
+        }
+
+    def __str__(self) -> str:
+        name, value = self.primary
+        return f"validation loss {self.validation_loss:.4f}, {short_name(name).upper()} {value:.4f}"
+
+
+def short_name(metric: str) -> str:
+    """What a metric of the validation rows is called in a run: `auc` is ROC AUC, as it has been from the beginning."""
+    return "auc" if metric == "roc_auc" else metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,23 +141,6 @@ class Fitted(Protocol):
 
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph in one file: input `features` (rows, features), output `probability` (rows, 1)."""
-        ...
-
-
-OnEpoch = Callable[[EpochMetrics], None]
-
-
-class Trainer(Protocol):
-    """Fits one framework's model. Guarantees: the same seed and arrays give the same weights on CPU;
-    the best epoch by validation loss is what `fit` returns; a checkpoint is on disk after each epoch,
-    and `fit` on a folder that holds one goes on from there."""
-
-    framework: str
-
-    def fit(
-        self, build: ModelFunction, arrays: Arrays, params: Training, *, checkpoints: Path, on_epoch: OnEpoch
-    ) -> Fitted:
-        """Train until `patience` epochs brought nothing or `epochs` are done. Raises TrainingFailed."""
         ...
 
 

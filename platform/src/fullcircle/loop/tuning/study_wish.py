@@ -88,12 +88,12 @@ def _present(project: Project, wish: Wish, search: Search) -> dict[str, Any]:
     """What the project has now for what is searched, as plain values. Raises UsageError for a range that has a value
     which no training would take."""
     from fullcircle.core.project.overrides import written
-    from fullcircle.training.parameters import for_framework
+    from fullcircle.training.parameters import for_model
 
     for name, each in search.items():
         for value in each.extremes:
-            for_framework(overridden(project, [setting(name, value)]).training, wish.framework)
-    now = dataclasses.replace(project, training=for_framework(project.training, wish.framework))
+            for_model(overridden(project, [setting(name, value)]).training, wish.framework, project.frameworks)
+    now = dataclasses.replace(project, training=for_model(project.training, wish.framework, project.frameworks))
     plain = written(now)["training"]
     values = {**plain, **plain["extra"]}
     return {name: values[name.partition(".")[2]] for name in search}

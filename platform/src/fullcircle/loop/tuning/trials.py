@@ -38,7 +38,7 @@ the weights that would be kept, and what a retrain chooses among its candidates 
 
 def worth(history: Mapping[int, EpochMetrics]) -> float:
     """What a training is worth that did these epochs (number -> metrics)."""
-    return history[best_epoch(list(history.values()))].validation_auc
+    return history[best_epoch(list(history.values()))].primary[1]
 
 
 @dataclass

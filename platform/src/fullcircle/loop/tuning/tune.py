@@ -100,7 +100,7 @@ def tune(project: Project, settings: Settings, wish: Wish) -> TuneResult:
         Preempted: told to stop; the same command goes on.
         TrainingFailed: the first trials all failed.
     """
-    from fullcircle.training.rank_main import sigterm_event
+    from fullcircle.training.launchers.sigterm import sigterm_event
     from fullcircle.tuning.study import Study
 
     shared, search, present = checked(project, wish)

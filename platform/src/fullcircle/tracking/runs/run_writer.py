@@ -141,13 +141,7 @@ class RunWriter:
 
     def epoch(self, epoch: EpochMetrics) -> None:
         """Log an epoch's metrics with the epoch as step."""
-        values = {
-            "train_loss": epoch.train_loss,
-            "validation_loss": epoch.validation_loss,
-            "validation_auc": epoch.validation_auc,
-            "epoch_seconds": epoch.seconds,
-        }
-        self.metrics(values, epoch.epoch)
+        self.metrics({**epoch.logged, "epoch_seconds": epoch.seconds}, epoch.epoch)
 
     def steps(
         self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float

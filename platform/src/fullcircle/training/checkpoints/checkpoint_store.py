@@ -27,6 +27,9 @@ from fullcircle.core.project import Compute, Training
 from fullcircle.core.system.files import fsync, sha256_of, write_whole
 from fullcircle.training.ports import Tensors
 
+FIRST_LOSS = "binary_cross_entropy"
+"""The one loss of the versions whose keys named none."""
+
 LATEST, MANIFEST, META, BEST = "LATEST", "manifest.json", "meta.json", "best.npz"
 _NAME = re.compile(r"step-(\d{10})")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function in a module's text: another one in each process
@@ -52,13 +55,21 @@ class CheckpointKey:
 
 
 def checkpoint_key(
-    project: str, framework: str, data: str, architecture: str, training: Training, compute: Compute
+    project: str,
+    framework: str,
+    data: str,
+    architecture: str,
+    training: Training,
+    compute: Compute,
+    loss: str = FIRST_LOSS,
 ) -> CheckpointKey:
     """The mark of a training. Neither the number of processes nor where they run is part of it.
 
     Nor is `epochs`: a training may be made longer and goes on.
     """
     parameters = {**dataclasses.asdict(training), "epochs": None, "precision": compute.precision}
+    if loss != FIRST_LOSS:
+        parameters["loss"] = loss
     text = json.dumps([_ADDRESS.sub("", architecture), parameters], sort_keys=True, default=repr)
     sha = hashlib.sha256(text.encode()).hexdigest()
     return CheckpointKey(project=project, framework=framework, data=data, parameters=sha)

@@ -34,6 +34,7 @@ class LauncherChoice:
         device: `cpu`, `cuda` or `tpu`; on a cluster as the project says, since its machines are not this one.
         why: why there, for people.
         address: of a Ray cluster; empty: one of our own on this machine.
+        device_matters: False for a model that is always trained on the CPU of this process.
     """
 
     launcher: Literal["inline", "local", "ray"]
@@ -41,8 +42,11 @@ class LauncherChoice:
     device: Device
     why: str
     address: str = ""
+    device_matters: bool = True
 
     def __str__(self) -> str:
+        if not self.device_matters:
+            return f"inline: {self.why}"
         if self.launcher == "inline":
             return f"inline on {self.device}: {self.why}"
         if self.launcher == "local":
@@ -65,6 +69,11 @@ class LauncherChoice:
         if job.compute.device == "auto" and self.device == "cuda":
             return job  # whether its build can use the GPU, the framework knows: `auto` then falls back to the CPU
         return dataclasses.replace(job, compute=dataclasses.replace(job.compute, device=self.device))
+
+
+def one_process(why: str) -> LauncherChoice:
+    """The launching process itself, whatever was asked for: for a family of models that knows no other way."""
+    return LauncherChoice(launcher="inline", size=1, device="cpu", why=why, device_matters=False)
 
 
 def resolve_launcher(

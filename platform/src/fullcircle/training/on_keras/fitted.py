@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.errors import ExportFailed
 from fullcircle.core.project import Shape
 from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.tasks import Link
 from fullcircle.training.on_keras.backend import tf
+from fullcircle.training.on_keras.links import LINKS
 from fullcircle.training.on_keras.models import predict_in_chunks
 from fullcircle.training.onnx_file import OPSET, save_normalized
 
@@ -24,13 +26,13 @@ class KerasFitted:
     framework = "keras"
 
     def __init__(
-        self, model: Any, shape: Shape, shift: float, history: tuple[EpochMetrics, ...], best_epoch: int
+        self, model: Any, shape: Shape, link: Link, history: tuple[EpochMetrics, ...], best_epoch: int
     ) -> None:
         self.history = history
         self.best_epoch = best_epoch
         self._signature = [tf.TensorSpec((None, *shape), tf.float32, name="features")]
         self._answer = tf.function(
-            lambda features: {"probability": tf.sigmoid(model(features, training=False) - shift)},
+            lambda features: {"probability": LINKS[link.name](model(features, training=False), link)},
             input_signature=self._signature,
             autograph=False,
         )

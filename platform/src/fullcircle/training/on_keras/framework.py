@@ -9,11 +9,13 @@ from pathlib import Path
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.tasks import Link
 from fullcircle.training.on_keras import models, process_group, strategy
 from fullcircle.training.on_keras.backend import require_tensorflow, tf
 from fullcircle.training.on_keras.fitted import KerasFitted
 from fullcircle.training.on_keras.train_engine import KerasEngine
 from fullcircle.training.ports import Framework, ProcessGroup, Tensors, TrainEngine
+from fullcircle.training.training_loop.network_trainer import NetworkTrainer
 
 
 class KerasFramework:
@@ -42,10 +44,17 @@ class KerasFramework:
         return process_group.join_process_group(compute)
 
     def engine(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: ProcessGroup
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        process_group: ProcessGroup,
+        *,
+        loss: str = "binary_cross_entropy",
     ) -> TrainEngine:
         """The model, built from `training.seed`, with the same first weights on every rank."""
-        return KerasEngine(build, shape, training, compute, _tensor_world(process_group))
+        return KerasEngine(build, shape, training, compute, _own_group(process_group), loss=loss)
 
     def fitted(
         self,
@@ -54,18 +63,18 @@ class KerasFramework:
         training: Training,
         *,
         weights: Tensors,
-        shift: float,
+        link: Link,
         history: tuple[EpochMetrics, ...],
         best_epoch: int,
     ) -> KerasFitted:
-        """The model with these weights, ready to answer and to be exported; `shift` is taken off its logit.
+        """The model with these weights, ready to answer and to be exported; `link` turns its outputs into answers.
 
         Raises:
             ValueError, KeyError: the weights do not fit.
         """
         model = models.build_model(build, shape, training)
         models.assign("model", models.weights_of(model), weights)
-        return KerasFitted(model, shape, shift, history, best_epoch)
+        return KerasFitted(model, shape, link, history, best_epoch)
 
     @contextlib.contextmanager
     def profiler(self, folder: Path) -> Iterator[None]:
@@ -86,9 +95,12 @@ class KerasFramework:
         return any(words in text for words in ("out of memory", "oom when allocating", "failed to allocate memory"))
 
 
-def _tensor_world(of: ProcessGroup) -> process_group.KerasProcessGroup:
+def _own_group(of: ProcessGroup) -> process_group.KerasProcessGroup:
     assert isinstance(of, process_group.KerasProcessGroup), "a learner needs the world that its own framework opened"
     return of
 
 
 FRAMEWORK: Framework = KerasFramework()
+
+TRAINER = NetworkTrainer(FRAMEWORK)
+"""The entry of `training.trainers`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.training.on_keras.backend import keras, tf
+from fullcircle.training.on_keras.losses import LOSSES
 from fullcircle.training.ports import Diagnosis
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    model: Any, optimizer: Any, x: NDArray[np.float32], y: NDArray[np.float32], w: NDArray[np.float32], count: int
+    model: Any,
+    optimizer: Any,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    w: NDArray[np.float32],
+    count: int,
+    loss_name: str = "binary_cross_entropy",
 ) -> Diagnosis | None:
     """Do one step of one replica; None when all stayed finite. Shapes: x (rows, *shape), y and w (rows,).
 
@@ -37,8 +44,7 @@ def diagnose(
     with _watched(model) as calls, tf.GradientTape() as tape:
         rows = tf.constant(x)
         tape.watch(rows)
-        logits = tf.reshape(tf.cast(model(rows, training=True), tf.float32), (-1,))
-        losses = w * tf.nn.sigmoid_cross_entropy_with_logits(y, logits)
+        losses = w * LOSSES[loss_name](tf.cast(model(rows, training=True), tf.float32), y)
         loss = tf.reduce_sum(losses) / float(count) + sum(model.losses)
     for call in calls:
         if not all(map(_finite, call.outputs)):

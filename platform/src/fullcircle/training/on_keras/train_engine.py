@@ -27,10 +27,17 @@ class KerasEngine:
     framework = "keras"
 
     def __init__(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: KerasProcessGroup
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        process_group: KerasProcessGroup,
+        *,
+        loss: str = "binary_cross_entropy",
     ) -> None:
         self._build, self._shape, self._training, self._compute = build, shape, training, compute
-        self._process_group = process_group
+        self._process_group, self._loss_name = process_group, loss
         with process_group.scope(), models.precision(compute.precision):
             self._model = models.build_model(build, shape, training)
             self._optimizer = optimizer_for(training, compute)
@@ -40,7 +47,7 @@ class KerasEngine:
         self._weights = models.weights_of(self._model)
         self._seeds = models.seeds_of(self._model)
         self._assign_seeds(self._fresh_seeds(step=0))
-        self._chunk_graph = ChunkGraph(self._model, self._optimizer, shape, training, compute, process_group)
+        self._chunk_graph = ChunkGraph(self._model, self._optimizer, shape, training, compute, process_group, loss)
         self._logits = tf.function(
             lambda x: tf.cast(self._model(x, training=False), tf.float32), autograph=False, reduce_retracing=True
         )
@@ -98,7 +105,7 @@ class KerasEngine:
             rows = np.minimum(own, len(y) - 1)
             model, optimizer = self._copy(seeds[replica])
             weights = np.where(own < len(y), w[rows], np.float32(0))
-            found = nonfinite.diagnose(model, optimizer, x[rows], y[rows], weights, count)
+            found = nonfinite.diagnose(model, optimizer, x[rows], y[rows], weights, count, self._loss_name)
             if found is not None:
                 return dataclasses.replace(found, rows=tuple(sorted({int(rows[row]) for row in found.rows})))
         return None

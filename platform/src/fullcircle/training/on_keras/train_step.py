@@ -6,6 +6,7 @@ from typing import Any
 
 from fullcircle.core.project import Compute, Shape, Training
 from fullcircle.training.on_keras.backend import keras, tf
+from fullcircle.training.on_keras.losses import LOSSES
 from fullcircle.training.on_keras.process_group import KerasProcessGroup
 from fullcircle.training.ports import Chunk, StepResults
 
@@ -24,8 +25,10 @@ class ChunkGraph:
         training: Training,
         compute: Compute,
         process_group: KerasProcessGroup,
+        loss: str,
     ) -> None:
         self._model = model
+        self._loss = LOSSES[loss]
         self._variables = model.trainable_variables
         self._optimizer = optimizer
         self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -100,8 +103,7 @@ class ChunkGraph:
 
     def _gradients_of_part(self, x: Any, y: Any, w: Any, count: Any) -> tuple[Any, list[Any]]:
         with tf.GradientTape() as tape:
-            logits = tf.reshape(tf.cast(self._model(x, training=True), tf.float32), (-1,))
-            losses = w * tf.nn.sigmoid_cross_entropy_with_logits(y, logits)
+            losses = w * self._loss(tf.cast(self._model(x, training=True), tf.float32), y)
             objective = tf.reduce_sum(losses) / count
             if self._model.losses:  # the project's regularizers; each part brings its share of them
                 objective += tf.add_n(self._model.losses) / (self._accumulate * self._process_group.all_replicas)

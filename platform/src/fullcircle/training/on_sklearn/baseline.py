@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed
-from fullcircle.core.project import ModelFunction, Training
-from fullcircle.core.records.training import Arrays, EpochMetrics, OnEpoch
-from fullcircle.core.statistics.binary_metrics import roc_auc
+from fullcircle.core.project.model_specs import BASELINE
+from fullcircle.core.records.training import Arrays, EpochMetrics
+from fullcircle.core.tasks import Link, Weighting
+from fullcircle.training.jobs import RankJob
 from fullcircle.training.onnx_file import OPSET, OPSET_ML, save_normalized
-from fullcircle.training.parameters import for_framework
-from fullcircle.training.weighting import Weights, log_loss, require_both_classes, sigmoid, weights
+from fullcircle.training.results import FitResult, write_result
+from fullcircle.training.training_loop.event_log import Listener
+from fullcircle.training.training_loop.validation import primary_metric
+from fullcircle.training.training_loop.validation_losses import mean_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,33 +54,44 @@ ESTIMATORS: Mapping[str, Callable[[NDArray[np.float32]], Any]] = MappingProxyTyp
 
 
 class BaselineTrainer:
-    """Fits a linear model (`core.records.training.Trainer`) in one epoch; the project's model function is not called.
+    """Fits the estimator that the task names (`ports.Trainer`): one epoch, no seed, no checkpoints."""
 
-    Args:
-        estimator: a key of `ESTIMATORS`.
-    """
+    name = BASELINE
 
-    framework = "baseline"
+    def check(self, job: RankJob, size: int) -> None:
+        """Refuse targets that could not be learned from (`ports.Trainer`)."""
+        job.task.require_learnable({"training": job.arrays.y_train, "validation": job.arrays.y_validation})
 
-    def __init__(self, estimator: str = "logistic_regression") -> None:
-        self._estimator = ESTIMATORS[estimator]
-
-    def fit(
-        self, build: ModelFunction | None, arrays: Arrays, params: Training, *, checkpoints: Path, on_epoch: OnEpoch
-    ) -> BaselineFitted:
-        """Solve for the optimum, so no seed is drawn. It takes seconds: there are no checkpoints.
+    def fit(self, job: RankJob, listener: Listener | None = None) -> None:
+        """Solve for the optimum; it takes seconds (`ports.Trainer`).
 
         Raises:
-            TrainingFailed: one class alone in a part of the rows, or no finite solution.
+            TrainingFailed: no finite solution.
         """
-        params = for_framework(params, self.framework)
-        require_both_classes(arrays)
-        class_weights = weights(arrays.y_train, balanced=params.class_weights)
+        arrays, task = job.arrays, job.task
+        weighting = task.weighting(arrays.y_train, balanced=job.training.class_weights)
+        link = task.link(arrays.y_train, weighting)
         start = time.perf_counter()
-        model = _solve(self._estimator, arrays, class_weights)
-        metrics = _metrics(model, arrays, class_weights, start)
-        on_epoch(metrics)
-        return BaselineFitted(model, class_weights.shift, (metrics,), arrays.shape)
+        model = _solve(ESTIMATORS[task.baseline], arrays, weighting)
+        metrics = _metrics(model, job, weighting, link, start)
+        if listener is not None:
+            listener.epoch(metrics)
+        fitted = BaselineFitted(_answering(model, link), (metrics,), arrays.shape)
+        result = FitResult(weights={"coefficients": fitted.coefficients}, history=(metrics,), best_epoch=1)
+        write_result(job.folder, result)
+
+    def fitted(self, job: RankJob, result: FitResult) -> BaselineFitted:
+        """The estimator with these coefficients (`ports.Trainer`)."""
+        model, coefficients = ESTIMATORS[job.task.baseline](_flat(job.arrays.x_train)), result.weights["coefficients"]
+        model.coef_, model.intercept_ = coefficients[None, :-1], coefficients[-1:]
+        model.classes_, model.n_features_in_ = np.array([False, True]), len(coefficients) - 1
+        return BaselineFitted(model, result.history, job.arrays.shape)
+
+
+def _answering(model: Any, link: Link) -> Any:
+    """The model with the link's offset in its intercept: its class weights are undone."""
+    model.intercept_ = (model.intercept_ - -link.offset[0]).astype(np.float32)
+    return model
 
 
 class BaselineFitted:
@@ -88,12 +102,11 @@ class BaselineFitted:
 
     framework = "baseline"
 
-    def __init__(self, model: Any, shift: float, history: tuple[EpochMetrics, ...], shape: tuple[int, ...]) -> None:
+    def __init__(self, model: Any, history: tuple[EpochMetrics, ...], shape: tuple[int, ...]) -> None:
         self.history = history
         self.best_epoch = 1
         self._shape = shape
         self._model = model
-        model.intercept_ = (model.intercept_ - shift).astype(np.float32)
 
     @property
     def coefficients(self) -> NDArray[np.float32]:
@@ -102,7 +115,9 @@ class BaselineFitted:
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probability of the positive class, float32 (rows,)."""
-        return sigmoid(_logits(self._model, features))
+        from scipy.special import expit
+
+        return np.asarray(expit(_logits(self._model, features)), dtype=np.float32)
 
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1)."""
@@ -132,7 +147,7 @@ def _logits(model: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
     return logits
 
 
-def _solve(estimator: Callable[[NDArray[np.float32]], Any], arrays: Arrays, class_weights: Weights) -> Any:
+def _solve(estimator: Callable[[NDArray[np.float32]], Any], arrays: Arrays, weighting: Weighting) -> Any:
     from sklearn.exceptions import ConvergenceWarning
 
     hopeless = TrainingFailed("baseline: the loss of epoch 1 is not finite", hint="look for huge values in the columns")
@@ -141,7 +156,7 @@ def _solve(estimator: Callable[[NDArray[np.float32]], Any], arrays: Arrays, clas
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is reported below
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(x, arrays.y_train > 0.5, sample_weight=class_weights.rows(arrays.y_train))
+            model.fit(x, arrays.y_train > 0.5, sample_weight=weighting.rows(arrays.y_train))
     except ValueError as error:  # of scikit-learn, for NaN and infinity
         raise hopeless from error
     if not (np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()):
@@ -149,15 +164,20 @@ def _solve(estimator: Callable[[NDArray[np.float32]], Any], arrays: Arrays, clas
     return model
 
 
-def _metrics(model: Any, arrays: Arrays, class_weights: Weights, start: float) -> EpochMetrics:
-    row_weights = class_weights.rows(arrays.y_train)
+def _metrics(model: Any, job: RankJob, weighting: Weighting, link: Link, start: float) -> EpochMetrics:
+    arrays, task = job.arrays, job.task
+    row_weights = weighting.rows(arrays.y_train)
     penalty = 0.5 * PENALTY * float(np.square(model.coef_, dtype=np.float64).sum())
-    logits = _logits(model, arrays.x_validation)
+    outputs, targets = _logits(model, arrays.x_validation), arrays.y_validation
     return EpochMetrics(
         epoch=1,
-        train_loss=log_loss(_logits(model, arrays.x_train), arrays.y_train, row_weights)
+        train_loss=mean_loss(task.loss, _logits(model, arrays.x_train), arrays.y_train, row_weights)
         + penalty / float(row_weights.sum(dtype=np.float64)),
-        validation_loss=log_loss(logits, arrays.y_validation, class_weights.rows(arrays.y_validation)),
-        validation_auc=roc_auc(arrays.y_validation, logits),
+        validation_loss=mean_loss(task.loss, outputs, targets, weighting.rows(targets)),
+        validation={task.primary: primary_metric(task, link, outputs, targets)},
         seconds=time.perf_counter() - start,
     )
+
+
+TRAINER = BaselineTrainer()
+"""The entry of `training.trainers`."""

@@ -13,6 +13,8 @@ import torch
 from fullcircle.core.errors import ExportFailed
 from fullcircle.core.project import Shape
 from fullcircle.core.records.training import EpochMetrics
+from fullcircle.core.tasks import Link
+from fullcircle.training.on_torch.links import LINKS
 from fullcircle.training.on_torch.models import to_model
 from fullcircle.training.onnx_file import OPSET, save_normalized
 
@@ -33,11 +35,11 @@ class TorchFitted:
     framework = "torch"
 
     def __init__(
-        self, model: torch.nn.Module, shape: Shape, shift: float, history: tuple[EpochMetrics, ...], best_epoch: int
+        self, model: torch.nn.Module, shape: Shape, link: Link, history: tuple[EpochMetrics, ...], best_epoch: int
     ) -> None:
         self.history = history
         self.best_epoch = best_epoch
-        self._answer = _ServedModel(model, shape, shift).eval()
+        self._answer = _ServedModel(model, shape, link).eval()
         self._shape = shape
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,15 +74,15 @@ class TorchFitted:
 class _ServedModel(torch.nn.Module):
     """The model as it is served: its logit, shifted back to the training rows' frequencies, as a probability."""
 
-    def __init__(self, model: torch.nn.Module, shape: Shape, shift: float) -> None:
+    def __init__(self, model: torch.nn.Module, shape: Shape, link: Link) -> None:
         super().__init__()
         self.model = model
         self.shape = shape
-        self.shift = shift
+        self.link = link
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         logit: torch.Tensor = self.model(to_model(features, self.shape))
-        return torch.sigmoid(logit - self.shift)
+        return LINKS[self.link.name](logit, self.link)
 
 
 def _export(answer: torch.nn.Module, shape: Shape, path: Path) -> None:

@@ -12,12 +12,14 @@ import torch
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.records.training import EpochMetrics, Fitted
+from fullcircle.core.tasks import Link
 from fullcircle.training.on_torch import checkpoint, models
 from fullcircle.training.on_torch.devices import check_precision, device_for
 from fullcircle.training.on_torch.fitted import TorchFitted
 from fullcircle.training.on_torch.process_group import AnyProcessGroup, join_process_group
 from fullcircle.training.on_torch.train_engine import TorchEngine, require_known
 from fullcircle.training.ports import Framework, ProcessGroup, Tensors, TrainEngine
+from fullcircle.training.training_loop.network_trainer import NetworkTrainer
 
 
 class TorchFramework:
@@ -41,10 +43,17 @@ class TorchFramework:
         return join_process_group(compute)
 
     def engine(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: ProcessGroup
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        process_group: ProcessGroup,
+        *,
+        loss: str = "binary_cross_entropy",
     ) -> TrainEngine:
         """One rank's model and optimizer (`ports.Framework`)."""
-        return TorchEngine(build, shape, training, compute, cast("AnyProcessGroup", process_group))
+        return TorchEngine(build, shape, training, compute, cast("AnyProcessGroup", process_group), loss=loss)
 
     def fitted(
         self,
@@ -53,7 +62,7 @@ class TorchFramework:
         training: Training,
         *,
         weights: Tensors,
-        shift: float,
+        link: Link,
         history: tuple[EpochMetrics, ...],
         best_epoch: int,
     ) -> Fitted:
@@ -61,7 +70,7 @@ class TorchFramework:
         with models.preserve_rng_state():
             model = models.build_model(build, shape, training)
         checkpoint.fill(model.state_dict(), weights)
-        return TorchFitted(model, shape, shift, history, best_epoch)
+        return TorchFitted(model, shape, link, history, best_epoch)
 
     @contextlib.contextmanager
     def profiler(self, folder: Path) -> Iterator[None]:
@@ -93,3 +102,6 @@ class TorchFramework:
 
 FRAMEWORK: Framework = TorchFramework()
 """The one value by which the training loop knows torch."""
+
+TRAINER = NetworkTrainer(FRAMEWORK)
+"""The entry of `training.trainers`."""

@@ -1,8 +1,10 @@
-"""What a training step minimises: the weighted log loss, or the loss that a model brings itself."""
+"""The training losses of torch models: those that a task names, and the loss that a model brings itself."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,15 +35,29 @@ class Loss(nn.Module):
         return torch.autocast(self._device, dtype=PRECISIONS[self._precision])
 
 
-class LogLoss(Loss):
-    """The weighted log loss."""
+def _binary_cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    return functional.binary_cross_entropy_with_logits(outputs, targets, weight=shares, reduction="sum")
+
+
+LOSSES: Mapping[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = MappingProxyType(
+    {"binary_cross_entropy": _binary_cross_entropy}
+)
+"""Loss by name: outputs, targets and shares, float32 (rows, 1), to the sum of share x loss."""
+
+
+class NamedLoss(Loss):
+    """The weighted loss of that name in LOSSES."""
+
+    def __init__(self, model: nn.Module, compute: Compute, device: torch.device, name: str) -> None:
+        super().__init__(model, compute, device)
+        self._value = LOSSES[name]
 
     def forward(self, x: torch.Tensor, y: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """Sum of share x log loss."""
+        """Sum of share x loss."""
         with self.autocast():
-            logit = self.model(x)
+            outputs = self.model(x)
         # Float32, whatever the model computed in: the exponential of a logit is what half precision is worst at.
-        return functional.binary_cross_entropy_with_logits(logit.float(), y, weight=shares, reduction="sum")
+        return self._value(outputs.float(), y, shares)
 
 
 class ModelOwnLoss(Loss):
@@ -61,6 +77,6 @@ class ModelOwnLoss(Loss):
         return loss.float() * shares.sum()
 
 
-def loss_of(model: nn.Module, compute: Compute, device: torch.device) -> Loss:
-    """The loss that this model is trained by."""
-    return (ModelOwnLoss if has_own_loss(model) else LogLoss)(model, compute, device)
+def loss_of(model: nn.Module, compute: Compute, device: torch.device, name: str) -> Loss:
+    """The loss that this model is trained by: its own where it brings one, else the one of that name."""
+    return ModelOwnLoss(model, compute, device) if has_own_loss(model) else NamedLoss(model, compute, device, name)

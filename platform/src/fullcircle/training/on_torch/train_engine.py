@@ -30,14 +30,21 @@ class TorchEngine:
     framework = "torch"
 
     def __init__(
-        self, build: ModelFunction, shape: Shape, training: Training, compute: Compute, process_group: AnyProcessGroup
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        process_group: AnyProcessGroup,
+        *,
+        loss: str = "binary_cross_entropy",
     ) -> None:
         self._shape, self._training, self._compute, self._process_group = shape, training, compute, process_group
-        self._build, self._device = build, process_group.device
+        self._build, self._device, self._loss_name = build, process_group.device, loss
         model = models.build_model(build, shape, training)
         self.architecture = models.architecture(model)
         self._model: nn.Module = model.to(self._device)
-        self._own = loss_of(self._model, compute, process_group.device)
+        self._own = loss_of(self._model, compute, process_group.device, loss)
         self._parallelism = _parallelize(self._own, shape, compute, process_group)
         self._sharded = isinstance(self._parallelism, FSDP)
         self._loss = self._parallelism.loss
@@ -186,7 +193,7 @@ class TorchEngine:
             with models.preserve_rng_state():
                 model = models.build_model(self._build, self._shape, self._training).to(self._device)
             checkpoint.fill(model.state_dict(), whole_weights)
-        return nonfinite.diagnose(model, loss_of(model, self._compute, self._device), x[0], y[0], w[0])
+        return nonfinite.diagnose(model, loss_of(model, self._compute, self._device, self._loss_name), x[0], y[0], w[0])
 
 
 def _numbers(values: Sequence[torch.Tensor]) -> NDArray[np.float64]:

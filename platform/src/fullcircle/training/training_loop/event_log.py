@@ -144,7 +144,7 @@ class DedupListener:
         kind = entry["kind"]
         if kind == "epoch" and entry["epoch"] > self._epoch:
             self._epoch = entry["epoch"]
-            self._listener.epoch(EpochMetrics(**{key: value for key, value in entry.items() if key != "kind"}))
+            self._listener.epoch(EpochMetrics.of({key: value for key, value in entry.items() if key != "kind"}))
         elif kind == "steps":
             self._steps(entry)
         elif kind == "note":

@@ -23,6 +23,7 @@ import numpy as np
 from fullcircle.core.errors import Preempted, TrainingFailed
 from fullcircle.core.project import Compute, Training
 from fullcircle.core.records.training import Arrays, EpochMetrics
+from fullcircle.core.tasks import Link, Task, Weighting
 from fullcircle.training.checkpoints.async_checkpointer import AsyncCheckpointer
 from fullcircle.training.checkpoints.checkpoint_store import Checkpoints
 from fullcircle.training.ports import Framework, ProcessGroup, TrainEngine
@@ -34,7 +35,6 @@ from fullcircle.training.training_loop.sampler import row_order, steps_of
 from fullcircle.training.training_loop.stopwatch import Stopwatch
 from fullcircle.training.training_loop.train_state import TrainState, best_epoch
 from fullcircle.training.training_loop.validation import Validation
-from fullcircle.training.weighting import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +53,9 @@ class LoopSetup:
     arrays: Arrays
     training: Training
     compute: Compute
-    weights: Weights
+    task: Task
+    weighting: Weighting
+    link: Link
     folder: Path
     stop: Callable[[], bool] = lambda: False
     profile_steps: int = 0
@@ -78,7 +80,7 @@ class TrainingLoop:
         self._setup, self._event_log = setup, event_log
         self._checkpointer = AsyncCheckpointer(checkpoints, engine, process_group)
         self._schedule = ChunkSchedule(setup.compute, setup.training.batch_size)
-        self._validation = Validation(setup.arrays, setup.weights, engine, process_group)
+        self._validation = Validation(setup.arrays, setup.task, setup.weighting, setup.link, engine, process_group)
         self._profiling = ExitStack()
         self._profile_until: int | None = None
 
@@ -95,7 +97,7 @@ class TrainingLoop:
         try:
             self._resume()
             with open_prefetcher(
-                setup.arrays, setup.weights, setup.training.batch_size, self._process_group
+                setup.arrays, setup.weighting, setup.training.batch_size, self._process_group
             ) as prefetcher:
                 while not self._is_done():
                     self._epoch(prefetcher)
@@ -223,9 +225,9 @@ class TrainingLoop:
         state, setup = self.state, self._setup
         started = time.perf_counter()
         learned = order[: state.position * setup.training.batch_size]
-        row_weights = setup.weights.rows(setup.arrays.y_train[np.sort(learned)])
+        row_weights = setup.weighting.rows(setup.arrays.y_train[np.sort(learned)])
         train_loss = state.loss / float(row_weights.sum(dtype=np.float64))
-        validation_loss, auc = self._validation.evaluate()
+        validation_loss, validation = self._validation.evaluate()
         if not math.isfinite(validation_loss):
             raise TrainingFailed(
                 f"{self._framework.name}: non-finite validation loss after step {state.step:,}",
@@ -236,7 +238,7 @@ class TrainingLoop:
             epoch=number,
             train_loss=train_loss,
             validation_loss=validation_loss,
-            validation_auc=auc,
+            validation=validation,
             seconds=seconds,
         )
         state.history.append(metrics)
@@ -270,7 +272,9 @@ class TrainingLoop:
         )
         self._restore(int(newest))
         setup = self._setup
-        with open_prefetcher(setup.arrays, setup.weights, setup.training.batch_size, self._process_group) as prefetcher:
+        with open_prefetcher(
+            setup.arrays, setup.weighting, setup.training.batch_size, self._process_group
+        ) as prefetcher:
             for order, position, first, steps in self._chunks_until(step):
                 if steps:
                     self._engine.steps(prefetcher.gather(order, position, steps, first)[0])

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.records.training import Arrays
+from fullcircle.core.tasks import Weighting
 from fullcircle.training.ports import Chunk, ProcessGroup
 from fullcircle.training.training_loop.sampler import Share, share
-from fullcircle.training.weighting import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,12 @@ class BatchPrefetcher:
     """Gathers chunks for one rank. `open_prefetcher` makes it and ends its thread."""
 
     def __init__(
-        self, arrays: Arrays, weights: Weights, batch_size: int, process_group: ProcessGroup, thread: ThreadPoolExecutor
+        self,
+        arrays: Arrays,
+        weights: Weighting,
+        batch_size: int,
+        process_group: ProcessGroup,
+        thread: ThreadPoolExecutor,
     ):
         self._arrays = arrays
         self._weights = weights
@@ -50,7 +55,7 @@ class BatchPrefetcher:
 
 @contextmanager
 def open_prefetcher(
-    arrays: Arrays, weights: Weights, batch_size: int, process_group: ProcessGroup
+    arrays: Arrays, weights: Weighting, batch_size: int, process_group: ProcessGroup
 ) -> Iterator[BatchPrefetcher]:
     """A feeder with a thread of its own, for the length of a training."""
     with ThreadPoolExecutor(1, thread_name_prefix="feeder") as thread:

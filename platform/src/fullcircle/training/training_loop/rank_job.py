@@ -2,60 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+import numpy as np
 
 from fullcircle.core.errors import FullcircleError, TrainingFailed, UsageError
-from fullcircle.core.project import Compute, ModelFunction, Training
-from fullcircle.core.records.training import Arrays
 from fullcircle.training import arrays as files
 from fullcircle.training.checkpoints.checkpoint_store import Checkpoints, checkpoint_key
-from fullcircle.training.jobs import RankStats
+from fullcircle.training.jobs import RankJob, RankStats
 from fullcircle.training.ports import Framework, ProcessGroup
 from fullcircle.training.training_loop.event_log import EventLog
 from fullcircle.training.training_loop.loop import LoopSetup, TrainingLoop
 from fullcircle.training.training_loop.train_state import TrainState
-from fullcircle.training.weighting import require_both_classes, weights
 
 
-@dataclass(frozen=True, kw_only=True)
-class RankJob:
-    """What a rank learns, with the very function and arrays; `TrainJob` says the same in words.
-
-    Attributes:
-        storage: folder or fsspec URL of the checkpoints. folder: the job's folder, which all ranks see.
-        begun: when the launch was (`time.time`).
-    """
-
-    project: str
-    build: ModelFunction
-    arrays: Arrays
-    training: Training
-    compute: Compute
-    storage: str
-    folder: Path
-    stop: Callable[[], bool] = lambda: False
-    profile_steps: int = 0
-    begun: float = field(default_factory=time.time)
-
-
-def require_fit(arrays: Arrays, training: Training, size: int) -> None:
+def require_fit(job: RankJob, size: int) -> None:
     """Refuse what could not be learned from, before any time is spent.
 
     Raises:
         UsageError: a batch larger than the data, or smaller than the number of processes.
-        TrainingFailed: the training or the validation rows are of one class.
+        TargetInvalid: the training or the validation rows hold targets that the task cannot learn from.
     """
-    rows = len(arrays.y_train)
+    rows, training = len(job.arrays.y_train), job.training
     if training.batch_size > rows:
         raise UsageError(f"training.batch_size must be at most {rows}, the training rows, got {training.batch_size}")
     if training.batch_size < size:
         raise UsageError(
             f"training.batch_size must be at least {size}, a row for each process, got {training.batch_size}"
         )
-    require_both_classes(arrays)
+    job.task.require_learnable({"training": job.arrays.y_train, "validation": job.arrays.y_validation})
 
 
 def train_rank(
@@ -82,8 +55,17 @@ def train_rank(
 def _train_rank(
     framework: Framework, rank_job: RankJob, process_group: ProcessGroup, event_log: EventLog
 ) -> tuple[TrainState, RankStats]:
-    class_weights = weights(rank_job.arrays.y_train, balanced=rank_job.training.class_weights)
-    engine = framework.engine(rank_job.build, rank_job.arrays.shape, rank_job.training, rank_job.compute, process_group)
+    task, targets = rank_job.task, np.asarray(rank_job.arrays.y_train)
+    weighting = task.weighting(targets, balanced=rank_job.training.class_weights)
+    link = task.link(targets, weighting)
+    engine = framework.engine(
+        rank_job.model_function,
+        rank_job.arrays.shape,
+        rank_job.training,
+        rank_job.compute,
+        process_group,
+        loss=task.loss,
+    )
     key = checkpoint_key(
         rank_job.project,
         framework.name,
@@ -91,6 +73,7 @@ def _train_rank(
         engine.architecture,
         rank_job.training,
         rank_job.compute,
+        task.loss,
     )
     checkpoints = Checkpoints(
         rank_job.storage, key, staging=rank_job.folder / "checkpoints", keep=rank_job.compute.keep
@@ -99,7 +82,9 @@ def _train_rank(
         arrays=rank_job.arrays,
         training=rank_job.training,
         compute=rank_job.compute,
-        weights=class_weights,
+        task=task,
+        weighting=weighting,
+        link=link,
         folder=rank_job.folder,
         stop=rank_job.stop,
         profile_steps=rank_job.profile_steps,

@@ -39,7 +39,7 @@ class TrainState:
     def from_meta(cls, meta: dict[str, Any], best: Tensors) -> TrainState:
         """What `meta` wrote."""
         plain = {f.name: meta[f.name] for f in dataclasses.fields(cls) if f.name not in ("history", "best")}
-        return cls(**plain, history=[EpochMetrics(**epoch) for epoch in meta["history"]], best=best)
+        return cls(**plain, history=[EpochMetrics.of(epoch) for epoch in meta["history"]], best=best)
 
 
 def best_epoch(history: Sequence[EpochMetrics]) -> int:
