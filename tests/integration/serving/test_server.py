@@ -6,7 +6,6 @@ import dataclasses
 import os
 import resource
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -174,12 +173,32 @@ def test_nobody_there_is_said_with_what_to_do(project, make_rows):
         client.predict(make_rows(1))
 
 
-def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, settings, first):
+# The server, which kills itself with SIGKILL at the sixtieth write to its log: before it, or behind it and before the
+# answer that it is for.
+KILLED = """
+import os, runpy, signal, sys, threading
+point, writes = sys.argv.pop(1), 0
+
+def watch(frame, event, called):
+    global writes
+    if event == point and called is os.pwrite:
+        writes += 1
+        if writes == 60:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+threading.setprofile(watch)
+sys.setprofile(watch)
+runpy.run_module("fullcircle.serving.server", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("point", ["c_call", "c_return"], ids=["before the write", "behind the write"])
+def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, settings, first, point):
     running = service(project, settings, port=free_port())
+    python, _, _, *arguments = running.command
     answered: list[str] = []
-    with running:
-        url = running.ready_url.removesuffix("/v2/health/live")
-        killer = threading.Thread(target=os.kill, args=(running.pid, signal.SIGKILL))
+    with dataclasses.replace(running, command=[python, "-c", KILLED, point, *arguments]) as killed:
+        url = killed.ready_url.removesuffix("/v2/health/live")
         with httpx.Client(base_url=url, trust_env=False) as http:
             for number in range(100_000):
                 row = {"distance": [number], "wind": [None], "carrier": ["UA"], "time": ["2013-06-01T00:00:00Z"]}
@@ -188,10 +207,8 @@ def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, sett
                 except httpx.TransportError:
                     break
                 answered += answer.json()["prediction_ids"]
-                if number == 50:  # at its side, so that it falls somewhere within the next answers
-                    killer.start()
     folder = log_folder(settings, project)
-    assert len(answered) > 10
+    assert 10 < len(answered) < 60
     assert set(answered) <= log_reader.logged_row_ids(folder, START, END)  # no row id was sent: the prediction id is it
     with PredictionLog(folder, project.inputs, background=False):
         assert set(answered) <= log_reader.logged_row_ids(folder, START, END)
