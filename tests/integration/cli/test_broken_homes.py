@@ -36,6 +36,8 @@ SAID_FOR = {
 BESIDE = {("train",): ("--framework", "torch"), ("trace",): ("0" * 8,)}
 SERVES = ("serve",)
 """Goes on without its databases, which is tested beside the server."""
+READS = ("ui",)
+"""Needs so little room that it comes up, and then serves until somebody ends it."""
 ERROR = re.compile(r"^[A-Z]\w+: \S.*", re.MULTILINE)
 
 
@@ -134,7 +136,11 @@ Break = Callable[[list[Path]], contextlib.AbstractContextManager[None]]
 def test_every_command_says_in_one_line_what_is_wrong_with_its_home(
     breaks: Break, largest_file: int | None, whole: Path, tmp_path: Path
 ) -> None:
-    commands = [(path, command) for path, command in leaves(fullcircle) if path not in {SERVES}]
+    commands = [
+        (path, command)
+        for path, command in leaves(fullcircle)
+        if path != SERVES and not (largest_file and path == READS)
+    ]
     jobs: list[dict[str, Any]] = []
     for path, command in commands:
         place = shutil.copytree(whole, tmp_path / "-".join(path))
