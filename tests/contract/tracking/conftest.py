@@ -114,7 +114,7 @@ def version(project: Project) -> DataVersion:
 def split() -> Split:
     def span(first: int, last: int) -> Span:
         start, end = datetime(2013, 1, first, tzinfo=UTC), datetime(2013, 1, last, tzinfo=UTC)
-        return Span(start=start, end=end, rows=10, positives=3)
+        return Span(start=start, end=end, rows=10, summary={"positives": 3.0})
 
     report = LeakageReport(leaks=(), strongest=(("distance", 0.6),))
     return Split(train=span(1, 10), validation=span(11, 20), test=span(21, 31), leakage=report)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrainingFailed, UsageError
-from fullcircle.core.project import Project
+from fullcircle.core.project import Binary, Project
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
@@ -153,7 +153,7 @@ def test_the_table_of_a_training_says_how_good_where_how_fast_what_it_cost_and_w
     from fullcircle.cli.train import print_training
 
     console = Console(record=True, width=200, quiet=False, file=io.StringIO())
-    print_training(console, uninterrupted)
+    print_training(console, Binary("solved", "solved"), uninterrupted)
     text = console.export_text()
     assert uninterrupted.utilisation is not None
     for says in (

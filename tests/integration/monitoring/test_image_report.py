@@ -43,7 +43,7 @@ def rows(count: int, seed: int, noise: float = 0.0) -> pd.DataFrame:
 def judged(current: pd.DataFrame, reference: pd.DataFrame) -> Health:
     start, end = datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
     window = Window(project="scans", start=start, end=end, rows=len(current), labelled=len(current), versions=("1",))
-    return assess(PROJECT, window, current, reference, champion_version="1", expected_auc=0.7)
+    return assess(PROJECT, window, current, reference, champion_version="1", expected=0.7)
 
 
 def test_the_report_shows_each_part_of_the_embedding_with_the_verdicts_threshold() -> None:

@@ -63,7 +63,7 @@ def judged(current: pd.DataFrame, reference: pd.DataFrame, project: Project = PR
         labelled=int(current["label"].notna().sum()),
         versions=("3",),
     )
-    return assess(project, window, current, reference, champion_version="3", expected_auc=0.7)
+    return assess(project, window, current, reference, champion_version="3", expected=0.7)
 
 
 def metrics(found: dict[str, object]) -> dict[str, object]:

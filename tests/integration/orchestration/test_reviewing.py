@@ -13,7 +13,9 @@ from fullcircle.core.system.processes import free_port
 from fullcircle.orchestration.local_uis import mlflow_ui
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.server.browser_preferences import SCRIPT_PATH
-from fullcircle.tracking.ui.review import COLUMNS
+from fullcircle.tracking.ui.review import review_columns
+
+COLUMNS = review_columns(Binary("late", "arrived late"))
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

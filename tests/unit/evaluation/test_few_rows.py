@@ -17,9 +17,9 @@ from fullcircle.core.statistics.binary_metrics import delong
 from fullcircle.core.statistics.intervals import auc_interval, metric_interval, paired_interval, paired_mean_interval
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.statistics.small_samples import auc_limits, student_975, unseen_share
+from fullcircle.core.tasks.binary import Binary
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.gate import judge
-from fullcircle.evaluation.metrics import METRIC
 
 Make = Callable[..., Project]
 
@@ -161,17 +161,17 @@ def test_no_interval_of_few_rows_is_without_a_width_or_outside_of_what_there_is(
     if not 0 < labels.sum() < len(labels):
         return
     a, b = (np.array([row[column] / 4 for row in rows]) for column in (1, 2))
-    for name, (metric, _) in METRIC.items():
+    for name, metric in Binary("late", "late").metrics.items():
         for found in (
-            metric_interval(labels, a, metric, seed=0),
-            paired_interval(labels, a, b, metric, seed=0),
-            paired_interval(labels, a, a, metric, seed=0),
+            metric.interval(labels, a, 0),
+            metric.difference(labels, a, b, 0),
+            metric.difference(labels, a, a, 0),
         ):
             if min(labels.sum(), len(labels) - labels.sum()) < 50:
                 assert found.low < found.high, name
             assert found.low <= found.value <= found.high
             assert np.isfinite((found.low, found.high)).all() or len(rows) < 2
-        assert metric_interval(labels, a, metric, seed=0).low >= 0
+        assert metric.interval(labels, a, 0).low >= 0
     assert auc_interval(labels, a, b).low >= -1 and auc_interval(labels, a).high <= 1
 
 
@@ -201,10 +201,11 @@ def test_with_many_rows_the_intervals_are_the_textbooks() -> None:
     labels = (rng.random(1000) < 0.25).astype("int8")
     a, b = rng.random(1000), rng.random(1000)
     assert auc_interval(labels, a, b) == delong(labels, a, b)
+    from fullcircle.core.statistics import binary_metrics
     from fullcircle.core.statistics.binary_metrics import bootstrap, paired_bootstrap, paired_means
 
     for name in ("log_loss", "brier", "calibration_error"):
-        metric = METRIC[name][0]
+        metric = getattr(binary_metrics, name)
         assert paired_interval(labels, a, b, metric, seed=1) == paired_bootstrap(labels, a, b, metric, seed=1)
         assert metric_interval(labels, a, metric, seed=1) == bootstrap(labels, a, metric, seed=1)
         if name != "calibration_error":

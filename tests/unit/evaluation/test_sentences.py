@@ -128,29 +128,34 @@ def test_what_is_said_of_not_being_worse(metric: str, found: Interval, outcome: 
 
 # challenger minus baseline, outcome, sentence
 BASELINE = [
-    (off(0.02, 0.01, 0.03), "promote", "is higher than the logistic baseline's by 0.0200 [+0.0100, +0.0300]: better"),
+    (off(0.02, 0.01, 0.03), "promote", "is higher than the baseline's by 0.0200 [+0.0100, +0.0300]: better"),
     (off(0.001, -0.02, 0.03), "promote",
-     "is higher than the logistic baseline's by 0.0010 [-0.0200, +0.0300]: ahead, but maybe by luck"),
+     "is higher than the baseline's by 0.0010 [-0.0200, +0.0300]: ahead, but maybe by luck"),
     (off(-0.001, -0.02, 0.03), "inconclusive",
-     "is lower than the logistic baseline's by 0.0010 [-0.0200, +0.0300]: too close to call"),
+     "is lower than the baseline's by 0.0010 [-0.0200, +0.0300]: too close to call"),
     (off(-0.03, -0.04, -0.02), "reject",
-     "is lower than the logistic baseline's by 0.0300 [-0.0400, -0.0200]: no better"),
-    (off(0.0, 0.0, 0.0), "reject", "equals the logistic baseline's to four digits [+0.0000, +0.0000]: no better"),
+     "is lower than the baseline's by 0.0300 [-0.0400, -0.0200]: no better"),
+    (off(0.0, 0.0, 0.0), "reject", "equals the baseline's to four digits [+0.0000, +0.0000]: no better"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("found", "outcome", "sentence"), BASELINE)
 def test_what_is_said_of_the_baseline(found: Interval, outcome: str, sentence: str) -> None:
-    assert said(beats_baseline(found, 1000)) == (outcome, f"ROC AUC {sentence.replace(']:', '] (higher is better):')}")
+    assert said(beats_baseline(PROJECT.target.main, found, 1000)) == (
+        outcome,
+        f"ROC AUC {sentence.replace(']:', '] (higher is better):')}",
+    )
 
 
 @pytest.mark.parametrize(("metric", "side"), [("roc_auc", "ROC AUC more than 0.03 below"), ("brier", "above")])
 def test_a_slice_that_is_worse_lies_on_the_metrics_bad_side(metric: str, side: str) -> None:
     gate, fall = Slice("origin", metric, drop=0.03), off(0.05, 0.04, 0.06)
-    fell = slice_word(gate, 3, [("LGA", fall)], "version 2")
+    fell = slice_word(gate, PROJECT.target.main, 3, [("LGA", fall)], "version 2")
     assert fell.outcome is Outcome.REJECT
     assert f"{side} version 2's in LGA by 0.0500 [0.0400, 0.0600]" in fell.detail.replace("0.03 above", "above")
-    assert slice_word(gate, 3, [], "version 2").detail.startswith("origin: in none of 3 groups is ")
+    assert slice_word(gate, PROJECT.target.main, 3, [], "version 2").detail.startswith(
+        "origin: in none of 3 groups is "
+    )
 
 
 VALUES = (-0.2, -0.03, -0.0213, -0.003, -0.00001, 0.0, 0.00001, 0.003, 0.0213, 0.03, 0.2)
@@ -207,7 +212,7 @@ def test_no_sentence_on_a_margin_or_a_baseline_contradicts_its_numbers(metric: s
         assert ("within" in word.detail) == (word.outcome is Outcome.PROMOTE) == (-gain.low <= margin)
         assert ("even at its good end" in word.detail) == (word.outcome is Outcome.REJECT) == (-gain.high > margin)
         if metric == "roc_auc":
-            words.append((beats_baseline(found, 1000), gain))
+            words.append((beats_baseline(PROJECT.target.main, found, 1000), gain))
     for word, gain in words:
         objections = contradictions(word.detail, gain, 0.0, greater)
         assert [each for each in objections if "good end" not in each] == [], word.detail

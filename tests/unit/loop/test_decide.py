@@ -20,6 +20,7 @@ from fullcircle.core.records.health import (
     Window,
 )
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.tasks.binary import ROC_AUC
 from fullcircle.loop.decide import decide
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
@@ -47,13 +48,12 @@ def health(
     performance = (
         None
         if auc is None
-        else Performance(
+        else Performance.by(
+            ROC_AUC,
             rows=1000,
-            positives=200,
-            roc_auc=around(auc),
-            log_loss=around(0.5),
-            brier=around(0.16),
-            expected_auc=expected,
+            summary={"positives": 200},
+            metrics={"roc_auc": around(auc), "log_loss": around(0.5), "brier": around(0.16)},
+            expected=expected,
             previous_gain=previous_gain,
         )
     )
@@ -93,7 +93,7 @@ def test_performance_without_a_figure_from_the_release_is_not_said_to_hold() -> 
     unknown = "cannot be held against anything: no figure is known from the release"
     seen = health(auc=0.695, drifted=5)
     assert seen.performance is not None
-    seen = dataclasses.replace(seen, performance=dataclasses.replace(seen.performance, expected_auc=None))
+    seen = dataclasses.replace(seen, performance=dataclasses.replace(seen.performance, expected=None))
     reason = f"5 of 10 columns drifted, although a realised ROC AUC of 0.695 {unknown}"
     assert decide(seen, POLICY, PolicyState()) == Retrain(reason=reason)
     strict = dataclasses.replace(POLICY, on_drift=False)

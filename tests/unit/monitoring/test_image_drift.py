@@ -204,7 +204,7 @@ def make_health(project, reference) -> Callable[[pd.DataFrame], object]:
     def make(rows: pd.DataFrame):
         start, end = datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
         window = Window(project="scans", start=start, end=end, rows=len(rows), labelled=0, versions=("1",))
-        return assess(project, window, rows, reference, champion_version="1", expected_auc=0.9)
+        return assess(project, window, rows, reference, champion_version="1", expected=0.9)
 
     return make
 

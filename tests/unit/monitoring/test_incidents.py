@@ -10,6 +10,7 @@ import pytest
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import ColumnDrift, Health, Performance, QualityIssue, Severity, Window
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.tasks.binary import ROC_AUC
 from fullcircle.monitoring.incidents import incidents
 
 LOSS = Interval(value=0.5, low=0.49, high=0.51)
@@ -17,7 +18,8 @@ LOSS = Interval(value=0.5, low=0.49, high=0.51)
 
 def realised(value: float, half: float, expected: float | None = 0.75) -> Performance:
     auc = Interval(value=value, low=value - half, high=value + half)
-    return Performance(rows=900, positives=200, roc_auc=auc, log_loss=LOSS, brier=LOSS, expected_auc=expected)
+    metrics = {"roc_auc": auc, "log_loss": LOSS, "brier": LOSS}
+    return Performance.by(ROC_AUC, rows=900, summary={"positives": 200}, metrics=metrics, expected=expected)
 
 
 def drift(column: str, distance: float) -> ColumnDrift:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import UsageError
 from fullcircle.core.records.health import ColumnDrift, Health, Performance, Window
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.tasks.binary import ROC_AUC
 from fullcircle.orchestration.events import summary
 from fullcircle.orchestration.run_flow import moment
 
@@ -44,7 +45,7 @@ def test_a_summary_is_plain_json_and_names_the_worst_columns_first() -> None:
         ),
         prediction=None,
         quality=(),
-        performance=Performance(rows=9, positives=3, roc_auc=auc, log_loss=auc, brier=auc, expected_auc=0.7),
+        performance=Performance.by(ROC_AUC, rows=9, summary={"positives": 3}, metrics={"roc_auc": auc}, expected=0.7),
         drifted_share_limit=0.5,
     )
     said = summary(health, "it fell")

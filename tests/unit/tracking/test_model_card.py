@@ -44,7 +44,7 @@ DATA = DataVersion(
     end=datetime(2013, 3, 31, tzinfo=UTC),
     fingerprint="f",
 )
-SPAN = Span(start=DATA.start, end=DATA.end, rows=40, positives=10)
+SPAN = Span(start=DATA.start, end=DATA.end, rows=40, summary={"positives": 10.0})
 SPLIT = Split(train=SPAN, validation=SPAN, test=SPAN, leakage=LeakageReport(leaks=(), strongest=()))
 
 
@@ -54,11 +54,11 @@ def interval(value: float) -> Interval:
 
 def evaluation(framework: str, auc: float, slices: int = 0) -> Evaluation:
     scores = tuple(
-        SliceScore(column="carrier", group=f"A|{n}", rows=5, roc_auc=interval(0.5 + n / 100), difference=None)
+        SliceScore(column="carrier", group=f"A|{n}", rows=5, score=interval(0.5 + n / 100), difference=None)
         for n in range(slices)
     )
     metrics = {"roc_auc": interval(auc), "log_loss": interval(0.5)}
-    return Evaluation(framework=framework, rows=40, positives=10, metrics=metrics, slices=scores, reliability=())
+    return Evaluation(framework=framework, rows=40, summary={"positives": 10.0}, metrics=metrics, slices=scores)
 
 
 def test_a_card_shows_where_it_disagrees_with_the_champion_and_on_which_rows() -> None:
@@ -107,7 +107,7 @@ def test_hostile_text_in_every_place_of_a_card_is_text(chromium: Any, tmp_path: 
     verdict = Verdict(
         outcome=Outcome.REJECT, reasons=(hostile, "2"), gates=gates, against={}, champion_version=hostile, rows=40
     )
-    score = SliceScore(column=hostile, group=hostile, rows=5, roc_auc=interval(0.5), difference=None)
+    score = SliceScore(column=hostile, group=hostile, rows=5, score=interval(0.5), difference=None)
     candidate = Candidate(framework="torch", graph=Path("g"), digest=hostile, parity=2e-7, size_mb=0.2, p99_ms=0.05)
     found = Disagreement(
         start=DATA.start, end=DATA.end, rows=5, answered=5, unanswered=0, margin=0.1, share=0.1, mean=0.0,

@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from fullcircle.core.project import Binary
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Evaluation, Verdict
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.ui.review import (
-    COLUMNS,
     VIEW_TAG,
     retrain_note,
+    review_columns,
     review_page,
     rows_tags,
     saved_view,
@@ -35,32 +36,34 @@ VERSION = ModelVersion(
     name="flights", version="7", run_id="b" * 32, digest="e" * 64, aliases=(), tags={}, created=JANUARY
 )
 
+LATE = Binary("late", "arrived late")
+
 
 def verdict(outcome: Outcome, champion: str | None, *reasons: str) -> Verdict:
     return Verdict(outcome=outcome, reasons=reasons, gates=(), against={}, rows=560, champion_version=champion)
 
 
 def evaluated(metrics: dict[str, Interval]) -> Evaluation:
-    return Evaluation(framework="torch", rows=560, positives=9, metrics=metrics, slices=(), reliability=())
+    return Evaluation(framework="torch", rows=560, summary={"positives": 9}, metrics=metrics, slices=())
 
 
 def test_the_saved_view_is_what_mlflow_unpacks_and_its_columns_are_tags_that_a_retrain_sets() -> None:
-    view = json.loads(saved_view()[VIEW_TAG])
+    view = json.loads(saved_view(LATE)[VIEW_TAG])
     packed = base64.b64decode(view["state"].removeprefix("deflate;"))
     state = json.loads(zlib.decompress(packed))
     told = {
         **verdict_tags("torch", verdict(Outcome.PROMOTE, "6"), VERSION, promoted=True),
-        **score_tags(evaluated(AUC)),
+        **score_tags(LATE, evaluated(AUC)),
         **rows_tags(DATA),
     }
     assert view["name"] == "Review"
-    assert state["selectedColumns"] == [f"tags.`{name}`" for name in COLUMNS]
-    assert set(COLUMNS) <= set(told)
-    assert all(len(told[name]) <= 13 for name in COLUMNS), "a column shows 13 characters"
+    assert state["selectedColumns"] == [f"tags.`{name}`" for name in review_columns(LATE)]
+    assert set(review_columns(LATE)) <= set(told)
+    assert all(len(told[name]) <= 13 for name in review_columns(LATE)), "a column shows 13 characters"
 
 
 def test_the_saved_view_is_the_same_text_each_time_so_that_no_run_writes_it_again() -> None:
-    assert saved_view() == saved_view()
+    assert saved_view(LATE) == saved_view(LATE)
     assert review_page("3") == "#/experiments/3/runs?viewStateShareKey=fullcircle-review&workflowType=machine_learning"
 
 
@@ -74,7 +77,7 @@ def test_the_champion_column_says_who_serves_after_the_retrain(champion: str | N
 
 
 def test_a_run_without_the_primary_metric_says_nothing_of_it() -> None:
-    assert score_tags(evaluated({})) == {}
+    assert score_tags(LATE, evaluated({})) == {}
 
 
 def test_a_retrains_page_says_verdict_and_reasons_before_it_links_to_winner_version_card_and_shap() -> None:
@@ -101,6 +104,7 @@ def note(found: Verdict, *, promoted: bool, experiment: str = "3") -> str:
         verdict=found,
         version=VERSION,
         promoted=promoted,
+        task=LATE,
         metrics=AUC,
         data=DATA,
     )

@@ -48,6 +48,6 @@ def test_nested_parameters_get_dotted_names_and_long_ones_are_cut() -> None:
 
 def test_an_evaluation_becomes_flat_metrics_with_its_intervals() -> None:
     metrics = {"brier": Interval(value=0.2, low=0.1, high=0.3)}
-    evaluation = Evaluation(framework="torch", rows=7, positives=2, metrics=metrics, slices=(), reliability=())
+    evaluation = Evaluation(framework="torch", rows=7, summary={"positives": 2}, metrics=metrics, slices=())
     expected = {"test_rows": 7.0, "test_brier": 0.2, "test_brier_low": 0.1, "test_brier_high": 0.3}
     assert metrics_of(evaluation, "test") == expected

@@ -175,7 +175,7 @@ def status(project: str, as_json: bool) -> None:
     if as_json:
         print_json({**found, "unsent": unsent})
     else:
-        print_overview(consoles(False)[0], found)
+        print_overview(consoles(False)[0], loaded.target, found)
         print_unsent(consoles(False)[0], unsent)
 
 

@@ -99,7 +99,7 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     if as_json:
         print_json(result)
     else:
-        print_retrain(results, result)
+        print_retrain(results, loaded.target, result)
 
 
 @click.command(

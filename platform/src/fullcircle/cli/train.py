@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.cli.output.lines import say
+from fullcircle.core.tasks import Task
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,7 +85,7 @@ def train(
     if as_json:
         print_json(result)
     else:
-        print_training(results, result)
+        print_training(results, loaded.target, result)
 
 
 @click.command(
@@ -104,7 +105,7 @@ def tensorboard(run: str, port: int | None) -> None:
         service.wait()
 
 
-def print_training(console: Console, result: TrainResult) -> None:
+def print_training(console: Console, task: Task, result: TrainResult) -> None:
     """Metrics, where and why, the time, energy, cost, and what to do next."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -115,10 +116,9 @@ def print_training(console: Console, result: TrainResult) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_header=False)
     table.add_column("what", style="bold", no_wrap=True)
     table.add_column("value", overflow="fold")
-    names = {"roc_auc": "ROC AUC", "log_loss": "log loss", "brier": "Brier", "calibration_error": "calibration error"}
-    for key, name in names.items():
-        if (figure := result.evaluation.metrics.get(key)) is not None:
-            table.add_row(name, str(figure))
+    for metric in (task.metrics[name] for name in task.headline):
+        if (figure := result.evaluation.metrics.get(metric.name)) is not None:
+            table.add_row(metric.title, str(figure))
     for name, value in _rows(result):
         table.add_row(name, value)
     console.print(table, highlight=False)

@@ -80,15 +80,15 @@ def _span(project: Project, part: str, rows: pd.DataFrame) -> Span:
     if rows.empty:
         hint = f"the split holds back {rule.validation.days} + {rule.test.days} days; take more data or shorten it"
         raise DataUnavailable(f"project {project.name!r}: the {part} part has no row", hint=hint)
-    positives = int((rows[project.target.name] == 1).sum())
+    targets = project.target.targets(rows)
     times = rows[project.time]
     start, end = times.min().to_pydatetime().astimezone(UTC), times.max().to_pydatetime().astimezone(UTC)
-    if positives in (0, len(rows)):
-        only = f"{project.target.name}={0 if positives == 0 else 1}"
+    if not project.target.judgeable(targets):
+        only = f"{project.target.name}={rows[project.target.name].iloc[0]}"
         where = f"the {part} part ({start:%Y-%m-%d} to {end:%Y-%m-%d}, {len(rows):,} rows)"
         hint = "take more data, or lengthen that part in project.py"
         raise DataUnavailable(f"project {project.name!r}: {where} has only {only}", hint=hint)
-    return Span(start=start, end=end, rows=len(rows), positives=positives)
+    return Span(start=start, end=end, rows=len(rows), summary=project.target.summary(targets))
 
 
 def _check_present(project: Project, frame: pd.DataFrame, names: Sequence[str]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project import Project
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.core.statistics.small_samples import spare_rows
+from fullcircle.core.tasks import Scarcity
 from fullcircle.evaluation.spending import Look
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_OF_A_CLASS = 20
-"""Below this many rows of either class nothing is proven, whatever an interval says."""
+"""Below this many rows of either class (of a number: rows) nothing is proven, whatever an interval says."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,24 @@ class Case:
 
     project: Project
     frame: pd.DataFrame
-    labels: NDArray[np.int8]
+    targets: NDArray[Any]
     challenger: NDArray[np.float32]
     champion: NDArray[np.float32] | None
     version: str
     look: Look
     against: dict[str, Interval]
+    seed: int = 0
+
+    @property
+    def scarcity(self) -> Scarcity:
+        """The rows that limit the evidence: of the class that has fewer."""
+        return self.project.target.scarcity(self.targets)
 
     @property
     def spare(self) -> int:
-        """Rows of the class that has fewer."""
-        return spare_rows(self.labels)
+        """How many those are."""
+        return self.scarcity.rows
 
     def rows_for(self, of_a_class: int) -> int:
-        """About how many rows have so many of the class that has fewer."""
-        return math.ceil(len(self.labels) * of_a_class / max(self.spare, 1))
-
-
-def negated(difference: Interval) -> Interval:
-    """The same difference the other way round."""
-    return Interval(value=-difference.value, low=-difference.high, high=-difference.low)
+        """About how many rows have so many of those."""
+        return math.ceil(len(self.targets) * of_a_class / max(self.spare, 1))

@@ -24,12 +24,20 @@ def distinct_rows(project: Project, frame: pd.DataFrame) -> NDArray[np.bool_]:
     inputs = [column.name for column in project.inputs if not isinstance(column, Image)]
     if len(inputs) < len(project.inputs) or not {project.time, *inputs} <= set(frame.columns):
         return everything
-    copies = frame.duplicated([*inputs, project.time, project.target.name]).to_numpy()
+    labels = np.unique(project.target.targets(frame), axis=0, return_inverse=True)[1].reshape(-1)
+    rows = frame[[*inputs, project.time]].assign(**{project.target.name: labels})
+    copies = rows.duplicated().to_numpy()
     if not copies.any():
         return everything
-    alike = frame.groupby([*inputs, project.time], dropna=False, observed=True)[project.target.name]
-    rows, positives = (alike.agg(how).to_numpy(dtype=np.float64) for how in ("size", "sum"))
-    # Of two independent rows the labels differ with 2p(1 - p), of two copies never: half of it parts the two.
-    differ = float((positives * (rows - positives)).sum() / (rows * (rows - 1) / 2).sum())
-    share = float((frame[project.target.name] == 1).mean())
-    return everything if differ > share * (1 - share) else ~copies
+    alike = [*inputs, project.time]
+    # Of two independent rows the labels differ with 1 - sum(p^2), of two copies never: half of it parts the two.
+    together = _pairs(rows.groupby(alike, dropna=False, observed=True).size())
+    equal = _pairs(rows.groupby([*alike, project.target.name], dropna=False, observed=True).size())
+    shares = np.bincount(labels) / len(labels)
+    return everything if 1 - equal / together > (1 - float((shares**2).sum())) / 2 else ~copies
+
+
+def _pairs(sizes: pd.Series[int]) -> float:
+    """How many pairs of rows groups of these sizes have."""
+    rows = sizes.to_numpy(dtype=np.float64)
+    return float((rows * (rows - 1) / 2).sum())

@@ -33,7 +33,7 @@ def disagreement(
     start: datetime,
     end: datetime,
 ) -> Disagreement:
-    """Compare two models' probabilities (rows,) on logged rows.
+    """Compare two models' answers on logged rows.
 
     Args:
         frame: prediction_id, row_id, label (NaN while unknown) and the project's inputs; at least one row.
@@ -42,24 +42,26 @@ def disagreement(
     Raises:
         ValueError: no rows, or shapes differ.
     """
-    if not len(frame) or champion.shape != (len(frame),) or challenger.shape != (len(frame),):
+    shape = project.target.answers.shape(len(frame))
+    if not len(frame) or champion.shape != shape or challenger.shape != shape:
         raise ValueError(f"{len(frame)} rows do not fit answers of shape {champion.shape} and {challenger.shape}")
     margin = next((gate.margin for gate in project.gates if isinstance(gate, Agrees)), Agrees().margin)
-    difference = challenger.astype(np.float64) - champion.astype(np.float64)
-    finite = np.isfinite(difference)
+    task = project.target
+    apart, difference = task.distance(challenger, champion), task.scalar(challenger) - task.scalar(champion)
+    finite = np.isfinite(apart)
     known = difference[finite]
     return Disagreement(
         start=start,
         end=end,
         rows=len(frame),
         answered=answered,
-        unanswered=int((~np.isfinite(challenger)).sum()),
+        unanswered=int((~np.isfinite(task.scalar(challenger))).sum()),
         margin=margin,
-        share=float(np.mean(~finite | (np.abs(difference) > margin))),
+        share=float(np.mean(~finite | (apart > margin))),
         mean=float(known.mean()) if len(known) else 0.0,
         mean_absolute=float(np.abs(known).mean()) if len(known) else 0.0,
         groups=_groups(project, frame, difference, finite),
-        largest=_largest(frame, champion, challenger, np.where(finite, np.abs(difference), -1.0)),
+        largest=_largest(frame, task.scalar(champion), task.scalar(challenger), np.where(finite, apart, -1.0)),
     )
 
 
@@ -122,7 +124,7 @@ def _groups(
 
 
 def _largest(
-    frame: pd.DataFrame, champion: NDArray[np.float32], challenger: NDArray[np.float32], size: NDArray[np.float64]
+    frame: pd.DataFrame, champion: NDArray[np.float64], challenger: NDArray[np.float64], size: NDArray[np.float64]
 ) -> tuple[RowDisagreement, ...]:
     first = [index for index in np.argsort(-size, kind="stable")[:MOST_ROWS] if size[index] > 0]
     labels = frame["label"].to_numpy(dtype=np.float64)

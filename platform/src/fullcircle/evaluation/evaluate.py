@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.records.verdicts import Evaluation, SliceScore
 from fullcircle.core.statistics.binary_metrics import reliability
-from fullcircle.core.statistics.intervals import auc_interval, metric_interval
-from fullcircle.evaluation.metrics import METRIC
 from fullcircle.evaluation.slices import groups, sliced_columns
 
 if TYPE_CHECKING:
@@ -18,68 +16,76 @@ if TYPE_CHECKING:
 
     from fullcircle.core.project import Project
 
+CURVES = {"reliability": reliability}
+"""Of each picture of an evaluation, by the name that a task gives it, what it draws: `(targets, answers)` -> values."""
+
 
 def evaluate(
     project: Project,
     framework: str,
     frame: pd.DataFrame,
-    probability: NDArray[np.float32],
+    answers: NDArray[np.float32],
     *,
     champion: NDArray[np.float32] | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Every metric of `probability` (rows,) on the labels in `frame`, with 95% intervals.
+    """Every metric of a model's answers that is defined on the targets in `frame`, with 95% intervals.
 
     Args:
-        champion: the champion's probability on the same rows; adds each slice's difference.
+        answers, champion: the model's and the champion's, shaped as `project.target.answers` says. The champion's add
+            each slice's difference.
 
     Raises:
-        ValueError: when shapes differ, a probability is not in [0, 1], or the labels lack a class.
+        ValueError: when shapes differ, answers are none (a probability that is not in [0, 1]), or the targets cannot
+            be judged (one class alone).
+        TargetInvalid: a label does not fit.
     """
-    labels = checked_labels(project, frame, probability)
+    task = project.target
+    targets = checked_targets(project, frame, answers)
     if champion is not None:
-        checked_labels(project, frame, champion)
+        checked_targets(project, frame, champion)
     return Evaluation(
         framework=framework,
-        rows=len(labels),
-        positives=int(labels.sum()),
-        metrics={name: metric_interval(labels, probability, metric, seed=seed) for name, (metric, _) in METRIC.items()},
-        slices=_slices(project, frame, labels, probability, champion),
-        reliability=reliability(labels, probability),
+        rows=len(targets),
+        summary=task.summary(targets),
+        metrics={
+            name: metric.interval(targets, answers, seed)
+            for name, metric in task.metrics.items()
+            if metric.undefined(targets) is None
+        },
+        slices=_slices(project, frame, targets, answers, champion),
+        curves={name: CURVES[name](targets, answers) for name in task.plots if name in CURVES},
     )
 
 
-def checked_labels(project: Project, frame: pd.DataFrame, probability: NDArray[np.float32]) -> NDArray[np.int8]:
-    """The labels, int8 (rows,). ValueError when `probability` does not fit them."""
-    labels = frame[project.target.name].to_numpy()
-    if probability.shape != labels.shape:
-        raise ValueError(f"probability must have the labels' shape {labels.shape}, got {probability.shape}")
-    if not in_unit_interval(probability):
-        raise ValueError("probability must be finite and between 0 and 1")
-    if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
-        raise ValueError(f"labels in {project.target.name!r} must be 0 and 1 with both present")
-    return np.asarray(labels, dtype=np.int8)
-
-
-def in_unit_interval(probability: NDArray[np.float32]) -> bool:
-    """Whether every value is finite and between 0 and 1."""
-    return bool(np.all((probability >= 0) & (probability <= 1)))
+def checked_targets(project: Project, frame: pd.DataFrame, answers: NDArray[np.float32]) -> NDArray[Any]:
+    """The targets of the rows. ValueError when they cannot be judged, or when `answers` do not fit them."""
+    task = project.target
+    targets = task.targets(frame)
+    if fault := task.fault(answers, len(targets)):
+        raise ValueError(f"answers {fault}")
+    if not task.judgeable(targets):
+        raise ValueError(f"labels in {task.name!r} must be of more than one class: {dict(task.summary(targets))}")
+    return targets
 
 
 def _slices(
     project: Project,
     frame: pd.DataFrame,
-    labels: NDArray[np.int8],
-    probability: NDArray[np.float32],
+    targets: NDArray[Any],
+    answers: NDArray[np.float32],
     champion: NDArray[np.float32] | None,
 ) -> tuple[SliceScore, ...]:
+    main = project.target.main
     return tuple(
         SliceScore(
             column=column,
             group=group,
             rows=int(mask.sum()),
-            roc_auc=auc_interval(labels[mask], probability[mask]),
-            difference=auc_interval(labels[mask], probability[mask], champion[mask]) if champion is not None else None,
+            score=main.interval(targets[mask], answers[mask], None),
+            difference=main.difference(targets[mask], answers[mask], champion[mask], 0)
+            if champion is not None
+            else None,
         )
         for column in sliced_columns(project)
         for group, mask in groups(project, frame, column)

@@ -9,28 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.project import AtLeast, NotWorse, Project, Slice
 from fullcircle.core.records.verdicts import Candidate, Evaluation, GateResult, Verdict
-from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.core.statistics.intervals import auc_interval, paired_interval
 from fullcircle.core.statistics.latency import judge_latency
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.core.statistics.small_samples import few
-from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word, negated
+from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS
+from fullcircle.core.tasks import Metric, Task
+from fullcircle.core.tasks.metric import negated
+from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word
 from fullcircle.evaluation.copies import distinct_rows
-from fullcircle.evaluation.evaluate import checked_labels, in_unit_interval
+from fullcircle.evaluation.evaluate import checked_targets
 from fullcircle.evaluation.holm import fallen_slices
-from fullcircle.evaluation.metrics import METRIC, TITLE
 from fullcircle.evaluation.slices import MIN_ROWS, largest_group
 from fullcircle.evaluation.spending import Look, next_look
 from fullcircle.evaluation.superiority import rows_to_decide
 from fullcircle.evaluation.takeover import takeovers
-from fullcircle.evaluation.wording import difference, wrong_side
+from fullcircle.evaluation.wording import difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +55,7 @@ def judge(
 
     Args:
         frame: the held-out rows, with target and slice columns.
-        challenger, baseline, champion: probabilities (rows,) on those same rows. champion None: there is none;
+        challenger, baseline, champion: answers to those same rows. champion None: there is none;
             baseline None: the challenger is the baseline itself.
         evaluation: the challenger's, on these rows.
         candidate: its exported graph; None leaves out parity, size and latency. One that is not `affordable` is held
@@ -66,41 +65,41 @@ def judge(
     Raises:
         ValueError: when baseline or champion do not fit the rows. A challenger's NaN is a rejection, not an error.
     """
-    labels = checked_labels(project, frame, challenger if baseline is None else baseline)
-    if challenger.shape != labels.shape or not in_unit_interval(challenger):
-        word = Word("finite", Outcome.REJECT, "the challenger gives answers that are no probabilities")
-        return _verdict([word], {}, champion_version, len(labels), None)
-    if champion is not None:
-        checked_labels(project, frame, champion)
+    if fault := project.target.fault(challenger, len(frame)):
+        word = Word("finite", Outcome.REJECT, f"the challenger's answers {fault}")
+        return _verdict([word], {}, champion_version, len(frame), None)
+    targets = checked_targets(project, frame, challenger)
+    for one in (baseline, champion):
+        if one is not None:
+            checked_targets(project, frame, one)
     distinct = distinct_rows(project, frame)
     copies = len(distinct) - int(distinct.sum())
-    frame, labels, challenger = frame[distinct], labels[distinct], challenger[distinct]
+    frame, targets, challenger = frame[distinct], targets[distinct], challenger[distinct]
     baseline, champion = (None if one is None else one[distinct] for one in (baseline, champion))
     look = look or next_look(project.evidence, (), datetime.min.replace(tzinfo=UTC))
     version = f"version {champion_version}" if champion_version else "the champion"
     against: dict[str, Interval] = {}
     if champion is not None and affordable(project, candidate):
-        against = _differences(labels, challenger, champion, seed)
-    case = Case(project, frame, labels, challenger, champion, version, look, against)
+        against = _differences(project.target, targets, challenger, champion, seed)
+    case = Case(project, frame, targets, challenger, champion, version, look, against, seed)
     words = [
         *_enough_rows(case, copies),
-        *_beats_baseline(labels, challenger, baseline),
+        *_beats_baseline(case, baseline),
         *(at_least(gate, case, evaluation) for gate in project.gates if isinstance(gate, AtLeast)),
         *(_against_the_champion(case, seed) if champion is None or against else ()),
         *(_budgets(project, candidate) if candidate else ()),
     ]
-    return _verdict(words, against, champion_version, len(labels), look.test_level if against else None)
+    return _verdict(words, against, champion_version, len(targets), look.test_level if against else None)
 
 
 def _differences(
-    labels: NDArray[np.int8], challenger: NDArray[np.float32], champion: NDArray[np.float32], seed: int
+    task: Task, targets: NDArray[Any], challenger: NDArray[np.float32], champion: NDArray[np.float32], seed: int
 ) -> dict[str, Interval]:
-    """Metric -> challenger minus champion on the same rows: DeLong's interval for ROC AUC, else the bootstrap's."""
+    """Metric -> challenger minus champion on the same rows, where it is defined on them."""
     return {
-        name: auc_interval(labels, challenger, champion)
-        if metric is roc_auc
-        else paired_interval(labels, challenger, champion, metric, seed=seed)
-        for name, (metric, _) in METRIC.items()
+        name: metric.difference(targets, challenger, champion, seed)
+        for name, metric in task.metrics.items()
+        if metric.undefined(targets) is None
     }
 
 
@@ -139,33 +138,34 @@ def _verdict(
 def _enough_rows(case: Case, copies: int) -> Iterator[Word]:
     """Silent where there are enough: a first champion, too, must have met more than a handful of rows."""
     if copies:
-        said = f"{copies:,} of {len(case.labels) + copies:,} test rows are copies of another one, which is judged once"
+        said = f"{copies:,} of {len(case.targets) + copies:,} test rows are copies of another one, which is judged once"
         yield Word("distinct test rows", Outcome.PROMOTE, said)
     if case.spare < MIN_OF_A_CLASS:
         said = (
-            f"only {case.spare} rows of one class among {len(case.labels):,} test rows: "
-            f"a verdict takes {MIN_OF_A_CLASS} of each"
+            f"only {case.spare} {case.scarcity.of} among {len(case.targets):,} test rows: "
+            f"a verdict takes {MIN_OF_A_CLASS}{case.scarcity.of_each}"
         )
         yield Word("enough test rows", Outcome.INCONCLUSIVE, said, None, case.rows_for(MIN_OF_A_CLASS))
 
 
-def _beats_baseline(
-    labels: NDArray[np.int8], challenger: NDArray[np.float32], baseline: NDArray[np.float32] | None
-) -> Iterator[Word]:
+def _beats_baseline(case: Case, baseline: NDArray[np.float32] | None) -> Iterator[Word]:
     if baseline is None:
         return
-    yield beats_baseline(auc_interval(labels, challenger, baseline), len(labels))
+    metric = case.project.target.main
+    yield beats_baseline(
+        metric, metric.difference(case.targets, case.challenger, baseline, case.seed), len(case.targets)
+    )
 
 
-def beats_baseline(found: Interval, rows: int) -> Word:
-    """The word on the challenger's ROC AUC minus the baseline's on so many rows."""
-    gate, said = "beats baseline", difference("roc_auc", found, "the logistic baseline's")
-    if found.value > 0:
-        return Word(gate, Outcome.PROMOTE, f"{said}: {'better' if found.low > 0 else 'ahead, but maybe by luck'}")
-    if found.high <= 0:
-        return Word(gate, Outcome.REJECT, f"{said}: no better", abs(found.value))
-    needed = rows_to_decide(found, 0.0, rows)
-    return Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", abs(found.value), needed)
+def beats_baseline(metric: Metric, found: Interval, rows: int) -> Word:
+    """The word on the challenger's primary metric minus the baseline's on so many rows."""
+    gate, said, gain = "beats baseline", difference(metric, found, "the baseline's"), metric.gain(found)
+    if gain.value > 0:
+        return Word(gate, Outcome.PROMOTE, f"{said}: {'better' if gain.low > 0 else 'ahead, but maybe by luck'}")
+    if gain.high <= 0:
+        return Word(gate, Outcome.REJECT, f"{said}: no better", abs(gain.value))
+    needed = rows_to_decide(gain, 0.0, rows)
+    return Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", abs(gain.value), needed)
 
 
 def _against_the_champion(case: Case, seed: int) -> Iterator[Word]:
@@ -176,13 +176,17 @@ def _against_the_champion(case: Case, seed: int) -> Iterator[Word]:
 
 def at_least(gate: AtLeast, case: Case, evaluation: Evaluation) -> Word:
     """By the estimate; on few rows by both ends of its interval, since there the estimate may be anything."""
-    value, greater = evaluation.metrics[gate.metric], METRIC[gate.metric][1]
+    metric, value = case.project.target.metrics[gate.metric], evaluation.metrics.get(gate.metric)
+    if value is None:
+        why = metric.undefined(case.targets) or "it was not measured"
+        return Word(f"{gate.metric} of {gate.threshold:g}", Outcome.INCONCLUSIVE, f"no {metric.title}: {why}")
+    greater = metric.greater_is_better
     border = f"{'at least' if greater else 'at most'} {gate.threshold:g}"
-    name, said, off = f"{gate.metric} {border}", f"{TITLE[gate.metric]} is {value}", abs(value.value - gate.threshold)
-    ends = (value.low, value.high) if few(case.labels) else (value.value,)
+    name, said, off = f"{gate.metric} {border}", f"{metric.title} is {value}", abs(value.value - gate.threshold)
+    ends = (value.low, value.high) if case.spare < FEW_OF_A_CLASS else (value.value,)
     passed = {end >= gate.threshold if greater else end <= gate.threshold for end in ends}
     if len(passed) == 2:
-        needed = rows_to_decide(value, gate.threshold, len(case.labels), power=case.project.evidence.power)
+        needed = rows_to_decide(value, gate.threshold, len(case.targets), power=case.project.evidence.power)
         open_still = f"{said}, which on so few rows may or may not be {border}"
         return Word(name, Outcome.INCONCLUSIVE, open_still, None, needed)
     if passed == {True}:
@@ -192,23 +196,20 @@ def at_least(gate: AtLeast, case: Case, evaluation: Evaluation) -> Word:
 
 def not_worse(gate: NotWorse, case: Case) -> Word:
     """Non-inferiority to the champion, by `case.against`."""
-    name, title = f"{gate.metric} not worse by {gate.margin:g}", TITLE[gate.metric]
+    name, metric = f"{gate.metric} not worse by {gate.margin:g}", case.project.target.metrics[gate.metric]
     if case.champion is None:
-        return Word(name, Outcome.PROMOTE, f"{title}: there is no champion to be worse than")
-    found, greater = case.against[gate.metric], METRIC[gate.metric][1]
-    worse, said = _worse(found, greater), difference(gate.metric, found, f"{case.version}'s")
+        return Word(name, Outcome.PROMOTE, f"{metric.title}: there is no champion to be worse than")
+    if (found := case.against.get(gate.metric)) is None:
+        return Word(name, Outcome.INCONCLUSIVE, f"no {metric.title}: {metric.undefined(case.targets)}")
+    worse, said = negated(metric.gain(found)), difference(metric, found, f"{case.version}'s")
     if worse.high <= gate.margin:
         return Word(name, Outcome.PROMOTE, f"{said}: within the margin of {gate.margin:g} even at its bad end")
     off = worse.high - gate.margin
     if worse.low > gate.margin:
         return Word(name, Outcome.REJECT, f"{said}: beyond the margin of {gate.margin:g} even at its good end", off)
-    needed = rows_to_decide(worse, gate.margin, len(case.labels), power=case.project.evidence.power)
+    needed = rows_to_decide(worse, gate.margin, len(case.targets), power=case.project.evidence.power)
     ends = f"beyond the margin of {gate.margin:g} at its bad end, not at its good end"
     return Word(name, Outcome.INCONCLUSIVE, f"{said}: {ends}", off, needed)
-
-
-def _worse(difference: Interval, greater_is_better: bool) -> Interval:
-    return negated(difference) if greater_is_better else difference
 
 
 def _slice_gates(case: Case, seed: int) -> Iterator[Word]:
@@ -218,15 +219,18 @@ def _slice_gates(case: Case, seed: int) -> Iterator[Word]:
             yield Word(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: there is no champion to fall below")
         return
     found = fallen_slices(
-        case.project, case.frame, case.labels, gates, challenger=case.challenger, champion=case.champion, seed=seed
+        case.project, case.frame, case.targets, gates, challenger=case.challenger, champion=case.champion, seed=seed
     )
     for gate, (looked_at, fallen) in zip(gates, found, strict=True):
-        yield slice_word(gate, looked_at, fallen, case.version) if looked_at else _no_group(gate, case)
+        metric = case.project.target.metrics[gate.metric]
+        yield slice_word(gate, metric, looked_at, fallen, case.version) if looked_at else _no_group(gate, case)
 
 
-def slice_word(gate: Slice, looked_at: int, fallen: Sequence[tuple[str, Interval]], version: str) -> Word:
+def slice_word(
+    gate: Slice, metric: Metric, looked_at: int, fallen: Sequence[tuple[str, Interval]], version: str
+) -> Word:
     """The word on a column's groups: how many were looked at, and (group, fall) of those that credibly fell."""
-    limit = f"{TITLE[gate.metric]} more than {gate.drop:g} {wrong_side(gate.metric)} {version}'s"
+    limit = f"{metric.title} more than {gate.drop:g} {metric.wrong_side} {version}'s"
     if not fallen:
         return Word(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: in none of {looked_at} groups is {limit}")
     worst = "; ".join(f"{group} by {fall}" for group, fall in fallen)
@@ -237,8 +241,8 @@ def slice_word(gate: Slice, looked_at: int, fallen: Sequence[tuple[str, Interval
 def _no_group(gate: Slice, case: Case) -> Word:
     """A fall that nobody could have seen is none that was ruled out."""
     largest = largest_group(case.project, case.frame, gate.column)
-    said = f"{gate.column}: no group has the {MIN_ROWS} rows with both classes on which a fall would show"
-    needed = math.ceil(len(case.labels) * MIN_ROWS / largest) if largest < MIN_ROWS else None
+    said = f"{gate.column}: no group has the {MIN_ROWS} rows that can be judged on which a fall would show"
+    needed = math.ceil(len(case.targets) * MIN_ROWS / largest) if largest < MIN_ROWS else None
     return Word(_slice_name(gate), Outcome.INCONCLUSIVE, said, None, needed)
 
 

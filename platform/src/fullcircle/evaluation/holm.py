@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.project import Project, Slice
-from fullcircle.core.statistics.binary_metrics import roc_auc, standard_error
+from fullcircle.core.statistics.binary_metrics import standard_error
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.core.statistics.intervals import auc_interval, paired_interval
-from fullcircle.evaluation.metrics import METRIC
+from fullcircle.core.tasks import Metric
 from fullcircle.evaluation.slices import groups
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def holm(p_values: Sequence[float], alpha: float = ALPHA) -> tuple[bool, ...]:
 def fallen_slices(
     project: Project,
     frame: pd.DataFrame,
-    labels: NDArray[np.int8],
+    targets: NDArray[Any],
     gates: Sequence[Slice],
     *,
     challenger: NDArray[np.float32],
@@ -51,22 +50,18 @@ def fallen_slices(
     for gate in gates:
         falls.append([])
         for group, mask in groups(project, frame, gate.column):
-            fall = _fall(gate.metric, labels[mask], challenger[mask], champion[mask], seed)
+            fall = _fall(project.target.metrics[gate.metric], targets[mask], challenger[mask], champion[mask], seed)
             falls[-1].append((group, fall))
             p_values.append(_p_value(fall, gate.drop))
     fell = iter(holm(p_values))
     return [(len(looked), [pair for pair in looked if next(fell)]) for looked in falls]
 
 
-def _fall(metric: str, labels: NDArray[np.int8], a: NDArray[np.float32], b: NDArray[np.float32], seed: int) -> Interval:
-    function, greater = METRIC[metric]
-    if function is roc_auc:
-        return auc_interval(labels, b, a)
-    return (
-        paired_interval(labels, b, a, function, seed=seed)
-        if greater
-        else paired_interval(labels, a, b, function, seed=seed)
-    )
+def _fall(
+    metric: Metric, targets: NDArray[Any], challenger: NDArray[np.float32], champion: NDArray[np.float32], seed: int
+) -> Interval:
+    better, worse = (champion, challenger) if metric.greater_is_better else (challenger, champion)
+    return metric.difference(targets, better, worse, seed)
 
 
 def _p_value(fall: Interval, drop: float) -> float:

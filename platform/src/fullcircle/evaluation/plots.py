@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fullcircle.core.security.untrusted import without_formulas
-from fullcircle.evaluation.metrics import METRIC, TITLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fullcircle.core.records.verdicts import Evaluation
+    from fullcircle.core.tasks import Task
 
 # Okabe & Ito 2008: told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444")
@@ -31,7 +31,10 @@ def reliability_plot(evaluations: Mapping[str, Evaluation], path: Path) -> Path:
     axes = figure.subplots()
     most = 0.0
     for colour, (label, evaluation) in zip(_cycle(len(evaluations)), evaluations.items(), strict=True):
-        predicted, observed = [b[0] for b in evaluation.reliability], [b[1] for b in evaluation.reliability]
+        predicted, observed = (
+            [b[0] for b in evaluation.curves["reliability"]],
+            [b[1] for b in evaluation.curves["reliability"]],
+        )
         most = max(most, *predicted, *observed)
         error = evaluation.metrics["calibration_error"].value
         axes.plot(predicted, observed, "o-", color=colour, lw=1.8, ms=5, label=f"{label} (error {error:.3f})")
@@ -45,18 +48,27 @@ def reliability_plot(evaluations: Mapping[str, Evaluation], path: Path) -> Path:
     return _save(figure, path)
 
 
-def comparison_plot(evaluations: Mapping[str, Evaluation], path: Path) -> Path:
-    """Each metric of each model with its 95% interval, one panel a metric.
+PLOTS = {"reliability": reliability_plot}
+"""Pictures of evaluations, by the name that a task gives each: `(evaluations by label, path)` -> path."""
+
+
+def comparison_plot(task: Task, evaluations: Mapping[str, Evaluation], path: Path) -> Path:
+    """Each headline metric of each model with its 95% interval, one panel a metric.
 
     Args:
         evaluations: label -> evaluation.
     """
     labels = list(evaluations)
     figure = _figure(9.6, 1.3 + 0.42 * 2 * max(len(labels), 2))
-    panels = figure.subplots(2, 2, sharey=True).ravel()
-    for axes, (name, (_, greater)) in zip(panels, METRIC.items(), strict=True):
+    shown = [task.metrics[name] for name in task.headline]
+    panels = figure.subplots(-(-len(shown) // 2), 2, sharey=True).ravel()
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    for axes, metric in zip(panels, shown, strict=False):
         for row, colour in enumerate(_cycle(len(labels))):
-            found = evaluations[labels[row]].metrics[name]
+            found = evaluations[labels[row]].metrics.get(metric.name)
+            if found is None:
+                continue
             axes.plot([found.low, found.high], [row, row], color=colour, lw=2.4, solid_capstyle="round", alpha=0.55)
             axes.plot([found.value], [row], "o", color=colour, ms=7)
             axes.annotate(f"{found.value:.4f}", (found.value, row), (0, 7), textcoords="offset points",
@@ -65,7 +77,10 @@ def comparison_plot(evaluations: Mapping[str, Evaluation], path: Path) -> Path:
         axes.set_ylim(len(labels) - 0.5, -0.6)
         axes.margins(x=0.12)
         axes.set_title(
-            f"{TITLE[name]}  ({'right' if greater else 'left'} is better)", loc="left", fontsize=10, color=INK
+            f"{metric.title}  ({'right' if metric.greater_is_better else 'left'} is better)",
+            loc="left",
+            fontsize=10,
+            color=INK,
         )
         _finish(axes)
         axes.grid(axis="x", color=GRID, lw=0.8)

@@ -1,4 +1,4 @@
-"""Groups of rows that are judged on their own: each large enough, and with both classes."""
+"""Groups of rows that are judged on their own: each large enough, and with targets that can be judged."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def sliced_columns(project: Project) -> tuple[str, ...]:
 
 
 def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str, NDArray[np.bool_]]]:
-    """(group, mask of its rows), largest first: at most 20 groups of at least 200 rows that hold both classes.
+    """(group, mask of its rows), largest first: at most 20 groups of at least 200 rows that can be judged alone: for a
+    question of yes or no, those that hold both classes.
 
     A number with more than 20 values is cut into its quarters.
     """
-    labels = frame[project.target.name].to_numpy() == 1
+    targets = project.target.targets(frame)
     names = group_names(project, frame, column)
     inverse, found = coded(names)
     counts = np.bincount(inverse, minlength=len(found))
     kept: list[tuple[str, NDArray[np.bool_]]] = []
     for index in np.argsort(-counts, kind="stable")[:MAX_GROUPS]:
         mask = inverse == index
-        if counts[index] >= MIN_ROWS and 0 < labels[mask].sum() < counts[index]:
+        if counts[index] >= MIN_ROWS and project.target.judgeable(targets[mask]):
             kept.append((str(found[index]), mask))
     return kept
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fullcircle.core.project import Better
-from fullcircle.core.statistics.binary_metrics import brier, log_loss
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.core.statistics.intervals import paired_mean_interval
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word, negated
-from fullcircle.evaluation.metrics import METRIC
+from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word
 from fullcircle.evaluation.spending import Look
 from fullcircle.evaluation.superiority import Superiority, rows_to_decide, superiority
 from fullcircle.evaluation.wording import difference
-
-TAKEOVER_SLACK = 0.005
-"""ROC AUC that counts as nothing: a challenger is rejected as no better only when all of its 95% interval is this far
-below what was asked."""
 
 
 def takeovers(case: Case) -> Iterator[Word]:
@@ -25,19 +18,24 @@ def takeovers(case: Case) -> Iterator[Word]:
     if case.champion is None:
         return
     named = [gate for gate in case.project.gates if isinstance(gate, Better)]
-    for gate in named or [Better("roc_auc")]:
+    for gate in named or [Better(case.project.target.primary)]:
         yield takeover(gate, _gain(gate.metric, case), case)
 
 
 def takeover(gate: Better, gain: Interval, case: Case) -> Word:
-    """The word on a gain over the champion (greater is better), at the level that the case's look leaves."""
+    """The word on a gain over the champion (greater is better), at the level that the case's look leaves.
+
+    A challenger is rejected as no better only when all of its 95% interval is further below what was asked than what
+    counts as nothing in that metric.
+    """
+    task = case.project.target
+    metric = task.metrics[gate.metric]
     test = superiority(gain, gate.min_absolute_change, case.look.test_level)
-    slack = TAKEOVER_SLACK if gate.metric == "roc_auc" else 0.0
+    slack = metric.negligible
     more = f" by more than {gate.min_absolute_change:g}" if gate.min_absolute_change else ""
-    name = "better than champion" if gate.metric == "roc_auc" else f"{gate.metric} better than champion"
-    as_it_is = gain if METRIC[gate.metric][1] else negated(gain)
+    name = "better than champion" if gate.metric == task.primary else f"{gate.metric} better than champion"
     whose = f"{case.version}'s"
-    said = f"{difference(gate.metric, as_it_is, whose)}, {_p(test)}"
+    said = f"{difference(metric, metric.gain(gain), whose)}, {_p(test)}"
     if gain.low == gain.high and gain.value <= test.border:
         return Word(name, Outcome.INCONCLUSIVE, f"{said}: it answers alike, so the champion stays", 0.0)
     if gain.high < test.border - slack:
@@ -46,7 +44,7 @@ def takeover(gate: Better, gain: Interval, case: Case) -> Word:
     if case.look.level == 0.0:
         return Word(name, Outcome.INCONCLUSIVE, f"{said}: {_spent(case.look)}")
     if case.spare < MIN_OF_A_CLASS:
-        few = f"{said}: only {case.spare} rows of one class, which prove nothing"
+        few = f"{said}: only {case.spare} {case.scarcity.of}, which prove nothing"
         return Word(name, Outcome.INCONCLUSIVE, few, None, case.rows_for(MIN_OF_A_CLASS))
     asked = f"(asked for: {test.level:.2g}, look {case.look.number} of {case.look.looks})"
     if test.proven:
@@ -58,14 +56,12 @@ def takeover(gate: Better, gain: Interval, case: Case) -> Word:
 def _gain(name: str, case: Case) -> Interval:
     """Challenger minus champion, greater is better.
 
-    Of a mean over rows the standard error is known. That of 500 resamples has a noise of its own, with which the test
-    would err a tenth more often than its level says.
+    By the metric's own test: the standard error of 500 resamples has a noise of its own, with which the test would err
+    a tenth more often than its level says.
     """
-    metric, greater = METRIC[name]
+    metric = case.project.target.metrics[name]
     assert case.champion is not None
-    exact = metric is log_loss or metric is brier
-    found = paired_mean_interval(case.labels, case.challenger, case.champion, metric) if exact else case.against[name]
-    return found if greater else negated(found)
+    return metric.gain(metric.test(case.targets, case.challenger, case.champion, case.seed))
 
 
 def _p(test: Superiority) -> str:
@@ -74,7 +70,7 @@ def _p(test: Superiority) -> str:
 
 def _rows_to_prove(test: Superiority, slack: float, case: Case, more: str) -> tuple[int | None, str]:
     """Rows that would decide, and what the data say as they are."""
-    rows, power, gain = len(case.labels), case.project.evidence.power, test.gain.value
+    rows, power, gain = len(case.targets), case.project.evidence.power, test.gain.value
     if gain > test.border:
         short = f"that it is better{more} is not proven, {test.shortfall:.4f} short"
         return rows_to_decide(test.gain, test.border, rows, level=test.level, power=power), short

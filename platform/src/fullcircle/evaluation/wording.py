@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.evaluation.metrics import METRIC, TITLE
+from fullcircle.core.tasks.metric import Metric
 
 
-def difference(metric: str, found: Interval, whose: str) -> str:
+def difference(metric: Metric, found: Interval, whose: str) -> str:
     """`ROC AUC is lower than version 2's by 0.0213 [-0.0401, -0.0025] (higher is better)`.
 
     Args:
@@ -16,10 +16,4 @@ def difference(metric: str, found: Interval, whose: str) -> str:
     said = f"equals {whose} to four digits"
     if value:
         said = f"is {'higher' if value > 0 else 'lower'} than {whose} by {abs(value):.4f}"
-    good = "higher" if METRIC[metric][1] else "lower"
-    return f"{TITLE[metric]} {said} [{low:+.4f}, {high:+.4f}] ({good} is better)"
-
-
-def wrong_side(metric: str) -> str:
-    """Where a model that is worse lies: `below` where greater is better, else `above`."""
-    return "below" if METRIC[metric][1] else "above"
+    return f"{metric.title} {said} [{low:+.4f}, {high:+.4f}] ({metric.good} is better)"

@@ -138,7 +138,7 @@ def train(
         job = _job(project, settings, framework, prepared, learned_from, run.key)
         fitted = launched(project, settings, run, job, rows=len(prepared.frames.train)).outcome.fitted
         trained = evaluated(project, framework, (run.id, run.key), fitted, prepared, champion)
-        run.evaluation(trained.evaluation, "test")
+        run.evaluation(project.target, trained.evaluation, "test")
     return trained
 
 

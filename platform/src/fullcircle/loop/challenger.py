@@ -18,6 +18,7 @@ from fullcircle.core.records.verdicts import Candidate, Evaluation, Verdict
 from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.tasks import Task
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, best, stable_seed
 from fullcircle.loop.interrupted import RETRAIN
@@ -25,7 +26,7 @@ from fullcircle.loop.launching import forget
 from fullcircle.loop.looks import Reserved, reserved
 from fullcircle.loop.noise import note_noise
 from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
-from fullcircle.tracking.runs.run_schema import DATA_DIGEST
+from fullcircle.tracking.runs.run_schema import DATA_DIGEST, score_tag
 from fullcircle.tracking.runs.run_tags import REASONS
 
 if TYPE_CHECKING:
@@ -124,29 +125,33 @@ def _best_judged(
 ) -> Challenger:
     winner, baseline = best(trained, project.target), next(one for one in trained if one.framework == "baseline")
     found = _judged(project, settings, winner, baseline, champion, prepared, look)
-    auc = winner.evaluation.metrics["roc_auc"].value
-    if found.verdict.outcome is Outcome.PROMOTE or baseline.evaluation.metrics["roc_auc"].value < auc:
+    metric = project.target.main
+    ours, other = (one.evaluation.metrics[metric.name].value for one in (winner, baseline))
+    if found.verdict.outcome is Outcome.PROMOTE or metric.fall(ours, other) > 0:
         return found
     instead = _judged(project, settings, baseline, baseline, champion, prepared, look)
     if instead.verdict.outcome is not Outcome.PROMOTE:
         return found
-    why = f"{winner.framework} does no better than the logistic baseline, which was judged in its place"
+    why = f"{winner.framework} does no better than the baseline, which was judged in its place"
     reasons = (why, *instead.verdict.reasons)
     return dataclasses.replace(instead, verdict=dataclasses.replace(instead.verdict, reasons=reasons))
 
 
-def keep_verdict(settings: Settings, trained: Sequence[Trained], challenger: Challenger) -> None:
+def keep_verdict(project: Project, settings: Settings, trained: Sequence[Trained], challenger: Challenger) -> None:
     """The verdict, its plots and figures, with the challenger's run."""
-    from fullcircle.evaluation.plots import comparison_plot, reliability_plot
+    from fullcircle.evaluation.plots import PLOTS, comparison_plot
     from fullcircle.tracking.runs.run_store import RunStore
 
     candidate = challenger.candidate
     run = RunStore(settings).append(challenger.trained.run_id)
     evaluations = {one.framework: one.evaluation for one in trained}
     with TemporaryDirectory() as folder:
-        for name, plot in (("reliability.png", reliability_plot), ("comparison.png", comparison_plot)):
-            plot(evaluations, Path(folder) / name)
-            run.file(Path(folder) / name, "plots")
+        pictures = [comparison_plot(project.target, evaluations, Path(folder) / "comparison.png")]
+        pictures += [
+            PLOTS[name](evaluations, Path(folder) / f"{name}.png") for name in project.target.plots if name in PLOTS
+        ]
+        for picture in pictures:
+            run.file(picture, "plots")
     run.json(dataclasses.asdict(challenger.verdict), "gate/verdict.json")
     if challenger.disagreement is not None:
         run.json(dataclasses.asdict(challenger.disagreement), REPLAYED)
@@ -258,7 +263,7 @@ def register(
         digest=candidate.digest,
         example=prepared.frames.test[[column.name for column in project.inputs]].head(3),
         card=card,
-        tags=_version_tags(challenger, data, parent),
+        tags=_version_tags(project.target, challenger, data, parent),
         still_ours=still_ours,
     )
     leads_on = partial(links, run.experiment_id, retrain=parent, data=data.digest)
@@ -273,13 +278,13 @@ def _verdict_tags(verdict: Verdict) -> dict[str, str]:
     return {"fullcircle.verdict": str(verdict.outcome), "fullcircle.reasons": " | ".join(verdict.reasons)}
 
 
-def _version_tags(challenger: Challenger, data: DataVersion, parent: str) -> dict[str, str]:
+def _version_tags(task: Task, challenger: Challenger, data: DataVersion, parent: str) -> dict[str, str]:
     served = challenger.candidate.served_p99_ms
     tags = {
         **_verdict_tags(challenger.verdict),
         "fullcircle.framework": challenger.trained.framework,
         DATA_DIGEST: data.digest,
-        "fullcircle.test_roc_auc": repr(challenger.trained.evaluation.metrics["roc_auc"].value),
+        score_tag(task): repr(challenger.trained.evaluation.metrics[task.primary].value),
         RETRAIN: parent,
         **({SERVED_P99_MS: repr(served)} if served is not None else {}),
     }

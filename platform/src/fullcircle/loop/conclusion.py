@@ -31,7 +31,7 @@ def conclude(
     parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
     parent.params(parameters(project, winner.framework, prepared))
     decided = verdict_tags(winner.framework, result.verdict, result.version, promoted)
-    parent.tags({**decided, **score_tags(winner.evaluation)})
+    parent.tags({**decided, **score_tags(project.target, winner.evaluation)})
     _show_files(settings, parent, winner)
     # By the tracker's own id: a retrain that began while the tracker was away goes by another.
     Registry(settings).show_with(RunStore(settings).find(parent.id), result.version)
@@ -44,6 +44,7 @@ def conclude(
             verdict=result.verdict,
             version=result.version,
             promoted=promoted,
+            task=project.target,
             metrics=winner.evaluation.metrics,
             data=result.data,
         )

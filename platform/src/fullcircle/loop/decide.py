@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fullcircle.core.project import Policy
-from fullcircle.core.records.health import Decision, Health, Keep, PolicyState, Retrain, Rollback
+from fullcircle.core.records.health import Decision, Health, Keep, Performance, PolicyState, Retrain, Rollback
 
 UNKNOWN = "cannot be held against anything: no figure is known from the release"
 
@@ -34,7 +34,12 @@ def _rollback(health: Health, policy: Policy, state: PolicyState) -> Rollback | 
     gain = health.performance.previous_gain if health.performance else None
     if gain is None or state.previous_version is None or gain.low <= policy.rollback_margin:
         return None
-    reason = f"version {state.previous_version} has a ROC AUC {gain} higher on the same {_rows(health)} labelled rows"
+    found = health.performance
+    assert found is not None, "its gain is known"
+    higher = "higher" if found.greater_is_better else "lower"
+    reason = (
+        f"version {state.previous_version} has a {found.title} {gain} {higher} on the same {found.rows} labelled rows"
+    )
     return Rollback(to=state.previous_version, reason=reason)
 
 
@@ -42,8 +47,8 @@ def _why_retrain(health: Health, policy: Policy) -> str | None:
     performance, drop = health.performance, health.drop()
     if performance is not None and drop is not None and drop > policy.tolerated_drop:
         return (
-            f"realised ROC AUC {performance.roc_auc} is {drop:.3f} below the {performance.expected_auc:.3f} "
-            f"measured at release (tolerated: {policy.tolerated_drop})"
+            f"realised {performance.title} {performance.score} is {_by(drop, performance)} {performance.wrong_side} "
+            f"the {performance.expected:.3f} measured at release (tolerated: {policy.tolerated_drop})"
         )
     if not health.is_drifted:
         return None
@@ -52,7 +57,7 @@ def _why_retrain(health: Health, policy: Policy) -> str | None:
         return f"{drifted} and no labels are known yet"
     if policy.on_drift:
         known = "is within tolerance" if health.drop() is not None else UNKNOWN
-        return f"{drifted}, although a realised ROC AUC of {performance.roc_auc.value:.3f} {known}"
+        return f"{drifted}, although a realised {performance.title} of {performance.score.value:.3f} {known}"
     return None
 
 
@@ -70,8 +75,8 @@ def _all_is_well(health: Health) -> str:
     if health.performance is None:
         return f"{len(health.drifted)} of {len(health.columns)} columns drifted; no labels to say that it matters"
     known = "is within tolerance" if health.drop() is not None else UNKNOWN
-    return f"realised ROC AUC {health.performance.roc_auc.value:.3f} {known}"
+    return f"realised {health.performance.title} {health.performance.score.value:.3f} {known}"
 
 
-def _rows(health: Health) -> int:
-    return health.performance.rows if health.performance else 0
+def _by(drop: float, performance: Performance) -> str:
+    return f"{drop:.1%}" if performance.relative else f"{drop:.3f}"

@@ -10,8 +10,10 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import ModelVersion, Release
 from fullcircle.core.settings import Settings
+from fullcircle.core.tasks import Task
 from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.champion.release import completed
+from fullcircle.tracking.runs.run_schema import score_tag
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
@@ -32,7 +34,7 @@ def overview(project: Project, settings: Settings) -> dict[str, Any]:
     aliases = {alias: reader.version(project.name, number) for alias, number in named.items()}
     return {
         "project": project.name,
-        "aliases": {alias: _version(version) for alias, version in aliases.items() if version},
+        "aliases": {alias: _version(project.target, version) for alias, version in aliases.items() if version},
         "ledger": [*checked.wrong],
         "releases": [_release(made) for made in completed(project, settings)],
         "unfinished_releases": len(Releases(database).pending(project.name)),
@@ -91,13 +93,13 @@ def _unsent(each: Backlog) -> dict[str, Any]:
     return {**dataclasses.asdict(each), "owed": each.owed, "since": datetime.fromtimestamp(each.since, UTC)}
 
 
-def _version(version: ModelVersion) -> dict[str, Any]:
+def _version(task: Task, version: ModelVersion) -> dict[str, Any]:
     return {
         "version": version.version,
         "run_id": version.run_id,
         "digest": version.digest,
         "framework": version.tags.get("fullcircle.framework"),
-        "test_roc_auc": version.tags.get("fullcircle.test_roc_auc"),
+        f"test_{task.primary}": version.tags.get(score_tag(task)),
     }
 
 

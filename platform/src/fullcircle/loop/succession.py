@@ -115,7 +115,7 @@ def _presented(
     project, settings, prepared = case.project, case.settings, case.prepared
     challenger = step("judge", nominate, project, settings, trained, champion, prepared, case.parent, case.at)
     challenger = step("replay the last window", replay_window, project, settings, challenger, champion, case.at)
-    step("keep the verdict", keep_verdict, settings, trained, challenger)
+    step("keep the verdict", keep_verdict, project, settings, trained, challenger)
     if challenger.trained.run_id != explained:
         step("explain", explain, project, settings, challenger, prepared)
     compared = _evaluations(case, trained, champion)

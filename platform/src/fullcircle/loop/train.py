@@ -19,6 +19,7 @@ from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
+from fullcircle.core.tasks import Task
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Prepared, evaluated, parameters, prepare
 from fullcircle.loop.clock import now, refuse_ahead
@@ -177,9 +178,9 @@ def _trained(
     from fullcircle.tracking.ui.ui_links import links
 
     judged = evaluated(project, wish.framework, (run.id, run.key), done.outcome.fitted, prepared, None)
-    run.evaluation(judged.evaluation, "test")
+    run.evaluation(project.target, judged.evaluation, "test")
     result = _result(project, settings, wish, run.id, data, judged.evaluation, done)
-    run.note(links(run.experiment_id, data=data.digest) + _note(result))
+    run.note(links(run.experiment_id, data=data.digest) + _note(project.target, result))
     forget(settings, run.key)
     return result
 
@@ -247,11 +248,16 @@ def _result(
     )
 
 
-def _note(result: TrainResult) -> str:
+def _note(task: Task, result: TrainResult) -> str:
     """What the MLflow UI shows on top of the run."""
-    auc, loss = result.evaluation.metrics["roc_auc"], result.evaluation.metrics["log_loss"]
+    found = result.evaluation.metrics
+    said = ", ".join(
+        f"{metric.title} {found[metric.name]}"
+        for metric in map(task.metrics.__getitem__, task.headline[:2])
+        if metric.name in found
+    )
     lines = [
-        f"**{markdown(result.framework)}**: ROC AUC {auc}, log loss {loss} on {result.evaluation.rows:,} test rows",
+        f"**{markdown(result.framework)}**: {said} on {result.evaluation.rows:,} test rows",
         f"- best epoch {result.best_epoch} of {result.epochs}; {markdown(result.where)}",
         f"- energy {result.spent}",
     ]

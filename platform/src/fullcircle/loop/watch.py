@@ -23,6 +23,7 @@ from fullcircle.loop.decide import decide
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.steps import Step, plain
 from fullcircle.store.leases import Lease
+from fullcircle.tracking.runs.run_schema import score_tag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,14 +136,14 @@ def judge_window(
     registry = Registry(settings)
     before = registry.alias(project.name, PREVIOUS)
     previous = Graph.load(registry.graph(before), digest=before.digest)(rows) if before and len(rows) else None
-    expected = champion.tags.get("fullcircle.test_roc_auc")
+    expected = champion.tags.get(score_tag(project.target))
     health = assess(
         project,
         window,
         rows,
         reference,
         champion_version=champion.version,
-        expected_auc=float(expected) if expected else None,
+        expected=float(expected) if expected else None,
         previous=previous,
     )
     worst = f": {', '.join(health.drifted[:4])}" if health.drifted else ""
@@ -235,6 +236,6 @@ def _evidence(health: Health) -> dict[str, Any]:
         "champion": health.champion_version,
         "rows": health.window.rows,
         "drifted": list(health.drifted),
-        "roc_auc": performance.roc_auc.value if performance else None,
-        "expected_auc": performance.expected_auc if performance else None,
+        **({performance.primary: performance.score.value} if performance else {}),
+        **({f"expected_{performance.primary}": performance.expected} if performance else {}),
     }

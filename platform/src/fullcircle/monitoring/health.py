@@ -25,7 +25,7 @@ def assess(
     reference: pd.DataFrame,
     *,
     champion_version: str,
-    expected_auc: float | None,
+    expected: float | None,
     previous: NDArray[np.float32] | None = None,
     seed: int = 0,
 ) -> Health:
@@ -34,7 +34,7 @@ def assess(
     Args:
         current: the window's rows: raw inputs, `probability`, `label` (NaN while unknown).
         reference: the champion's training rows: raw inputs and its `probability`.
-        expected_auc: ROC AUC that the gate measured at release.
+        expected: the primary metric as the gate measured it at release.
         previous: the previous champion's probabilities on `current`'s rows, if there is one.
 
     An empty window has no columns and no performance; below `watch.min_rows` it says so (`enough_rows`).
@@ -52,7 +52,7 @@ def assess(
             seed=seed,
         ),
         quality=quality(project, current, reference),
-        performance=performance(labels, probability, expected_auc=expected_auc, previous=previous, seed=seed),
+        performance=performance(project.target, labels, probability, expected=expected, previous=previous, seed=seed),
         drifted_share_limit=project.watch.drifted_share,
         enough_rows=len(current) >= project.watch.min_rows,
     )

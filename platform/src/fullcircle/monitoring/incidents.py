@@ -66,20 +66,26 @@ def rollback_incident(
 
 def _degraded(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:
     drop, found = health.drop(), health.performance
-    if drop is None or found is None or found.expected_auc is None or drop <= project.policy.tolerated_drop:
+    if drop is None or found is None or found.expected is None or drop <= project.policy.tolerated_drop:
         return
-    tolerated = found.expected_auc - project.policy.tolerated_drop
-    certain = found.roc_auc.high < tolerated
+    tolerated = found.tolerated(project.policy.tolerated_drop)
+    assert tolerated is not None, "something was expected"
+    certain = found.best < tolerated if found.greater_is_better else found.best > tolerated
+    others = (project.target.metrics[name] for name in project.target.headline if name != found.primary)
     evidence = {
-        "ROC AUC": f"{found.roc_auc} on {found.rows} labelled rows",
-        "at release": f"{found.expected_auc:.4f}",
-        "tolerated": f"{tolerated:.4f} ({'all' if certain else 'not all'} of the interval is below)",
-        "log loss": str(found.log_loss),
+        found.title: f"{found.score} on {found.rows} labelled rows",
+        "at release": f"{found.expected:.4f}",
+        "tolerated": f"{tolerated:.4f} ({'all' if certain else 'not all'} of the interval is {found.wrong_side})",
+        **{each.title: str(found.metrics[each.name]) for each in others if each.name in found.metrics},
         "drifted columns": _drifted(health),
     }
     if found.previous_gain is not None:
-        evidence["previous champion"] = f"its ROC AUC {_beside(found.previous_gain)} on the same rows"
-    title = f"{project.name}: ROC AUC is {found.roc_auc.value:.3f}, {drop:.3f} below what it was at release"
+        as_it_is = project.target.main.gain(found.previous_gain)
+        evidence["previous champion"] = f"its {found.title} {_beside(as_it_is)} on the same rows"
+    off = abs(found.expected - found.score.value)
+    title = (
+        f"{project.name}: {found.title} is {found.score.value:.3f}, {off:.3f} {found.wrong_side} what it was at release"
+    )
     severity = Severity.CRITICAL if certain else Severity.WARNING
     yield _incident(project, health, "degraded", severity, title, health.drifted[:TOP], evidence, links)
 

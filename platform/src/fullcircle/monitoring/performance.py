@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.records.health import Performance
-from fullcircle.core.statistics.binary_metrics import brier, log_loss, roc_auc
-from fullcircle.core.statistics.intervals import metric_interval, paired_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fullcircle.core.tasks import Task
 
 MIN_LABELS = 50
 """Below this many labels an interval says nothing."""
 
 
 def performance(
-    labels: NDArray[np.float64],
-    probability: NDArray[np.float32],
+    task: Task,
+    labels: NDArray[Any],
+    answers: NDArray[np.float32],
     *,
-    expected_auc: float | None,
+    expected: float | None = None,
     previous: NDArray[np.float32] | None = None,
     seed: int = 0,
 ) -> Performance | None:
-    """Realised metrics with 95% intervals; None below 50 labels or with only one class among them.
+    """Realised metrics with 95% intervals; None below 50 labels, or where they cannot be judged (one class alone).
 
     Args:
-        labels: 0 or 1, NaN while unknown, shape (rows,).
-        expected_auc: what the gate measured at release.
-        previous: the previous champion's probabilities on the same rows.
+        labels: targets as the log keeps them, NaN while unknown, shape (rows,) or (rows, columns).
+        answers: shaped as `task.answers` says.
+        expected: the primary metric as the gate measured it at release.
+        previous: the previous champion's answers to the same rows.
     """
-    known = np.isfinite(labels) & np.isfinite(probability)
+    known = _finite(labels) & _finite(answers)
     if previous is not None:
-        known &= np.isfinite(previous)
-    y, p = labels[known].astype(np.int8), probability[known]
-    if len(y) < MIN_LABELS or len(np.unique(y)) < 2:
+        known &= _finite(previous)
+    rows = int(known.sum())
+    if rows < MIN_LABELS:
         return None
-    gain = paired_interval(y, previous[known], p, roc_auc, seed=seed) if previous is not None else None
-    return Performance(
-        rows=len(y),
-        positives=int(y.sum()),
-        roc_auc=metric_interval(y, p, roc_auc, seed=seed),
-        log_loss=metric_interval(y, p, log_loss, seed=seed),
-        brier=metric_interval(y, p, brier, seed=seed),
-        expected_auc=expected_auc,
-        previous_gain=gain,
+    y, a = task.codes(labels[known]), answers[known]
+    if not task.judgeable(y):
+        return None
+    main = task.main
+    realised = {name: each.interval(y, a, seed) for name, each in task.metrics.items() if each.undefined(y) is None}
+    return Performance.by(
+        main,
+        rows=rows,
+        summary=task.summary(y),
+        metrics=realised,
+        expected=expected,
+        previous_gain=main.gain(main.difference(y, previous[known], a, seed)) if previous is not None else None,
     )
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Rows without a number that is missing."""
+    finite = np.isfinite(values)
+    return finite if finite.ndim == 1 else np.asarray(finite.all(axis=1))

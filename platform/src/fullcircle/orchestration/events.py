@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.core.records.health import Performance
 from fullcircle.loop.budget import window_key
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def emit_drift(project: str, health: Mapping[str, Any]) -> None:
     )
 
 
+def realised(performance: Performance) -> dict[str, float | None]:
+    """The primary metric and what was expected of it: `roc_auc`, `expected_roc_auc`."""
+    return {performance.primary: performance.score.value, f"expected_{performance.primary}": performance.expected}
+
+
 def summary(health: Health, reason: str) -> dict[str, Any]:
     """A window's health as the JSON values of an event."""
     performance = health.performance
@@ -52,6 +58,5 @@ def summary(health: Health, reason: str) -> dict[str, Any]:
         "champion": health.champion_version,
         "drifted": list(health.drifted[:20]),
         "drifted_share": health.drifted_share,
-        "roc_auc": performance.roc_auc.value if performance else None,
-        "expected_auc": performance.expected_auc if performance else None,
+        **(realised(performance) if performance else {}),
     }

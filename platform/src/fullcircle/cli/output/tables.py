@@ -17,6 +17,7 @@ from fullcircle.cli.output.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.records.ledger_entries import LEDGER_TIME
 from fullcircle.core.security.identity import by
+from fullcircle.core.tasks import Task
 
 if TYPE_CHECKING:
     from fullcircle.core.records.ledger_entries import Entry
@@ -66,14 +67,15 @@ def print_table(console: Console, table: Table) -> None:
         console.print()
 
 
-def print_retrain(console: Console, result: RetrainResult) -> None:
+def print_retrain(console: Console, task: Task, result: RetrainResult) -> None:
     """The candidates beside each other, the verdict, and what to do next."""
     table = Table(title=f"{result.project}: candidates on the same test rows", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("candidate")
-    for name in ("ROC AUC", "log loss", "Brier", "calibration error"):
-        table.add_column(name, justify="right")
+    headline = [task.metrics[name] for name in task.headline]
+    for metric in headline:
+        table.add_column(metric.title, justify="right")
     for framework, evaluation in result.evaluations.items():
-        figures = (evaluation.metrics.get(key) for key in ("roc_auc", "log_loss", "brier", "calibration_error"))
+        figures = (evaluation.metrics.get(metric.name) for metric in headline)
         mark = " *" if framework == result.winner else ""
         table.add_row(framework + mark, *(str(figure) if figure else "" for figure in figures))
     print_table(console, table)
@@ -182,11 +184,12 @@ def _until(term: ChampionPeriod) -> str:
     return f"{term.until:%Y-%m-%d %H:%M}" if term.until else "now"
 
 
-def print_overview(console: Console, found: Mapping[str, Any]) -> None:
+def print_overview(console: Console, task: Task, found: Mapping[str, Any]) -> None:
     """Who serves, what was released and decided, and what is open."""
     for alias, version in found["aliases"].items():
-        auc = f", test ROC AUC {float(version['test_roc_auc']):.4f}" if version["test_roc_auc"] else ""
-        line = styled("[bold]{:<11}[/] version {} ({}{})", alias, version["version"], version["framework"], auc)
+        score = version[f"test_{task.primary}"]
+        said = f", test {task.main.title} {float(score):.4f}" if score else ""
+        line = styled("[bold]{:<11}[/] version {} ({}{})", alias, version["version"], version["framework"], said)
         console.print(line, highlight=False)
     if not found["aliases"]:
         console.print(f"{found['project']} has no champion yet; 'fullcircle run {found['project']}' trains one")

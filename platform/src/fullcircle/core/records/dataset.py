@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -59,12 +60,12 @@ class ContractReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A part of a split: rows from `start` to `end`, both inclusive."""
+    """A part of a split: rows from `start` to `end`, both inclusive; `summary` of their targets, as the task says."""
 
     start: datetime
     end: datetime
     rows: int
-    positives: int
+    summary: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.tasks.metric import Metric, fall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +59,79 @@ class Performance:
     """Realised performance on the rows whose labels arrived.
 
     Attributes:
-        expected_auc: what the gate measured when the champion was released.
-        previous_gain: ROC AUC of the previous champion minus the champion's on the same rows, when it was scored.
+        summary: what those labels look like, as the task says.
+        metrics: name -> realised value, of those that are defined on these rows.
+        primary: the metric that it is held against the release by; `title`, as people call it.
+        greater_is_better: of the primary metric.
+        expected: the primary metric as the gate measured it when the champion was released.
+        relative: whether a drop counts as a share of the expected rather than in the metric's own unit.
+        previous_gain: how much better the previous champion is by the primary metric on the same rows, when it was
+            scored.
     """
 
     rows: int
-    positives: int
-    roc_auc: Interval
-    log_loss: Interval
-    brier: Interval
-    expected_auc: float | None
+    summary: Mapping[str, float]
+    metrics: Mapping[str, Interval]
+    primary: str
+    title: str
+    greater_is_better: bool
+    relative: bool
+    expected: float | None
     previous_gain: Interval | None = None
+
+    @classmethod
+    def by(
+        cls,
+        metric: Metric,
+        *,
+        rows: int,
+        summary: Mapping[str, float],
+        metrics: Mapping[str, Interval],
+        expected: float | None,
+        previous_gain: Interval | None = None,
+    ) -> Performance:
+        """What was realised, held against the release by this metric, which is among `metrics`."""
+        return cls(
+            rows=rows,
+            summary=summary,
+            metrics=metrics,
+            primary=metric.name,
+            title=metric.title,
+            greater_is_better=metric.greater_is_better,
+            relative=metric.relative,
+            expected=expected,
+            previous_gain=previous_gain,
+        )
+
+    @property
+    def score(self) -> Interval:
+        """The primary metric."""
+        return self.metrics[self.primary]
+
+    @property
+    def drop(self) -> float | None:
+        """How much worse the realised one is, as the policy's `tolerated_drop` counts. None: nothing is expected."""
+        if self.expected is None:
+            return None
+        now = self.score.value
+        return fall(self.expected, now, greater_is_better=self.greater_is_better, relative=self.relative)
+
+    @property
+    def best(self) -> float:
+        """The good end of the primary metric's interval."""
+        return self.score.high if self.greater_is_better else self.score.low
+
+    @property
+    def wrong_side(self) -> str:
+        """Where a worse value lies: `below` or `above`."""
+        return "below" if self.greater_is_better else "above"
+
+    def tolerated(self, drop: float) -> float | None:
+        """The primary metric at which so large a drop is reached; None while nothing is expected."""
+        if self.expected is None:
+            return None
+        by = drop * abs(self.expected) if self.relative else drop
+        return self.expected - by if self.greater_is_better else self.expected + by
 
 
 class Severity(StrEnum):
@@ -109,10 +172,9 @@ class Health:
         return self.enough_rows and self.drifted_share >= self.drifted_share_limit
 
     def drop(self) -> float | None:
-        """Fall of ROC AUC below what the gate had measured; None while labels or a gate figure are missing."""
-        if self.performance is None or self.performance.expected_auc is None:
-            return None
-        return self.performance.expected_auc - self.performance.roc_auc.value
+        """How much worse the primary metric is than the gate had measured, see `Performance.drop`; None while labels or
+        a gate figure are missing."""
+        return None if self.performance is None else self.performance.drop
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,14 @@ from fullcircle.core.statistics.outcome import Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class SliceScore:
-    """One group's metrics: `column` == `group`, on `rows` rows."""
+    """One group's primary metric: `column` == `group`, on `rows` rows. `difference`: minus the champion's on the same
+    rows, when there is a champion."""
 
     column: str
     group: str
     rows: int
-    roc_auc: Interval
+    score: Interval
     difference: Interval | None
-    """ROC AUC minus the champion's on the same rows, when there is a champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +31,18 @@ class Evaluation:
     """How one model does on one set of rows.
 
     Attributes:
-        metrics: metric name (see `core.project.METRICS`) -> estimate with interval.
-        reliability: (mean predicted probability, observed share, rows) of each bin of equal count.
+        summary: what the targets look like, as their task says: class counts, or mean and spread.
+        metrics: name of a metric of the task -> estimate with interval; without those that are not defined here.
+        curves: picture, as the task names it -> what it draws. `reliability`: (mean predicted probability, observed
+            share, rows) of each bin of equal count.
     """
 
     framework: str
     rows: int
-    positives: int
+    summary: Mapping[str, float]
     metrics: Mapping[str, Interval]
     slices: tuple[SliceScore, ...]
-    reliability: tuple[tuple[float, float, int], ...]
+    curves: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +66,8 @@ class Verdict:
     """Whether the challenger may take over, and why.
 
     Attributes:
-        against: metric -> challenger minus champion on the same rows, when there is a champion (DeLong's interval for
-            ROC AUC, else the paired bootstrap's).
+        against: metric -> challenger minus champion on the same rows, when there is a champion (with the interval of
+            the metric's `difference`).
         rows_needed: for INCONCLUSIVE, about how many labelled rows would decide; None: no number of rows would.
         level: one-sided level at which the challenger had to be better; None where it was held against no champion:
             there is none, or what it costs was not within the budgets.

@@ -79,6 +79,8 @@ class Scarcity:
 
     rows: int
     of: str
+    of_each: str = ""
+    """Behind "a verdict takes 20": " of each", or nothing."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,10 @@ class Task(ABC):
     @abstractmethod
     def summary(self, targets: Targets) -> Mapping[str, float]:
         """What targets look like in a table: class counts, or mean and spread."""
+
+    def described(self, summary: Mapping[str, float], rows: int) -> str:
+        """A summary of so many rows' targets in words, for a cell of a table."""
+        return ", ".join(f"{name} {value:,.6g}" for name, value in summary.items())
 
     @abstractmethod
     def scarcity(self, targets: Targets) -> Scarcity:

@@ -190,9 +190,13 @@ class Binary(Task):
         """`positives`: rows of the positive class."""
         return {"positives": float((np.asarray(targets) > 0).sum())}
 
+    def described(self, summary: Mapping[str, float], rows: int) -> str:
+        """The share of positives."""
+        return f"{summary['positives'] / rows:.1%} positive" if rows else ""
+
     def scarcity(self, targets: Targets) -> Scarcity:
         """The class that has fewer rows."""
-        return Scarcity(spare_rows(targets), "rows of one class")
+        return Scarcity(spare_rows(targets), "rows of one class", " of each")
 
     def scalar(self, answers: Answers) -> NDArray[np.float64]:
         """The probability."""

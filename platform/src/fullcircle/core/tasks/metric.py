@@ -78,10 +78,15 @@ class Metric:
 
     def fall(self, expected: float, realised: float) -> float:
         """How much worse `realised` is than `expected`: above 0 is worse; a share of `expected` where `relative`."""
-        worse = expected - realised if self.greater_is_better else realised - expected
-        if not self.relative:
-            return worse
-        return worse / abs(expected) if expected else (0.0 if worse <= 0 else float("inf"))
+        return fall(expected, realised, greater_is_better=self.greater_is_better, relative=self.relative)
+
+
+def fall(expected: float, realised: float, *, greater_is_better: bool, relative: bool) -> float:
+    """See `Metric.fall`."""
+    worse = expected - realised if greater_is_better else realised - expected
+    if not relative:
+        return worse
+    return worse / abs(expected) if expected else (0.0 if worse <= 0 else float("inf"))
 
 
 def negated(difference: Interval) -> Interval:

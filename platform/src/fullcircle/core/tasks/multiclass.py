@@ -173,7 +173,7 @@ class Multiclass(Task):
 
     def scarcity(self, targets: Targets) -> Scarcity:
         """The rarest class of those that are there."""
-        return Scarcity(rarest(targets), "rows of one class")
+        return Scarcity(rarest(targets), "rows of one class", " of each")
 
     def judgeable(self, targets: Targets) -> bool:
         """Two classes at least."""

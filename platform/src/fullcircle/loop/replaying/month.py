@@ -31,16 +31,16 @@ def month_row(
     labelled = seen.rows[seen.rows["label"].notna()]
     labels = labelled["label"].to_numpy()
     answers = Graph.load(Registry(settings).graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
-    never = performance(labels, answers, expected_auc=None, previous=None, seed=0) if answers is not None else None
+    never = performance(project.target, labels, answers) if answers is not None else None
     realised = seen.health.performance
     return {
         "month": month,
         "rows": seen.window.rows,
         "late_share": float(labels.mean()) if len(labels) else None,
-        "auc_frozen": never.roc_auc.value if never else None,
-        "auc_champion": realised.roc_auc.value if realised else None,
-        "auc_champion_low": realised.roc_auc.low if realised else None,
-        "auc_champion_high": realised.roc_auc.high if realised else None,
+        "auc_frozen": never.score.value if never else None,
+        "auc_champion": realised.score.value if realised else None,
+        "auc_champion_low": realised.score.low if realised else None,
+        "auc_champion_high": realised.score.high if realised else None,
         "drifted": list(seen.health.drifted),
         "drifted_share": seen.health.drifted_share,
         "drift": {c.column: c.distance / max(c.threshold, 1e-12) for c in seen.health.columns},
@@ -54,10 +54,10 @@ def month_row(
         "run_url": run_url(settings, serving.run_id),
         "report_url": seen.report.name,
         "done": False,
-    } | ({"candidates": _candidates(settings, frozen, labelled)} if frozen.version == serving.version else {})
+    } | ({"candidates": _candidates(project, settings, frozen, labelled)} if frozen.version == serving.version else {})
 
 
-def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _candidates(project: Project, settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
     import json
 
@@ -74,9 +74,9 @@ def _candidates(settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> 
             if len(rows)
             else rows["probability"].to_numpy()
         )
-        seen = performance(rows["label"].to_numpy(), answers, expected_auc=None, previous=None, seed=0)
+        seen = performance(project.target, rows["label"].to_numpy(), answers)
         if seen is not None:
-            auc = seen.roc_auc
+            auc = seen.score
             figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "seconds": found["seconds"]}
             scores.append({"framework": framework, "run_url": run_url(settings, found["run_id"]), **figures})
     return scores

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from fullcircle.core.project import Category, Image, Number, Project, Task
+from fullcircle.core.project import Category, Image, Number, Project
 from fullcircle.core.records.dataset import DataVersion, Span, Split
 from fullcircle.core.records.disagreement import Disagreement
 from fullcircle.core.records.training import RunRef
 from fullcircle.core.records.verdicts import Candidate, Evaluation, SliceScore, Verdict
 from fullcircle.core.security.untrusted import markdown, markdown_code
+from fullcircle.core.tasks import Task
 
 SHOWN_SLICES = 12
 
@@ -44,7 +45,7 @@ def model_card(
         _cost(candidate, project),
         _limits(project, data),
         _origin(ref, project),
-        _slices(evaluations.get(ref.framework)),  # the longest come last: see `shortened`
+        _slices(project.target, evaluations.get(ref.framework)),  # the longest come last: see `shortened`
         _disagreement(disagreement),
     )
     return "\n".join(line for section in sections for line in section).strip() + "\n"
@@ -130,14 +131,16 @@ def _metrics(task: Task, evaluations: Mapping[str, Evaluation], verdict: Verdict
         yield ""
 
 
-def _slices(evaluation: Evaluation | None) -> Iterator[str]:
+def _slices(task: Task, evaluation: Evaluation | None) -> Iterator[str]:
     if evaluation is None or not evaluation.slices:
         return
     yield "## Slices"
     yield ""
     # The weakest first: that is what a reviewer must see.
-    weakest = sorted(evaluation.slices, key=lambda each: each.roc_auc.value)
-    yield from _table(("slice", "rows", "roc_auc", "minus champion"), [_slice(each) for each in weakest[:SHOWN_SLICES]])
+    weakest = sorted(evaluation.slices, key=lambda each: each.score.value, reverse=not task.main.greater_is_better)
+    yield from _table(
+        ("slice", "rows", task.primary, "minus champion"), [_slice(each) for each in weakest[:SHOWN_SLICES]]
+    )
     if len(weakest) > SHOWN_SLICES:
         yield f"{len(weakest) - SHOWN_SLICES} more slices do better; evaluation/ of the run has them all."
         yield ""
@@ -145,7 +148,7 @@ def _slices(evaluation: Evaluation | None) -> Iterator[str]:
 
 def _slice(score: SliceScore) -> tuple[str, ...]:
     difference = str(score.difference) if score.difference is not None else ""
-    return _group(score.column, score.group), str(score.rows), str(score.roc_auc), difference
+    return _group(score.column, score.group), str(score.rows), str(score.score), difference
 
 
 def _disagreement(found: Disagreement | None) -> Iterator[str]:
@@ -181,8 +184,8 @@ def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
     yield f"DVC version {markdown_code(data.digest)}: {data.rows} rows in {len(data.files)} files, "
     yield f"{data.start:%Y-%m-%d} to {data.end:%Y-%m-%d}. {_columns(project)}."
     yield ""
-    rows = [_span(name, getattr(split, name)) for name in ("train", "validation", "test")]
-    yield from _table(("part", "from", "to", "rows", "positive"), rows)
+    rows = [_span(project.target, name, getattr(split, name)) for name in ("train", "validation", "test")]
+    yield from _table(("part", "from", "to", "rows", "target"), rows)
 
 
 def _columns(project: Project) -> str:
@@ -194,9 +197,14 @@ def _columns(project: Project) -> str:
     return f"{numbers} numeric and {words} categorical raw columns"
 
 
-def _span(name: str, span: Span) -> tuple[str, ...]:
-    share = f"{span.positives / span.rows:.1%}" if span.rows else ""
-    return name, f"{span.start:%Y-%m-%d %H:%M}", f"{span.end:%Y-%m-%d %H:%M}", str(span.rows), share
+def _span(task: Task, name: str, span: Span) -> tuple[str, ...]:
+    return (
+        name,
+        f"{span.start:%Y-%m-%d %H:%M}",
+        f"{span.end:%Y-%m-%d %H:%M}",
+        str(span.rows),
+        markdown(task.described(span.summary, span.rows)),
+    )
 
 
 def _cost(candidate: Candidate | None, project: Project) -> Iterator[str]:

@@ -23,7 +23,7 @@ def experiment_tags(project: Project) -> dict[str, str]:
     # The kind: without it the UI opens an experiment as if it were of language models.
     kind = "custom_model_development"
     about_it = {"fullcircle.project": project.name, "mlflow.note.content": about, "mlflow.experimentKind": kind}
-    return {**about_it, **saved_view()}
+    return {**about_it, **saved_view(project.target)}
 
 
 def experiment_id(client: MlflowClient, settings: Settings, name: str, tags: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.verdicts import Evaluation
+from fullcircle.core.tasks import Task
 from fullcircle.tracking.runs import run_tags
 from fullcircle.tracking.ui.review import rows_tags
 
@@ -28,6 +29,11 @@ DIGEST = "fullcircle.digest"
 """Tag of a model version, and of MLflow's model behind it: SHA-256 of the graph."""
 DATA_DIGEST = "fullcircle.data.digest"
 """Tag of model versions: the data version that they come from. Of runs: `tracking.runs.run_tags.DATA`."""
+
+
+def score_tag(task: Task) -> str:
+    """Tag of a model version that holds its primary metric on the test rows, such as `fullcircle.test_roc_auc`."""
+    return f"fullcircle.test_{task.primary}"
 
 
 def data_version(text: str) -> DataVersion:

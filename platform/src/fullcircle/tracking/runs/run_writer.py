@@ -23,6 +23,7 @@ from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.interrupts import defer_sigint
 from fullcircle.core.system.outages import is_patient, wait_out
+from fullcircle.core.tasks import Task
 from fullcircle.store.json_values import to_json
 from fullcircle.tracking.connection.client import address
 from fullcircle.tracking.runs.dedup import MetricDedup
@@ -198,11 +199,11 @@ class RunWriter:
         """Wait until MLflow has all that was logged; False when nothing could be sent for `patience_s`."""
         return self._spool is None or self._spool.drain(patience_s)
 
-    def evaluation(self, evaluation: Evaluation, prefix: str) -> None:
+    def evaluation(self, task: Task, evaluation: Evaluation, prefix: str) -> None:
         """Log `<prefix>_roc_auc`, `..._low`, `..._high` and so on, all of it as evaluation/<prefix>.json, and what the
         list of runs says of it."""
         self.metrics(metrics_of(evaluation, prefix))
-        self.tags(score_tags(evaluation))
+        self.tags(score_tags(task, evaluation))
         self.json(evaluation, f"evaluation/{prefix}.json")
 
     def tags(self, values: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Evaluation, Verdict
 from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.tasks import Task
 from fullcircle.tracking.runs import run_tags
 from fullcircle.tracking.ui.ui_links import links, run_page
 
@@ -24,18 +25,20 @@ VIEW = "fullcircle-review"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 """Tag of the experiment that holds it."""
 
-VERDICT, WINNER, SCORE, INTERVAL, CHAMPION = "verdict", "winner", "ROC AUC", "95 interval", "champion"
+VERDICT, WINNER, INTERVAL, CHAMPION = "verdict", "winner", "95 interval", "champion"
 FROM, UNTIL = "rows from", "rows until"
-COLUMNS = (VERDICT, WINNER, SCORE, INTERVAL, CHAMPION, FROM, UNTIL)
-"""Tags of a run, in the order of the view's columns. Short, as the values are: a column shows 13 characters."""
-PRIMARY = "roc_auc"
 
 CARD, SHAP = "model_card.md", "explanation/shap_summary.png"
 """Artifacts of the winner's run that the retrain's run shows, too."""
 _MADE_MS = 1_764_201_600_000  # a fixed moment: the same view is the same text, and is not written again
 
 
-def saved_view() -> dict[str, str]:
+def review_columns(task: Task) -> tuple[str, ...]:
+    """Tags of a run, in the order of the view's columns. Short, as the values are: a column shows 13 characters."""
+    return VERDICT, WINNER, score_column(task), INTERVAL, CHAMPION, FROM, UNTIL
+
+
+def saved_view(task: Task) -> dict[str, str]:
     """The tag of an experiment that offers the view "Review"."""
     state = {
         "searchFilter": "",
@@ -45,7 +48,7 @@ def saved_view() -> dict[str, str]:
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [f"tags.`{name}`" for name in COLUMNS],
+        "selectedColumns": [f"tags.`{name}`" for name in review_columns(task)],
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "FIRST_10_RUNS",
@@ -67,10 +70,19 @@ def review_page(experiment_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
 
 
-def score_tags(evaluation: Evaluation) -> dict[str, str]:
+def score_tags(task: Task, evaluation: Evaluation) -> dict[str, str]:
     """How good, for the list of runs: the primary metric on the test rows, and its 95% interval."""
-    found = evaluation.metrics.get(PRIMARY)
-    return {} if found is None else {SCORE: f"{found.value:.4f}", INTERVAL: f"{found.low:.3f}..{found.high:.3f}"}
+    found = evaluation.metrics.get(task.primary)
+    return (
+        {}
+        if found is None
+        else {score_column(task): f"{found.value:.4f}", INTERVAL: f"{found.low:.3f}..{found.high:.3f}"}
+    )
+
+
+def score_column(task: Task) -> str:
+    """The tag, and column of the view, that says how good a retrain's winner is: its primary metric's title."""
+    return task.main.title
 
 
 def rows_tags(version: DataVersion) -> dict[str, str]:
@@ -97,14 +109,15 @@ def retrain_note(
     verdict: Verdict,
     version: ModelVersion,
     promoted: bool,
+    task: Task,
     metrics: Mapping[str, Interval],
     data: DataVersion,
 ) -> str:
     """A retrain's description in Markdown: what was decided and why, before all that leads on."""
     released = "is the champion" if promoted else "is not released"
     lines = [f"**{verdict.outcome}**: {markdown(winner)}, version {version.version}, {released}"]
-    if PRIMARY in metrics:
-        lines[0] += f"; ROC AUC {metrics[PRIMARY]} on {verdict.rows:,} test rows"
+    if task.primary in metrics:
+        lines[0] += f"; {task.main.title} {metrics[task.primary]} on {verdict.rows:,} test rows"
     lines += ["", *(f"- {markdown(reason)}" for reason in verdict.reasons), ""]
     named = (version.name, version.version)
     lines.append(links(experiment_id, winner=winner_run_id, version=named, data=data.digest).strip())
