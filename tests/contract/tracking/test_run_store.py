@@ -50,7 +50,9 @@ def test_a_finished_run_answers_what_data_what_code_and_how_good(
                 run.epoch(epoch(number))
             metrics = {"roc_auc": Interval(value=0.7, low=0.6, high=0.8)}
             run.evaluation(
-                Evaluation(framework="torch", rows=9, summary={"positives": 3}, metrics=metrics, slices=()), "test"
+                project.target,
+                Evaluation(framework="torch", rows=9, summary={"positives": 3}, metrics=metrics, slices=()),
+                "test",
             )
             run.note("# Good")
 

@@ -29,7 +29,7 @@ def test_parts_are_disjoint_complete_and_in_the_order_of_time(project, frame):
     assert frames.validation["hour"].max() < frames.test["hour"].min()
     assert frames.test["hour"].min() > frame["hour"].max() - timedelta(days=7)
     for span, part in ((cut.train, frames.train), (cut.validation, frames.validation), (cut.test, frames.test)):
-        assert (span.rows, span.positives) == (len(part), part["late"].sum())
+        assert (span.rows, span.summary) == (len(part), {"positives": part["late"].sum()})
         assert (span.start, span.end) == (part["hour"].min(), part["hour"].max())
 
 

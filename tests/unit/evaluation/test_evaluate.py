@@ -19,10 +19,11 @@ def test_an_evaluation_has_every_metric_slices_and_reliability(project: Project,
     frame, truth = make_rows()
     evaluation = evaluate(project, "torch", frame, truth.astype("float32"))
     assert tuple(evaluation.metrics) == tuple(project.target.metrics)
-    assert (evaluation.framework, evaluation.rows, evaluation.positives) == ("torch", 4000, int(frame["late"].sum()))
+    assert (evaluation.framework, evaluation.rows) == ("torch", 4000)
+    assert evaluation.summary == {"positives": frame["late"].sum()}
     assert sorted((s.column, s.group) for s in evaluation.slices) == [("origin", g) for g in ("EWR", "JFK", "LGA")]
     assert all(s.difference is None for s in evaluation.slices)
-    assert sum(rows for _, _, rows in evaluation.reliability) == 4000
+    assert sum(rows for _, _, rows in evaluation.curves["reliability"]) == 4000
 
 
 def test_slices_say_where_the_challenger_differs_from_the_champion(project: Project, make_rows: Rows) -> None:
@@ -68,7 +69,7 @@ def test_a_slice_gate_is_evaluated_even_if_slices_does_not_name_it(make_project:
 @pytest.mark.parametrize(
     ("probability", "message"),
     [
-        (np.zeros(5), "must have the labels' shape"),
+        (np.zeros(5), "must have the shape"),
         (np.full(4000, np.nan), "must be finite and between 0 and 1"),
         (np.full(4000, 1.5), "must be finite and between 0 and 1"),
     ],

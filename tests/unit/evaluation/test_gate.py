@@ -278,7 +278,7 @@ def test_a_challenger_that_answers_nan_is_rejected(project: Project, make_rows: 
         evaluation=evaluation, candidate=None,
     )  # fmt: skip
     assert got.outcome is Outcome.REJECT
-    assert got.reasons == ("the challenger gives answers that are no probabilities",)
+    assert got.reasons == ("the challenger's answers must be finite and between 0 and 1",)
 
 
 def test_holm_rejects_step_by_step() -> None:

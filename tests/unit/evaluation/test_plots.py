@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import Project
+from fullcircle.core.project import Binary, Project
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.plots import comparison_plot, reliability_plot
 
 
-@pytest.mark.parametrize("plot", [reliability_plot, comparison_plot])
+@pytest.mark.parametrize("plot", [reliability_plot, partial(comparison_plot, Binary("late", "late"))])
 @pytest.mark.parametrize("labels", [["torch"], ["logistic baseline", "torch", "champion v3"], ["$x^{$"]])
 def test_a_plot_is_a_png_of_some_size(
     project: Project,

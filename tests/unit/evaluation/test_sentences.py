@@ -150,10 +150,10 @@ def test_what_is_said_of_the_baseline(found: Interval, outcome: str, sentence: s
 @pytest.mark.parametrize(("metric", "side"), [("roc_auc", "ROC AUC more than 0.03 below"), ("brier", "above")])
 def test_a_slice_that_is_worse_lies_on_the_metrics_bad_side(metric: str, side: str) -> None:
     gate, fall = Slice("origin", metric, drop=0.03), off(0.05, 0.04, 0.06)
-    fell = slice_word(gate, PROJECT.target.main, 3, [("LGA", fall)], "version 2")
+    fell = slice_word(gate, PROJECT.target.metrics[metric], 3, [("LGA", fall)], "version 2")
     assert fell.outcome is Outcome.REJECT
     assert f"{side} version 2's in LGA by 0.0500 [0.0400, 0.0600]" in fell.detail.replace("0.03 above", "above")
-    assert slice_word(gate, PROJECT.target.main, 3, [], "version 2").detail.startswith(
+    assert slice_word(gate, PROJECT.target.metrics[metric], 3, [], "version 2").detail.startswith(
         "origin: in none of 3 groups is "
     )
 

@@ -80,7 +80,7 @@ def test_a_window_from_the_same_world_is_healthy(project: Project, make_rows: Ro
     assert (health.champion_version, health.enough_rows, health.is_drifted) == ("3", True, False)
     assert health.prediction is not None and not health.prediction.drifted
     assert health.performance is not None and health.performance.rows == 2000
-    assert health.drop() == pytest.approx(0.7 - health.performance.roc_auc.value)
+    assert health.drop() == pytest.approx(0.7 - health.performance.score.value)
 
 
 def test_a_window_from_another_world_is_drifted(project: Project, make_rows: Rows, make_window: Windows) -> None:

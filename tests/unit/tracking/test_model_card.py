@@ -161,7 +161,7 @@ def test_a_card_says_what_for_from_what_how_good_against_whom_and_who_owns_it() 
         "| baseline | 40 | 0.6600",
         "- roc_auc: 0.0100 [0.0000, 0.0200]",
         "DVC version `d.dir`: 90 rows in 1 files",
-        "| train | 2013-01-01 00:00 | 2013-03-31 00:00 | 40 | 25.0% |",
+        r"| train | 2013-01-01 00:00 | 2013-03-31 00:00 | 40 | 25\.0% positive |",
         "New York only.",
         "owner: ops@example.com",
         "`cccccccccccc` with uncommitted changes",
