@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.cli.output.lines import say
-from fullcircle.core.tasks import Task
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fullcircle.core.tasks import Task
     from fullcircle.loop.train import TrainResult
 
 

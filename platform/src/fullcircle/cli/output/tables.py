@@ -17,11 +17,11 @@ from fullcircle.cli.output.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.records.ledger_entries import LEDGER_TIME
 from fullcircle.core.security.identity import by
-from fullcircle.core.tasks import Task
 
 if TYPE_CHECKING:
     from fullcircle.core.records.ledger_entries import Entry
     from fullcircle.core.records.lineage_trace import Affected, ChampionPeriod, Impact
+    from fullcircle.core.tasks import Task
     from fullcircle.loop.retrain import RetrainResult
     from fullcircle.orchestration.demo import ReplayOutcome
 
