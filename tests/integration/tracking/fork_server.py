@@ -17,8 +17,38 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fullcircle.core.system.processes import die_with_parent
+
+
+class Kills:
+    """Ends this process with kill -9 where a plan says so: the n-th time that it comes to a named point.
+
+    Args:
+        plan: a file that is replaced from outside: `{"round": 1, "server": {"point": "commit", "times": 2,
+            "too": []}}`; `too` are processes that are killed at the same moment. Without one nobody is killed.
+    """
+
+    def __init__(self, plan: str, who: str) -> None:
+        self._plan, self._who = Path(plan), who
+        self._round, self._seen = 0, 0
+
+    def at(self, point: str) -> None:
+        """We are at this point."""
+        try:
+            plan = json.loads(self._plan.read_text())
+        except OSError:
+            return
+        if plan["round"] != self._round:
+            self._round, self._seen = plan["round"], 0
+        wanted = plan.get(self._who, {})
+        if wanted.get("point") != point:
+            return
+        self._seen += 1
+        if self._seen >= wanted["times"]:
+            for pid in (*wanted["too"], os.getpid()):
+                os.kill(pid, signal.SIGKILL)
 
 
 def server() -> Callable[..., None]:
@@ -26,8 +56,36 @@ def server() -> Callable[..., None]:
     import uvicorn
     from mlflow.server import constants
     from mlflow.server.fastapi_app import app
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
 
-    def serve(*, database: str, artifacts: str, port: int, largest_file: int, log: str) -> None:
+    def serve(*, database: str, artifacts: str, port: int, largest_file: int, log: str, plan: str = "") -> None:
+        kills, inserted = Kills(plan, "server"), set[int]()
+
+        @event.listens_for(Engine, "before_cursor_execute")
+        def executes(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT INTO metrics"):
+                inserted.add(id(connection))
+                kills.at("insert")
+
+        @event.listens_for(Engine, "commit")
+        def commits(connection: Any) -> None:
+            if id(connection) in inserted:
+                inserted.discard(id(connection))
+                kills.at("commit")
+
+        async def killed(scope: Any, receive: Any, send: Any) -> None:
+            batch = scope.get("path", "").endswith("/runs/log-batch")
+
+            async def answer(message: Any) -> None:
+                if batch and message["type"] == "http.response.start":
+                    kills.at("answer")
+                await send(message)
+
+            if batch:
+                kills.at("request")
+            await app(scope, receive, answer)
+
         _into(log)
         os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = database
         os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
@@ -35,7 +93,7 @@ def server() -> Callable[..., None]:
         os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
         os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-        uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+        uvicorn.run(killed, host="127.0.0.1", port=port, log_level="warning")
 
     return serve
 
@@ -50,8 +108,19 @@ def trainer() -> Callable[..., None]:
 
     assert connect
 
-    def train(*, folder: str, env: dict[str, str], log: str) -> None:
+    def train(*, folder: str, env: dict[str, str], log: str, plan: str) -> None:
         _into(log)
+        kills = Kills(plan, "trainer")
+
+        def watch(happens: str, arguments: tuple[Any, ...]) -> None:
+            if happens == "open" and str(arguments[0]).endswith(".cursor") and arguments[2] & os.O_WRONLY:
+                kills.at("cursor")  # the server has what it is moved behind
+            elif happens == "http.client.send" and b"/runs/log-batch " in bytes(arguments[1])[:200]:
+                kills.at("send")
+            elif happens == "os.rename" and str(arguments[1]).endswith(("/run.json", "/checkpoint.json")):
+                kills.at(Path(str(arguments[1])).name)
+
+        sys.addaudithook(watch)
         here, state = Path(folder), Path(folder) / "checkpoint.json"
         project = Project(
             name="tracked",
@@ -72,10 +141,13 @@ def trainer() -> Callable[..., None]:
             while not (here / "enough").exists() or step % 10:
                 step += 1
                 run.points({f"metric_{n}": step / (n + 1) for n in range(5)}, step)
+                kills.at("told")
                 if step % 10 == 0:
                     run.metrics({"epoch_loss": 1 / step}, step)
+                    kills.at("flushed")
                     (here / "part").write_text(json.dumps({"run": run.id, "step": step}))
                     os.replace(here / "part", state)
+                    kills.at("checkpointed")
                 time.sleep(0.005)
         (here / "done").touch()
 

@@ -15,8 +15,9 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import mlflow
@@ -75,7 +76,9 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.fork_server, self.pid = fork_server, 0
+        self.plan = folder / "kill.json"
         self.arguments = {
+            "plan": str(self.plan),
             "database": own.tracking_uri,
             "artifacts": str(folder / "artifacts"),
             "port": self.port,
@@ -149,53 +152,123 @@ def epoch(number: int) -> EpochMetrics:
     )
 
 
+TRAINER = ("told", "flushed", "checkpoint.json", "checkpointed", "send", "cursor")
+"""Where a trainer is killed: behind a call that told a point, behind the flush of an epoch, before and behind the
+checkpoint, before a request is sent, and between the server's answer and the cursor that says so."""
+OPENING = ("run.json", "send", "cursor")
+"""Where one is killed that goes on with the run: before its spool is there, and while what is left is sent."""
+SERVER = ("request", "insert", "commit", "answer")
+"""Where the server is killed in a request of points: before it is read, written, committed and answered."""
+DISK = ("insert", "answer")
+
+
+class Siege:
+    """A trainer and the server that it tells, either of which is killed at a named point, and started again."""
+
+    def __init__(
+        self, server: Server, folder: Path, settings: Settings, forks: ForkServer, chance: random.Random
+    ) -> None:
+        self.server, self.folder, self.spools, self.forks = server, folder, settings.home / "spool", forks
+        self.chance, self.rounds = chance, 0
+        env = {"FULLCIRCLE_HOME": str(settings.home), "MLFLOW_TRACKING_URI": server.url}
+        self.arguments = {"folder": str(folder), "env": env, "log": str(folder / "log"), "plan": str(server.plan)}
+        self.start()
+
+    def start(self) -> None:
+        self.trainer = self.forks.fork(**self.arguments)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The trainer's checkpoint."""
+        path = self.folder / "checkpoint.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {"step": 0}
+
+    def trained(self, steps: int) -> None:
+        goal = self.state["step"] + steps
+        until(lambda: self.state["step"] >= goal, self.trainer)
+
+    def plan(self, who: str = "", point: str = "", most: int = 1, too: Sequence[int] = ()) -> None:
+        self.rounds += 1
+        plan = {"round": self.rounds, who: {"point": point, "times": self.chance.randint(1, most), "too": too}}
+        part = self.server.plan.with_name("kill.part")
+        part.write_text(json.dumps(plan))
+        part.replace(self.server.plan)
+
+    def kill_trainer(self, point: str) -> None:
+        self.plan("trainer", point, most=100 if point == "told" else 3)
+        self._trainer_again()
+
+    def kill_opening(self, point: str) -> None:
+        self.plan("trainer", "flushed")
+        gone(self.trainer)
+        self.plan("trainer", point)
+        self.start()
+        self._trainer_again()
+
+    def kill_server(self, point: str) -> None:
+        self.plan("server", point, most=3)
+        self._server_again()
+
+    def kill_both(self, point: str) -> None:
+        self.plan("server", point, most=3, too=[self.trainer])
+        gone(self.trainer)
+        gone(self.server.pid)
+        self.plan()
+        self.server.start()
+        self.start()
+
+    def kill_on_a_full_disk(self, point: str) -> None:
+        kill(self.server.pid)
+        self.server.start(largest_file=FULL)
+        until(self._disk_is_full, self.trainer)
+        self.plan("server", point)
+        self._server_again()
+
+    def _trainer_again(self) -> None:
+        gone(self.trainer)
+        self.plan()
+        self.start()
+
+    def _server_again(self) -> None:
+        gone(self.server.pid, self.trainer)
+        self.trained(self.chance.randint(10, 50))  # it goes on without a tracker
+        self.plan()
+        self.server.start()
+
+    def _disk_is_full(self) -> bool:
+        whys = [path.read_text() for path in self.spools.glob("*/trouble.json")]
+        return any("disk I/O" in why or "disk is full" in why for why in whys)
+
+
+def gone(pid: int, alive: int | None = None) -> None:
+    """Wait for the end of a process that a plan kills, while another one is alive."""
+    until(lambda: not process_exists(pid), alive)
+
+
 @pytest.mark.timeout(900)
 def test_twenty_kills_of_trainer_server_and_both_and_full_disks_lose_and_double_no_point(
     up: Server, settings: Settings, tmp_path: Path, nurseries: dict[str, ForkServer]
 ) -> None:
-    env = {"FULLCIRCLE_HOME": str(settings.home), "MLFLOW_TRACKING_URI": up.url}
-    state, chance = tmp_path / "checkpoint.json", random.Random(20)
-
-    def step() -> int:
-        return int(json.loads(state.read_text())["step"]) if state.exists() else 0
-
-    def trained(steps: int) -> None:
-        goal = step() + steps
-        until(lambda: step() >= goal, at_work)
-
-    def trainer() -> int:
-        return nurseries["trainer"].fork(folder=str(tmp_path), env=env, log=str(tmp_path / "trainer.log"))
-
-    def disk_is_full() -> bool:
-        whys = [path.read_text() for path in (settings.home / "spool").glob("*/trouble.json")]
-        return any("disk I/O" in why or "disk is full" in why for why in whys)
-
-    at_work = trainer()
-    for _ in range(20):
-        trained(chance.randint(10, 100))
-        time.sleep(chance.random() * 0.3)  # in the middle of whatever it is doing
-        victim = chance.choice(("trainer", "server", "both", "disk"))
-        if victim != "trainer":
-            up.kill()
-        if victim in ("trainer", "both"):
-            kill(at_work)
-        if victim == "server":
-            trained(chance.randint(10, 50))  # it goes on without a tracker
-        if victim == "disk":
-            up.start(largest_file=FULL)
-            until(disk_is_full, at_work)
-            trained(10)
-            up.kill()
-        if victim != "trainer":
-            up.start()
-        if victim in ("trainer", "both"):
-            at_work = trainer()
-    trained(10)
+    chance = random.Random(20)
+    siege = Siege(up, tmp_path, settings, nurseries["trainer"], chance)
+    kills = [
+        *((siege.kill_trainer, point) for point in TRAINER),
+        *((siege.kill_opening, point) for point in OPENING),
+        *((siege.kill_server, point) for point in SERVER),
+        *((siege.kill_both, point) for point in (*SERVER, "commit", "answer")),
+        *((siege.kill_on_a_full_disk, point) for point in DISK),
+    ]
+    assert len(kills) > 20
+    chance.shuffle(kills)
+    for strike, point in kills:
+        siege.trained(10)
+        strike(point)
+    siege.trained(10)
     (tmp_path / "enough").touch()
-    until(lambda: not process_exists(at_work))
-    assert (tmp_path / "done").exists(), (tmp_path / "trainer.log").read_text()
+    gone(siege.trainer)
+    assert (tmp_path / "done").exists(), (tmp_path / "log").read_text()
     assert sync(settings) == ()
-    run_id, last = json.loads(state.read_text())["run"], step()
+    run_id, last = siege.state["run"], siege.state["step"]
     found = points(settings, run_id)
     everything = Counter(dict.fromkeys(range(1, last + 1), 1))
     assert [found[f"metric_{n}"] for n in range(5)] == [everything] * 5
