@@ -9,6 +9,10 @@ import click
 
 from fullcircle.cli.nearest_group import NearestGroup
 from fullcircle.cli.output.lines import say
+from fullcircle.core.errors import ContractViolated
+from fullcircle.core.security.permissions import as_the_user_makes_it
+from fullcircle.core.settings import Settings
+from fullcircle.loop.lineage.versions import data_of_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +39,7 @@ def check(project: str, file: Path | None, as_json: bool) -> None:
     """Hold a batch against the project's data contract. Exit code 1 and a table when it is violated."""
     from fullcircle.cli.output.tables import print_refusals
     from fullcircle.cli.output.terminal import consoles, print_json
-    from fullcircle.core.errors import ContractViolated
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.data.contract import enforce
     from fullcircle.data.parquet_reader import read, single
     from fullcircle.data.partitions import survey
@@ -74,8 +76,6 @@ def list_versions(project: str, as_json: bool) -> None:
     from fullcircle.cli.output.tables import print_table
     from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
-    from fullcircle.loop.lineage.versions import data_of_versions
 
     found = data_of_versions(Settings.from_env(), load_project(project).name, whole=as_json)
     if as_json:
@@ -110,8 +110,6 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     RUN is an MLflow run id or the beginning of one. Says which hash differs when they cannot come back.
     """
     from fullcircle.cli.output.terminal import print_json
-    from fullcircle.core.security.permissions import as_the_user_makes_it
-    from fullcircle.core.settings import Settings
     from fullcircle.data.data_versions import Versions
     from fullcircle.tracking.runs.run_store import RunStore
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from fullcircle.core.security.identity import claim, system_user
+from fullcircle.tracking.provenance.git import git
+
 
 def _claimed(_context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
-    from fullcircle.core.security.identity import claim
-
     if name:
         claim({"--by": name})
 
@@ -25,9 +26,6 @@ BY = click.option(
 
 def decided_by() -> str:
     """The user that this process runs as. From now on git's user name is among what is claimed."""
-    from fullcircle.core.security.identity import claim, system_user
-    from fullcircle.tracking.provenance.git import git
-
     said = git(Path.cwd(), "config", "user.name")
     claim({"git user.name": said.stdout.strip() if said.returncode == 0 else ""})
     return system_user()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.cli.output.lines import say
+from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
     from fullcircle.loop.backup.home import Backup
@@ -28,7 +29,6 @@ def backup(file: Path, as_json: bool) -> None:
     again is left out (downloads, DVC's cache), and what lies elsewhere is named (PostgreSQL, S3).
     """
     from fullcircle.cli.output.terminal import consoles, shown
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.backup.home import backup as write
 
     with shown(consoles(as_json)[1]):
@@ -51,7 +51,6 @@ def restore(file: Path, into: Path | None, as_json: bool) -> None:
     It may be put anywhere, also beside the home that it is a copy of. For a run's data alone: fullcircle data restore.
     """
     from fullcircle.cli.output.terminal import consoles, shown
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.backup.home import restore as put_back
 
     with shown(consoles(as_json)[1]):

@@ -9,11 +9,12 @@ import click
 from fullcircle.cli.decided_by import BY, decided_by
 from fullcircle.cli.nearest_group import NearestGroup
 from fullcircle.cli.output.lines import say
+from fullcircle.core.security.identity import by, process
+from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
     from fullcircle.core.records.releases import Release
-    from fullcircle.core.settings import Settings
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 WHY = click.option("--why", "--reason", required=True, metavar="TEXT", help="The reason, kept in the ledger.")
@@ -90,8 +91,6 @@ def who(project: str, at: str | None, as_json: bool) -> None:
     """
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, styled
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.security.identity import by, process
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import who as who_served
 
     found = who_served(load_project(project), Settings.from_env(), parse_time(at))
@@ -136,7 +135,6 @@ def verify(project: str | None, as_json: bool) -> None:
     """
     from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import verify as verify_ledgers
 
     checked = verify_ledgers(Settings.from_env(), [load_project(project).name] if project else None)
@@ -169,7 +167,6 @@ def show(project: str, as_json: bool) -> None:
     from fullcircle.cli.output.tables import ledger_table, print_table
     from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.ledger import show as entries
 
     found = entries(load_project(project), Settings.from_env())
@@ -209,7 +206,6 @@ def accept(project: str, why: str, as_json: bool) -> None:
 def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
     from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.champion import ledger as ledgers
 
     settings = Settings.from_env()
@@ -240,7 +236,6 @@ def _instead(made: Release) -> str:
 def _decider(name: str) -> tuple[Project, Settings, str]:
     """The project, settings whose home can be written, and who decides."""
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
 
     settings = Settings.from_env()
     settings.check_writable()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.cli.output.lines import say
+from fullcircle.core.errors import UsageError
+from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
     from fullcircle.core.records.lineage_trace import Trace
@@ -32,8 +34,6 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
     from pathlib import Path
 
     from fullcircle.cli.output.terminal import consoles, print_json, styled
-    from fullcircle.core.errors import UsageError
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.lineage.trace import predictions_of_row
     from fullcircle.loop.lineage.trace import trace as walk
 
@@ -76,7 +76,6 @@ def impact(what: str, project: str | None, as_json: bool) -> None:
     import dataclasses
 
     from fullcircle.cli.output.terminal import consoles, print_json
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.lineage.impact import impact as affected
 
     found = affected(Settings.from_env(), what, project=project)

@@ -8,6 +8,8 @@ import click
 
 from fullcircle.cli.decided_by import BY, decided_by
 from fullcircle.cli.output.lines import say
+from fullcircle.core.errors import TrackerAway
+from fullcircle.core.settings import Settings
 
 INSECURE = click.option(
     "--insecure", is_flag=True, help="An address that others reach, without FULLCIRCLE_TOKEN, is meant."
@@ -30,7 +32,6 @@ def serve(project: str, host: str | None, port: int | None, insecure: bool) -> N
     """
     import dataclasses
 
-    from fullcircle.core.settings import Settings
     from fullcircle.serving.server import serve as run_server
 
     settings = Settings.from_env()
@@ -49,7 +50,6 @@ def ui(worker: bool, insecure: bool) -> None:
     """
     import dataclasses
 
-    from fullcircle.core.settings import Settings
     from fullcircle.orchestration.local_uis import ui as run_ui
 
     settings = Settings.from_env()
@@ -75,7 +75,6 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
     """
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown, styled
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.clock import now
     from fullcircle.loop.watch import watch as watch_window
 
@@ -110,7 +109,6 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     """Give the traffic back to the previous champion, after loading it successfully."""
     from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.champion.release import rollback as roll_back
     from fullcircle.loop.clock import replay_time
@@ -137,7 +135,6 @@ def incidents(project: str, as_json: bool) -> None:
     from fullcircle.cli.output.tables import incidents_table, print_table
     from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import all_incidents
 
     rows = all_incidents(load_project(project), Settings.from_env())
@@ -157,9 +154,7 @@ def status(project: str, as_json: bool) -> None:
     """Who serves since when and why, what came before, what is open, and what the tracker does not have yet."""
     from fullcircle.cli.output.tables import print_overview, print_unsent
     from fullcircle.cli.output.terminal import consoles, print_json
-    from fullcircle.core.errors import TrackerAway
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import overview, waiting
 
     loaded, settings = load_project(project), Settings.from_env()
@@ -192,7 +187,6 @@ def sync(leave_out: str | None, as_json: bool) -> None:
     """
     from fullcircle.cli.output.tables import print_unsent
     from fullcircle.cli.output.terminal import consoles, print_json
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.overview import sent
 
     left = sent(Settings.from_env(), leave_out)
@@ -213,7 +207,6 @@ def schedule(project: str, as_json: bool) -> None:
     """Create the cron deployments, the drift automation and the limit of one retrain at a time (Prefect)."""
     from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.orchestration.schedule import schedule_and_print
 
     loaded = load_project(project)

@@ -8,6 +8,7 @@ import click
 
 from fullcircle.cli.decided_by import decided_by
 from fullcircle.cli.output.lines import say
+from fullcircle.core.settings import Settings
 
 
 @click.command(short_help="The whole circle on a year of real flights.", epilog="Example: fullcircle demo --fresh")
@@ -24,7 +25,6 @@ def demo(fresh: bool, months: int | None, as_json: bool) -> None:
     """
     from fullcircle.cli.output.tables import print_refusals, show_replay
     from fullcircle.cli.output.terminal import consoles, print_json, shown
-    from fullcircle.core.settings import Settings
     from fullcircle.orchestration.demo import run_demo
 
     results, progress = consoles(as_json)
@@ -77,7 +77,6 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     from fullcircle.cli.output.tables import print_refusals, print_retrain
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.budget import by_hand
     from fullcircle.loop.champion.approval import reason_given
     from fullcircle.loop.retrain import retrain
@@ -123,7 +122,6 @@ def replay(project: str, months: int | None, sample: float, as_json: bool) -> No
     """
     from fullcircle.cli.output.tables import print_refusals, show_replay
     from fullcircle.cli.output.terminal import consoles, print_json, shown
-    from fullcircle.core.settings import Settings
     from fullcircle.orchestration.demo import run_replay
 
     results, progress = consoles(as_json)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fullcircle.core.settings import Settings
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -67,7 +69,6 @@ def reproduce(
     """
     from fullcircle.cli.output.terminal import consoles, print_json, shown
     from fullcircle.core.records.repro_compare import Agreement
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.reproduction.reproduce import Again
     from fullcircle.loop.reproduction.reproduce import reproduce as train_again
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.cli.output.lines import say
+from fullcircle.core.errors import UsageError
+from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +62,6 @@ def train(
     from fullcircle.cli.output.tables import print_refusals
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.train import Wish, resume
     from fullcircle.loop.train import train as train_new
 
@@ -96,7 +97,6 @@ def train(
 @click.option("--port", type=click.IntRange(1, 65535), default=None, help="Port (default: any that is free).")
 def tensorboard(run: str, port: int | None) -> None:
     """Fetch a run's event files and show them in TensorBoard on loopback, until Ctrl-C."""
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.scalars import tensorboard as board
 
     service, url = board(Settings.from_env(), run, port)
@@ -150,8 +150,6 @@ def _rows(result: TrainResult) -> list[tuple[str, str]]:
 
 
 def _only(project: str, frameworks: tuple[str, ...]) -> str:
-    from fullcircle.core.errors import UsageError
-
     if len(frameworks) != 1:
         raise UsageError(f"project {project!r} has models in {' and '.join(frameworks)}", hint="say --framework")
     return frameworks[0]
@@ -159,8 +157,6 @@ def _only(project: str, frameworks: tuple[str, ...]) -> str:
 
 def _refuse_beside_resume(**options: object) -> None:
     """What was decided when the run began stays as it was."""
-    from fullcircle.core.errors import UsageError
-
     words = {"until": "--until", "overrides": "--set", "profile": "--profile", "tensorboard": "--tensorboard"}
     if given := [words[name] for name, value in options.items() if value]:
         raise UsageError(f"{', '.join(given)} cannot be changed by --resume", hint="only --where may be another one")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fullcircle.core.settings import Settings
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -58,7 +60,6 @@ def tune(
     from fullcircle.cli.output.tables import print_refusals
     from fullcircle.cli.output.terminal import consoles, parse_span, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
-    from fullcircle.core.settings import Settings
     from fullcircle.loop.tuning.tune import Wish, tune_each
 
     settings, loaded = Settings.from_env(), load_project(project)

@@ -17,6 +17,7 @@ from fullcircle.cli.output.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.records.ledger_entries import LEDGER_TIME
 from fullcircle.core.security.identity import by
+from fullcircle.loop.replaying.table import months_table
 
 if TYPE_CHECKING:
     from fullcircle.core.records.ledger_entries import Entry
@@ -92,8 +93,6 @@ def print_retrain(console: Console, task: Task, result: RetrainResult) -> None:
 
 def show_replay(console: Console, outcome: ReplayOutcome) -> None:
     """The table of months, the page that on-call got, the report, and the next commands."""
-    from fullcircle.loop.replaying.table import months_table
-
     console.print(months_table(outcome.result.rows, outcome.result.target))
     gain = outcome.result.gain
     console.print(

@@ -21,8 +21,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.segment import Segment
 from rich.text import Text
 
+from fullcircle.core.errors import UsageError
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.security.untrusted import visible
+from fullcircle.core.settings import seconds_in
+from fullcircle.loop.progress import shown_by
 
 
 class PlainConsole(Console):
@@ -143,8 +146,6 @@ class TerminalProgress:
 @contextlib.contextmanager
 def shown(console: Console) -> Iterator[None]:
     """Long work in this block shows its progress on the console."""
-    from fullcircle.loop.progress import shown_by
-
     with TerminalProgress(console).live() as view, shown_by(view):
         yield
 
@@ -163,8 +164,6 @@ def parse_time(text: str | None) -> datetime | None:
     """An ISO date or time as UTC. Raises UsageError saying what was expected."""
     from datetime import UTC
 
-    from fullcircle.core.errors import UsageError
-
     if text is None:
         return None
     try:
@@ -176,9 +175,6 @@ def parse_time(text: str | None) -> datetime | None:
 
 def parse_span(text: str) -> float:
     """A span of time such as 90s, 30m or 1h30m, in seconds. Raises UsageError saying what was expected."""
-    from fullcircle.core.errors import UsageError
-    from fullcircle.core.settings import seconds_in
-
     if not (seconds := seconds_in(text)):
         raise UsageError(f"a span of time must look like 90s, 30m or 1h30m, got {text!r}")
     return seconds
