@@ -15,6 +15,7 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.replaying.replay import replay as circle
+from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.artifacts import show_replay, tagged
 from fullcircle.orchestration.concurrency_limits import one_retrain
 from fullcircle.orchestration.run_flow import run_flow
@@ -38,9 +39,9 @@ def replay(
     if routes is not None:
         found = dataclasses.replace(found, routes=tuple(routes))
     # The replay retrains, so it holds the project's one place from its beginning to its end.
-    with tagged(f"project:{found.name}", "replay"), one_retrain(found.name, settings):
-        result = circle(found, settings, step=as_tasks(RETRIES), months=months, sample=sample)
-        show_replay(result, settings)
+    with tagged(f"project:{found.name}", "replay"), one_retrain(found.name, settings), Workspace(settings) as workspace:
+        result = circle(found, workspace, step=as_tasks(RETRIES), months=months, sample=sample)
+        show_replay(result, workspace)
     return result
 
 

@@ -17,6 +17,7 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.retrain import retrain as circle
+from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.artifacts import show_retrain, tagged
 from fullcircle.orchestration.concurrency_limits import one_retrain
 from fullcircle.orchestration.flow_trigger import retrain_trigger
@@ -35,11 +36,16 @@ def retrain(
     """Train a challenger on the data before `until` (ISO time; default: all) and release it when the gate says so."""
     settings = Settings.from_env()
     found = load_project(project, Path(root) if root else None)
-    with tagged(f"project:{found.name}", "retrain"), one_retrain(found.name, settings), reschedule_if_preempted():
+    with (
+        tagged(f"project:{found.name}", "retrain"),
+        one_retrain(found.name, settings),
+        reschedule_if_preempted(),
+        Workspace(settings) as workspace,
+    ):
         try:
             result = circle(
                 found,
-                settings,
+                workspace,
                 until=moment(until),
                 reason=reason,
                 decided_by="prefect",
@@ -48,7 +54,7 @@ def retrain(
             )
         except RetrainRefused as refused:  # what the policy forbids is no failure of the run
             return Completed(name="Skipped", message=str(refused))
-        show_retrain(result, settings)
+        show_retrain(result, workspace)
     return result
 
 

@@ -17,6 +17,7 @@ from fullcircle.loop.budget import is_open
 from fullcircle.loop.clock import now
 from fullcircle.loop.watch import WatchResult
 from fullcircle.loop.watch import watch as circle
+from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.artifacts import show_watch, tagged
 from fullcircle.orchestration.events import emit_drift, summary
 from fullcircle.orchestration.run_flow import moment, run_flow
@@ -29,16 +30,16 @@ RETRIES = {"read the prediction log": 1, "load the champion's reference rows": 2
 @flow(name="watch", flow_run_name="watch {project}", persist_result=False)
 def watch(project: str, start: str | None = None, end: str | None = None, root: str | None = None) -> WatchResult:
     """Judge the predictions of [start, end) (ISO times; default: the project's window up to now)."""
-    settings = Settings.from_env()
+    workspace = Workspace(Settings.from_env())
     found = load_project(project, Path(root) if root else None)
-    until = moment(end) or now(found, settings)
+    until = moment(end) or now(found, workspace)
     since = moment(start) or until - found.watch.window
-    with tagged(f"project:{found.name}", "watch"):
-        result = circle(found, settings, since, until, step=as_tasks(RETRIES))
-        show_watch(result, settings)
+    with tagged(f"project:{found.name}", "watch"), workspace:
+        result = circle(found, workspace, since, until, step=as_tasks(RETRIES))
+        show_watch(result, workspace)
         match result.decision:
             # A decision that its retrain answered already is not said again; one whose event was lost is.
-            case Retrain(reason=reason) if is_open(found, settings, result.window.name):
+            case Retrain(reason=reason) if is_open(found, workspace, result.window.name):
                 emit_drift(found.name, summary(result.health, reason))
     return result
 

@@ -35,6 +35,7 @@ from fullcircle.data.partitions import Partition
 from fullcircle.loop.champion.release import release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.trace import trace
+from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds
 from fullcircle.predictions.labels import LabelLog
@@ -105,7 +106,7 @@ def registered(settings: Settings, folder: Path) -> ModelVersion:
         card="# Card",
         tags=tags,
     )
-    release(PROJECT, settings, made, reason="first model", decided_by="bench", data_until=START)
+    release(PROJECT, Workspace(settings), made, reason="first model", decided_by="bench", data_until=START)
     return made
 
 
@@ -171,7 +172,7 @@ def main() -> None:
         _report("found", [_timed(settings, str(id_)) for id_ in chosen])
         _report("not found", [_timed(settings, str(id_)[:-4] + "zzzz") for id_ in chosen[: wanted.traces // 4]])
         began = time.perf_counter()
-        found = impact(settings, f"{PROJECT.name}/{version.version}")
+        found = impact(Workspace(settings), f"{PROJECT.name}/{version.version}")
         print(f"{'impact':<22} {_since(began):6.2f} s for {found.predictions:,} predictions")
         some = [str(id_) for id_ in chosen[: wanted.commands]]
         _report("the whole command", [_commanded(settings, id_, settings.tracking_uri) for id_ in some])
@@ -204,7 +205,7 @@ def _commanded(settings: Settings, prediction_id: str, tracker: str) -> float:
 def _timed(settings: Settings, prediction_id: str) -> float:
     began = time.perf_counter()
     try:
-        assert trace(settings, prediction_id, checkout=REPOSITORY).links
+        assert trace(Workspace(settings), prediction_id, checkout=REPOSITORY).links
     except UsageError:
         assert prediction_id.endswith("zzzz")
     return _since(began)

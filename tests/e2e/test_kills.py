@@ -17,6 +17,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.handover import loads
 from fullcircle.loop.champion.release import completed
 from fullcircle.loop.replaying.replay import end_of, start_of
+from fullcircle.loop.workspace import Workspace
 
 # The replay without an orchestrator: what is killed is the loop itself, by itself, at the named point: in front of or
 # behind a stage, or in the midst of one, where the stage tells whoever watches how far it is.
@@ -28,6 +29,7 @@ quiet_dependencies()
 from fullcircle.core.project.loading import load_project
 from fullcircle.loop import progress
 from fullcircle.loop.replaying.replay import replay
+from fullcircle.loop.workspace import Workspace
 
 wanted, reached = sys.argv[1], Path(sys.argv[2])
 
@@ -50,7 +52,7 @@ class Watcher(progress.LogProgress):
         at(f"in {name}")
 
 with progress.shown_by(Watcher()):
-    result = replay(load_project("tickets"), Settings.from_env(), step=step)
+    result = replay(load_project("tickets"), Workspace(Settings.from_env()), step=step)
 print(json.dumps([row["month"] for row in result.rows]))
 """
 POINTS = (
@@ -110,14 +112,14 @@ def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: P
     registry, database = Registry(settings), Database(settings)
     champion = registry.alias("tickets", CHAMPION)
     assert champion is not None
-    loads(settings, champion)
+    loads(Workspace(settings), champion)
     assert Releases(database).pending("tickets") == []
-    assert completed(project, settings)[-1].version == champion.version
+    assert completed(project, Workspace(settings))[-1].version == champion.version
 
     months = json.loads(finished.stdout.splitlines()[-1])
     assert months == ["2024-04", "2024-05", "2024-06"]
     assert all(row["done"] for row in Windows(database).all("tickets"))
-    at_month_ends = [made.data_until for made in completed(project, settings)]
+    at_month_ends = [made.data_until for made in completed(project, Workspace(settings))]
     assert len(at_month_ends) == len(set(at_month_ends)), "a month's retrain was released twice"
 
     import pandas as pd

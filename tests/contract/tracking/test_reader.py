@@ -26,6 +26,7 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.core.system.processes import Service, free_port
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.connection.client import sqlite_file
 from fullcircle.tracking.reader.mlflow_reader import MlflowReader
 from fullcircle.tracking.reader.open_reader import open_reader
@@ -342,11 +343,11 @@ def _asked(settings: Settings, project: Project, runs: list[str], seen: list[str
 
     digest = open_reader(settings).list_runs(RunQuery(ids=frozenset(runs[:1])))[0].data_digest
     commands: dict[str, Callable[[], object]] = {
-        "impact of a version": lambda: impact(settings, f"{project.name}/1"),
-        "impact of data": lambda: impact(settings, digest, project=project.name),
-        "impact of a run": lambda: impact(settings, runs[0]),
+        "impact of a version": lambda: impact(Workspace(settings), f"{project.name}/1"),
+        "impact of data": lambda: impact(Workspace(settings), digest, project=project.name),
+        "impact of a run": lambda: impact(Workspace(settings), runs[0]),
         "data list": lambda: data_of_versions(settings, project.name),
-        "status": lambda: overview(project, settings),
+        "status": lambda: overview(project, Workspace(settings)),
     }
     counts = {}
     for name, command in commands.items():

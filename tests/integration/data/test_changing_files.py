@@ -14,6 +14,7 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import partitions
 from fullcircle.loop.retrain import checked_rows, version_data
+from fullcircle.loop.workspace import Workspace
 
 UNTIL = datetime(2024, 3, 10, tzinfo=UTC)
 
@@ -36,12 +37,12 @@ def test_rows_that_were_checked_and_others_that_were_versioned_stop_the_training
     project, settings, changed: Callable[[Path], None]
 ):
     rows = checked_rows(project, settings, UNTIL)
-    assert version_data(project, settings, UNTIL, len(rows)).project == project.name
+    assert version_data(project, Workspace(settings), UNTIL, len(rows)).project == project.name
 
     changed(project.partitions)
 
     with pytest.raises(DataUnavailable, match=r"1,216 rows were checked, and the files have .* now; they changed"):
-        version_data(project, settings, UNTIL, len(rows))
+        version_data(project, Workspace(settings), UNTIL, len(rows))
 
 
 def test_a_file_that_changed_since_it_was_looked_at_is_not_versioned(project, settings):

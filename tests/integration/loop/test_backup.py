@@ -28,6 +28,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.loop.backup.home import backup, restore
 from fullcircle.loop.lineage.trace import trace
+from fullcircle.loop.workspace import Workspace
 
 FIRST_PREDICTION = "01a21eb3-22fc-74be-9888-5209708c2f06"
 
@@ -66,7 +67,7 @@ def test_a_prediction_is_traced_in_a_restored_home_of_which_the_original_is_gone
     shutil.rmtree(original)
     back = restore(made.file, tmp_path / "elsewhere" / "home")
     assert back.files == made.files
-    found = trace(_settings(back.home), FIRST_PREDICTION, checkout=tmp_path)
+    found = trace(Workspace(_settings(back.home)), FIRST_PREDICTION, checkout=tmp_path)
     known = {link.kind for link in found.links if not link.missing}
     assert known >= {
         NodeKind.PREDICTION,

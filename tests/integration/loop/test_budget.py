@@ -17,6 +17,7 @@ from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.budget import Asked, claimed, is_open, spent, window_key
 from fullcircle.loop.champion.release import release
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
 from fullcircle.store.retrain_requests import Retrains, RetrainSource, RetrainState
@@ -33,7 +34,7 @@ def project(project: Project, settings: Settings) -> Project:
 @pytest.fixture
 def champion(project: Project, settings: Settings, make: Callable[..., ModelVersion]) -> ModelVersion:
     version = make()
-    release(project, settings, version, reason="first", decided_by="gate")
+    release(project, Workspace(settings), version, reason="first", decided_by="gate")
     return version
 
 
@@ -42,7 +43,7 @@ def schedule(number: int) -> Asked:
 
 
 def do(project: Project, settings: Settings, asked: Asked, *, nothing_compared: str = "") -> None:
-    with claimed(project, settings, asked, "because") as claim:
+    with claimed(project, Workspace(settings), asked, "because") as claim:
         if nothing_compared:
             claim.give_back(nothing_compared)
 
@@ -65,7 +66,7 @@ def test_a_schedule_is_refused_when_the_budget_is_spent_and_that_is_written_down
     assert states(project, settings) == ["done", "done", "refused"]
     with pytest.raises(RetrainRefused, match="was refused before: the budget of 2"):
         do(project, settings, schedule(2))
-    assert len(spent(project, settings)) == 2
+    assert len(spent(project, Workspace(settings))) == 2
 
 
 def test_a_hand_is_not_refused_and_what_it_spends_is_held_against_the_schedule(
@@ -88,14 +89,14 @@ def test_fifty_events_of_one_window_are_one_retrain(
     project: Project, settings: Settings, champion: ModelVersion
 ) -> None:
     decide(project, settings, "2013-06", Retrain(reason="drift"))
-    assert is_open(project, settings, "2013-06")
+    assert is_open(project, Workspace(settings), "2013-06")
     event = Asked(RetrainSource.EVENT, window_key("2013-06"))
     do(project, settings, event)
     for _ in range(49):
         with pytest.raises(RetrainRefused, match="was made already"):
             do(project, settings, event)
-    assert len(spent(project, settings)) == 1
-    assert not is_open(project, settings, "2013-06"), "so the decision is not said again"
+    assert len(spent(project, Workspace(settings))) == 1
+    assert not is_open(project, Workspace(settings), "2013-06"), "so the decision is not said again"
 
 
 def test_a_decision_counts_as_soon_as_it_is_recorded_but_not_against_its_own_retrain(
@@ -104,7 +105,7 @@ def test_a_decision_counts_as_soon_as_it_is_recorded_but_not_against_its_own_ret
     for window in ("2013-06", "2013-07"):
         decide(project, settings, window, Retrain(reason=f"drift in {window}"))
     decide(project, settings, "2013-08", Keep(reason="well"))
-    assert len(spent(project, settings)) == 2
+    assert len(spent(project, Workspace(settings))) == 2
     do(project, settings, Asked(RetrainSource.EVENT, window_key("2013-07")))
     with pytest.raises(RetrainRefused, match="the budget of 2"):
         do(project, settings, schedule(0))
@@ -115,14 +116,14 @@ def test_one_that_failed_or_compared_nothing_gives_its_part_back_and_may_be_aske
     asked: Asked, project: Project, settings: Settings, champion: ModelVersion
 ) -> None:
     decide(project, settings, "2013-06", Retrain(reason="drift"))
-    with pytest.raises(ZeroDivisionError), claimed(project, settings, asked, "because"):
+    with pytest.raises(ZeroDivisionError), claimed(project, Workspace(settings), asked, "because"):
         raise ZeroDivisionError
     do(project, settings, asked, nothing_compared="it ended without a comparison")
     assert states(project, settings) == ["returned"]
-    before = len(spent(project, settings))
+    before = len(spent(project, Workspace(settings)))
     do(project, settings, asked)
     assert states(project, settings) == ["done"]
-    assert len(spent(project, settings)) == before + 1
+    assert len(spent(project, Workspace(settings))) == before + 1
 
 
 def test_one_that_was_killed_is_given_back_by_whoever_comes_next(
@@ -132,12 +133,13 @@ def test_one_that_was_killed_is_given_back_by_whoever_comes_next(
 import os, signal
 from fullcircle.core.settings import Settings
 from fullcircle.loop.budget import Asked, claimed
+from fullcircle.loop.workspace import Workspace
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.store.retrain_requests import RetrainSource
 project = Project(name={project.name!r}, owner="o@example.com", columns=(Number("x"),), time="hour", row_id="id",
                   target=Binary("y", positive="yes"), torch=lambda inputs, params: None)
 settings = Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})
-with claimed(project, settings, Asked(RetrainSource.SCHEDULE, "k"), "r"):
+with claimed(project, Workspace(settings), Asked(RetrainSource.SCHEDULE, "k"), "r"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
@@ -150,4 +152,4 @@ with claimed(project, settings, Asked(RetrainSource.SCHEDULE, "k"), "r"):
 def test_the_first_training_of_a_project_is_not_held_against_its_budget(project: Project, settings: Settings) -> None:
     for number in range(3):  # nothing was released: each is the first
         do(project, settings, schedule(number))
-    assert spent(project, settings) == ()
+    assert spent(project, Workspace(settings)) == ()

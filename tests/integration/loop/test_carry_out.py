@@ -13,8 +13,9 @@ from fullcircle.core.records.health import Health, Incident, Rollback, Severity,
 from fullcircle.core.records.ledger_entries import Action
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
-from fullcircle.loop.carry_out import carry_out
+from fullcircle.loop.champion.carry_out import carry_out
 from fullcircle.loop.champion.release import release
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
@@ -30,7 +31,7 @@ Make = Callable[..., ModelVersion]
 def health(project: Project, settings: Settings, make: Make) -> Health:
     """Version 2 serves, was judged, and a rollback to version 1 was recorded."""
     for _ in range(2):
-        release(project, settings, make(), reason="better", decided_by="gate")
+        release(project, Workspace(settings), make(), reason="better", decided_by="gate")
     start, end = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC)
     window = Window(project=project.name, start=start, end=end, rows=1000, labelled=1000, versions=("2",))
     Decisions(Database(settings)).record(project.name, window.name, DECISION, at=end, evidence={"champion": "2"})
@@ -46,7 +47,7 @@ def health(project: Project, settings: Settings, make: Make) -> Health:
 
 
 def carried(project: Project, settings: Settings, health: Health) -> tuple[Incident, ...]:
-    return carry_out(project, settings, health, DECISION, {})
+    return carry_out(project, Workspace(settings), health, DECISION, {})
 
 
 def serving(project: Project, settings: Settings) -> str:
@@ -103,6 +104,6 @@ def test_a_previous_champion_that_does_not_load_stays_where_it_is_and_on_call_is
 def test_once_another_version_serves_nothing_is_rolled_back_and_nobody_is_paged(
     policy: Policy, project: Project, settings: Settings, health: Health, make: Make
 ) -> None:
-    release(project, settings, make(), reason="newer", decided_by="gate")
+    release(project, Workspace(settings), make(), reason="newer", decided_by="gate")
     assert carried(dataclasses.replace(project, policy=policy), settings, health) == ()
     assert (serving(project, settings), rollbacks(project, settings)) == ("3", 0)

@@ -22,6 +22,7 @@ from fullcircle.loop.replaying.replay import replay
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.train import Wish, train
 from fullcircle.loop.watch import watch
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.replay_clock import Replays
@@ -47,31 +48,31 @@ def replayed(settings: Settings, dated: Project, make: Make) -> Project:
     replays = Replays(Database(settings))
     replays.reach(dated.name, JUNE - timedelta(days=31))
     first = make()
-    release(dated, settings, first, reason="r", decided_by="replay", data_until=JUNE - timedelta(days=31))
+    release(dated, Workspace(settings), first, reason="r", decided_by="replay", data_until=JUNE - timedelta(days=31))
     replays.reach(dated.name, JUNE)
     return dated
 
 
 def test_a_replays_clock_never_goes_back_and_is_its_own_projects_alone(settings: Settings, project: Project) -> None:
     replays = Replays(Database(settings))
-    assert replay_time(project, settings) is None
-    assert now(project, settings) > datetime.now(UTC) - timedelta(hours=1)
+    assert replay_time(project, Workspace(settings)) is None
+    assert now(project, Workspace(settings)) > datetime.now(UTC) - timedelta(hours=1)
     for moment in (JUNE, JUNE - timedelta(days=5)):
         replays.reach(project.name, moment)
-    assert (replay_time(project, settings), now(project, settings)) == (JUNE, JUNE)
-    assert replay_time(replace(project, name="another"), settings) is None
+    assert (replay_time(project, Workspace(settings)), now(project, Workspace(settings))) == (JUNE, JUNE)
+    assert replay_time(replace(project, name="another"), Workspace(settings)) is None
 
 
 def test_who_served_is_asked_and_told_in_the_time_of_a_replay(
     settings: Settings, replayed: Project, make: Make
 ) -> None:
-    promote(replayed, settings, make().version, why="by hand, in the replay's June", who="ada")
-    served = {day: who(replayed, settings, datetime(2013, *day, tzinfo=UTC)) for day in ((5, 15), (6, 1))}
+    promote(replayed, Workspace(settings), make().version, why="by hand, in the replay's June", who="ada")
+    served = {day: who(replayed, Workspace(settings), datetime(2013, *day, tzinfo=UTC)) for day in ((5, 15), (6, 1))}
     assert [(each["version"], each["time"]) for each in served.values()] == [("1", "replay"), ("2", "replay")]
     assert served[6, 1]["since"] == JUNE
-    assert who(replayed, settings)["version"] == "2"
+    assert who(replayed, Workspace(settings))["version"] == "2"
     with pytest.raises(UsageError, match="2013-07-01 00:00 UTC is still to come"):
-        who(replayed, settings, JUNE + timedelta(days=30))
+        who(replayed, Workspace(settings), JUNE + timedelta(days=30))
     entry = Ledger(Database(settings)).entries(replayed.name)[-1]
     assert entry.data_until == JUNE
     assert entry.at > datetime(2026, 1, 1, tzinfo=UTC), "and when it was done stays known"
@@ -80,9 +81,9 @@ def test_who_served_is_asked_and_told_in_the_time_of_a_replay(
 def test_what_is_ahead_of_a_replay_is_refused_in_one_line(settings: Settings, replayed: Project) -> None:
     ahead = JUNE + timedelta(days=30)
     for ask in (
-        lambda: retrain(replayed, settings, until=ahead),
-        lambda: train(replayed, settings, Wish(framework="baseline", until=ahead)),
-        lambda: watch(replayed, settings, JUNE, ahead),
+        lambda: retrain(replayed, Workspace(settings), until=ahead),
+        lambda: train(replayed, Workspace(settings), Wish(framework="baseline", until=ahead)),
+        lambda: watch(replayed, Workspace(settings), JUNE, ahead),
     ):
         with pytest.raises(
             UsageError, match=r"is a replay here, which has come to 2013-06-01 00:00 UTC: --\w+ 2013-07-01"
@@ -106,7 +107,7 @@ def test_a_run_in_a_replay_learns_from_what_the_replay_has_lived_through_alone(
         return found
 
     with pytest.raises((Enough, DataUnavailable)):
-        retrain(replayed, settings, step=step)  # type: ignore[arg-type]
+        retrain(replayed, Workspace(settings), step=step)  # type: ignore[arg-type]
     ((_, data),) = seen
     assert [path for path, _ in data.files] == ["2013-05.parquet"]  # type: ignore[attr-defined]
 
@@ -114,7 +115,7 @@ def test_a_run_in_a_replay_learns_from_what_the_replay_has_lived_through_alone(
 def test_a_project_with_a_ledger_of_its_own_is_not_replayed_and_not_marked(
     settings: Settings, dated: Project, make: Make
 ) -> None:
-    release(dated, settings, make(), reason="r", decided_by="ada", data_until=JUNE)
+    release(dated, Workspace(settings), make(), reason="r", decided_by="ada", data_until=JUNE)
     with pytest.raises(UsageError, match=r"has a ledger in .* that is no replay's \(1 entries\)"):
-        replay(dated, settings)
-    assert replay_time(dated, settings) is None
+        replay(dated, Workspace(settings))
+    assert replay_time(dated, Workspace(settings)) is None

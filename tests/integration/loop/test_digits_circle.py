@@ -30,6 +30,7 @@ from fullcircle.data.partitions import partitions
 from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.retrain import RetrainResult, retrain
 from fullcircle.loop.watch import WatchResult, watch
+from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.log_reader import window
 from fullcircle.predictions.lookup import find
 from fullcircle.serving.client import Client
@@ -74,7 +75,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def trained(project: Project, settings: Settings) -> RetrainResult:
-    return retrain(project, settings, until=JUNE)
+    return retrain(project, Workspace(settings), until=JUNE)
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +93,12 @@ def served(project: Project, settings: Settings, trained: RetrainResult) -> Iter
 
 @pytest.fixture(scope="module")
 def plain(project: Project, settings: Settings, served: Client) -> WatchResult:
-    return watch(project, settings, JUNE, JULY)
+    return watch(project, Workspace(settings), JUNE, JULY)
 
 
 @pytest.fixture(scope="module")
 def rotated(project: Project, settings: Settings, plain: WatchResult) -> WatchResult:
-    return watch(project, settings, JULY, AUGUST)
+    return watch(project, Workspace(settings), JULY, AUGUST)
 
 
 def rows_of(project: Project, month: str) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop.challenger import REFERENCE
 from fullcircle.loop.watch import watch
+from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
@@ -53,7 +54,7 @@ def test_a_category_from_a_request_is_text_in_the_kept_page_and_in_what_on_call_
                     probability=x,
                 )
             )  # fmt: skip
-        seen = watch(watched, settings, AT, datetime(2013, 6, 1, tzinfo=UTC))
+        seen = watch(watched, Workspace(settings), AT, datetime(2013, 6, 1, tzinfo=UTC))
         pages = receiver.pages
     kept = RunStore(settings).download(version.run_id, f"monitoring/{seen.report.name}")
     assert chromium.said(kept.as_uri(), until=lambda page: page.frames[1].wait_for_selector("text=Drift Score")) == []

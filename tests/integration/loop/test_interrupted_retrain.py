@@ -21,6 +21,7 @@ from fullcircle.loop.champion.approval import promote
 from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.retrain import retrain
 from fullcircle.loop.turn import resource
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.leases import Leases
@@ -46,6 +47,7 @@ from sqlalchemy.engine import Engine
 from fullcircle.core.project.loading import load_project
 from fullcircle.loop.champion import approval
 from fullcircle.loop.retrain import retrain
+from fullcircle.loop.workspace import Workspace
 
 class Stop(BaseException):
     pass
@@ -73,7 +75,8 @@ def once(point):
         return found
 
     try:
-        retrain(load_project("tickets"), Settings.from_env(), until=datetime(2024, 4, 1, tzinfo=UTC), step=step)
+        workspace = Workspace(Settings.from_env())
+        retrain(load_project("tickets"), workspace, until=datetime(2024, 4, 1, tzinfo=UTC), step=step)
     except Stop:
         pass
     print(json.dumps([point, seen]), flush=True)
@@ -154,7 +157,7 @@ def test_what_was_trained_and_registered_before_a_kill_is_gone_on_with(workplace
     assert left(project, settings) == Left(
         candidates=["baseline", "torch"], retrains=["FINISHED"], versions=["1"], entries=[("promote", "1")]
     )
-    assert all(checked.holds for checked in verify(settings))
+    assert all(checked.holds for checked in verify(Workspace(settings)))
 
 
 @pytest.mark.nightly
@@ -177,13 +180,13 @@ def test_a_champion_that_comes_while_a_challenger_is_judged_is_met_before_the_re
 
     def overtaken(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if name == "release" and "release" not in seen:
-            promote(project, settings, "1", why="the other run was faster", who="the other run")
+            promote(project, Workspace(settings), "1", why="the other run was faster", who="the other run")
         seen.append(name)
         return function(*args, **kwargs)
 
     with pytest.raises(Stopped):
-        retrain(project, settings, until=datetime(2024, 3, 1, tzinfo=UTC), step=stopping)
-    result = retrain(project, settings, until=datetime(2024, 4, 1, tzinfo=UTC), step=overtaken)
+        retrain(project, Workspace(settings), until=datetime(2024, 3, 1, tzinfo=UTC), step=stopping)
+    result = retrain(project, Workspace(settings), until=datetime(2024, 4, 1, tzinfo=UTC), step=overtaken)
 
     assert result.verdict.champion_version == "1", "it met the one that had come"
     assert [seen.count(name) for name in ("train torch", "judge", "register", "release", "explain")] == [1, 2, 2, 2, 1]

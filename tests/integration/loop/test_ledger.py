@@ -29,6 +29,7 @@ from fullcircle.loop.champion.ledger import accept, heal, verify, who
 from fullcircle.loop.champion.release import recover, refuse_moved, release, rollback
 from fullcircle.loop.overview import overview
 from fullcircle.loop.replaying.replay import replay
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents
@@ -62,7 +63,7 @@ def two(settings: Settings, project: Project, make: Make) -> tuple[ModelVersion,
     """Version 1 was released in April, version 2 in May."""
     first, second = make(), make()
     for version, at in ((first, AT), (second, AT + timedelta(days=30))):
-        release(project, settings, version, reason="better", decided_by="gate", data_until=at)
+        release(project, Workspace(settings), version, reason="better", decided_by="gate", data_until=at)
     return first, second
 
 
@@ -75,7 +76,7 @@ def last(settings: Settings, project: Project) -> Any:
 
 
 def wrong(settings: Settings, project: Project) -> tuple[str, ...]:
-    (checked,) = verify(settings, [project.name])
+    (checked,) = verify(Workspace(settings), [project.name])
     return checked.wrong
 
 
@@ -93,17 +94,17 @@ def raw(settings: Settings, *statements: str) -> None:
 def test_an_alias_moved_in_mlflow_is_reported_and_nothing_is_released_over_it(
     settings: Settings, project: Project, make: Make, two: object, mlflow: MlflowClient
 ) -> None:
-    assert (wrong(settings, project), overview(project, settings)["ledger"]) == ((), [])
+    assert (wrong(settings, project), overview(project, Workspace(settings))["ledger"]) == ((), [])
     third = make()
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     what = f"alias champion of {project.name} names version 1, the ledger says version 2"
     assert wrong(settings, project) == (what,)
-    assert overview(project, settings)["ledger"] == [what], "and whoever looks at the status learns of it"
+    assert overview(project, Workspace(settings))["ledger"] == [what], "and whoever looks at the status learns of it"
     for change in (
-        lambda: release(project, settings, third, reason="r", decided_by="d", data_until=AT),
-        lambda: rollback(project, settings, reason="r", decided_by="d"),
-        lambda: nominate(project, settings, third, reason="r", decided_by="d", data_until=AT),
-        lambda: refuse_moved(project, settings),
+        lambda: release(project, Workspace(settings), third, reason="r", decided_by="d", data_until=AT),
+        lambda: rollback(project, Workspace(settings), reason="r", decided_by="d"),
+        lambda: nominate(project, Workspace(settings), third, reason="r", decided_by="d", data_until=AT),
+        lambda: refuse_moved(project, Workspace(settings)),
     ):
         with pytest.raises(FullcircleError, match=r"moved behind the platform's back, so nothing is changed.*heal"):
             change()
@@ -120,7 +121,7 @@ def test_a_version_that_mlflows_promote_button_made_is_reported_and_serves_nobod
     copy = mlflow.copy_model_version(original, project.name)  # what the button does
     (said,) = wrong(settings, project)
     assert said.startswith(f"version {copy.version} was copied in MLflow")
-    assert overview(project, settings)["ledger"] == [said], "and whoever looks at the status learns of it"
+    assert overview(project, Workspace(settings))["ledger"] == [said], "and whoever looks at the status learns of it"
     assert named(settings, project)["champion"] == "2"
     mlflow.delete_model_version(project.name, copy.version)
     assert wrong(settings, project) == ()
@@ -131,29 +132,31 @@ def test_a_moved_alias_is_healed_and_the_ledger_says_by_whom_and_from_what(
 ) -> None:
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     mlflow.delete_registered_model_alias(project.name, "previous")
-    assert len(heal(project, settings, why="a mistake in the UI", by="ada")) == 2
+    assert len(heal(project, Workspace(settings), why="a mistake in the UI", by="ada")) == 2
     assert named(settings, project) == {"champion": "2", "previous": "1"}
     entry = last(settings, project)
     assert (entry.action, entry.version, entry.previous, entry.who) == (Action.HEAL, "2", "1", "ada")
     assert wrong(settings, project) == ()
-    assert heal(project, settings, why="again", by="ada") == ()
+    assert heal(project, Workspace(settings), why="again", by="ada") == ()
     assert last(settings, project) == entry
-    assert who(project, settings, datetime.now(UTC))["by"] == "gate", "healed, version 2 serves by its own release"
+    assert who(project, Workspace(settings), datetime.now(UTC))["by"] == "gate", (
+        "healed, version 2 serves by its own release"
+    )
 
 
 def test_a_moved_alias_can_be_accepted_as_it_is(
     settings: Settings, project: Project, two: tuple[ModelVersion, ModelVersion], mlflow: MlflowClient
 ) -> None:
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
-    accept(project, settings, why="moved by hand in the outage", by="ada")
+    accept(project, Workspace(settings), why="moved by hand in the outage", by="ada")
     assert named(settings, project) == {"champion": "1", "previous": "1"}
     assert wrong(settings, project) == ()
-    found = who(project, settings, datetime.now(UTC))
+    found = who(project, Workspace(settings), datetime.now(UTC))
     assert (found["version"], found["by"], found["action"], found["why"]) == (
         *("1", "ada", "accept", "moved by hand in the outage"),
     )
     assert found["model_digest"] == two[0].digest
-    assert accept(project, settings, why="again", by="ada") == ()
+    assert accept(project, Workspace(settings), why="again", by="ada") == ()
 
 
 def test_a_first_champion_that_was_set_by_hand_has_to_be_accepted(
@@ -164,9 +167,9 @@ def test_a_first_champion_that_was_set_by_hand_has_to_be_accepted(
     assert wrong(settings, project) == (
         f"alias champion of {project.name} names version 1, the ledger says no version",
     )
-    accept(project, settings, why="it served before", by="ada")
+    accept(project, Workspace(settings), why="it served before", by="ada")
     assert wrong(settings, project) == ()
-    assert who(project, settings, datetime.now(UTC))["version"] == "1"
+    assert who(project, Workspace(settings), datetime.now(UTC))["version"] == "1"
 
 
 def test_a_removed_newest_entry_is_found_by_what_the_registry_knows(
@@ -178,18 +181,18 @@ def test_a_removed_newest_entry_is_found_by_what_the_registry_knows(
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     mlflow.delete_registered_model_alias(project.name, "previous")
     assert wrong(settings, project) == (missing,), "moving the aliases along does not hide it"
-    release(project, settings, make(), reason="r", decided_by="d", data_until=AT)
+    release(project, Workspace(settings), make(), reason="r", decided_by="d", data_until=AT)
     assert any("entry 2: it is not the entry that the registry knows of" in each for each in wrong(settings, project))
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     with pytest.raises(FullcircleError, match=r"does not hold \(entry 2: it is not the entry"):
-        heal(project, settings, why="w", by="ada")
-    accept(project, settings, why="the database came back from Monday's backup", by="ada")
+        heal(project, Workspace(settings), why="w", by="ada")
+    accept(project, Workspace(settings), why="the database came back from Monday's backup", by="ada")
     assert wrong(settings, project) == ()
 
 
 def test_nobody_is_told_who_will_serve(settings: Settings, project: Project, two: object) -> None:
     with pytest.raises(UsageError, match="is still to come: the ledger knows who served, not who will"):
-        who(project, settings, datetime.now(UTC) + timedelta(hours=1))
+        who(project, Workspace(settings), datetime.now(UTC) + timedelta(hours=1))
 
 
 def test_an_edited_entry_is_found_and_cannot_be_accepted_away(
@@ -199,10 +202,10 @@ def test_an_edited_entry_is_found_and_cannot_be_accepted_away(
     edited = "entry 1: it was edited: its hash is not that of its content"
     assert wrong(settings, project) == (edited,)
     with pytest.raises(FullcircleError, match="does not hold, so it cannot say who served: entry 1: it was edited"):
-        who(project, settings, AT)
-    assert accept(project, settings, why="w", by="ada") == ()
+        who(project, Workspace(settings), AT)
+    assert accept(project, Workspace(settings), why="w", by="ada") == ()
     assert wrong(settings, project) == (edited,)
-    rollback(project, settings, reason="traffic comes first", decided_by="on-call")
+    rollback(project, Workspace(settings), reason="traffic comes first", decided_by="on-call")
     assert named(settings, project)["champion"] == "1"
 
 
@@ -212,7 +215,7 @@ def test_a_heal_to_a_graph_that_does_not_load_changes_nothing(
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     mlflow.set_model_version_tag(project.name, "2", "fullcircle.digest", "0" * 64)
     with pytest.raises(ModelUnavailable, match="not 000000000000 as recorded"):
-        heal(project, settings, why="w", by="ada")
+        heal(project, Workspace(settings), why="w", by="ada")
     assert named(settings, project)["champion"] == "1"
     assert last(settings, project).action is Action.PROMOTE
 
@@ -222,7 +225,14 @@ def human(project: Project, *routes: str) -> Project:
 
 
 def propose(project: Project, settings: Settings, version: ModelVersion) -> None:
-    nominate(project, settings, version, reason="weekly", decided_by="schedule", data_until=AT + timedelta(days=60))
+    nominate(
+        project,
+        Workspace(settings),
+        version,
+        reason="weekly",
+        decided_by="schedule",
+        data_until=AT + timedelta(days=60),
+    )
 
 
 def test_a_challenger_that_waits_pages_once_with_the_link_to_review_it(
@@ -242,12 +252,12 @@ def test_a_challenger_that_waits_pages_once_with_the_link_to_review_it(
         assert words in page["message"]
     Dispatcher(Database(settings), asked, settings).report([], at=AT + timedelta(days=90))
     assert len(receiver.pages) == 1, "a window in which nothing is wrong does not end the wait"
-    approve(asked, settings, "3", why="the slices are fine", who="ada")
+    approve(asked, Workspace(settings), "3", why="the slices are fine", who="ada")
     assert named(settings, project) == {"champion": "3", "previous": "2"}
     assert [each["title"] for each in receiver.pages[1:]] == [
         f"[{project.name}] resolved: {project.name}: version 3 waits for approval"
     ]
-    found = who(project, settings, datetime.now(UTC))
+    found = who(project, Workspace(settings), datetime.now(UTC))
     assert (found["version"], found["by"], found["why"], found["action"], found["verdict"]) == (
         *("3", "ada", "the slices are fine", "approve", "promote"),
     )
@@ -265,7 +275,7 @@ def test_a_newer_challenger_replaces_the_one_that_waits(
     (waits,) = Incidents(Database(settings)).open(project.name)
     assert waits.incident.title.endswith("version 4 waits for approval")
     with pytest.raises(UsageError, match=r"version 3 of .* does not wait for approval: version 4 does"):
-        approve(asked, settings, "3", why="w", who="ada")
+        approve(asked, Workspace(settings), "3", why="w", who="ada")
     assert named(settings, project)["champion"] == "2"
 
 
@@ -274,9 +284,9 @@ def test_a_version_that_takes_over_ends_the_wait_of_those_made_before_it_and_of_
 ) -> None:
     asked, older, newer = human(project, receiver.url), make(), make()
     propose(asked, settings, newer)
-    promote(asked, settings, older.version, why="a storm is coming", who="ada")
+    promote(asked, Workspace(settings), older.version, why="a storm is coming", who="ada")
     assert named(settings, project) == {"champion": "3", "previous": "2", "challenger": "4"}
-    promote(asked, settings, make().version, why="better still", who="ada")
+    promote(asked, Workspace(settings), make().version, why="better still", who="ada")
     assert named(settings, project) == {"champion": "5", "previous": "3"}
     assert receiver.pages[-1]["title"].endswith("resolved: " + f"{project.name}: version 4 waits for approval")
     assert wrong(settings, project) == ()
@@ -287,11 +297,11 @@ def test_a_challenger_is_not_approved_against_another_champion_than_the_one_it_w
 ) -> None:
     asked = human(project)
     propose(asked, settings, make())
-    rollback(project, settings, reason="complaints", decided_by="on-call")
+    rollback(project, Workspace(settings), reason="complaints", decided_by="on-call")
     with pytest.raises(UsageError, match=r"version 3 of .* was judged against version 2, and now version 1 serves"):
-        approve(asked, settings, "3", why="read the card", who="ada")
+        approve(asked, Workspace(settings), "3", why="read the card", who="ada")
     assert named(settings, project)["champion"] == "1"
-    promote(asked, settings, "3", why="it is still the better one", who="ada")
+    promote(asked, Workspace(settings), "3", why="it is still the better one", who="ada")
     assert named(settings, project) == {"champion": "3", "previous": "1"}
     assert wrong(settings, project) == ()
 
@@ -301,13 +311,13 @@ def test_a_rejected_challenger_is_no_challenger_any_more(
 ) -> None:
     asked = human(project)
     propose(asked, settings, make())
-    reject(asked, settings, "challenger", why="worse for the small carriers", who="ada")
+    reject(asked, Workspace(settings), "challenger", why="worse for the small carriers", who="ada")
     assert named(settings, project) == {"champion": "2", "previous": "1"}
     assert (last(settings, project).action, last(settings, project).version) == (Action.REJECT, "3")
     assert Incidents(Database(settings)).open(project.name) == []
     for again in (approve, reject):
         with pytest.raises(UsageError, match=r"version 3 of .* does not wait for approval: none does"):
-            again(asked, settings, "3", why="w", who="ada")
+            again(asked, Workspace(settings), "3", why="w", who="ada")
     assert wrong(settings, project) == ()
 
 
@@ -320,7 +330,7 @@ def test_a_nomination_that_was_cut_short_is_finished_and_pages_once(
     if moved:
         Registry(settings).set_alias(project.name, CHALLENGER, "3")
     assert wrong(settings, project) == ()
-    assert recover(asked, settings) == ("finished the nomination of version 3 that was cut short",)
+    assert recover(asked, Workspace(settings)) == ("finished the nomination of version 3 that was cut short",)
     propose(asked, settings, third)
     assert named(settings, project)[CHALLENGER] == "3"
     assert [entry.version for entry in Ledger(Database(settings)).entries(project.name)] == ["1", "2", "3"]
@@ -335,7 +345,7 @@ def test_a_rejection_that_was_cut_short_is_finished(
     begin(settings, project, third, Action.REJECT)
     if moved:
         Registry(settings).drop_alias(project.name, CHALLENGER)
-    recover(project, settings)
+    recover(project, Workspace(settings))
     assert named(settings, project) == {"champion": "2", "previous": "1"}
     assert [entry.action for entry in Ledger(Database(settings)).entries(project.name)][2:] == ["nominate", "reject"]
     assert wrong(settings, project) == ()
@@ -347,7 +357,7 @@ def test_an_approval_that_was_cut_short_is_finished_as_an_approval(
     propose(project, settings, third := make())
     begin(settings, project, third, Action.APPROVE)
     Registry(settings).set_alias(project.name, "previous", "2")
-    recover(project, settings)
+    recover(project, Workspace(settings))
     assert named(settings, project) == {"champion": "3", "previous": "2"}
     assert (last(settings, project).action, last(settings, project).seq) == (Action.APPROVE, 4)
     assert wrong(settings, project) == ()
@@ -386,7 +396,7 @@ def test_who_approves_is_the_gate_or_a_human_and_a_replay_has_nobody_to_ask(
     with pytest.raises(ProjectInvalid, match="approval must be one of gate, human, got 'boss'"):
         replace(project, approval="boss")
     with pytest.raises(UsageError, match="has approval='human', and there is nobody to ask in a replay"):
-        replay(human(project), settings)
+        replay(human(project), Workspace(settings))
 
 
 @dataclass(frozen=True)
@@ -473,7 +483,7 @@ def test_what_was_written_last_serves_now_although_the_clock_was_set_back(
     written = ahead.append(change, aliases=Aliases(champion="1", previous="2"))
     Registry(settings).set_alias(project.name, "champion", "1")
     Registry(settings).set_alias(project.name, "previous", "2")
-    rollback(project, settings, reason="complaints", decided_by="on-call")
+    rollback(project, Workspace(settings), reason="complaints", decided_by="on-call")
     entry = last(settings, project)
     assert (entry.version, entry.at) == ("2", written.at)
     assert entry.recorded < entry.at

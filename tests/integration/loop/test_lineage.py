@@ -34,6 +34,7 @@ from fullcircle.loop.champion.release import recover, release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.links import release as release_link
 from fullcircle.loop.lineage.trace import predictions_of_row, trace
+from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
@@ -133,7 +134,7 @@ def turn(
             },
         )
         at = MARCH + timedelta(days=slope)
-        release(project, settings, version, reason="it is better", decided_by="the gate", data_until=at)
+        release(project, Workspace(settings), version, reason="it is better", decided_by="the gate", data_until=at)
         return Circle(parent.id, run.id, version, answer(settings, project, version, [f"row-{slope}", "every-row"]))
 
     return once
@@ -166,7 +167,7 @@ def answer(settings: Settings, project: Project, version: ModelVersion, rows: li
 
 
 def traced(settings: Settings, project: Project, circle: Circle) -> Trace:
-    return trace(settings, circle.predictions[0], checkout=project.folder)
+    return trace(Workspace(settings), circle.predictions[0], checkout=project.folder)
 
 
 def broken(found: Trace) -> list[NodeKind]:
@@ -239,7 +240,7 @@ def test_the_registry_shows_by_whom_and_why_a_version_was_released(
     ]
     assert shown["fullcircle.released_at"] == entry.at.isoformat(timespec="seconds")
     mlflow.delete_model_version_tag(project.name, circle.version.version, "fullcircle.released_by")
-    recover(project, settings)  # as after a kill between the ledger's entry and the tags
+    recover(project, Workspace(settings))  # as after a kill between the ledger's entry and the tags
     assert mlflow.get_model_version(project.name, circle.version.version).tags == shown
 
 
@@ -292,7 +293,7 @@ def test_of_a_deleted_version_the_graphs_digest_still_leads_to_its_run(
     assert broken(found) == [NodeKind.VERSION]
     assert f"version {circle.version.version} of traced is not in the registry" in found.missing[0].what
     assert found[NodeKind.RUN].facts["run_id"] == circle.run
-    (version,) = impact(settings, circle.run).versions
+    (version,) = impact(Workspace(settings), circle.run).versions
     assert (version.version, version.registered, version.predictions) == (circle.version.version, False, 2)
 
 
@@ -385,11 +386,11 @@ def test_a_version_that_answered_without_being_the_champion_is_named(
 def test_a_commit_that_this_checkout_does_not_have_is_named(
     settings: Settings, whole: Circle, tmp_path: Path, repository: Path
 ) -> None:
-    outside = trace(settings, whole.predictions[0], checkout=tmp_path)
+    outside = trace(Workspace(settings), whole.predictions[0], checkout=tmp_path)
     assert broken(outside) == [NodeKind.CODE]
     assert "is not in a git checkout here" in outside.missing[0].what
     subprocess.run(["git", "-C", tmp_path, "init", "--quiet"], check=True)
-    other = trace(settings, whole.predictions[0], checkout=tmp_path)
+    other = trace(Workspace(settings), whole.predictions[0], checkout=tmp_path)
     assert "is not in this checkout" in other.missing[0].what
     assert other[NodeKind.CODE].facts["diff_files"] == ["project.py"]
 
@@ -398,20 +399,20 @@ def test_impact_of_data_a_file_a_run_and_a_version_is_what_came_from_each(
     settings: Settings, project: Project, data: DataVersion, whole: Circle, turn: Turn
 ) -> None:
     later = turn()
-    of_run, of_retrain = impact(settings, whole.run[:10]), impact(settings, whole.retrain)
+    of_run, of_retrain = impact(Workspace(settings), whole.run[:10]), impact(Workspace(settings), whole.retrain)
     assert [each.version for each in of_run.versions] == ["1"]
     assert {run.run_id for run in of_run.runs} == {whole.run}
     assert {run.run_id for run in of_retrain.runs} == {whole.run, whole.retrain}
     assert (of_retrain.predictions, of_retrain.releases) == (2, 1)
-    of_version = impact(settings, f"{project.name}/{later.version.version}")
-    assert of_version == impact(settings, f"{project.name}:champion")
+    of_version = impact(Workspace(settings), f"{project.name}/{later.version.version}")
+    assert of_version == impact(Workspace(settings), f"{project.name}:champion")
     assert of_version.versions[0].champion_periods[0].until is None
     assert of_version.versions[0].first == MARCH
-    of_data = impact(settings, data.digest[:8])
+    of_data = impact(Workspace(settings), data.digest[:8])
     assert {whole.run, later.run} < {run.run_id for run in of_data.runs}
     assert of_data.predictions == 2 * len(of_data.versions) == 2 * of_data.releases
     for name in ("2013-02.parquet", f"{project.name}:2013-02.parquet", data.files[1][1][:12]):
-        of_file = impact(settings, name)
+        of_file = impact(Workspace(settings), name)
         assert (of_file.kind, of_file.name, of_file.data) == ("data file", "traced:2013-02.parquet", (data.digest,))
         assert of_file.versions == of_data.versions
 
@@ -422,7 +423,7 @@ def test_impact_of_data_a_file_a_run_and_a_version_is_what_came_from_each(
 )
 def test_what_is_unknown_is_one_line_with_the_nearest(settings: Settings, whole: Circle, what: str, near: str) -> None:
     with pytest.raises(UsageError, match="is called") as caught:
-        impact(settings, what)
+        impact(Workspace(settings), what)
     assert near in caught.value.hint
 
 
@@ -433,9 +434,9 @@ def test_a_prediction_is_named_by_a_beginning_of_its_id_or_by_its_row(
     prediction = whole.predictions[0]
     without_dashes = prediction.replace("-", "")
     for written in (prediction[:-2], f" {prediction.upper()}\n", without_dashes, without_dashes[:-2].upper()):
-        assert trace(settings, written, checkout=project.folder).prediction_id == prediction
+        assert trace(Workspace(settings), written, checkout=project.folder).prediction_id == prediction
     with pytest.raises(UsageError, match="more than one prediction begins with") as caught:
-        trace(settings, whole.predictions[0][:8], checkout=project.folder)
+        trace(Workspace(settings), whole.predictions[0][:8], checkout=project.folder)
     assert whole.predictions[0] in caught.value.hint
     assert predictions_of_row(settings, "row-1") == whole.predictions[:1]
     assert predictions_of_row(settings, "every-row")[0] == whole.predictions[1]

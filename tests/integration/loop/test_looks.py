@@ -20,6 +20,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.evaluation.spending import Look
 from fullcircle.loop.looks import STATE, reserved
 from fullcircle.loop.noise import note_noise, retrains_that_count
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
 from fullcircle.tracking.runs.run_store import RunStore
@@ -59,14 +60,14 @@ def begin(project: Project, settings: Settings) -> str:
 
 def compared(project: Project, settings: Settings, run_id: str, at: datetime, against: str = "1") -> Look:
     """A look that was taken, comparison and all."""
-    with reserved(project, settings, run_id, at, against) as taken:
+    with reserved(project, Workspace(settings), run_id, at, against) as taken:
         taken.compare()
     return taken.look
 
 
 def left(project: Project, settings: Settings) -> float:
     """The level that the next retrain would get; it compares nothing."""
-    with reserved(project, settings, begin(project, settings), AT + 3 * WEEK, "1") as taken:
+    with reserved(project, Workspace(settings), begin(project, settings), AT + 3 * WEEK, "1") as taken:
         return taken.look.level
 
 
@@ -96,11 +97,11 @@ def test_looks_share_the_budget_until_it_is_spent_and_a_retrain_judged_again_tak
 
 def test_a_look_that_compared_nothing_gives_its_share_back_however_often(project: Project, settings: Settings) -> None:
     for _ in range(3):
-        with reserved(project, settings, begin(project, settings), AT, "1") as taken:
+        with reserved(project, Workspace(settings), begin(project, settings), AT, "1") as taken:
             assert (taken.look.number, taken.look.level) == (1, 0.025)
     with (
         pytest.raises(RuntimeError, match="the server did not start"),
-        reserved(project, settings, begin(project, settings), AT, "1"),
+        reserved(project, Workspace(settings), begin(project, settings), AT, "1"),
     ):
         raise RuntimeError("the server did not start")
     assert compared(project, settings, begin(project, settings), AT).number == 1
@@ -108,13 +109,13 @@ def test_a_look_that_compared_nothing_gives_its_share_back_however_often(project
 
 def test_an_error_after_the_comparison_gives_nothing_back(project: Project, settings: Settings) -> None:
     def judge() -> None:
-        with reserved(project, settings, begin(project, settings), AT, "1") as taken:
+        with reserved(project, Workspace(settings), begin(project, settings), AT, "1") as taken:
             taken.compare()
             raise RuntimeError("while it judged")
 
     with pytest.raises(RuntimeError, match="while it judged"):
         judge()
-    with reserved(project, settings, begin(project, settings), AT, "1") as after:
+    with reserved(project, Workspace(settings), begin(project, settings), AT, "1") as after:
         assert after.look.number == 2
 
 
@@ -123,7 +124,7 @@ def test_a_retrain_that_is_judged_again_against_another_champion_takes_another_l
 ) -> None:
     run = begin(project, settings)
     assert compared(project, settings, run, AT, "1").level == 0.025
-    with reserved(project, settings, run, AT, "2") as nothing:
+    with reserved(project, Workspace(settings), run, AT, "2") as nothing:
         assert nothing.look.level == 0.025
     assert left(project, settings) == 0.025, "the second one compared nothing, the first did"
     assert compared(project, settings, run, AT, "2").level == 0.025
@@ -137,9 +138,9 @@ def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, s
     runs = RunStore(settings)
     with (
         runs.start(project, name="retrain", kind="retrain") as one,
-        reserved(project, settings, one.id, AT, "1") as first,
+        reserved(project, Workspace(settings), one.id, AT, "1") as first,
         runs.start(project, name="retrain", kind="retrain") as two,
-        reserved(project, settings, two.id, AT, "1") as second,
+        reserved(project, Workspace(settings), two.id, AT, "1") as second,
     ):
         assert (first.look.number, second.look.number) == (1, 2)
         assert left(project, settings) == 0.0, "both may compare any moment"
@@ -149,7 +150,7 @@ def test_two_retrains_at_work_at_once_do_not_share_one_share(project: Project, s
 def test_a_look_of_an_older_version_counts_as_it_did(project: Project, settings: Settings) -> None:
     run = begin(project, settings)
     RunStore(settings).append(run).tags({"fullcircle.look.at": AT.isoformat(), "fullcircle.look.level": "0.025"})
-    with reserved(project, settings, begin(project, settings), AT, "1") as taken:
+    with reserved(project, Workspace(settings), begin(project, settings), AT, "1") as taken:
         assert (taken.look.number, taken.look.level) == (2, 0.025)
 
 
@@ -161,6 +162,7 @@ from pathlib import Path
 from fullcircle.core.project import Binary, Evidence, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.looks import reserved
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_store import RunStore
 
 name, folder, point = {name!r}, {folder!r}, {point!r}
@@ -170,7 +172,7 @@ project = Project(
 )
 settings = Settings.from_env()
 with RunStore(settings).start(project, name="retrain", kind="retrain") as run:
-    with reserved(project, settings, run.id, datetime(2013, 4, 1, tzinfo=UTC), "1") as look:
+    with reserved(project, Workspace(settings), run.id, datetime(2013, 4, 1, tzinfo=UTC), "1") as look:
         if point == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         look.compare()
@@ -194,7 +196,7 @@ def test_a_kill_before_the_comparison_gives_back_and_one_after_it_is_spent(
     (run,) = tracker.states(project, "retrain")
     assert (run.status, parts(run.tags, LOOK)[STATE]) == ("RUNNING", "reserved" if point == "before" else "compared")
     tracker.end_abandoned(project)  # what the next retrain does first
-    with reserved(project, settings, begin(project, settings), AT, "1") as taken:
+    with reserved(project, Workspace(settings), begin(project, settings), AT, "1") as taken:
         assert (taken.look.number, taken.look.level) == (number, level)
 
 
@@ -213,7 +215,7 @@ def test_a_retrain_that_a_busy_machine_left_open_costs_no_part_of_the_retrain_bu
     tags = {"fullcircle.reason": "drift in March"}
     with RunStore(settings).start(project, name="retrain", kind="retrain", tags=tags) as run:
         if version == "this":
-            note_noise(settings, run.id, AT + WEEK)
+            note_noise(Workspace(settings), run.id, AT + WEEK)
         else:
             run.tags({"fullcircle.noisy": (AT + WEEK).isoformat()})
     assert counted() == ()

@@ -16,6 +16,7 @@ from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.processes import free_port
 from fullcircle.loop.retrain import retrain
+from fullcircle.loop.workspace import Workspace
 from fullcircle.serving.client import Client
 from fullcircle.serving.server_process import service
 from fullcircle.tracking.runs.run_store import RunStore
@@ -54,7 +55,7 @@ def test_it_is_trained_tracked_exported_and_served(name: str, repository: Path, 
         rows.to_parquet(tmp_path / name / "data" / f"{month}.parquet")
     project, settings = load_project(name, tmp_path), Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path / "home")})
 
-    result = retrain(project, settings, until=APRIL)
+    result = retrain(project, Workspace(settings), until=APRIL)
 
     assert (result.winner, result.verdict.outcome, result.promoted) == ("torch", Outcome.PROMOTE, True)
     assert result.candidate.parity < 1e-5

@@ -24,6 +24,7 @@ from fullcircle.loop.champion.handover import handover
 from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.champion.release import completed, recover, release, rollback
 from fullcircle.loop.turn import resource
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.leases import Holder, Lease, Leases
@@ -42,7 +43,9 @@ def serving(settings: Settings, project: Project) -> tuple[str | None, str | Non
 
 
 def released(settings: Settings, project: Project, version: ModelVersion, days: int = 0) -> Release:
-    return release(project, settings, version, reason="test", decided_by="a test", data_until=AT + timedelta(days=days))
+    return release(
+        project, Workspace(settings), version, reason="test", decided_by="a test", data_until=AT + timedelta(days=days)
+    )
 
 
 def break_graph(settings: Settings, version: ModelVersion) -> None:
@@ -57,7 +60,7 @@ def cut_short(settings: Settings, project: Project, make: Make, moved: int) -> M
     """What kill -9 leaves after the intent to release version 2 was written, and so many aliases were moved."""
     first, second = make(), make()
     released(settings, project, first)
-    nominate(project, settings, second, reason="test", decided_by="a test", data_until=AT)
+    nominate(project, Workspace(settings), second, reason="test", decided_by="a test", data_until=AT)
     Releases(Database(settings)).begin(
         Release(project=project.name, version=second.version, previous="1", at=AT, reason="r", decided_by="d")
     )
@@ -73,7 +76,7 @@ def written(settings: Settings, project: Project) -> list[tuple[Action, str]]:
 
 
 def holds(settings: Settings, project: Project) -> bool:
-    (checked,) = verify(settings, [project.name])
+    (checked,) = verify(Workspace(settings), [project.name])
     return checked.holds
 
 
@@ -83,7 +86,10 @@ def test_a_release_moves_both_aliases_and_is_written_down(settings: Settings, pr
     assert serving(settings, project) == ("1", None)
     released(settings, project, second, days=30)
     assert serving(settings, project) == ("2", "1")
-    assert [(made.version, made.previous) for made in completed(project, settings)] == [("1", None), ("2", "1")]
+    assert [(made.version, made.previous) for made in completed(project, Workspace(settings))] == [
+        ("1", None),
+        ("2", "1"),
+    ]
 
 
 def test_a_rollback_gives_the_traffic_back_and_can_be_taken_back(
@@ -91,9 +97,9 @@ def test_a_rollback_gives_the_traffic_back_and_can_be_taken_back(
 ) -> None:
     for days, version in enumerate((make(), make())):
         released(settings, project, version, days)
-    rollback(project, settings, reason="complaints", decided_by="on-call")
+    rollback(project, Workspace(settings), reason="complaints", decided_by="on-call")
     assert serving(settings, project) == ("1", "2")
-    rollback(project, settings, reason="it was not the model", decided_by="on-call")
+    rollback(project, Workspace(settings), reason="it was not the model", decided_by="on-call")
     assert serving(settings, project) == ("2", "1")
 
 
@@ -105,7 +111,7 @@ def test_a_rollback_to_a_graph_that_does_not_load_changes_nothing(
         released(settings, project, version, days)
     break_graph(settings, first)
     with pytest.raises(ModelUnavailable, match=r"version 1"):
-        rollback(project, settings, reason="complaints", decided_by="on-call")
+        rollback(project, Workspace(settings), reason="complaints", decided_by="on-call")
     assert serving(settings, project) == ("2", "1")
     assert Releases(Database(settings)).pending(project.name) == []
 
@@ -113,7 +119,7 @@ def test_a_rollback_to_a_graph_that_does_not_load_changes_nothing(
 def test_without_a_previous_champion_a_rollback_says_so(settings: Settings, project: Project, make: Make) -> None:
     released(settings, project, make())
     with pytest.raises(ModelUnavailable, match="has no previous champion to roll back to"):
-        rollback(project, settings, reason="x", decided_by="y")
+        rollback(project, Workspace(settings), reason="x", decided_by="y")
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2, 3])
@@ -122,11 +128,11 @@ def test_a_release_that_was_cut_short_is_finished_by_whoever_comes_next(
 ) -> None:
     cut_short(settings, project, make, moved)
     assert serving(settings, project)[0] == ("2" if moved > 1 else "1")
-    (checked,) = verify(settings, [project.name])
+    (checked,) = verify(Workspace(settings), [project.name])
     assert (checked.holds, checked.unfinished) == (True, "the promote of version 2 was cut short")
-    assert recover(project, settings) == ("finished the release of version 2 that was cut short",)
+    assert recover(project, Workspace(settings)) == ("finished the release of version 2 that was cut short",)
     assert serving(settings, project) == ("2", "1")
-    assert recover(project, settings) == ()
+    assert recover(project, Workspace(settings)) == ()
     assert written(settings, project) == [(Action.PROMOTE, "1"), (Action.NOMINATE, "2"), (Action.PROMOTE, "2")]
     assert holds(settings, project)
 
@@ -137,10 +143,10 @@ def test_a_release_that_was_cut_short_is_undone_when_its_graph_does_not_load(
 ) -> None:
     second = cut_short(settings, project, make, moved)
     break_graph(settings, second)
-    (said,) = recover(project, settings)
+    (said,) = recover(project, Workspace(settings))
     assert said.startswith("undid the unfinished release of version 2")
     assert serving(settings, project) == ("1", None)
-    assert [made.version for made in completed(project, settings)] == ["1"]
+    assert [made.version for made in completed(project, Workspace(settings))] == ["1"]
     assert written(settings, project) == [(Action.PROMOTE, "1"), (Action.NOMINATE, "2")]
     assert holds(settings, project)
 
@@ -154,7 +160,7 @@ def test_a_kill_before_the_head_is_kept_is_mended_by_whoever_comes_next(
     released(settings, project, make(), days=30)
     LedgerHeadStore(settings).save(project.name, before)
     assert holds(settings, project)
-    recover(project, settings)
+    recover(project, Workspace(settings))
     newest = Ledger(Database(settings)).entries(project.name)[-1]
     assert LedgerHeadStore(settings).head(project.name) == Head(seq=2, hash=newest.hash)
 
@@ -180,8 +186,8 @@ def test_releases_from_before_there_was_a_ledger_are_written_into_it(
         (CHALLENGER, "2"),
     ):  # an earlier version kept its challenger
         registry.set_alias(project.name, alias, number)
-    recover(project, settings)
-    recover(project, settings)
+    recover(project, Workspace(settings))
+    recover(project, Workspace(settings))
     assert written(settings, project) == [(Action.PROMOTE, "1"), (Action.PROMOTE, "3")]
     assert holds(settings, project)
 
@@ -195,6 +201,7 @@ from sqlalchemy.engine import Engine
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.champion.release import release
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.registry.model_registry import Registry
 
 home, name, *words = sys.argv[1:]
@@ -204,7 +211,8 @@ project = Project(name=name, owner="o", columns=(Number("x"),), target=Binary("y
 def take_over(home, number):
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(home)})
     version = Registry(settings).version(name, number)
-    release(project, settings, version, reason="better", decided_by="gate", data_until=datetime(2013, 5, 1, tzinfo=UTC))
+    release(project, Workspace(settings), version, reason="better", decided_by="gate",
+            data_until=datetime(2013, 5, 1, tzinfo=UTC))
 """
 
 # Copies the home and releases version 2 there, again and again, each time in a process that kills itself with SIGKILL
@@ -254,7 +262,7 @@ def test_kill_9_between_any_two_steps_of_a_release_leaves_one_champion_and_is_se
     settings: Settings, project: Project, make: Make, tmp_path: Path
 ) -> None:
     released(settings, project, make())
-    nominate(project, settings, make(), reason="test", decided_by="a test", data_until=AT)
+    nominate(project, Workspace(settings), make(), reason="test", decided_by="a test", data_until=AT)
     before = [(Action.PROMOTE, "1"), (Action.NOMINATE, "2")]
     words = [str(settings.home), project.name, str(tmp_path / "homes")]
     done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
@@ -264,11 +272,11 @@ def test_kill_9_between_any_two_steps_of_a_release_leaves_one_champion_and_is_se
     for home in homes:
         assert holds(home, project)
         left.append((*serving(home, project), len(Releases(Database(home)).pending(project.name))))
-        recover(project, home)
+        recover(project, Workspace(home))
         begun = left[-1] != ("1", None, 0)
         assert serving(home, project) == (("2", "1") if begun else ("1", None))
         assert written(home, project) == [*before, *([(Action.PROMOTE, "2")] if begun else [])]
-        assert len(completed(project, home)) == 1 + begun
+        assert len(completed(project, Workspace(home))) == 1 + begun
         assert holds(home, project)
     # Nothing yet, lease, intent, previous moved, champion moved, challenger dropped; then it is in the ledger.
     steps = [("1", None, 0), ("1", None, 0), ("1", None, 1), ("1", "1", 1), ("2", "1", 1), ("2", "1", 1)]
@@ -298,11 +306,13 @@ def test_a_version_is_not_released_by_a_verdict_against_another_champion_than_th
     for against in (None, "1"):
         for change in (release, nominate):
             with pytest.raises(ChampionChanged, match="and now version 2 serves") as refused:
-                change(project, settings, third, reason="r", decided_by="gate", against=Judged(champion=against))
+                change(
+                    project, Workspace(settings), third, reason="r", decided_by="gate", against=Judged(champion=against)
+                )
             assert refused.value.champion == "2"
     assert serving(settings, project) == ("2", "1")
     assert Releases(Database(settings)).pending(project.name) == []
-    release(project, settings, third, reason="r", decided_by="gate", against=Judged(champion="2"))
+    release(project, Workspace(settings), third, reason="r", decided_by="gate", against=Judged(champion="2"))
     assert serving(settings, project) == ("3", "2")
     assert written(settings, project) == [(Action.PROMOTE, number) for number in "123"]
 
@@ -313,9 +323,9 @@ def test_a_rollback_that_was_decided_twice_is_carried_out_once(
     for version in (make(), make()):
         released(settings, project, version)
     about = Judged(champion="2")
-    rollback(project, settings, reason="worse", decided_by="policy", against=about)
+    rollback(project, Workspace(settings), reason="worse", decided_by="policy", against=about)
     with pytest.raises(ChampionChanged, match="was decided against version 2, and now version 1 serves"):
-        rollback(project, settings, reason="worse", decided_by="policy", against=about)
+        rollback(project, Workspace(settings), reason="worse", decided_by="policy", against=about)
     assert serving(settings, project) == ("1", "2")
 
 
@@ -327,7 +337,7 @@ def test_a_challenger_is_nominated_anew_when_it_was_judged_against_another_champ
     for champion, version in (("1", third), ("1", third), ("2", third)):
         if champion == "2":
             released(settings, project, second)
-        nominate(project, settings, version, reason="r", decided_by="d", against=Judged(champion=champion))
+        nominate(project, Workspace(settings), version, reason="r", decided_by="d", against=Judged(champion=champion))
     nominations = [entry for entry in Ledger(Database(settings)).entries(project.name) if entry.action == "nominate"]
     assert [(entry.version, entry.previous) for entry in nominations] == [("3", "1"), ("3", "2")]
 
@@ -344,15 +354,15 @@ def test_a_retrain_that_was_given_up_releases_and_nominates_nothing(
     assert isinstance(new, Lease)
     for change in (release, nominate):
         with pytest.raises(LeaseLost, match=r"\(token 1\) was given up"):
-            change(project, settings, second, reason="r", decided_by="gate", lease=old)
+            change(project, Workspace(settings), second, reason="r", decided_by="gate", lease=old)
     assert (serving(settings, project), written(settings, project)) == (("1", None), [(Action.PROMOTE, "1")])
-    release(project, settings, second, reason="r", decided_by="gate", lease=new)
+    release(project, Workspace(settings), second, reason="r", decided_by="gate", lease=new)
     assert serving(settings, project) == ("2", "1")
 
 
 # Begins to release version 2 and stops itself (SIGSTOP) right after it wrote the alias that it is told.
 STOPPED = (
-    RELEASE.replace("release(project, settings, version, ", "stopping(project, settings, version, ")
+    RELEASE.replace("release(project, Workspace(settings), version, ", "stopping(project, settings, version, ")
     + """
 from fullcircle.core.records.ledger_entries import Action
 from fullcircle.loop.champion.handover import handover
@@ -366,7 +376,7 @@ class Stops(Registry):
             os.kill(os.getpid(), signal.SIGSTOP)
 
 def stopping(project, settings, version, **words):
-    with handover(project, settings) as desk:
+    with handover(project, Workspace(settings)) as desk:
         desk.registry = Stops(settings)
         desk.release(version, action=Action.PROMOTE, **words)
 
@@ -386,7 +396,7 @@ def test_one_that_was_stopped_in_the_middle_of_a_release_and_comes_back_moves_no
     zombie = subprocess.Popen([sys.executable, "-c", STOPPED, *words], stderr=subprocess.PIPE, text=True)
     try:
         os.waitid(os.P_PID, zombie.pid, os.WSTOPPED)
-        with handover(project, settings, ttl_s=0.6) as desk:
+        with handover(project, Workspace(settings), ttl_s=0.6) as desk:
             assert desk.settle() == ("finished the release of version 2 that was cut short",)
             third = desk.registry.version(project.name, "3")
             desk.release(third, action=Action.PROMOTE, reason="newer", decided_by="gate")

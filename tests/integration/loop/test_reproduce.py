@@ -29,6 +29,7 @@ from fullcircle.core.records.repro_report import Difference, DifferenceKind, Rep
 from fullcircle.core.settings import Settings
 from fullcircle.loop.reproduction.reproduce import Again, reproduce
 from fullcircle.loop.train import Wish, train
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_schema import DIFF, NOT_KEPT, REQUIREMENTS
 from fullcircle.tracking.runs.run_store import RunStore
 
@@ -129,7 +130,7 @@ def again(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reprod
 
     def run(reference: str, packages: Path = place.packages, **words: Any) -> Reproduction:
         monkeypatch.setenv("PYTHONPATH", place.env(packages)["PYTHONPATH"])
-        return reproduce(place.settings, reference, Again(**words))
+        return reproduce(Workspace(place.settings), reference, Again(**words))
 
     return run
 
@@ -253,7 +254,7 @@ def test_a_project_that_is_not_in_git_is_trained_as_it_lies(
     create("loose", tmp_path)
     monkeypatch.chdir(tmp_path)
     command = CliRunner(env={"FULLCIRCLE_HOME": str(place.home), "COLUMNS": "200"})
-    run_id = train(load_project("loose"), place.settings, Wish(framework="baseline")).run_id
+    run_id = train(load_project("loose"), Workspace(place.settings), Wish(framework="baseline")).run_id
     same = command.invoke(fullcircle, ["reproduce", run_id, "--json"])
     value = json.loads(same.stdout)
     assert (same.exit_code, value["verdict"], value["run_id"], value["causes"]) == (0, "bitwise", run_id, [])

@@ -31,6 +31,7 @@ from fullcircle.loop.retrain import retrain
 from fullcircle.loop.scalars import tensorboard
 from fullcircle.loop.steps import Step
 from fullcircle.loop.train import TrainResult, Wish, resume, train
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.runs.run_tags import DATA
 
@@ -77,7 +78,7 @@ def client(settings: Settings) -> mlflow.MlflowClient:
 
 @pytest.fixture(scope="module")
 def uninterrupted(project: Project, settings: Settings) -> TrainResult:
-    return train(project, settings, Wish(framework="torch", tensorboard=True, profile_steps=3))
+    return train(project, Workspace(settings), Wish(framework="torch", tensorboard=True, profile_steps=3))
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_the_event_files_of_a_run_hold_the_metrics_of_its_run(
 def test_tensorboard_shows_a_run_on_loopback_and_a_run_without_files_says_so(
     uninterrupted: TrainResult, settings: Settings, project: Project
 ) -> None:
-    service, url = tensorboard(settings, uninterrupted.run_id[:12])
+    service, url = tensorboard(Workspace(settings), uninterrupted.run_id[:12])
     assert url.startswith("http://127.0.0.1:")
     with service:
         assert answers(url)
@@ -193,7 +194,7 @@ def test_tensorboard_shows_a_run_on_loopback_and_a_run_without_files_says_so(
     with RunStore(settings).start(project, name="bare", kind="train") as bare:
         pass
     with pytest.raises(UsageError, match=f"run {bare.id} has no TensorBoard files; train with --tensorboard"):
-        tensorboard(settings, bare.id)
+        tensorboard(Workspace(settings), bare.id)
 
 
 def test_a_training_told_to_stop_goes_on_in_its_run_as_if_it_never_stopped(
@@ -221,7 +222,7 @@ def test_a_training_told_to_stop_goes_on_in_its_run_as_if_it_never_stopped(
     text = file.read_text()
     file.write_text(text.replace("learning_rate=3e-3", "learning_rate=0.5"))
     try:
-        result = resume(load_project("tickets", workplace), settings, run_id)
+        result = resume(load_project("tickets", workplace), Workspace(settings), run_id)
     finally:
         partition.write_bytes(kept)
         file.write_text(text)
@@ -261,13 +262,13 @@ def test_a_run_that_cannot_be_resumed_is_refused_in_one_line(
         ("nonesuch", None, "no run 'nonesuch'"),
     ):
         with pytest.raises(UsageError, match=says) as refused:
-            resume(project, settings, run_id, framework=framework)
+            resume(project, Workspace(settings), run_id, framework=framework)
         assert "\n" not in str(refused.value)
     from fullcircle.scaffold.new_project import create
 
     create("others", tmp_path)
     with pytest.raises(UsageError, match=f"run {uninterrupted.run_id} is of project 'tickets', not of 'others'"):
-        resume(load_project("others", tmp_path), settings, uninterrupted.run_id)
+        resume(load_project("others", tmp_path), Workspace(settings), uninterrupted.run_id)
 
 
 def test_numbers_that_go_bad_fail_the_run_with_the_reason(
@@ -275,7 +276,7 @@ def test_numbers_that_go_bad_fail_the_run_with_the_reason(
 ) -> None:
     wish = Wish(framework="torch", overrides=("training.learning_rate=1e30", "training.epochs=2"))
     with pytest.raises(TrainingFailed, match="non-finite"):
-        train(project, settings, wish)
+        train(project, Workspace(settings), wish)
     newest = RunStore(settings).states(project, "train")[0]
     assert newest.status == "FAILED"
     assert "TrainingFailed: " in newest.tags["fullcircle.failure"]
@@ -318,14 +319,14 @@ def test_words_that_make_no_sense_are_refused_before_anything_is_trained(
 
 def test_a_batch_larger_than_the_data_is_refused_with_exit_code_2(project: Project, settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"training.batch_size must be at most \d+, the training rows, got 99999"):
-        train(project, settings, Wish(framework="torch", overrides=("training.batch_size=99999",)))
+        train(project, Workspace(settings), Wish(framework="torch", overrides=("training.batch_size=99999",)))
 
 
 @pytest.mark.slow
 def test_two_processes_have_one_run(project: Project, settings: Settings, client: mlflow.MlflowClient) -> None:
     wish = Wish(framework="torch", where="local:2", overrides=("training.epochs=2",))
     before = len(RunStore(settings).states(project, "train"))
-    result = train(project, settings, wish)
+    result = train(project, Workspace(settings), wish)
     assert len(RunStore(settings).states(project, "train")) == before + 1
     found = client.get_run(result.run_id)
     use = json.loads(RunStore(settings).download(result.run_id, "training/use.json").read_text())
@@ -351,7 +352,7 @@ def test_the_next_retrain_goes_on_with_one_that_was_told_to_stop(
     assert waiting.preempted
     assert (begun["baseline"].finished, begun["torch"].preempted) == (True, True)
 
-    result = retrain(project, settings)
+    result = retrain(project, Workspace(settings))
     assert result.run_id == waiting.run_id
     ended = {child.tags["fullcircle.framework"]: child for child in tracker.children(project, waiting.run_id)}
     assert {name: (child.run_id, child.status) for name, child in ended.items()} == {
@@ -382,7 +383,7 @@ def test_a_training_that_was_killed_or_interrupted_is_resumed_as_if_it_never_was
     newest = tracker.states(project, "train")[0]
     assert newest.run_id in said
     assert newest.status == ("RUNNING" if by == signal.SIGKILL else "KILLED")
-    result = resume(project, settings, newest.run_id)
+    result = resume(project, Workspace(settings), newest.run_id)
     assert_same_training(client, result, uninterrupted)
     assert set(points(client, newest.run_id).values()) == {1}
 
@@ -394,7 +395,7 @@ def test_the_next_retrain_goes_on_with_one_that_was_killed(
     stopped("run", "tickets", "--until", "2024-05-15", by=signal.SIGKILL, code=-signal.SIGKILL)
     killed = RunStore(settings).states(project, "retrain")[0]
     assert killed.status == "RUNNING"
-    result = retrain(project, settings, until=datetime(2024, 5, 15, tzinfo=UTC))
+    result = retrain(project, Workspace(settings), until=datetime(2024, 5, 15, tzinfo=UTC))
     assert result.run_id == killed.run_id
     assert client.get_run(killed.run_id).info.status == "FINISHED"
     assert set(points(client, killed.run_id).values()) == {1}
@@ -423,19 +424,19 @@ def test_a_retrain_that_was_stopped_behind_its_training_is_gone_on_with_and_noth
 
     first, again = Heard(), Heard()
     with progress.shown_by(first), pytest.raises(TrackerAway):
-        retrain(project, settings, until=until, step=cast(Step, away))
+        retrain(project, Workspace(settings), until=until, step=cast(Step, away))
     stopped = RunStore(settings).states(project, "retrain")[0]
     begun = {child.run_id for child in RunStore(settings).children(project, stopped.run_id)}
     assert (stopped.status, first.epochs > 0, len(begun)) == ("KILLED", True, 2)
     with progress.shown_by(again):
-        result = retrain(project, settings, until=until)
+        result = retrain(project, Workspace(settings), until=until)
     assert (result.run_id, again.epochs) == (stopped.run_id, 0)
     ended = RunStore(settings).children(project, stopped.run_id)
     assert {(child.run_id, child.status) for child in ended} == {(run_id, "FINISHED") for run_id in begun}
     assert client.get_run(result.run_id).info.status == "FINISHED"
     assert set(points(client, result.winner_run_id).values()) == {1}
     assert not [name for name in ("jobs", "exports") for _ in (settings.home / name).glob(f"*{result.winner_run_id}*")]
-    assert interrupted(project, settings, until) is None, "it came to its end"
+    assert interrupted(project, Workspace(settings), until) is None, "it came to its end"
 
 
 @pytest.mark.slow
@@ -448,7 +449,7 @@ def test_a_retrain_whose_code_changed_starts_anew_and_the_old_one_is_given_up(
 
     (workplace / "tickets" / "features.py").write_text("'''Other code.'''\n")
     try:
-        assert interrupted(project, settings, None) is None
+        assert interrupted(project, Workspace(settings), None) is None
     finally:
         (workplace / "tickets" / "features.py").unlink()
     after = tracker.state(waiting.run_id)

@@ -28,6 +28,8 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.tuning.trials import Trials
 from fullcircle.loop.tuning.tune import TuneResult, Wish, tune
+from fullcircle.loop.workspace import Workspace
+from fullcircle.store.database import Database
 from fullcircle.tracking.runs.run_store import RunState, RunStore
 from fullcircle.tuning.study import Study, Trial
 
@@ -96,11 +98,11 @@ def settings(workplace: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def uninterrupted(project: Project, settings: Settings) -> TuneResult:
-    return tune(project, settings, WISH)
+    return tune(project, Workspace(settings), WISH)
 
 
 def trials_of(settings: Settings, name: str = "tickets/torch") -> tuple[Trial, ...]:
-    with contextlib.closing(Study(settings, name, SEARCH, {})) as study:
+    with contextlib.closing(Study(Database(settings), name, SEARCH, {})) as study:
         return study.trials
 
 
@@ -171,7 +173,7 @@ def test_the_command_that_trains_the_best_trains_what_the_trial_did(
 
     best = uninterrupted.best[0]
     assert uninterrupted.command.startswith("fullcircle train tickets --framework torch --set training.dropout=")
-    trained = train(project, settings, TrainWish(framework="torch", until=UNTIL, overrides=best.settings))
+    trained = train(project, Workspace(settings), TrainWish(framework="torch", until=UNTIL, overrides=best.settings))
     history = mlflow.MlflowClient(settings.tracking_uri).get_metric_history(trained.run_id, "validation_auc")
     assert {point.step: point.value for point in history}[trained.best_epoch] == best.value
 
@@ -179,7 +181,7 @@ def test_the_command_that_trains_the_best_trains_what_the_trial_did(
 def test_a_study_that_is_done_is_told_again_and_nothing_is_trained(
     uninterrupted: TuneResult, project: Project, settings: Settings
 ) -> None:
-    assert tune(project, settings, WISH) == uninterrupted
+    assert tune(project, Workspace(settings), WISH) == uninterrupted
     assert len(runs_of(project, settings)[1]) == 8
 
 
@@ -188,7 +190,7 @@ def test_a_trial_is_not_resumed_as_a_training(uninterrupted: TuneResult, project
 
     for run in (uninterrupted.run_id, runs_of(project, settings)[1][0].run_id):
         with pytest.raises(UsageError, match="is part of a study; 'fullcircle tune tickets' goes on with it"):
-            resume(project, settings, run)
+            resume(project, Workspace(settings), run)
 
 
 @pytest.fixture
@@ -265,7 +267,7 @@ def test_a_study_that_was_told_to_stop_interrupted_and_killed_is_the_same_to_the
     assert runs_of(project, other)[0].status == "KILLED"
     code, _ = stopped(other, 5, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    result = tune(project, other, WISH)
+    result = tune(project, Workspace(other), WISH)
     assert trials_of(other) == trials_of(settings)
     assert dataclasses.replace(result, run_id="") == dataclasses.replace(uninterrupted, run_id="")
     parent, children = runs_of(project, other)
@@ -293,11 +295,11 @@ def test_ctrl_c_pressed_again_while_the_trials_are_ended_leaves_none_of_them_run
     tracker = RunStore(settings)
     present = dict(uninterrupted.present.parameters) if uninterrupted.present else {}
     with (
-        contextlib.closing(Study(settings, "tickets/impatient", SEARCH, present)) as study,
+        contextlib.closing(Study(Database(settings), "tickets/impatient", SEARCH, present)) as study,
         tracker.start(project, name="impatient", kind="tune") as parent,
     ):
         data = tracker.data_version(uninterrupted.run_id)
-        trials = Trials(project, settings, "torch", study, parent.id, data, tmp_path)
+        trials = Trials(project, Workspace(settings), "torch", study, parent.id, data, tmp_path)
         begun = [trials.begin(study.ask()).run_id for _ in range(2)]
         with monkeypatch.context() as patched:
             patched.setattr(psutil, "cpu_percent", pressed_again)
@@ -332,7 +334,7 @@ def test_test_rows_that_are_poisoned_change_nothing_to_the_last_bit(
     uninterrupted: TuneResult, project: Project, settings: Settings, tmp_path: Path
 ) -> None:
     other = home(tmp_path / "home")
-    found = tune(poisoned(project, tmp_path, part="test"), other, dataclasses.replace(WISH, trials=6))
+    found = tune(poisoned(project, tmp_path, part="test"), Workspace(other), dataclasses.replace(WISH, trials=6))
     assert found.data != uninterrupted.data
     assert trials_of(other) == trials_of(settings)[:6]
 
@@ -341,7 +343,7 @@ def test_validation_rows_that_are_poisoned_change_it(
     uninterrupted: TuneResult, project: Project, settings: Settings, tmp_path: Path
 ) -> None:
     other = home(tmp_path / "home")
-    tune(poisoned(project, tmp_path, part="validation"), other, dataclasses.replace(WISH, trials=1))
+    tune(poisoned(project, tmp_path, part="validation"), Workspace(other), dataclasses.replace(WISH, trials=1))
     assert trials_of(other)[0].curve != trials_of(settings)[0].curve
 
 
@@ -351,7 +353,7 @@ def test_the_rows_of_the_trials_are_prepared_without_the_test_rows_and_a_time_th
     from fullcircle.training.arrays import load
 
     other = home(tmp_path)
-    result = tune(project, other, dataclasses.replace(WISH, timeout_s=0.0))
+    result = tune(project, Workspace(other), dataclasses.replace(WISH, timeout_s=0.0))
     assert (result.ended, result.best, result.command) == (0, (), "")
     folder = other.home / "jobs" / "study-tickets.torch" / "arrays"
     names = ("arrays.json", "ids_train.npy", "x_train.npy", "x_validation.npy", "y_train.npy", "y_validation.npy")
@@ -365,11 +367,11 @@ def test_the_rows_of_the_trials_are_prepared_without_the_test_rows_and_a_time_th
     assert arrays.ids_train is not None and not test_ids & set(arrays.ids_train.tolist())
     assert tracker.state(result.run_id).preempted
     with pytest.raises(UsageError, match=r"study tickets/torch searches training\.dropout=0\.0\.\.0\.5, training"):
-        tune(project, other, dataclasses.replace(WISH, space=("training.dropout",)))
+        tune(project, Workspace(other), dataclasses.replace(WISH, space=("training.dropout",)))
     with pytest.raises(UsageError, match="learns from the rows before 2030-01-01"):
-        tune(project, other, dataclasses.replace(WISH, until=UNTIL - timedelta(days=1)))
+        tune(project, Workspace(other), dataclasses.replace(WISH, until=UNTIL - timedelta(days=1)))
     with pytest.raises(UsageError, match="began with other code or other parameters of training"):
-        tune(project, other, dataclasses.replace(WISH, overrides=("training.epochs=7",)))
+        tune(project, Workspace(other), dataclasses.replace(WISH, overrides=("training.epochs=7",)))
 
 
 def _rows_from(project: Project, start: object) -> set[str]:
@@ -382,7 +384,9 @@ def _rows_from(project: Project, start: object) -> set[str]:
 
 def test_two_workers_train_keras_trials_side_by_side(project: Project, settings: Settings) -> None:
     wish = Wish(framework="keras", trials=4, workers=2, until=UNTIL, overrides=("training.epochs=2",))
-    result = tune(project, settings, dataclasses.replace(wish, space=("training.learning_rate", "training.width")))
+    result = tune(
+        project, Workspace(settings), dataclasses.replace(wish, space=("training.learning_rate", "training.width"))
+    )
     assert (result.ended, result.done) == (4, 4)
     assert all(len(trial.curve) == 2 for trial in result.best)
     tracker = RunStore(settings)
@@ -400,7 +404,7 @@ def test_a_search_in_which_every_trial_fails_is_ended_and_says_why(project: Proj
     )
     loaded = load_project("tickets-broken", project.folder.parent)
     with pytest.raises(TrainingFailed, match=r"all 3 trials of study tickets/torch/broken failed.*KeyError: 'depth'"):
-        tune(loaded, settings, dataclasses.replace(WISH, study="broken"))
+        tune(loaded, Workspace(settings), dataclasses.replace(WISH, study="broken"))
     parent, *_ = RunStore(settings).states(project, "tune")
     children = RunStore(settings).children(project, parent.run_id)
     assert (parent.status, {child.status for child in children}, len(children)) == ("FAILED", {"FAILED"}, 3)
@@ -423,7 +427,7 @@ def test_a_wish_that_cannot_be_is_refused_before_anything_is_written(
 ) -> None:
     other = home(tmp_path / "home")
     with pytest.raises(UsageError, match=message):
-        tune(project, other, dataclasses.replace(WISH, **changed))  # type: ignore[arg-type]
+        tune(project, Workspace(other), dataclasses.replace(WISH, **changed))  # type: ignore[arg-type]
     assert not other.home.exists()
 
 
@@ -434,4 +438,4 @@ def test_a_study_that_another_process_searches_is_refused(project: Project, tmp_
     with held(other.folder("locks") / "study-tickets.torch.lock") as ours:
         assert ours
         with pytest.raises(UsageError, match="tickets/torch is being searched by another process"):
-            tune(project, other, WISH)
+            tune(project, Workspace(other), WISH)

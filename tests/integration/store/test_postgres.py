@@ -99,7 +99,7 @@ def test_a_refused_password_and_a_missing_database_are_one_line_without_it(setti
 
 def test_a_study_goes_on_where_it_was(settings: Settings) -> None:
     def opened() -> Study:
-        return Study(settings, "p/torch", {"training.dropout": Uniform(0, 0.5)}, {"training.dropout": 0.1})
+        return Study(Database(settings), "p/torch", {"training.dropout": Uniform(0, 0.5)}, {"training.dropout": 0.1})
 
     first = opened()
     trial = first.ask()

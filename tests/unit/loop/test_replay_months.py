@@ -11,6 +11,7 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
 from fullcircle.loop.replaying.replay import replay
+from fullcircle.loop.workspace import Workspace
 
 
 def test_a_replay_refuses_rows_in_the_file_of_another_month_before_it_begins(tmp_path: Path) -> None:
@@ -30,6 +31,6 @@ def test_a_replay_refuses_rows_in_the_file_of_another_month_before_it_begins(tmp
     with pytest.raises(
         UsageError, match=r"2024-04\.parquet of months has rows from 2024-04-01 to 2024-05-01; a replay"
     ):
-        replay(project, settings)
+        replay(project, Workspace(settings))
 
     assert not list((tmp_path / "home").glob("*.db"))

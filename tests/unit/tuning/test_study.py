@@ -29,7 +29,7 @@ Open = Callable[[], "contextlib.closing[Study]"]
 @pytest.fixture
 def opened(tmp_path: Path) -> Open:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path)})
-    return lambda: contextlib.closing(Study(settings, "p/torch", SEARCH, PRESENT))
+    return lambda: contextlib.closing(Study(Database(settings), "p/torch", SEARCH, PRESENT))
 
 
 def worth(trial: Trial, epoch: int) -> float:
@@ -49,7 +49,7 @@ def carry(study: Study, trial: Trial, first: int = 1) -> Trial:
 @pytest.fixture
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path_factory.mktemp("whole"))})
-    with contextlib.closing(Study(settings, "p/torch", SEARCH, PRESENT)) as study:
+    with contextlib.closing(Study(Database(settings), "p/torch", SEARCH, PRESENT)) as study:
         for _ in range(14):
             carry(study, study.ask())
         yield study
@@ -64,7 +64,9 @@ def test_a_study_begins_with_what_the_project_has_and_stays_within_its_ranges(wh
 
 def test_a_study_does_not_begin_with_what_its_ranges_do_not_hold(tmp_path: Path) -> None:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path)})
-    with contextlib.closing(Study(settings, "p/torch", SEARCH, {**PRESENT, "training.dropout": 0.9})) as study:
+    with contextlib.closing(
+        Study(Database(settings), "p/torch", SEARCH, {**PRESENT, "training.dropout": 0.9})
+    ) as study:
         assert study.ask().parameters["training.dropout"] <= 0.5
 
 
@@ -100,7 +102,7 @@ def test_a_trial_that_was_killed_while_its_parameters_were_drawn_gets_the_same_o
     other = tmp_path / "killed"
     studies(other).append("p/torch", written[:kept])
     with contextlib.closing(
-        Study(Settings.from_env({"FULLCIRCLE_HOME": str(other)}), "p/torch", SEARCH, PRESENT)
+        Study(Database(Settings.from_env({"FULLCIRCLE_HOME": str(other)})), "p/torch", SEARCH, PRESENT)
     ) as study:
         assert len(study.trials[11].parameters) < 4
         assert study.again(12).parameters == whole.trials[11].parameters

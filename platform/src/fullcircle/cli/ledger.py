@@ -11,6 +11,7 @@ from fullcircle.cli.nearest_group import NearestGroup
 from fullcircle.cli.output.lines import say
 from fullcircle.core.security.identity import by, process
 from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
@@ -34,7 +35,7 @@ def promote(project: str, version: str, why: str, as_json: bool) -> None:
     from fullcircle.loop.champion import approval
 
     found, settings, user = _decider(project)
-    made = approval.promote(found, settings, version, why=why, who=user)
+    made = approval.promote(found, Workspace(settings), version, why=why, who=user)
     _say(made, f"version {made.version} is the champion{_instead(made)}", as_json)
 
 
@@ -52,7 +53,7 @@ def approve(project: str, version: str, why: str, as_json: bool) -> None:
     from fullcircle.loop.champion import approval
 
     found, settings, user = _decider(project)
-    made = approval.approve(found, settings, version, why=why, who=user)
+    made = approval.approve(found, Workspace(settings), version, why=why, who=user)
     _say(made, f"version {made.version} is approved and the champion{_instead(made)}", as_json)
 
 
@@ -70,7 +71,7 @@ def reject(project: str, version: str, why: str, as_json: bool) -> None:
     from fullcircle.loop.champion import approval
 
     found, settings, user = _decider(project)
-    made = approval.reject(found, settings, version, why=why, who=user)
+    made = approval.reject(found, Workspace(settings), version, why=why, who=user)
     stays = f"version {made.previous} stays the champion" if made.previous else "there is no champion"
     _say(made, f"version {made.version} is rejected, {stays}", as_json)
 
@@ -93,7 +94,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
     from fullcircle.core.project.loading import load_project
     from fullcircle.loop.champion.ledger import who as who_served
 
-    found = who_served(load_project(project), Settings.from_env(), parse_time(at))
+    found = who_served(load_project(project), Workspace(Settings.from_env()), parse_time(at))
     if as_json:
         print_json(found)
         return
@@ -137,7 +138,7 @@ def verify(project: str | None, as_json: bool) -> None:
     from fullcircle.core.project.loading import load_project
     from fullcircle.loop.champion.ledger import verify as verify_ledgers
 
-    checked = verify_ledgers(Settings.from_env(), [load_project(project).name] if project else None)
+    checked = verify_ledgers(Workspace(Settings.from_env()), [load_project(project).name] if project else None)
     if as_json:
         print_json([{**vars(each), "holds": each.holds} for each in checked])
     else:
@@ -169,7 +170,7 @@ def show(project: str, as_json: bool) -> None:
     from fullcircle.core.project.loading import load_project
     from fullcircle.loop.champion.ledger import show as entries
 
-    found = entries(load_project(project), Settings.from_env())
+    found = entries(load_project(project), Workspace(Settings.from_env()))
     if as_json:
         print_json(found)
     else:
@@ -211,7 +212,7 @@ def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
     settings = Settings.from_env()
     settings.check_writable()
     mend = ledgers.heal if how == "heal" else ledgers.accept
-    mended = mend(load_project(project), settings, why=why, by=decided_by())
+    mended = mend(load_project(project), Workspace(settings), why=why, by=decided_by())
     if as_json:
         print_json({"project": project, how: list(mended)})
         return

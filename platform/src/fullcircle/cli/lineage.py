@@ -9,6 +9,7 @@ import click
 from fullcircle.cli.output.lines import say
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from fullcircle.core.records.lineage_trace import Trace
@@ -45,7 +46,7 @@ def trace(prediction_id: str | None, row: str | None, project: str | None, as_js
         if earlier:
             say(f"the newest of {len(earlier) + 1} predictions of row {row}", err=True)
     assert prediction_id is not None
-    found = walk(settings, prediction_id, project=project, checkout=Path())
+    found = walk(Workspace(settings), prediction_id, project=project, checkout=Path())
     if as_json:
         print_json(as_plain(found))
     else:
@@ -78,7 +79,7 @@ def impact(what: str, project: str | None, as_json: bool) -> None:
     from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.loop.lineage.impact import impact as affected
 
-    found = affected(Settings.from_env(), what, project=project)
+    found = affected(Workspace(Settings.from_env()), what, project=project)
     if as_json:
         print_json(dataclasses.asdict(found) | {"predictions": found.predictions, "releases": found.releases})
         return

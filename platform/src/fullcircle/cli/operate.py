@@ -10,6 +10,7 @@ from fullcircle.cli.decided_by import BY, decided_by
 from fullcircle.cli.output.lines import say
 from fullcircle.core.errors import TrackerAway
 from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 INSECURE = click.option(
     "--insecure", is_flag=True, help="An address that others reach, without FULLCIRCLE_TOKEN, is meant."
@@ -80,11 +81,12 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
 
     loaded, settings = load_project(project), Settings.from_env()
     settings.check_writable()
-    until = parse_time(end) or now(loaded, settings)
+    workspace = Workspace(settings)
+    until = parse_time(end) or now(loaded, workspace)
     since = parse_time(start) or until - loaded.watch.window
     results, progress = consoles(as_json)
     with shown(progress):
-        seen = watch_window(loaded, settings, since, until)
+        seen = watch_window(loaded, workspace, since, until)
     if as_json:
         print_json(
             {"health": seen.health, "incidents": seen.incidents, "decision": seen.decision, "report": seen.report}
@@ -117,8 +119,9 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     settings.check_writable()
     reason_given(reason)
     loaded = load_project(project)
-    time = replay_time(loaded, settings)
-    made = roll_back(loaded, settings, reason=reason, decided_by=decided_by(), data_until=time)
+    workspace = Workspace(settings)
+    time = replay_time(loaded, workspace)
+    made = roll_back(loaded, workspace, reason=reason, decided_by=decided_by(), data_until=time)
     if as_json:
         print_json(made)
     else:
@@ -137,7 +140,7 @@ def incidents(project: str, as_json: bool) -> None:
     from fullcircle.core.project.loading import load_project
     from fullcircle.loop.overview import all_incidents
 
-    rows = all_incidents(load_project(project), Settings.from_env())
+    rows = all_incidents(load_project(project), Workspace(Settings.from_env()))
     if as_json:
         print_json(rows)
     elif rows:
@@ -160,7 +163,7 @@ def status(project: str, as_json: bool) -> None:
     loaded, settings = load_project(project), Settings.from_env()
     unsent = waiting(settings)
     try:
-        found = overview(loaded, settings)
+        found = overview(loaded, Workspace(settings))
     except TrackerAway:  # just then it is asked what waits for the tracker
         if as_json:
             print_json({"project": loaded.name, "unsent": unsent})

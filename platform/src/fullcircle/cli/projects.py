@@ -9,6 +9,7 @@ import click
 from fullcircle.cli.decided_by import decided_by
 from fullcircle.cli.output.lines import say
 from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 
 @click.command(short_help="The whole circle on a year of real flights.", epilog="Example: fullcircle demo --fresh")
@@ -88,7 +89,7 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     with print_refusals(progress), shown(progress):
         result = retrain(
             loaded,
-            settings,
+            Workspace(settings),
             until=parse_time(until),
             reason=reason,
             decided_by=decided_by(),

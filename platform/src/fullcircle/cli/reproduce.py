@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,7 +78,7 @@ def reproduce(
     results, progress = consoles(as_json)
     again = Again(project=project, data=data, overrides=overrides, keep=keep, record=not no_record)
     with shown(progress), _sigterm_as_ctrl_c():
-        result = train_again(settings, run, again)
+        result = train_again(Workspace(settings), run, again)
     if as_json:
         print_json({"verdict": result.verdict, **_document(result)})
     else:

@@ -9,6 +9,7 @@ import click
 from fullcircle.cli.output.lines import say
 from fullcircle.core.errors import UsageError
 from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +73,7 @@ def train(
     results, progress = consoles(as_json)
     with print_refusals(progress), shown(progress):
         if run is not None:
-            result = resume(loaded, settings, run, framework=framework, where=where)
+            result = resume(loaded, Workspace(settings), run, framework=framework, where=where)
         else:
             wish = Wish(
                 framework=framework or _only(loaded.name, loaded.frameworks),
@@ -82,7 +83,7 @@ def train(
                 profile_steps=profile or 0,
                 tensorboard=tensorboard,
             )
-            result = train_new(loaded, settings, wish)
+            result = train_new(loaded, Workspace(settings), wish)
     if as_json:
         print_json(result)
     else:
@@ -99,7 +100,7 @@ def tensorboard(run: str, port: int | None) -> None:
     """Fetch a run's event files and show them in TensorBoard on loopback, until Ctrl-C."""
     from fullcircle.loop.scalars import tensorboard as board
 
-    service, url = board(Settings.from_env(), run, port)
+    service, url = board(Workspace(Settings.from_env()), run, port)
     with service:
         say(f"TensorBoard: {url}   (Ctrl-C ends it)")
         service.wait()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,7 @@ def tune(
     settings.check_writable()
     console, progress = consoles(as_json)
     with print_refusals(progress), shown(progress):
-        results = tune_each(loaded, settings, frameworks, wish)
+        results = tune_each(loaded, Workspace(settings), frameworks, wish)
     if as_json:
         print_json({"studies": results})
     for result in results:

@@ -15,12 +15,11 @@ from datetime import datetime
 from fullcircle.core.errors import RetrainRefused, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.records.releases import CHAMPION
-from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.clock import now
 from fullcircle.loop.decide import refusal
 from fullcircle.loop.noise import retrains_that_count
-from fullcircle.store.database import Database
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.decisions import Decisions
 from fullcircle.store.retrain_requests import RetrainRow, Retrains, RetrainSource, RetrainState
 
@@ -50,7 +49,7 @@ def window_key(window: str) -> str:
     return f"window:{window}"
 
 
-def spent(project: Project, settings: Settings, but: str = "") -> tuple[datetime, ...]:
+def spent(project: Project, workspace: Workspace, but: str = "") -> tuple[datetime, ...]:
     """When retrains were made or decided that count, in the project's time, oldest first.
 
     A decision counts from the moment that it was recorded, unless its retrain gave the budget back.
@@ -58,21 +57,21 @@ def spent(project: Project, settings: Settings, but: str = "") -> tuple[datetime
     Args:
         but: key of a wish that is left out: what was decided within the budget is not held against its own retrain.
     """
-    database = Database(settings)
+    database = workspace.database
     rows = {row.key: row for row in Retrains(database).all(project.name)}
     asked = [row.at for row in rows.values() if row.is_spent and row.key != but]
     left = [each for each in Decisions(database).all(project.name) if window_key(each.window) not in {*rows, but}]
-    return tuple(sorted([*asked, *retrains_that_count(project, settings, left)]))
+    return tuple(sorted([*asked, *retrains_that_count(project, workspace.settings, left)]))
 
 
-def is_open(project: Project, settings: Settings, window: str) -> bool:
+def is_open(project: Project, workspace: Workspace, window: str) -> bool:
     """Whether the retrain that this window's decision asks for was neither made nor refused yet."""
-    row = Retrains(Database(settings)).get(project.name, window_key(window))
+    row = Retrains(workspace.database).get(project.name, window_key(window))
     return row is None or row.state is RetrainState.RETURNED
 
 
 @contextlib.contextmanager
-def claimed(project: Project, settings: Settings, asked: Asked, reason: str) -> Iterator[Claim]:
+def claimed(project: Project, workspace: Workspace, asked: Asked, reason: str) -> Iterator[Claim]:
     """Do the retrain that was asked for in this block, while the project's lease is held.
 
     It is given back when the block fails, or says that nothing was compared (`Claim.give_back`).
@@ -80,13 +79,13 @@ def claimed(project: Project, settings: Settings, asked: Asked, reason: str) -> 
     Raises:
         RetrainRefused: it was done already, or budget or cooldown forbid it. That is written down.
     """
-    retrains, at = Retrains(Database(settings)), now(project, settings)
+    retrains, at = Retrains(workspace.database), now(project, workspace)
     retrains.cut_short(project.name)
     known = retrains.get(project.name, asked.key)
     if known is not None and known.state in (RetrainState.DONE, RetrainState.REFUSED):
         raise RetrainRefused(_known(known))
-    why = refusal(at, project.policy, spent(project, settings, but=asked.key))
-    counts = _has_champion(project, settings)
+    why = refusal(at, project.policy, spent(project, workspace, but=asked.key))
+    counts = _has_champion(project, workspace)
     retrains.begin(project.name, asked.key, source=asked.source, reason=reason, at=at, counts=counts)
     if why is not None and counts:
         if asked.source is not RetrainSource.HAND:
@@ -118,10 +117,9 @@ class Claim:
         self.returned = why
 
 
-def _has_champion(project: Project, settings: Settings) -> bool:
-    from fullcircle.tracking.registry.model_registry import Registry
+def _has_champion(project: Project, workspace: Workspace) -> bool:
 
-    return Registry(settings).alias(project.name, CHAMPION) is not None
+    return workspace.registry.alias(project.name, CHAMPION) is not None
 
 
 def _known(row: RetrainRow) -> str:

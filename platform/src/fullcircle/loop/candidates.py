@@ -18,6 +18,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.fingerprints import JOB, recipe
 from fullcircle.loop.launching import job_folder, launched, relaunched
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,12 +87,11 @@ def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
     )
 
 
-def load_champion(project: Project, settings: Settings, test: pd.DataFrame) -> Champion | None:
+def load_champion(project: Project, workspace: Workspace, test: pd.DataFrame) -> Champion | None:
     """The champion and its answers on the test rows; None before the first release."""
     from fullcircle.graph.onnx_session import Graph
-    from fullcircle.tracking.registry.model_registry import Registry
 
-    registry = Registry(settings)
+    registry = workspace.registry
     version = registry.alias(project.name, CHAMPION)
     if version is None:
         return None
@@ -101,7 +101,7 @@ def load_champion(project: Project, settings: Settings, test: pd.DataFrame) -> C
 
 def train(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     framework: str,
     prepared: Prepared,
     champion: Champion | None,
@@ -115,16 +115,15 @@ def train(
         earlier: framework -> run, of a retrain that was stopped: what is finished is not trained again, and what is
             not goes on in its run.
     """
-    from fullcircle.tracking.runs.run_store import RunStore
     from fullcircle.tracking.ui.ui_links import links
 
     progress.current().stage(f"train {framework}")
     known = earlier.get(framework)
     if known is not None and known.finished:
         progress.current().note(f"{framework} was trained before the retrain was stopped")
-        done = relaunched(_job(project, settings, framework, prepared, learned_from, known.key))
+        done = relaunched(_job(project, workspace.settings, framework, prepared, learned_from, known.key))
         return evaluated(project, framework, (known.run_id, known.key), done.fitted, prepared, champion)
-    run_store, tags = RunStore(settings), {"fullcircle.framework": framework}
+    run_store, tags = workspace.run_store, {"fullcircle.framework": framework}
     with (
         run_store.resume(known.run_id, project=project)
         if known is not None
@@ -135,8 +134,8 @@ def train(
             run.json({"framework": framework, **recipe(project)}, JOB)
             run.note(links(run.experiment_id, retrain=parent, data=learned_from[0].digest))
         run.params(parameters(project, framework, prepared))
-        job = _job(project, settings, framework, prepared, learned_from, run.key)
-        fitted = launched(project, settings, run, job, rows=len(prepared.frames.train)).outcome.fitted
+        job = _job(project, workspace.settings, framework, prepared, learned_from, run.key)
+        fitted = launched(project, workspace.settings, run, job, rows=len(prepared.frames.train)).outcome.fitted
         trained = evaluated(project, framework, (run.id, run.key), fitted, prepared, champion)
         run.evaluation(project.target, trained.evaluation, "test")
     return trained

@@ -26,6 +26,7 @@ from fullcircle.loop.launching import forget
 from fullcircle.loop.looks import Reserved, reserved
 from fullcircle.loop.noise import note_noise
 from fullcircle.loop.rehearse import SERVED_P99_MS, graph_path, measured
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST, score_tag
 from fullcircle.tracking.runs.run_tags import REASONS
 
@@ -60,18 +61,17 @@ class Challenger:
 
 
 def export_candidates(
-    project: Project, settings: Settings, trained: Sequence[Trained], prepared: Prepared, parent: str
+    project: Project, workspace: Workspace, trained: Sequence[Trained], prepared: Prepared, parent: str
 ) -> None:
     """Each candidate as one graph from raw row to prediction, kept with its run.
 
     All of them, not the winner's alone, so that candidates can still be compared on rows that nobody has seen yet.
     """
     from fullcircle.export.onnx_graph import export
-    from fullcircle.tracking.runs.run_store import RunStore
 
-    run_store = RunStore(settings)
+    run_store = workspace.run_store
     for one in trained:
-        path = graph_path(settings, one)
+        path = graph_path(workspace.settings, one)
         export(prepared.preprocessor, one.fitted, path)
         run_store.append(one.run_id).file(path, "graph")
     found = {
@@ -84,7 +84,7 @@ def export_candidates(
 
 def nominate(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     trained: Sequence[Trained],
     champion: Champion | None,
     prepared: Prepared,
@@ -102,11 +102,13 @@ def nominate(
     """
     with contextlib.ExitStack() as stack:
         look = (
-            stack.enter_context(reserved(project, settings, parent, at, champion.version.version)) if champion else None
+            stack.enter_context(reserved(project, workspace, parent, at, champion.version.version))
+            if champion
+            else None
         )
-        found = _best_judged(project, settings, trained, champion, prepared, look)
+        found = _best_judged(project, workspace, trained, champion, prepared, look)
     if found.verdict.noisy:
-        note_noise(settings, parent, at)
+        note_noise(workspace, parent, at)
     candidate, verdict = found.candidate, found.verdict
     latency = f"p99 {candidate.p99_ms:.3f} ms, {candidate.served_p99_ms:.2f} ms in the server"
     detail = f"parity {candidate.parity:.1e}, {candidate.size_mb:.2f} MB, {latency}"
@@ -117,19 +119,19 @@ def nominate(
 
 def _best_judged(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     trained: Sequence[Trained],
     champion: Champion | None,
     prepared: Prepared,
     look: Reserved | None,
 ) -> Challenger:
     winner, baseline = best(trained, project.target), next(one for one in trained if one.framework == "baseline")
-    found = _judged(project, settings, winner, baseline, champion, prepared, look)
+    found = _judged(project, workspace, winner, baseline, champion, prepared, look)
     metric = project.target.main
     ours, other = (one.evaluation.metrics[metric.name].value for one in (winner, baseline))
     if found.verdict.outcome is Outcome.PROMOTE or metric.fall(ours, other) > 0:
         return found
-    instead = _judged(project, settings, baseline, baseline, champion, prepared, look)
+    instead = _judged(project, workspace, baseline, baseline, champion, prepared, look)
     if instead.verdict.outcome is not Outcome.PROMOTE:
         return found
     why = f"{winner.framework} does no better than the baseline, which was judged in its place"
@@ -137,13 +139,12 @@ def _best_judged(
     return dataclasses.replace(instead, verdict=dataclasses.replace(instead.verdict, reasons=reasons))
 
 
-def keep_verdict(project: Project, settings: Settings, trained: Sequence[Trained], challenger: Challenger) -> None:
+def keep_verdict(project: Project, workspace: Workspace, trained: Sequence[Trained], challenger: Challenger) -> None:
     """The verdict, its plots and figures, with the challenger's run."""
     from fullcircle.evaluation.plots import PLOTS, comparison_plot
-    from fullcircle.tracking.runs.run_store import RunStore
 
     candidate = challenger.candidate
-    run = RunStore(settings).append(challenger.trained.run_id)
+    run = workspace.run_store.append(challenger.trained.run_id)
     evaluations = {one.framework: one.evaluation for one in trained}
     with TemporaryDirectory() as folder:
         pictures = [comparison_plot(project.target, evaluations, Path(folder) / "comparison.png")]
@@ -180,7 +181,7 @@ def forget_exports(settings: Settings, run_id: str) -> None:
 
 def _judged(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     one: Trained,
     baseline: Trained,
     champion: Champion | None,
@@ -190,7 +191,7 @@ def _judged(
     from fullcircle.evaluation.gate import affordable, judge
 
     test = prepared.frames.test
-    candidate = measured(project, settings, one, baseline, champion, prepared)
+    candidate = measured(project, workspace, one, baseline, champion, prepared)
     if look is not None and affordable(project, candidate):
         look.compare()
     verdict = judge(
@@ -207,11 +208,10 @@ def _judged(
     return Challenger(trained=one, candidate=candidate, verdict=verdict)
 
 
-def explain(project: Project, settings: Settings, challenger: Challenger, prepared: Prepared) -> Path:
+def explain(project: Project, workspace: Workspace, challenger: Challenger, prepared: Prepared) -> Path:
     """SHAP values of the graph on raw columns or images, in pictures and figures. Returns the summary's path."""
     from fullcircle.graph.onnx_session import Graph
     from fullcircle.loop.explanations import Explained, explain_graph
-    from fullcircle.tracking.runs.run_store import RunStore
 
     winner, candidate = challenger.trained, challenger.candidate
     return explain_graph(
@@ -221,14 +221,14 @@ def explain(project: Project, settings: Settings, challenger: Challenger, prepar
             frames=prepared.frames,
             seed=stable_seed(project.name, winner.run_id),
             folder=candidate.graph.parent,
-            run=RunStore(settings).append(winner.run_id),
+            run=workspace.run_store.append(winner.run_id),
         )
     )
 
 
 def register(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     challenger: Challenger,
     evaluations: Mapping[str, Evaluation],
     prepared: Prepared,
@@ -244,18 +244,16 @@ def register(
         still_ours: called last of all before a version is made; raises when somebody else does this work by now.
     """
     from fullcircle.tracking.registry.model_card import model_card
-    from fullcircle.tracking.registry.model_registry import Registry
-    from fullcircle.tracking.runs.run_store import RunStore
     from fullcircle.tracking.ui.ui_links import links
 
     winner, candidate, verdict = challenger.trained, challenger.candidate, challenger.verdict
     data, split = learned_from
-    run = RunStore(settings).append(winner.run_id)
+    run = workspace.run_store.append(winner.run_id)
     ref = run.ref(winner.framework, project.training.seed)
     card = model_card(project, ref, data, split, evaluations, verdict, candidate, challenger.disagreement)
     run.tags({"fullcircle.verdict": str(verdict.outcome), REASONS: " | ".join(verdict.reasons)})
     run.file(_reference(project, winner, candidate, prepared), "reference")
-    registry = Registry(settings)
+    registry = workspace.registry
     version = registry.register(
         project,
         run,

@@ -10,33 +10,31 @@ from datetime import UTC, datetime
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 
-def replay_time(project: Project, settings: Settings) -> datetime | None:
+def replay_time(project: Project, workspace: Workspace) -> datetime | None:
     """How far the project's replay has come; None where the project lives on the machine's clock."""
-    from fullcircle.store.database import Database
     from fullcircle.store.replay_clock import Replays
 
-    return Replays(Database(settings)).clock(project.name)
+    return Replays(workspace.database).clock(project.name)
 
 
-def is_replayed(name: str, settings: Settings) -> bool:
+def is_replayed(name: str, workspace: Workspace) -> bool:
     """Whether the project of that name is a replay's here."""
-    from fullcircle.store.database import Database
     from fullcircle.store.replay_clock import Replays
 
-    return Replays(Database(settings)).clock(name) is not None
+    return Replays(workspace.database).clock(name) is not None
 
 
-def now(project: Project, settings: Settings) -> datetime:
+def now(project: Project, workspace: Workspace) -> datetime:
     """The project's time."""
-    return replay_time(project, settings) or datetime.now(UTC)
+    return replay_time(project, workspace) or datetime.now(UTC)
 
 
-def refuse_ahead(project: Project, settings: Settings, wanted: datetime | None, what: str) -> None:
+def refuse_ahead(project: Project, workspace: Workspace, wanted: datetime | None, what: str) -> None:
     """Raise UsageError when `wanted` is ahead of the project's replay; `what` names it."""
-    clock = replay_time(project, settings)
+    clock = replay_time(project, workspace)
     if clock is not None and wanted is not None and wanted > clock:
         raise UsageError(
             f"{project.name} is a replay here, which has come to {clock:%Y-%m-%d %H:%M} UTC: {what} "

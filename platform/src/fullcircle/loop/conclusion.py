@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
-from fullcircle.core.settings import Settings
 from fullcircle.loop.candidates import Prepared, Trained, parameters
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.ui.review import CARD, SHAP, retrain_note, score_tags, verdict_tags
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def conclude(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     parent: RunWriter,
     winner: Trained,
     prepared: Prepared,
@@ -25,16 +25,13 @@ def conclude(
     promoted: bool,
 ) -> None:
     """Give the retrain's run its winner's figures, parameters, model, card and SHAP summary, and the verdict."""
-    from fullcircle.tracking.registry.model_registry import Registry
-    from fullcircle.tracking.runs.run_store import RunStore
-
     parent.metrics({f"test_{name}": interval.value for name, interval in winner.evaluation.metrics.items()})
     parent.params(parameters(project, winner.framework, prepared))
     decided = verdict_tags(winner.framework, result.verdict, result.version, promoted)
     parent.tags({**decided, **score_tags(project.target, winner.evaluation)})
-    _show_files(settings, parent, winner)
+    _show_files(workspace, parent, winner)
     # By the tracker's own id: a retrain that began while the tracker was away goes by another.
-    Registry(settings).show_with(RunStore(settings).find(parent.id), result.version)
+    workspace.registry.show_with(workspace.run_store.find(parent.id), result.version)
     parent.note(
         retrain_note(
             parent.experiment_id,
@@ -51,12 +48,11 @@ def conclude(
     )
 
 
-def _show_files(settings: Settings, parent: RunWriter, winner: Trained) -> None:
-    from fullcircle.tracking.runs.run_store import RunStore
+def _show_files(workspace: Workspace, parent: RunWriter, winner: Trained) -> None:
 
     for artifact_path in (CARD, SHAP):
         try:
-            path = RunStore(settings).download(winner.run_id, artifact_path)
+            path = workspace.run_store.download(winner.run_id, artifact_path)
         except DataUnavailable:
             continue  # the links to it say so; the winner's own page has what there is
         parent.file(path, artifact_path.rpartition("/")[0])

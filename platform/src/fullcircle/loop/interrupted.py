@@ -26,6 +26,7 @@ from fullcircle.core.records.ledger_entries import RELEASING
 from fullcircle.core.settings import Settings
 from fullcircle.core.system import temporary_folders
 from fullcircle.loop.fingerprints import code_files
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_tags import DATA, PLAN, VERSION, packed, parts
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def plan(project: Project) -> str:
     return sha.hexdigest()
 
 
-def interrupted(project: Project, settings: Settings, until: datetime | None) -> Interrupted | None:
+def interrupted(project: Project, workspace: Workspace, until: datetime | None) -> Interrupted | None:
     """The newest retrain, if it was stopped before its release: by SIGTERM, Ctrl-C, a kill, or a tracker that was away.
 
     One whose challenger is in the ledger came to all that matters: what its run lacks is written into it.
@@ -86,18 +87,16 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
     Args:
         until: only one that learns until this very moment; None: until any.
     """
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    run_store = RunStore(settings)
+    run_store = workspace.run_store
     for state in run_store.states(project, "retrain"):
         if until is not None and until_of(state.tags) != until.isoformat():
             continue
         candidates = {
             child.tags.get("fullcircle.framework", ""): child for child in run_store.children(project, state.run_id)
         }
-        if state.status == "KILLED" and _came_to_its_end(project, settings, state, candidates):
+        if state.status == "KILLED" and _came_to_its_end(project, workspace, state, candidates):
             return None
-        if _may_go_on(project, settings, state, candidates):
+        if _may_go_on(project, workspace.settings, state, candidates):
             return Interrupted(
                 run_id=state.run_id,
                 until=datetime.fromisoformat(until_of(state.tags)),
@@ -105,21 +104,19 @@ def interrupted(project: Project, settings: Settings, until: datetime | None) ->
                 candidates=candidates,
             )
         if state.preempted:
-            give_up(settings, state.run_id, candidates, "its code or parameters changed, or it is too long ago")
+            give_up(workspace, state.run_id, candidates, "its code or parameters changed, or it is too long ago")
         return None
     return None
 
 
-def give_up(settings: Settings, run_id: str, candidates: Mapping[str, RunState], why: str) -> None:
+def give_up(workspace: Workspace, run_id: str, candidates: Mapping[str, RunState], why: str) -> None:
     """End a preempted retrain and its candidates: nobody goes on with it any more."""
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    run_store = RunStore(settings)
+    run_store = workspace.run_store
     for each in (*(child.run_id for child in candidates.values() if child.preempted), run_id):
         run_store.give_up(each, f"it was preempted and not gone on with: {why}")
 
 
-def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> tuple[str, ...]:
+def mark_orphans(project: Project, workspace: Workspace, going_on: str | None) -> tuple[str, ...]:
     """Tag the versions that a retrain registered and never released or nominated, and that nobody goes on with.
 
     Args:
@@ -129,12 +126,9 @@ def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> 
         A sentence for each that was tagged now. Safe to call twice.
     """
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.store.database import Database
-    from fullcircle.tracking.registry.model_registry import Registry
-    from fullcircle.tracking.runs.run_store import RunStore
 
-    registry = Registry(settings)
-    known = {entry.version for entry in Ledger(Database(settings)).entries(project.name)}
+    registry = workspace.registry
+    known = {entry.version for entry in Ledger(workspace.database).entries(project.name)}
     left = [
         version
         for version in registry.versions(project.name)
@@ -145,7 +139,7 @@ def mark_orphans(project: Project, settings: Settings, going_on: str | None) -> 
     ]
     if not left:
         return ()
-    states = {state.run_id: state for state in RunStore(settings).states(project, "retrain")}
+    states = {state.run_id: state for state in workspace.run_store.states(project, "retrain")}
     said = []
     for version in left:
         state = states.get(version.tags[RETRAIN])
@@ -176,21 +170,20 @@ def sweep(settings: Settings) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _came_to_its_end(project: Project, settings: Settings, state: RunState, candidates: Mapping[str, RunState]) -> bool:
+def _came_to_its_end(
+    project: Project, workspace: Workspace, state: RunState, candidates: Mapping[str, RunState]
+) -> bool:
     """Whether its challenger is in the ledger; its run then says so, and its working files go."""
     from fullcircle.loop.challenger import forget_exports
     from fullcircle.loop.launching import forget
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.store.database import Database
-    from fullcircle.tracking.registry.model_registry import Registry
-    from fullcircle.tracking.runs.run_store import RunStore
 
     if VERSION in state.tags:
         return True
     made = {
-        each.version for each in Registry(settings).versions(project.name) if each.tags.get(RETRAIN) == state.run_id
+        each.version for each in workspace.registry.versions(project.name) if each.tags.get(RETRAIN) == state.run_id
     }
-    entries = [entry for entry in Ledger(Database(settings)).entries(project.name) if entry.version in made]
+    entries = [entry for entry in Ledger(workspace.database).entries(project.name) if entry.version in made]
     if not entries:
         return False
     promoted = any(entry.action in RELEASING for entry in entries)
@@ -199,11 +192,11 @@ def _came_to_its_end(project: Project, settings: Settings, state: RunState, cand
         "verdict": entries[0].verdict,
         "champion": f"{entries[0].version}, was {entries[0].previous or 'none'}" if promoted else "as it was",
     }
-    RunStore(settings).append(state.run_id).tags(tags)
-    forget(settings, state.key)
+    workspace.run_store.append(state.run_id).tags(tags)
+    forget(workspace.settings, state.key)
     for child in candidates.values():
-        forget(settings, child.key)
-        forget_exports(settings, child.run_id)
+        forget(workspace.settings, child.key)
+        forget_exports(workspace.settings, child.run_id)
     return True
 
 

@@ -18,6 +18,7 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_tags import KIND, LOOK, packed, parts
 from fullcircle.tracking.ui.review import VERDICT
 
@@ -52,7 +53,7 @@ class Reserved:
 
 
 @contextlib.contextmanager
-def reserved(project: Project, settings: Settings, run_id: str, at: datetime, against: str) -> Iterator[Reserved]:
+def reserved(project: Project, workspace: Workspace, run_id: str, at: datetime, against: str) -> Iterator[Reserved]:
     """The look of the retrain `run_id` at `at`, given back at the end of the block unless it was compared.
 
     Args:
@@ -61,11 +62,10 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
     """
     from fullcircle.evaluation.spending import LookState
     from fullcircle.store.file_locks import exclusive
-    from fullcircle.tracking.runs.run_store import RunStore
 
-    run_store = RunStore(settings)
-    with exclusive(settings.folder("locks") / f"looks-{project.name}.lock"):
-        look, earlier = _next(project, settings, run_id, at, against)
+    run_store = workspace.run_store
+    with exclusive(workspace.settings.folder("locks") / f"looks-{project.name}.lock"):
+        look, earlier = _next(project, workspace.settings, run_id, at, against)
         again = earlier is not None and earlier.against == against
         level = look.level + (earlier.level if earlier else 0.0)
         spent = {AT: at.isoformat(), LEVEL: repr(level), AGAINST: against, SHARE: repr(look.level)}
@@ -82,14 +82,13 @@ def reserved(project: Project, settings: Settings, run_id: str, at: datetime, ag
                 run_store.append(run_id).tags({LOOK: packed({**spent, STATE: str(LookState.RETURNED)})})
 
 
-def nothing_compared(settings: Settings, run_id: str) -> str:
+def nothing_compared(workspace: Workspace, run_id: str) -> str:
     """Why the retrain `run_id` costs no budget: it gave its look back, or the machine was too busy for a verdict. ""
     when it compared, or had nothing to compare with."""
     from fullcircle.evaluation.spending import LookState
-    from fullcircle.tracking.runs.run_store import RunStore
     from fullcircle.tracking.runs.run_tags import NOISY
 
-    tags = RunStore(settings).state(run_id).tags
+    tags = workspace.run_store.state(run_id).tags
     if tags.get(VERDICT) == Outcome.INCONCLUSIVE and NOISY in tags:
         return "the machine was too busy for a verdict"
     return "it ended without a comparison" if parts(tags, LOOK).get(STATE) == LookState.RETURNED else ""

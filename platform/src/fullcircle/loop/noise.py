@@ -14,6 +14,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_tags import NOISY, REASON, filters
 from fullcircle.tracking.ui.review import VERDICT
 
@@ -28,11 +29,9 @@ class Asked(NamedTuple):
     reason: str
 
 
-def note_noise(settings: Settings, run_id: str, at: datetime) -> None:
+def note_noise(workspace: Workspace, run_id: str, at: datetime) -> None:
     """Note with the retrain `run_id` that its verdict is open for nothing but noise."""
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    RunStore(settings).append(run_id).tags({NOISY: at.isoformat()})
+    workspace.run_store.append(run_id).tags({NOISY: at.isoformat()})
 
 
 def retrains_that_count(project: Project, settings: Settings, decided: Sequence[DecisionRow]) -> tuple[datetime, ...]:

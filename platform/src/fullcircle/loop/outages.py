@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.outages import Patience, patient
 from fullcircle.loop import progress
+from fullcircle.loop.workspace import Workspace
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,15 +26,15 @@ def patience(settings: Settings) -> Patience:
 
 
 def outlasts(use_case: Callable[P, T]) -> Callable[P, T]:
-    """A use case, one of whose arguments is the settings, that waits for a tracker or a database that goes away.
+    """A use case, one of whose arguments is the workspace, that waits for a tracker or a database that goes away.
 
     A tracker that is away when a command that somebody typed begins is told at once all the same: nothing is done yet.
     """
 
     @functools.wraps(use_case)
     def waits(*args: P.args, **kwargs: P.kwargs) -> T:
-        settings = next(each for each in (*args, *kwargs.values()) if isinstance(each, Settings))
-        with patient(patience(settings)):
+        workspace = next(each for each in (*args, *kwargs.values()) if isinstance(each, Workspace))
+        with patient(patience(workspace.settings)):
             return use_case(*args, **kwargs)
 
     return waits

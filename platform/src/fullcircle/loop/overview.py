@@ -13,6 +13,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.tasks import Task
 from fullcircle.loop.champion.ledger import verify
 from fullcircle.loop.champion.release import completed
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_schema import score_tag
 
 if TYPE_CHECKING:
@@ -20,15 +21,14 @@ if TYPE_CHECKING:
     from fullcircle.tracking.spool.spool_dir import Backlog
 
 
-def overview(project: Project, settings: Settings) -> dict[str, Any]:
+def overview(project: Project, workspace: Workspace) -> dict[str, Any]:
     """Aliases, what the ledger holds against them, releases, decisions and open incidents, as plain values."""
-    from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
     from fullcircle.store.releases import Releases
     from fullcircle.tracking.reader.open_reader import open_reader
 
-    reader, database = open_reader(settings), Database(settings)
-    (checked,) = verify(settings, [project.name])
+    reader, database = open_reader(workspace.settings), workspace.database
+    (checked,) = verify(workspace, [project.name])
     model = reader.model(project.name)
     named = Aliases.of(model.aliases).named() if model else {}
     aliases = {alias: reader.version(project.name, number) for alias, number in named.items()}
@@ -36,16 +36,15 @@ def overview(project: Project, settings: Settings) -> dict[str, Any]:
         "project": project.name,
         "aliases": {alias: _version(project.target, version) for alias, version in aliases.items() if version},
         "ledger": [*checked.wrong],
-        "releases": [_release(made) for made in completed(project, settings)],
+        "releases": [_release(made) for made in completed(project, workspace)],
         "unfinished_releases": len(Releases(database).pending(project.name)),
         "decisions": [_decision(row) for row in Decisions(database).all(project.name)],
-        "open_incidents": [row for row in all_incidents(project, settings) if row["resolved"] is None],
+        "open_incidents": [row for row in all_incidents(project, workspace) if row["resolved"] is None],
     }
 
 
-def all_incidents(project: Project, settings: Settings) -> list[dict[str, Any]]:
+def all_incidents(project: Project, workspace: Workspace) -> list[dict[str, Any]]:
     """Every incident of a project, open ones first, then the newest."""
-    from fullcircle.store.database import Database
     from fullcircle.store.incidents import Incidents
 
     rows: list[dict[str, Any]] = [
@@ -60,7 +59,7 @@ def all_incidents(project: Project, settings: Settings) -> list[dict[str, Any]]:
             "columns": list(row.incident.columns),
             "links": dict(row.incident.links),
         }
-        for row in Incidents(Database(settings)).all(project.name)
+        for row in Incidents(workspace.database).all(project.name)
     ]
     newest_first = sorted(rows, key=lambda row: row["since"], reverse=True)
     return sorted(newest_first, key=lambda row: row["resolved"] is not None)

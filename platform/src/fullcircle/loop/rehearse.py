@@ -10,6 +10,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.verdicts import Candidate
 from fullcircle.core.settings import Settings
 from fullcircle.loop.candidates import Champion, Prepared, Trained
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from fullcircle.serving.latency_benchmark import Reference
@@ -25,7 +26,7 @@ def graph_path(settings: Settings, one: Trained) -> Path:
 
 def measured(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     one: Trained,
     baseline: Trained,
     champion: Champion | None,
@@ -39,17 +40,16 @@ def measured(
     from fullcircle.export.candidate import measure
     from fullcircle.serving.latency_benchmark import served_latency
 
-    test, path = prepared.frames.test, graph_path(settings, one)
+    test, path = prepared.frames.test, graph_path(workspace.settings, one)
     candidate = measure(project, path, prepared.preprocessor, one.fitted, test, reference=one.probability)
-    reference = _reference(settings, champion, graph_path(settings, baseline))
-    latency = served_latency(project, settings, path, candidate.digest, test, reference=reference)
+    reference = _reference(workspace, champion, graph_path(workspace.settings, baseline))
+    latency = served_latency(project, workspace.settings, path, candidate.digest, test, reference=reference)
     return dataclasses.replace(candidate, served_p99_ms=latency.p99_ms, latency=latency)
 
 
-def _reference(settings: Settings, champion: Champion | None, baseline: Path) -> Reference:
+def _reference(workspace: Workspace, champion: Champion | None, baseline: Path) -> Reference:
     from fullcircle.core.system.files import sha256_of
     from fullcircle.serving.latency_benchmark import Reference
-    from fullcircle.tracking.registry.model_registry import Registry
 
     if champion is None:
         return Reference(name="the baseline", graph=baseline, digest=sha256_of(baseline))
@@ -57,7 +57,7 @@ def _reference(settings: Settings, champion: Champion | None, baseline: Path) ->
     kept = version.tags.get(SERVED_P99_MS)
     return Reference(
         name=f"version {version.version}",
-        graph=Registry(settings).graph(version),
+        graph=workspace.registry.graph(version),
         digest=version.digest,
         kept_ms=float(kept) if kept else None,
     )

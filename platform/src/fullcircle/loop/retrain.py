@@ -29,6 +29,7 @@ from fullcircle.loop.rehearse import graph_path
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.succession import Case, Wish, taken_over
 from fullcircle.loop.turn import Fenced, turn
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
 from fullcircle.tracking.runs.run_tags import REASON
 
@@ -64,7 +65,7 @@ class RetrainResult:
 @outlasts
 def retrain(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     *,
     until: datetime | None = None,
     reason: str = "asked for",
@@ -98,48 +99,48 @@ def retrain(
         FullcircleError: an alias was moved behind the platform's back; nothing was trained.
     """
     if lease is None:
-        with turn(project, settings, wait=wait) as own, claimed(project, settings, asked or Asked(), reason) as claim:
+        with turn(project, workspace, wait=wait) as own, claimed(project, workspace, asked or Asked(), reason) as claim:
             made = retrain(
-                project, settings, until=until, reason=reason, decided_by=decided_by, step=step, wait=wait, lease=own
+                project, workspace, until=until, reason=reason, decided_by=decided_by, step=step, wait=wait, lease=own
             )
-            if why := nothing_compared(settings, made.run_id):
+            if why := nothing_compared(workspace, made.run_id):
                 claim.give_back(why)
             return made
-    refuse_ahead(project, settings, until, "--until")
-    step = fenced = Fenced(step, settings, lease)
-    if (clock := replay_time(project, settings)) is not None and until is None:
+    refuse_ahead(project, workspace, until, "--until")
+    step = fenced = Fenced(step, workspace, lease)
+    if (clock := replay_time(project, workspace)) is not None and until is None:
         progress.current().note(f"{project.name} is a replay here: going on in its time, {clock:%Y-%m-%d %H:%M} UTC")
-    at = until or now(project, settings)
-    stopped = step("clean up after killed runs", _clean_up, project, settings, until)
+    at = until or now(project, workspace)
+    stopped = step("clean up after killed runs", _clean_up, project, workspace, until)
     until = stopped.until if stopped else until or at - project.labels_after
-    rows = step("check the data contract", checked_rows, project, settings, until)
-    data = step("version the data", version_data, project, settings, until, len(rows))
+    rows = step("check the data contract", checked_rows, project, workspace.settings, until)
+    data = step("version the data", version_data, project, workspace, until, len(rows))
     split, frames = step("split by time", split_rows, project, rows, until)
-    stopped = _of_the_same_rows(project, stopped, data, settings)
+    stopped = _of_the_same_rows(project, stopped, data, workspace)
     with (
         resumable(f"the next 'fullcircle run {project.name}' or scheduled retrain goes on with it"),
-        _parent(project, settings, until, reason, (data, split), stopped) as parent,
+        _parent(project, workspace, until, reason, (data, split), stopped) as parent,
         contextlib.ExitStack() as used,
     ):
-        prepared = step("preprocess", prepare, project, frames, job_folder(settings, parent.key))
-        champion = step("load the champion", load_champion, project, settings, frames.test)
+        prepared = step("preprocess", prepare, project, frames, job_folder(workspace.settings, parent.key))
+        champion = step("load the champion", load_champion, project, workspace, frames.test)
         shared = (prepared, champion, (data, split), parent.id, stopped.candidates if stopped else {})
         trained = [
-            step(f"train {framework}", train, project, settings, framework, *shared)
+            step(f"train {framework}", train, project, workspace, framework, *shared)
             for framework in ("baseline", *project.frameworks)
         ]
         for one in trained:
-            used.enter_context(in_use(graph_path(settings, one).parent))
-        step("export the one graph", export_candidates, project, settings, trained, prepared, parent.id)
+            used.enter_context(in_use(graph_path(workspace.settings, one).parent))
+        step("export the one graph", export_candidates, project, workspace, trained, prepared, parent.id)
         case = Case(
             project=project,
-            settings=settings,
+            workspace=workspace,
             prepared=prepared,
             learned_from=(data, split),
             parent=parent.id,
             at=at,
             # In a replay, what was decided was decided when it had come so far.
-            release=Wish(reason, decided_by, replay_time(project, settings) or until, lease),
+            release=Wish(reason, decided_by, replay_time(project, workspace) or until, lease),
         )
         judged, promoted = taken_over(case, trained, champion, step, fenced.check)
         result = RetrainResult(
@@ -154,24 +155,24 @@ def retrain(
             version=judged.version,
             promoted=promoted,
         )
-        conclude(project, settings, parent, judged.challenger.trained, prepared, result, promoted)
-    tidy(settings, trained, parent.key)  # last of all: whoever goes on finds the trained candidates in what it removes
+        conclude(project, workspace, parent, judged.challenger.trained, prepared, result, promoted)
+    tidy(
+        workspace.settings, trained, parent.key
+    )  # last of all: whoever goes on finds the trained candidates in what it removes
     return result
 
 
 @contextlib.contextmanager
 def _parent(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     until: datetime,
     reason: str,
     learned_from: tuple[DataVersion, Split],
     stopped: Interrupted | None,
 ) -> Iterator[RunWriter]:
     """The retrain's own run: a new one, or that of the retrain that was stopped."""
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    run_store = RunStore(settings)
+    run_store = workspace.run_store
     if stopped is not None:
         progress.current().note(f"going on with the retrain that was stopped, run {stopped.run_id[:12]}")
         with run_store.resume(stopped.run_id, project=project) as parent:
@@ -199,7 +200,7 @@ def checked_rows(project: Project, settings: Settings, until: datetime) -> pd.Da
     return typed(rows.frame, project)
 
 
-def version_data(project: Project, settings: Settings, until: datetime, rows: int | None = None) -> DataVersion:
+def version_data(project: Project, workspace: Workspace, until: datetime, rows: int | None = None) -> DataVersion:
     """The partitions before `until` as a data version, pushed to the DVC remote.
 
     Args:
@@ -208,12 +209,11 @@ def version_data(project: Project, settings: Settings, until: datetime, rows: in
     Raises:
         DataUnavailable: they have another number of rows by now: the version would not be what is learned from.
     """
-    from fullcircle.data.data_versions import Versions
     from fullcircle.data.parquet_reader import count
     from fullcircle.data.partitions import partitions
 
     parts = partitions(project, until)
-    data = Versions(settings).commit(project, parts)
+    data = workspace.data_versions.commit(project, parts)
     if rows is not None and (found := count(parts, project, until)) != rows:
         what = f"project {project.name!r}: {rows:,} rows were checked, and the files have {found:,} now"
         raise DataUnavailable(what, hint="they changed meanwhile: try again; nothing was trained")
@@ -231,29 +231,27 @@ def split_rows(project: Project, rows: pd.DataFrame, until: datetime) -> tuple[S
     return made, frames
 
 
-def _clean_up(project: Project, settings: Settings, until: datetime | None) -> Interrupted | None:
+def _clean_up(project: Project, workspace: Workspace, until: datetime | None) -> Interrupted | None:
     """Settle what killed processes left behind; returns the retrain that is to be gone on with, if there is one."""
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    if ended := RunStore(settings).end_abandoned(project):
+    if ended := workspace.run_store.end_abandoned(project):
         progress.current().note(f"runs of killed processes that were marked as killed: {ended}")
-    for sentence in recover(project, settings):
+    for sentence in recover(project, workspace):
         progress.current().note(sentence)
-    refuse_moved(project, settings)
-    sweep(settings)
-    found = interrupted(project, settings, until)
-    for sentence in mark_orphans(project, settings, found.run_id if found else None):
+    refuse_moved(project, workspace)
+    sweep(workspace.settings)
+    found = interrupted(project, workspace, until)
+    for sentence in mark_orphans(project, workspace, found.run_id if found else None):
         progress.current().note(sentence)
     return found
 
 
 def _of_the_same_rows(
-    project: Project, stopped: Interrupted | None, data: DataVersion, settings: Settings
+    project: Project, stopped: Interrupted | None, data: DataVersion, workspace: Workspace
 ) -> Interrupted | None:
     """The retrain that was stopped, unless the rows are others by now: nobody will go on with it then."""
     if stopped is None or stopped.data == data.digest:
         return stopped
-    give_up(settings, stopped.run_id, stopped.candidates, "the rows changed")
-    for sentence in mark_orphans(project, settings, None):
+    give_up(workspace, stopped.run_id, stopped.candidates, "the rows changed")
+    for sentence in mark_orphans(project, workspace, None):
         progress.current().note(sentence)
     return None

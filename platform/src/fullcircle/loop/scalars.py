@@ -7,20 +7,18 @@ from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.security.access import reached_at, require_safe
-from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, free_port
 from fullcircle.loop.launching import PROFILE, TENSORBOARD
+from fullcircle.loop.workspace import Workspace
 
 
-def event_files(settings: Settings, reference: str) -> Path:
+def event_files(workspace: Workspace, reference: str) -> Path:
     """The folder that TensorBoard is to show: the run's event files and traces, fetched.
 
     Raises:
         UsageError: no such run, or one that has neither.
     """
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    run_store = RunStore(settings)
+    run_store = workspace.run_store
     run_id = run_store.find(reference)
     fetched = []
     for name in (TENSORBOARD, PROFILE):
@@ -35,7 +33,7 @@ def event_files(settings: Settings, reference: str) -> Path:
     return Path(fetched[0]).parent
 
 
-def tensorboard(settings: Settings, reference: str, port: int | None = None) -> tuple[Service, str]:
+def tensorboard(workspace: Workspace, reference: str, port: int | None = None) -> tuple[Service, str]:
     """TensorBoard over a run's files, not yet started, and its address. Use the service as a context manager.
 
     Args:
@@ -47,14 +45,14 @@ def tensorboard(settings: Settings, reference: str, port: int | None = None) -> 
     from fullcircle.training.telemetry.tensorboard import require_tensorboard
 
     require_tensorboard()
-    require_safe(settings.access(), "TensorBoard", knows_tokens=False)
-    folder, port = event_files(settings, reference), port or free_port(settings.host)
-    url = f"http://{reached_at(settings.host, port)}"
+    require_safe(workspace.settings.access(), "TensorBoard", knows_tokens=False)
+    folder, port = event_files(workspace, reference), port or free_port(workspace.settings.host)
+    url = f"http://{reached_at(workspace.settings.host, port)}"
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--load_fast", "false"]
     service = Service(
         name="TensorBoard",
-        command=[*command, "--host", settings.host, "--port", str(port)],
+        command=[*command, "--host", workspace.settings.host, "--port", str(port)],
         ready_url=url,
-        log=settings.folder("logs") / "tensorboard.log",
+        log=workspace.settings.folder("logs") / "tensorboard.log",
     )
     return service, url

@@ -17,7 +17,6 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.records.verdicts import Evaluation
-from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.loop import progress
 from fullcircle.loop.candidates import Champion, Prepared, Trained, evaluated, load_champion
@@ -26,6 +25,7 @@ from fullcircle.loop.champion.approval import nominate as nominate_version
 from fullcircle.loop.champion.release import release
 from fullcircle.loop.shadow import replay_window
 from fullcircle.loop.steps import Step
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Case:
     """All of a retrain that stays the same however often it is judged. `at` is the moment of its look."""
 
     project: Project
-    settings: Settings
+    workspace: Workspace
     prepared: Prepared
     learned_from: tuple[DataVersion, Split]
     parent: str
@@ -94,7 +94,7 @@ def taken_over(
             return found, promoted
         now = f"version {promoted.champion} serves" if promoted.champion else "no version serves"
         progress.current().note(f"{now} since the candidates were judged: they are judged again, against that one")
-        champion = step("load the champion", load_champion, case.project, case.settings, case.prepared.frames.test)
+        champion = step("load the champion", load_champion, case.project, case.workspace, case.prepared.frames.test)
         trained = [_against(case, one, champion) for one in trained]
     raise ChampionChanged(
         f"the challenger of {case.project.name} was judged {MOST} times, and each time the champion changed meanwhile",
@@ -112,15 +112,17 @@ def _presented(
     still_ours: Callable[[], None],
 ) -> Presented:
     """The challenger, judged and registered. `explained`: the run of one whose explanations are there already."""
-    project, settings, prepared = case.project, case.settings, case.prepared
-    challenger = step("judge", nominate, project, settings, trained, champion, prepared, case.parent, case.at)
-    challenger = step("replay the last window", replay_window, project, settings, challenger, champion, case.at)
-    step("keep the verdict", keep_verdict, project, settings, trained, challenger)
+    project, workspace, prepared = case.project, case.workspace, case.prepared
+    challenger = step("judge", nominate, project, workspace, trained, champion, prepared, case.parent, case.at)
+    challenger = step(
+        "replay the last window", replay_window, project, workspace.settings, challenger, champion, case.at
+    )
+    step("keep the verdict", keep_verdict, project, workspace, trained, challenger)
     if challenger.trained.run_id != explained:
-        step("explain", explain, project, settings, challenger, prepared)
+        step("explain", explain, project, workspace, challenger, prepared)
     compared = _evaluations(case, trained, champion)
     shared = (prepared, case.learned_from, case.parent)
-    version = step("register", register, project, settings, challenger, compared, *shared, still_ours)
+    version = step("register", register, project, workspace, challenger, compared, *shared, still_ours)
     return Presented(challenger=challenger, evaluations=compared, version=version)
 
 
@@ -129,7 +131,7 @@ def _against(case: Case, one: Trained, champion: Champion | None) -> Trained:
 
 
 def _released(case: Case, found: Presented, champion: Champion | None) -> bool | Overtaken:
-    project, settings, version, wish = case.project, case.settings, found.version, case.release
+    project, workspace, version, wish = case.project, case.workspace, found.version, case.release
     verdict = found.challenger.verdict
     passed, against = (
         verdict.outcome is Outcome.PROMOTE,
@@ -139,7 +141,7 @@ def _released(case: Case, found: Presented, champion: Champion | None) -> bool |
     try:
         change(
             project,
-            settings,
+            workspace,
             version,
             reason=wish.reason,
             decided_by=wish.decided_by,

@@ -29,6 +29,7 @@ from fullcircle.loop.launching import Launched, forget, job_folder, launched, te
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
 from fullcircle.loop.trainable import KIND, require_checkpoint, require_trainable, what_it_was, with_data
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import Split, SplitFrames
@@ -85,7 +86,7 @@ class TrainResult:
 
 
 @outlasts
-def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
+def train(project: Project, workspace: Workspace, wish: Wish) -> TrainResult:
     """Check, version, split, preprocess, train one framework's model, evaluate it on the test rows.
 
     Raises:
@@ -98,23 +99,22 @@ def train(project: Project, settings: Settings, wish: Wish) -> TrainResult:
     if wish.where is not None:
         project = dataclasses.replace(project, compute=dataclasses.replace(project.compute, where=wish.where))
     require_trainable(project, wish.framework, wish.tensorboard)
-    refuse_ahead(project, settings, wish.until, "--until")
-    until = wish.until or now(project, settings) - project.labels_after
-    data, split, frames = _rows(project, settings, until)
-    from fullcircle.tracking.runs.run_store import RunStore
+    refuse_ahead(project, workspace, wish.until, "--until")
+    until = wish.until or now(project, workspace) - project.labels_after
+    data, split, frames = _rows(project, workspace, until)
 
     tags = {"fullcircle.framework": wish.framework}
-    with RunStore(settings).start(project, name=f"{KIND} {wish.framework}", kind=KIND, tags=tags) as run:
+    with workspace.run_store.start(project, name=f"{KIND} {wish.framework}", kind=KIND, tags=tags) as run:
         run.data(data, split)
         run.json({**dataclasses.asdict(wish), "until": until, **recipe(project)}, JOB)
-        result = _trained(project, settings, run, dataclasses.replace(wish, until=until), data, frames)
+        result = _trained(project, workspace.settings, run, dataclasses.replace(wish, until=until), data, frames)
     tell_unsent(run)
     return result
 
 
 @outlasts
 def resume(
-    project: Project, settings: Settings, reference: str, *, framework: str | None = None, where: str | None = None
+    project: Project, workspace: Workspace, reference: str, *, framework: str | None = None, where: str | None = None
 ) -> TrainResult:
     """Go on with a training that was stopped, in the same MLflow run.
 
@@ -128,9 +128,7 @@ def resume(
             without a checkpoint.
         Others: as `train`; DataUnavailable when its data version cannot come back.
     """
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    run_store = RunStore(settings)
+    run_store = workspace.run_store
     run_store.catch_up()  # what it told last may not have been sent
     state = run_store.state(reference)
     told = what_it_was(run_store, project, state, framework)
@@ -144,14 +142,14 @@ def resume(
         tensorboard=told["tensorboard"],
     )
     require_trainable(project, wish.framework, wish.tensorboard)
-    require_checkpoint(project, settings, state.key)
+    require_checkpoint(project, workspace.settings, state.key)
     version = run_store.data_version(state.run_id)
     with run_store.resume(state.run_id, project=project) as run:
         progress.current().note(f"going on with run {run.id[:12]}")
         assert wish.until is not None, "it was written down"
-        there = with_data(project, settings, version, wish.until, run.key)
-        data, _, frames = _rows(there, settings, wish.until)
-        result = _trained(project, settings, run, wish, data, frames, again=True)
+        there = with_data(project, workspace, version, wish.until, run.key)
+        data, _, frames = _rows(there, workspace, wish.until)
+        result = _trained(project, workspace.settings, run, wish, data, frames, again=True)
     tell_unsent(run)
     return result
 
@@ -196,9 +194,9 @@ def _goes_on(command: str) -> Iterator[None]:
         raise
 
 
-def _rows(project: Project, settings: Settings, until: datetime) -> tuple[DataVersion, Split, SplitFrames]:
-    rows = checked_rows(project, settings, until)
-    data = version_data(project, settings, until, len(rows))
+def _rows(project: Project, workspace: Workspace, until: datetime) -> tuple[DataVersion, Split, SplitFrames]:
+    rows = checked_rows(project, workspace.settings, until)
+    data = version_data(project, workspace, until, len(rows))
     return data, *split_rows(project, rows, until)
 
 

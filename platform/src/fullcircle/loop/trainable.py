@@ -17,6 +17,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.fingerprints import JOB
 from fullcircle.loop.launching import job_folder
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs.run_store import RunState, RunStore
@@ -92,20 +93,19 @@ def require_checkpoint(project: Project, settings: Settings, run_id: str) -> Non
         raise UsageError(f"run {run_id} has no checkpoint in {place}", hint="train again: nothing of it is left")
 
 
-def with_data(project: Project, settings: Settings, version: DataVersion, until: datetime, run_id: str) -> Project:
+def with_data(project: Project, workspace: Workspace, version: DataVersion, until: datetime, run_id: str) -> Project:
     """The project with the partitions of just this data version: its own, or restored ones where these have changed.
 
     Raises:
         DataUnavailable: they have changed, and the remote does not have the version either.
     """
-    from fullcircle.data.data_versions import Versions
     from fullcircle.data.partitions import partitions
 
     with contextlib.suppress(DataUnavailable):
-        if Versions(settings).commit(project, partitions(project, until)).digest == version.digest:
+        if workspace.data_versions.commit(project, partitions(project, until)).digest == version.digest:
             return project
-    folder = job_folder(settings, run_id) / "data"
+    folder = job_folder(workspace.settings, run_id) / "data"
     shutil.rmtree(folder, ignore_errors=True)
-    Versions(settings).restore(version, folder)
+    workspace.data_versions.restore(version, folder)
     progress.current().stage("restore the data", f"{version.digest[:12]}: the partitions here have changed")
     return dataclasses.replace(project, data=str(folder.resolve()))

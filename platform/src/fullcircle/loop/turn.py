@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 from fullcircle.core.project import Project
-from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.steps import Step
-from fullcircle.store.database import Database
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import TTL_S, Lease, Leases, held
 
 P = ParamSpec("P")
@@ -28,7 +27,7 @@ def resource(name: str) -> str:
 
 @contextlib.contextmanager
 def turn(
-    project: Project, settings: Settings, *, doing: str = "a retrain", wait: bool = True, ttl_s: float = TTL_S
+    project: Project, workspace: Workspace, *, doing: str = "a retrain", wait: bool = True, ttl_s: float = TTL_S
 ) -> Iterator[Lease]:
     """Be the only one that retrains the project while the block runs; who is waited for is said in one line.
 
@@ -37,16 +36,16 @@ def turn(
     """
     said = progress.current().note
     name = f"{doing} of {project.name}"
-    with held(Database(settings), resource(project.name), name, wait=wait, waits=said, ttl_s=ttl_s) as lease:
+    with held(workspace.database, resource(project.name), name, wait=wait, waits=said, ttl_s=ttl_s) as lease:
         yield lease
 
 
 class Fenced:
     """A `Step` that does nothing more once the lease is lost."""
 
-    def __init__(self, step: Step, settings: Settings, lease: Lease) -> None:
+    def __init__(self, step: Step, workspace: Workspace, lease: Lease) -> None:
         self._step = step
-        self._leases = Leases(Database(settings))
+        self._leases = Leases(workspace.database)
         self._lease = lease
 
     def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -16,12 +16,13 @@ from fullcircle.core.records.releases import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.budget import spent
-from fullcircle.loop.carry_out import carry_out
 from fullcircle.loop.challenger import REFERENCE
+from fullcircle.loop.champion.carry_out import carry_out
 from fullcircle.loop.clock import refuse_ahead
 from fullcircle.loop.decide import decide
 from fullcircle.loop.outages import outlasts
 from fullcircle.loop.steps import Step, plain
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
 from fullcircle.tracking.runs.run_schema import score_tag
 
@@ -55,7 +56,7 @@ class WatchResult:
 @outlasts
 def watch(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     start: datetime,
     end: datetime,
     *,
@@ -74,22 +75,22 @@ def watch(
     if start >= end:
         said = f"a window must end after it starts, got {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
         raise UsageError(said, hint="--start before --end")
-    refuse_ahead(project, settings, end, "--end")
-    champion = _champion(project, settings)
-    window, rows = step("read the prediction log", read_window, project, settings, start, end)
-    reference = step("load the champion's reference rows", load_reference, settings, champion)
-    health = step("judge the window", judge_window, project, settings, window, rows, reference, champion)
-    report = step("write the drift report", write_report, project, settings, health, rows, reference, champion)
-    links = _links(project, settings, champion, report)
-    decision = step("decide", decide_and_record, project, settings, health, lease)
+    refuse_ahead(project, workspace, end, "--end")
+    champion = _champion(project, workspace)
+    window, rows = step("read the prediction log", read_window, project, workspace.settings, start, end)
+    reference = step("load the champion's reference rows", load_reference, workspace, champion)
+    health = step("judge the window", judge_window, project, workspace, window, rows, reference, champion)
+    report = step("write the drift report", write_report, project, workspace, health, rows, reference, champion)
+    links = _links(project, workspace, champion, report)
+    decision = step("decide", decide_and_record, project, workspace, health, lease)
     progress.current().stage("decide", f"{type(decision).__name__.lower()}: {decision.reason}")
     # Before the page: it says what became of it.
     rolled = (
-        step("roll back", carry_out, project, settings, health, decision, links)
+        step("roll back", carry_out, project, workspace, health, decision, links)
         if isinstance(decision, Rollback)
         else ()
     )
-    found = step("page on-call", page, project, settings, health, links, rolled)
+    found = step("page on-call", page, project, workspace, health, links, rolled)
     return WatchResult(
         project=project.name,
         window=window,
@@ -111,18 +112,16 @@ def read_window(project: Project, settings: Settings, start: datetime, end: date
     return found, rows
 
 
-def load_reference(settings: Settings, champion: ModelVersion) -> pd.DataFrame:
+def load_reference(workspace: Workspace, champion: ModelVersion) -> pd.DataFrame:
     """A sample of the champion's training rows with its own answers: raw inputs, `probability`, row id."""
     import pandas as pd
 
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    return pd.read_parquet(RunStore(settings).download(champion.run_id, REFERENCE))
+    return pd.read_parquet(workspace.run_store.download(champion.run_id, REFERENCE))
 
 
 def judge_window(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     window: Window,
     rows: pd.DataFrame,
     reference: pd.DataFrame,
@@ -131,9 +130,8 @@ def judge_window(
     """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
     from fullcircle.graph.onnx_session import Graph
     from fullcircle.monitoring.health import assess
-    from fullcircle.tracking.registry.model_registry import Registry
 
-    registry = Registry(settings)
+    registry = workspace.registry
     before = registry.alias(project.name, PREVIOUS)
     previous = Graph.load(registry.graph(before), digest=before.digest)(rows) if before and len(rows) else None
     expected = champion.tags.get(score_tag(project.target))
@@ -153,7 +151,7 @@ def judge_window(
 
 def write_report(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     health: Health,
     rows: pd.DataFrame,
     reference: pd.DataFrame,
@@ -161,44 +159,40 @@ def write_report(
 ) -> Path:
     """The Evidently report of the window, on disk and with the champion's run."""
     from fullcircle.monitoring.report import evidently_report
-    from fullcircle.tracking.runs.run_store import RunStore
 
-    path = settings.folder("reports", project.name) / f"{health.window.name}.html"
+    path = workspace.settings.folder("reports", project.name) / f"{health.window.name}.html"
     evidently_report(project, health, rows, reference, path)
-    run = RunStore(settings).append(champion.run_id)
+    run = workspace.run_store.append(champion.run_id)
     run.file(path, MONITORING)
     run.json(dataclasses.asdict(health), f"{MONITORING}/{health.window.name}.json")
     return path
 
 
 def page(
-    project: Project, settings: Settings, health: Health, links: Mapping[str, str], more: tuple[Incident, ...] = ()
+    project: Project, workspace: Workspace, health: Health, links: Mapping[str, str], more: tuple[Incident, ...] = ()
 ) -> tuple[Incident, ...]:
     """Open, keep or resolve the project's incidents, `more` among them, and deliver what on-call was not told yet."""
     from fullcircle.alerting.dispatch import Dispatcher
     from fullcircle.monitoring.incidents import incidents
-    from fullcircle.store.database import Database
 
     found = (*more, *incidents(project, health, links=links))
-    delivered = Dispatcher(Database(settings), project, settings).report(found, at=health.window.end)
+    delivered = Dispatcher(workspace.database, project, workspace.settings).report(found, at=health.window.end)
     counts = f"{len(delivered.opened)} opened, {len(delivered.resolved)} resolved, {len(found)} going on"
     progress.current().stage("page on-call", counts)
     return found
 
 
-def decide_and_record(project: Project, settings: Settings, health: Health, lease: Lease | None = None) -> Decision:
+def decide_and_record(project: Project, workspace: Workspace, health: Health, lease: Lease | None = None) -> Decision:
     """Decide once for each window: asked again about the same window, the recorded decision stands."""
-    from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
     from fullcircle.store.leases import Leases
-    from fullcircle.tracking.registry.model_registry import Registry
 
-    database = Database(settings)
+    database = workspace.database
     decisions = Decisions(database)
     if recorded := decisions.get(project.name, health.window.name):
         return recorded.decision
-    before = Registry(settings).alias(project.name, PREVIOUS)
-    state = PolicyState(retrains=spent(project, settings), previous_version=before.version if before else None)
+    before = workspace.registry.alias(project.name, PREVIOUS)
+    state = PolicyState(retrains=spent(project, workspace), previous_version=before.version if before else None)
     decision = decide(health, project.policy, state)
     with database.session():
         Leases(database).check(*([lease] if lease else []))
@@ -206,27 +200,24 @@ def decide_and_record(project: Project, settings: Settings, health: Health, leas
     return decision
 
 
-def _champion(project: Project, settings: Settings) -> ModelVersion:
-    from fullcircle.tracking.registry.model_registry import Registry
+def _champion(project: Project, workspace: Workspace) -> ModelVersion:
 
-    champion = Registry(settings).alias(project.name, CHAMPION)
+    champion = workspace.registry.alias(project.name, CHAMPION)
     if champion is None:
         hint = f"'fullcircle run {project.name}' trains and releases one"
         raise ModelUnavailable(f"{project.name} has no champion to watch", hint=hint)
     return champion
 
 
-def run_url(settings: Settings, run_id: str, artifact: str = "") -> str:
+def run_url(workspace: Workspace, run_id: str, artifact: str = "") -> str:
     """Where the MLflow UI shows that run, or an artifact of it, once `fullcircle ui` is up."""
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    return f"{settings.mlflow_url}/{RunStore(settings).link(run_id, artifact)}"
+    return f"{workspace.settings.mlflow_url}/{workspace.run_store.link(run_id, artifact)}"
 
 
-def _links(project: Project, settings: Settings, champion: ModelVersion, report: Path) -> dict[str, str]:
+def _links(project: Project, workspace: Workspace, champion: ModelVersion, report: Path) -> dict[str, str]:
     # Of the report that is kept with the run: whoever is paged has this machine's UI, and not its files.
-    kept = run_url(settings, champion.run_id, f"{MONITORING}/{report.name}")
-    links = {"run": run_url(settings, champion.run_id), "report": kept}
+    kept = run_url(workspace, champion.run_id, f"{MONITORING}/{report.name}")
+    links = {"run": run_url(workspace, champion.run_id), "report": kept}
     return links | ({"runbook": project.runbook} if project.runbook else {})
 
 

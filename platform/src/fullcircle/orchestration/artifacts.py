@@ -11,30 +11,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fullcircle.core.security.untrusted import markdown
-from fullcircle.core.settings import Settings
 from fullcircle.loop.replaying.replay import ReplayResult
 from fullcircle.loop.retrain import RetrainResult
 from fullcircle.loop.watch import WatchResult
+from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.api_probe import require_api
-from fullcircle.tracking.runs.run_store import RunStore
 
 
-def show_retrain(result: RetrainResult, settings: Settings) -> None:
+def show_retrain(result: RetrainResult, workspace: Workspace) -> None:
     """Metrics of every candidate, the gates, and a link to the MLflow run."""
     _table(result.project, "metrics", metrics_table(result), f"{result.project}: candidates on the same test rows")
     word = f"{result.verdict.outcome}: {'; '.join(result.verdict.reasons)}"
     _table(result.project, "gates", gates_table(result), f"version {result.version.version}, {word}")
-    _link(result.project, "mlflow-run", run_url(result.run_id, settings), "the retrain in MLflow")
+    _link(result.project, "mlflow-run", run_url(result.run_id, workspace), "the retrain in MLflow")
 
 
-def show_watch(result: WatchResult, settings: Settings) -> None:
+def show_watch(result: WatchResult, workspace: Workspace) -> None:
     """What drifted, how the champion did, and a link to the drift report."""
     decision = f"{type(result.decision).__name__.lower()}: {result.decision.reason}"
     _table(result.project, "drift", drift_table(result), f"{result.window.name}, {decision}")
     _link(result.project, "drift-report", result.report_url, f"drift report of {result.window.name}")
 
 
-def show_replay(result: ReplayResult, settings: Settings) -> None:
+def show_replay(result: ReplayResult, workspace: Workspace) -> None:
     """One row a month."""
     _table(
         result.project, "months", months_table(result.rows), f"{result.project}: gain in mean AUC {result.gain:+.4f}"
@@ -90,9 +89,9 @@ def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def run_url(run_id: str, settings: Settings) -> str:
+def run_url(run_id: str, workspace: Workspace) -> str:
     """Where `fullcircle ui` shows an MLflow run."""
-    return f"{settings.mlflow_url}/{RunStore(settings).link(run_id)}"
+    return f"{workspace.settings.mlflow_url}/{workspace.run_store.link(run_id)}"
 
 
 @contextlib.contextmanager

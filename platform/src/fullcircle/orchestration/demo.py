@@ -23,6 +23,7 @@ from fullcircle.data.dvc_pipeline import reproduce
 from fullcircle.loop import progress
 from fullcircle.loop.replaying.replay import ReplayResult, mean_auc, refuse_real
 from fullcircle.loop.replaying.story import tell
+from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.flow_paths import load_flow
 from fullcircle.orchestration.prefect_server import connect, running
 
@@ -76,7 +77,7 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
     with _alone(settings):
         if fresh:
             forget(settings)
-        refuse_real(load_project(PROJECT, root), settings)
+        refuse_real(load_project(PROJECT, root), Workspace(settings))
         stage = progress.current().stage
         stage("prepare the data", "DVC stages; the first time takes half a minute")
         # The data stages and the orchestrator's start need each other not: a quarter of a minute saved.
@@ -87,7 +88,7 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
 def run_replay(name: str, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
     """The replay of any project, as a Prefect flow."""
     project = load_project(name, root)
-    refuse_real(project, settings)
+    refuse_real(project, Workspace(settings))
     with _alone(settings), connect(settings):
         return _replay(project, settings, root, months=months, sample=sample)
 
@@ -156,4 +157,4 @@ def _alone(settings: Settings) -> Iterator[None]:
 def _report(
     project: Project, settings: Settings, result: ReplayResult, pages: list[dict[str, Any]], started: datetime
 ) -> tuple[Path, Mapping[str, Any] | None]:
-    return tell(project, settings, result, pages, started)
+    return tell(project, Workspace(settings), result, pages, started)

@@ -16,6 +16,7 @@ from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.security.access import is_loopback, reached_at, require_safe
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import Service, answers, free_port
+from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.prefect_server import (
     FIRST_START_S,
     prefect_environment,
@@ -25,8 +26,6 @@ from fullcircle.orchestration.prefect_server import (
 )
 from fullcircle.orchestration.schedule import POOL
 from fullcircle.tracking.connection.client import address, is_server, settled
-from fullcircle.tracking.registry.model_registry import Registry
-from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.server.browser_preferences import server_folder
 from fullcircle.tracking.server.mlflow_app import APP_NAME, require_installed
 
@@ -153,7 +152,8 @@ def ui(
 
 def _champions(settings: Settings, root: Path, mlflow_url: str) -> Iterator[str]:
     """Of each project that has a champion: where the UI shows its runs to a reviewer, and the champion's own."""
-    registry, run_store = Registry(settings), RunStore(settings)
+    workspace = Workspace(settings)
+    registry, run_store = workspace.registry, workspace.run_store
     for name in project_names(root.resolve()):
         if (champion := registry.alias(name, CHAMPION)) is not None:
             yield f"  {name}, to review: {mlflow_url}/{run_store.review_link(champion.run_id)}"

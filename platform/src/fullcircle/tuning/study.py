@@ -24,7 +24,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fullcircle.core.project.search_arguments import setting
 from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Search
-from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.study_journal import Studies
 from fullcircle.tuning.journal import Journal
@@ -110,11 +109,11 @@ class Study:
     Every method raises FullcircleError when the database does not answer.
     """
 
-    def __init__(self, settings: Settings, name: str, search: Search, present: Mapping[str, Any]) -> None:
+    def __init__(self, database: Database, name: str, search: Search, present: Mapping[str, Any]) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         self.name = name
         self._search = search
-        self._database = Database(settings)
+        self._database = database
         self._study = optuna.create_study(
             storage=JournalStorage(Journal(Studies(self._database), name)),
             study_name=name,

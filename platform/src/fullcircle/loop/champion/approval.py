@@ -10,8 +10,8 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import Action, Judged, nomination, waiting
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
-from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import replay_time
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def nominate(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     version: ModelVersion,
     *,
     reason: str,
@@ -45,7 +45,7 @@ def nominate(
     """
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings, lease=lease) as desk:
+    with handover(project, workspace, lease=lease) as desk:
         desk.settle()
         desk.refuse_moved()
         aliases = desk.ledger_head.aliases(project.name)
@@ -67,7 +67,7 @@ def nominate(
         )
 
 
-def promote(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
+def promote(project: Project, workspace: Workspace, ref: str, *, why: str, who: str) -> Release:
     """Make any registered version the champion, whatever its gate said, for a reason.
 
     Args:
@@ -78,24 +78,24 @@ def promote(project: Project, settings: Settings, ref: str, *, why: str, who: st
         ModelUnavailable: when the graph does not load or its digest differs; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
-    return _release(project, settings, ref, Action.PROMOTE, why=why, who=who)
+    return _release(project, workspace, ref, Action.PROMOTE, why=why, who=who)
 
 
-def approve(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
+def approve(project: Project, workspace: Workspace, ref: str, *, why: str, who: str) -> Release:
     """Release the challenger that waits for a human.
 
     Raises:
         UsageError: when it does not wait, or its gate compared it with a champion that serves no more.
         Others: as `promote`.
     """
-    return _release(project, settings, ref, Action.APPROVE, why=why, who=who)
+    return _release(project, workspace, ref, Action.APPROVE, why=why, who=who)
 
 
-def reject(project: Project, settings: Settings, ref: str, *, why: str, who: str) -> Release:
+def reject(project: Project, workspace: Workspace, ref: str, *, why: str, who: str) -> Release:
     """Close the case of the challenger that waits for a human: it is no challenger any more. Raises as `approve`."""
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings) as desk:
+    with handover(project, workspace) as desk:
         desk.settle()
         version = known_version(desk, ref)
         reason_given(why)
@@ -109,7 +109,7 @@ def reject(project: Project, settings: Settings, ref: str, *, why: str, who: str
             reason=why,
             decided_by=who,
             action=Action.REJECT.value,
-            data_until=replay_time(project, settings),
+            data_until=replay_time(project, workspace),
         )
         desk.change(change)
         return change
@@ -141,10 +141,10 @@ def reason_given(why: str) -> None:
         raise UsageError("a reason is needed: it is kept in the ledger", hint=hint)
 
 
-def _release(project: Project, settings: Settings, ref: str, action: Action, *, why: str, who: str) -> Release:
+def _release(project: Project, workspace: Workspace, ref: str, action: Action, *, why: str, who: str) -> Release:
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings) as desk:
+    with handover(project, workspace) as desk:
         desk.settle()
         version = known_version(desk, ref)
         reason_given(why)
@@ -158,7 +158,7 @@ def _release(project: Project, settings: Settings, ref: str, action: Action, *, 
             action=action,
             reason=why,
             decided_by=who,
-            data_until=replay_time(project, settings),
+            data_until=replay_time(project, workspace),
             against=against,
         )
 

@@ -31,17 +31,16 @@ from fullcircle.core.records.ledger_entries import (
     waiting,
 )
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
-from fullcircle.core.settings import Settings
 from fullcircle.core.system.outages import patient
 from fullcircle.loop import progress
 from fullcircle.loop.champion.review import review
 from fullcircle.loop.outages import patience
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.store.leases import TTL_S, Lease, Leases, held
 from fullcircle.store.releases import COMPLETE, Releases
 from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
-from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST
 from fullcircle.tracking.ui.ui_links import release_tags
 
@@ -56,7 +55,7 @@ class About(TypedDict, total=False):
 
 @contextlib.contextmanager
 def handover(
-    project: Project, settings: Settings, *, lease: Lease | None = None, ttl_s: float = TTL_S
+    project: Project, workspace: Workspace, *, lease: Lease | None = None, ttl_s: float = TTL_S
 ) -> Iterator[Handover]:
     """Hold the project's aliases while the block changes them; pages that wait go out after it.
 
@@ -66,19 +65,19 @@ def handover(
     Raises:
         LeaseLost: one of the two leases is another one's by now. What this process moved since is put back.
     """
-    db = Database(settings)
+    db = workspace.database
     desk: Handover | None = None
-    with patient(patience(settings)):
+    with patient(patience(workspace.settings)):
         try:
             with _turn(db, project, ttl_s) as turn:
-                desk = Handover(project, settings, db, turn, lease)
+                desk = Handover(project, workspace, db, turn, lease)
                 yield desk
         except LeaseLost:
             if desk is not None and desk.moved_by_us:
                 with _turn(db, project, ttl_s) as turn:
-                    Handover(project, settings, db, turn, None).put_back(desk.moved_by_us)
+                    Handover(project, workspace, db, turn, None).put_back(desk.moved_by_us)
             raise
-        Dispatcher(db, project, settings).flush()
+        Dispatcher(db, project, workspace.settings).flush()
 
 
 def _turn(db: Database, project: Project, ttl_s: float) -> contextlib.AbstractContextManager[Lease]:
@@ -93,7 +92,9 @@ class Handover:
         moved_by_us: alias -> version (None: dropped), of those that were moved and are in no entry yet.
     """
 
-    def __init__(self, project: Project, settings: Settings, db: Database, turn: Lease, deciding: Lease | None) -> None:
+    def __init__(
+        self, project: Project, workspace: Workspace, db: Database, turn: Lease, deciding: Lease | None
+    ) -> None:
         self.project = project
         self.db = db
         self.moved_by_us: dict[str, str | None] = {}
@@ -101,9 +102,9 @@ class Handover:
         self._deciding = (turn, deciding) if deciding else (turn,)
         self._leases = Leases(db)
         self.ledger = Ledger(self.db)
-        self.registry = Registry(settings)
-        self.ledger_head = LedgerHeadStore(settings)
-        self._settings = settings
+        self.registry = workspace.registry
+        self.ledger_head = LedgerHeadStore(workspace.settings)
+        self._workspace = workspace
         self._releases = Releases(self.db)
 
     def settle(self) -> tuple[str, ...]:
@@ -114,7 +115,7 @@ class Handover:
             intent = row.release
             try:
                 if intent.action in RELEASING:
-                    loads(self._settings, self.registry.version(self.project.name, intent.version))
+                    loads(self._workspace, self.registry.version(self.project.name, intent.version))
             except LeaseLost:
                 raise
             except FullcircleError as error:
@@ -166,7 +167,7 @@ class Handover:
             ChampionChanged: another champion serves than the verdict was taken against; nothing was changed then.
         """
         self.refuse_moved()
-        loads(self._settings, version)
+        loads(self._workspace, version)
         champion = self.registry.alias(self.project.name, CHAMPION)
         self._refuse_changed(champion.version if champion else None, against)
         if champion is not None and champion.version == version.version:
@@ -303,8 +304,8 @@ class Handover:
         """Queue what on-call is to hear of the change, in the transaction that writes it down."""
         waits = waiting(self.ledger.entries(self.project.name))
         if waits is None or waits == entry:
-            found = [review(self.project, self._settings, entry)] if waits else []
-            Dispatcher(self.db, self.project, self._settings).note(found, at=entry.at, standing=True)
+            found = [review(self.project, self._workspace.settings, entry)] if waits else []
+            Dispatcher(self.db, self.project, self._workspace.settings).note(found, at=entry.at, standing=True)
 
     def _keep_head(self) -> None:
         """Move the head that is kept in the registry up to the newest entry, unless it tells of a damage."""
@@ -338,11 +339,11 @@ def differences(name: str, entries: Sequence[Entry], found: Aliases) -> tuple[st
     )
 
 
-def loads(settings: Settings, version: ModelVersion) -> None:
+def loads(workspace: Workspace, version: ModelVersion) -> None:
     """Load the version's graph. Raises ModelUnavailable when it does not load or its digest differs."""
     from fullcircle.graph.onnx_session import Graph
 
-    Graph.load(Registry(settings).graph(version), digest=version.digest)
+    Graph.load(workspace.registry.graph(version), digest=version.digest)
 
 
 def _shown(version: str | None) -> str:

@@ -20,8 +20,8 @@ from fullcircle.core.records.ledger_entries import (
     timeline,
 )
 from fullcircle.core.records.releases import Release
-from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import replay_time
+from fullcircle.loop.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Checked:
         return (*self.faults, *self.moved, *self.copied)
 
 
-def who(project: Project, settings: Settings, at: datetime | None = None) -> dict[str, Any]:
+def who(project: Project, workspace: Workspace, at: datetime | None = None) -> dict[str, Any]:
     """Which version was champion at that moment, since when, by whom, why and with which verdict: by the ledger alone.
 
     Args:
@@ -64,10 +64,9 @@ def who(project: Project, settings: Settings, at: datetime | None = None) -> dic
         FullcircleError: when the chain does not hold, or there was no champion.
     """
     from fullcircle.store.champion_ledger import Ledger, faults
-    from fullcircle.store.database import Database
 
-    replayed = replay_time(project, settings)
-    entries = Ledger(Database(settings)).entries(project.name)
+    replayed = replay_time(project, workspace)
+    entries = Ledger(workspace.database).entries(project.name)
     # Ledger time is ahead of a clock that was set back: what was written last holds now, whatever the clock says.
     now = max([replayed or datetime.now(UTC), *timeline(entries, replayed=replayed is not None)])
     at = at or now
@@ -105,30 +104,28 @@ def who(project: Project, settings: Settings, at: datetime | None = None) -> dic
     }
 
 
-def show(project: Project, settings: Settings) -> list[Entry]:
+def show(project: Project, workspace: Workspace) -> list[Entry]:
     """The project's entries, oldest first, as they are; `verify` says whether they hold."""
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.store.database import Database
 
-    return Ledger(Database(settings)).entries(project.name)
+    return Ledger(workspace.database).entries(project.name)
 
 
-def verify(settings: Settings, names: Sequence[str] | None = None) -> tuple[Checked, ...]:
+def verify(workspace: Workspace, names: Sequence[str] | None = None) -> tuple[Checked, ...]:
     """Check the ledgers of these projects, or of all that have one. Nothing is changed.
 
     Raises:
         FullcircleError: when an entry cannot be read, or is of a newer version.
     """
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.store.database import Database
     from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
     if names is None:
-        names = sorted({*Ledger(Database(settings)).projects(), *LedgerHeadStore(settings).models()})
-    return tuple(_check(settings, name) for name in names)
+        names = sorted({*Ledger(workspace.database).projects(), *LedgerHeadStore(workspace.settings).models()})
+    return tuple(_check(workspace, name) for name in names)
 
 
-def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[str, ...]:
+def heal(project: Project, workspace: Workspace, *, why: str, by: str) -> tuple[str, ...]:
     """Put aliases that were moved behind the platform's back to what the ledger says; returns which, () for none.
 
     Raises:
@@ -140,7 +137,7 @@ def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[st
     from fullcircle.store.champion_ledger import faults
 
     reason_given(why)
-    with handover(project, settings) as desk:
+    with handover(project, workspace) as desk:
         desk.settle()
         moved, entries = desk.moved(), desk.ledger.entries(project.name)
         if not moved:
@@ -152,12 +149,12 @@ def heal(project: Project, settings: Settings, *, why: str, by: str) -> tuple[st
             )
         expected, found = current(entries), desk.ledger_head.aliases(project.name)
         if expected.champion is not None:
-            loads(settings, desk.registry.version(project.name, expected.champion))
-        desk.change(_change(project, settings, Action.HEAL, expected.champion, found.champion, why=why, by=by))
+            loads(workspace, desk.registry.version(project.name, expected.champion))
+        desk.change(_change(project, workspace, Action.HEAL, expected.champion, found.champion, why=why, by=by))
         return moved
 
 
-def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[str, ...]:
+def accept(project: Project, workspace: Workspace, *, why: str, by: str) -> tuple[str, ...]:
     """Take the aliases as they are, with an entry that says so; returns what was wrong, () for nothing.
 
     Also keeps the ledger's head anew: what is missing at the end is then known to be missing, and why.
@@ -167,7 +164,7 @@ def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[
     from fullcircle.store.champion_ledger import faults
 
     reason_given(why)
-    with handover(project, settings) as desk:
+    with handover(project, workspace) as desk:
         desk.settle()
         entries = desk.ledger.entries(project.name)
         found, expected = desk.ledger_head.aliases(project.name), current(entries)
@@ -175,14 +172,14 @@ def accept(project: Project, settings: Settings, *, why: str, by: str) -> tuple[
         lost = [str(fault) for fault in faults(entries, desk.ledger_head.head(project.name)) if fault not in chain]
         wrong = (*lost, *differences(project.name, entries, found))
         if wrong:
-            change = _change(project, settings, Action.ACCEPT, found.champion, expected.champion, why=why, by=by)
+            change = _change(project, workspace, Action.ACCEPT, found.champion, expected.champion, why=why, by=by)
             desk.accept(change, found)
         return wrong
 
 
 def _change(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     action: Action,
     version: str | None,
     previous: str | None,
@@ -198,18 +195,17 @@ def _change(
         reason=why,
         decided_by=by,
         action=action.value,
-        data_until=replay_time(project, settings),
+        data_until=replay_time(project, workspace),
     )
 
 
-def _check(settings: Settings, name: str) -> Checked:
+def _check(workspace: Workspace, name: str) -> Checked:
     from fullcircle.loop.champion.handover import differences
     from fullcircle.store.champion_ledger import Ledger, faults
-    from fullcircle.store.database import Database
     from fullcircle.store.releases import Releases
     from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
-    database, ledger_head = Database(settings), LedgerHeadStore(settings)
+    database, ledger_head = workspace.database, LedgerHeadStore(workspace.settings)
     entries = Ledger(database).entries(name)
     pending = [row.release for row in Releases(database).pending(name)]
     found, expected = ledger_head.aliases(name), current(entries)

@@ -8,13 +8,13 @@ from fullcircle.core.errors import ModelUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import RELEASING, Action, Judged
 from fullcircle.core.records.releases import PREVIOUS, ModelVersion, Release
-from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
 
 
 def release(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     version: ModelVersion,
     *,
     reason: str,
@@ -38,7 +38,7 @@ def release(
     """
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings, lease=lease) as desk:
+    with handover(project, workspace, lease=lease) as desk:
         desk.settle()
         return desk.release(
             version,
@@ -52,7 +52,7 @@ def release(
 
 def rollback(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     *,
     reason: str,
     decided_by: str,
@@ -72,7 +72,7 @@ def rollback(
     """
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings, lease=lease) as desk:
+    with handover(project, workspace, lease=lease) as desk:
         desk.settle()
         previous = desk.registry.alias(project.name, PREVIOUS)
         if previous is None:
@@ -89,26 +89,25 @@ def rollback(
         )
 
 
-def recover(project: Project, settings: Settings) -> tuple[str, ...]:
+def recover(project: Project, workspace: Workspace) -> tuple[str, ...]:
     """Finish or undo what a killed change of an alias left behind. Returns a sentence for each; safe to call twice."""
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings) as desk:
+    with handover(project, workspace) as desk:
         return desk.settle()
 
 
-def refuse_moved(project: Project, settings: Settings) -> None:
+def refuse_moved(project: Project, workspace: Workspace) -> None:
     """Raise FullcircleError when an alias was moved behind the platform's back: before work that is for nothing."""
     from fullcircle.loop.champion.handover import handover
 
-    with handover(project, settings) as desk:
+    with handover(project, workspace) as desk:
         desk.refuse_moved()
 
 
-def completed(project: Project, settings: Settings) -> list[Release]:
+def completed(project: Project, workspace: Workspace) -> list[Release]:
     """The releases that took place, oldest first."""
-    from fullcircle.store.database import Database
     from fullcircle.store.releases import COMPLETE, Releases
 
-    history = Releases(Database(settings)).history(project.name)
+    history = Releases(workspace.database).history(project.name)
     return [row.release for row in history if row.state == COMPLETE and row.release.action in RELEASING]

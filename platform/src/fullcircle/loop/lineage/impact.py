@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.records.lineage_trace import Affected, AffectedRun, Impact, champion_periods
-from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Origin:
     version: tuple[str, str] | None = None
 
 
-def impact(settings: Settings, what: str, *, project: str | None = None) -> Impact:
+def impact(workspace: Workspace, what: str, *, project: str | None = None) -> Impact:
     """Every run, model version, release and logged prediction that came from `what`.
 
     Args:
@@ -54,7 +54,7 @@ def impact(settings: Settings, what: str, *, project: str | None = None) -> Impa
         TrackingUnavailable: MLflow does not answer.
         DataUnavailable: a file of the prediction log is damaged.
     """
-    known = Known(settings, project)
+    known = Known(workspace, project)
     origin = known.named(what)
     runs = known.runs(ids=origin.runs, parents=origin.runs, data=origin.data)
     return Impact(
@@ -69,11 +69,11 @@ def impact(settings: Settings, what: str, *, project: str | None = None) -> Impa
 class Known:
     """What MLflow, the ledgers and the prediction logs know; only what fits is asked for, however much there is."""
 
-    def __init__(self, settings: Settings, project: str | None) -> None:
+    def __init__(self, workspace: Workspace, project: str | None) -> None:
         from fullcircle.tracking.reader.open_reader import open_reader
 
-        self._settings = settings
-        self._reader = open_reader(settings)
+        self._workspace = workspace
+        self._reader = open_reader(workspace.settings)
         self._project = project
 
     def runs(self, **wanted: Any) -> tuple[RunRecord, ...]:
@@ -110,7 +110,7 @@ class Known:
         names = {run.project for run in runs} | ({origin.version[0]} if origin.version else set())
         for name in sorted(names):
             entries, prediction_counts = self._ledger(name), self._answers(name)
-            replayed = is_replayed(name, self._settings)
+            replayed = is_replayed(name, self._workspace)
             found: dict[tuple[str, str], Affected] = {}
             registered = self._reader.versions(name)
             for version in registered:
@@ -196,14 +196,13 @@ class Known:
 
     def _ledger(self, name: str) -> list[Entry]:
         from fullcircle.store.champion_ledger import Ledger
-        from fullcircle.store.database import Database
 
-        return Ledger(Database(self._settings)).entries(name)
+        return Ledger(self._workspace.database).entries(name)
 
     def _answers(self, name: str) -> tuple[PredictionCounts, ...]:
         from fullcircle.predictions.prediction_counts import prediction_counts
 
-        return prediction_counts(self._settings.home / "predictions" / name)
+        return prediction_counts(self._workspace.settings.home / "predictions" / name)
 
 
 def _begins(md5: str, text: str) -> bool:

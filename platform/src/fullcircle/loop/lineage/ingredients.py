@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.records.ledger_entries import Entry
 from fullcircle.core.records.lineage_trace import MissingNode, NodeKind, TraceNode
 from fullcircle.core.records.releases import ModelVersion
-from fullcircle.core.settings import Settings
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
@@ -109,7 +109,7 @@ def environment(reader: MlflowReader, origin: RunRecord | None) -> TraceNode:
 
 
 def data(
-    settings: Settings,
+    workspace: Workspace,
     reader: MlflowReader,
     origin: RunRecord | None,
     version: ModelVersion | None,
@@ -133,7 +133,7 @@ def data(
             hint=f"artifact {DATA} of the run, or of its parent, was deleted: bring it back from a backup",
         )
         return TraceNode(kind=NodeKind.DATA, title=digest, facts={"digest": digest}, missing=(gone,))
-    absent = _absent(settings, kept)
+    absent = _absent(workspace, kept)
     span = f"{kept.start:%Y-%m-%d} to {kept.end:%Y-%m-%d}"
     return TraceNode(
         kind=NodeKind.DATA,
@@ -145,7 +145,7 @@ def data(
             "start": kept.start,
             "end": kept.end,
             "files": dict(kept.files),
-            "remote": settings.dvc_remote,
+            "remote": workspace.settings.dvc_remote,
             "comes_back": not absent,
         },
         missing=absent,
@@ -160,14 +160,13 @@ def unknown(kind: NodeKind, what: str, why: str) -> TraceNode:
     return TraceNode(kind=kind, facts={}, missing=(gone,))
 
 
-def _absent(settings: Settings, kept: DataVersion) -> tuple[MissingNode, ...]:
+def _absent(workspace: Workspace, kept: DataVersion) -> tuple[MissingNode, ...]:
     from fullcircle.core.errors import DataUnavailable
-    from fullcircle.data.data_versions import Versions
 
-    hint = f"is {settings.dvc_remote} the remote that it was pushed to? Else bring it back from a backup"
+    hint = f"is {workspace.settings.dvc_remote} the remote that it was pushed to? Else bring it back from a backup"
     why = "'fullcircle data restore' cannot bring these rows back from the remote"
     try:
-        absent = Versions(settings).absent(kept)
+        absent = workspace.data_versions.absent(kept)
     except DataUnavailable as error:
         return (MissingNode(what=error.what, why="nobody can say whether the rows can come back", hint=error.hint),)
     if not absent:

@@ -11,12 +11,13 @@ from fullcircle.core.records.lineage_trace import Trace
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
 from fullcircle.loop.lineage import ingredients, links
+from fullcircle.loop.workspace import Workspace
 
 SHORTEST_BEGINNING = 8
 """Characters of an id: fewer would fit everything that was answered within a minute."""
 
 
-def trace(settings: Settings, prediction_id: str, *, project: str | None = None, checkout: Path) -> Trace:
+def trace(workspace: Workspace, prediction_id: str, *, project: str | None = None, checkout: Path) -> Trace:
     """All that a prediction came from, link by link.
 
     Args:
@@ -30,17 +31,16 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
         DataUnavailable: a file of the log that may hold it is damaged.
     """
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.store.database import Database
     from fullcircle.tracking.reader.open_reader import open_reader
 
-    name, row = _located(settings, prediction_id, projects(settings, project))
-    reader = open_reader(settings)
+    name, row = _located(workspace.settings, prediction_id, projects(workspace.settings, project))
+    reader = open_reader(workspace.settings)
     version = reader.version(name, str(row["model_version"]))
     run = reader.run(version.run_id) if version else reader.run_of_graph(str(row["model_digest"]))
     parent = run.parent if run else version.tags.get("fullcircle.retrain", "") if version else ""
     # A retrain keeps code, environment and data with its own run, too.
     origin = run or (reader.run(parent) if parent else None)
-    entries = Ledger(Database(settings)).entries(name)
+    entries = Ledger(workspace.database).entries(name)
     answered = row["logged_at"]
     assert isinstance(answered, datetime)
     return Trace(
@@ -52,7 +52,7 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
             links.run(run, version),
             ingredients.code(reader, origin, checkout),
             ingredients.environment(reader, origin),
-            ingredients.data(settings, reader, origin, version, entries, str(row["model_version"])),
+            ingredients.data(workspace, reader, origin, version, entries, str(row["model_version"])),
             links.verdict(reader, run, version),
             links.release(
                 name,
@@ -60,7 +60,7 @@ def trace(settings: Settings, prediction_id: str, *, project: str | None = None,
                 str(row["model_version"]),
                 str(row["model_digest"]),
                 answered,
-                replayed=is_replayed(name, settings),
+                replayed=is_replayed(name, workspace),
             ),
         ),
     )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Keep, Retrain, Rollback
 from fullcircle.core.records.releases import ModelVersion
-from fullcircle.core.settings import Settings
 from fullcircle.loop.challenger import CANDIDATES, GRAPH
 from fullcircle.loop.watch import WatchResult, run_url
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def month_row(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     month: str,
     seen: WatchResult,
     serving: ModelVersion,
@@ -26,11 +26,10 @@ def month_row(
     """One month as the table and the report show it (see loop/replaying/report.py for the keys)."""
     from fullcircle.graph.onnx_session import Graph
     from fullcircle.monitoring.performance import performance
-    from fullcircle.tracking.registry.model_registry import Registry
 
     labelled = seen.rows[seen.rows["label"].notna()]
     labels = labelled["label"].to_numpy()
-    answers = Graph.load(Registry(settings).graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
+    answers = Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
     never = performance(project.target, labels, answers) if answers is not None else None
     realised = seen.health.performance
     return {
@@ -51,21 +50,22 @@ def month_row(
         "retrained": False,
         "promoted": False,
         "verdict": None,
-        "run_url": run_url(settings, serving.run_id),
+        "run_url": run_url(workspace, serving.run_id),
         "report_url": seen.report.name,
         "done": False,
-    } | ({"candidates": _candidates(project, settings, frozen, labelled)} if frozen.version == serving.version else {})
+    } | ({"candidates": _candidates(project, workspace, frozen, labelled)} if frozen.version == serving.version else {})
 
 
-def _candidates(project: Project, settings: Settings, first: ModelVersion, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _candidates(
+    project: Project, workspace: Workspace, first: ModelVersion, rows: pd.DataFrame
+) -> list[dict[str, Any]]:
     """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
     import json
 
     from fullcircle.graph.onnx_session import Graph
     from fullcircle.monitoring.performance import performance
-    from fullcircle.tracking.runs.run_store import RunStore
 
-    run_store = RunStore(settings)
+    run_store = workspace.run_store
     runs = json.loads(run_store.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
     scores = []
     for framework, found in runs.items():
@@ -78,5 +78,5 @@ def _candidates(project: Project, settings: Settings, first: ModelVersion, rows:
         if seen is not None:
             auc = seen.score
             figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "seconds": found["seconds"]}
-            scores.append({"framework": framework, "run_url": run_url(settings, found["run_id"]), **figures})
+            scores.append({"framework": framework, "run_url": run_url(workspace, found["run_id"]), **figures})
     return scores

@@ -27,6 +27,7 @@ from fullcircle.loop.retrain import retrain
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.turn import Fenced, turn
 from fullcircle.loop.watch import watch
+from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ReplayResult:
 @outlasts
 def replay(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     *,
     step: Step = plain,
     months: int | None = None,
@@ -80,23 +81,22 @@ def replay(
         LeaseLost: this replay was given up meanwhile, and another one goes on with it; nothing more was written.
         FullcircleError: what a stage raises; what was finished before stays, and the next replay goes on from it.
     """
-    from fullcircle.store.database import Database
     from fullcircle.store.windows import Windows
 
     parts = _partitions(project)
-    refuse_real(project, settings)
-    windows = Windows(Database(settings))
+    refuse_real(project, workspace)
+    windows = Windows(workspace.database)
     ahead = parts[FIRST_MONTHS : FIRST_MONTHS + months if months else None]
-    with turn(project, settings, doing="a replay") as lease:
-        step = Fenced(step, settings, lease)
-        step("recover what was cut short", recover, project, settings)
-        frozen = _first_champion(project, settings, start_of(parts[FIRST_MONTHS].month), step, lease)
+    with turn(project, workspace, doing="a replay") as lease:
+        step = Fenced(step, workspace, lease)
+        step("recover what was cut short", recover, project, workspace)
+        frozen = _first_champion(project, workspace, start_of(parts[FIRST_MONTHS].month), step, lease)
         if any(not _done(windows, project, part) for part in ahead):
-            with _served(project, settings) as client:
+            with _served(project, workspace.settings) as client:
                 for number, part in enumerate(ahead):
                     progress.current().advance("replay", number, len(ahead))
                     if not _done(windows, project, part):
-                        _live_through(project, settings, part, client, frozen, step, sample, lease)
+                        _live_through(project, workspace, part, client, frozen, step, sample, lease)
                 progress.current().advance("replay", len(ahead), len(ahead))
     rows = tuple(row for part in ahead if (row := windows.get(project.name, part.month)))
     return ReplayResult(
@@ -108,18 +108,17 @@ def replay(
     )
 
 
-def refuse_real(project: Project, settings: Settings) -> None:
+def refuse_real(project: Project, workspace: Workspace) -> None:
     """Raise UsageError when the project has a ledger here that is no replay's: the two would not be told apart."""
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.store.database import Database
 
-    if replay_time(project, settings) is not None:
+    if replay_time(project, workspace) is not None:
         return
-    entries = len(Ledger(Database(settings)).entries(project.name))
-    if entries or completed(project, settings):
+    entries = len(Ledger(workspace.database).entries(project.name))
+    if entries or completed(project, workspace):
         raise UsageError(
-            f"{project.name} has a ledger in {settings.home} that is no replay's ({max(entries, 1)} entries): a replay "
-            "would mix its past year into it",
+            f"{project.name} has a ledger in {workspace.settings.home} that is no replay's "
+            f"({max(entries, 1)} entries): a replay would mix its past year into it",
             hint=f"replay in a home of its own: FULLCIRCLE_HOME=replay fullcircle replay {project.name}",
         )
 
@@ -172,23 +171,21 @@ def _served(project: Project, settings: Settings) -> Iterator[Client]:
         yield client
 
 
-def _first_champion(project: Project, settings: Settings, until: datetime, step: Step, lease: Lease) -> ModelVersion:
+def _first_champion(project: Project, workspace: Workspace, until: datetime, step: Step, lease: Lease) -> ModelVersion:
     """The model that the replay starts with and that is never retrained: the project's first release."""
-    from fullcircle.store.database import Database
     from fullcircle.store.replay_clock import Replays
-    from fullcircle.tracking.registry.model_registry import Registry
 
-    Replays(Database(settings)).reach(project.name, until)
-    if not completed(project, settings):
+    Replays(workspace.database).reach(project.name, until)
+    if not completed(project, workspace):
         result = retrain(
-            project, settings, until=until, reason="first model", decided_by=REPLAY, step=step, lease=lease
+            project, workspace, until=until, reason="first model", decided_by=REPLAY, step=step, lease=lease
         )
         if not result.promoted:
             raise UsageError(
                 f"the first model of {project.name} did not pass its gates ({'; '.join(result.verdict.reasons)})",
                 hint="a replay needs a first champion: mend the model or its gates",
             )
-    first = completed(project, settings)[0]
+    first = completed(project, workspace)[0]
     if first.data_until != until:
         # It may have learned from the very months that it would now be asked to predict.
         raise UsageError(
@@ -196,12 +193,12 @@ def _first_champion(project: Project, settings: Settings, until: datetime, step:
             f"{until:%Y-%m-%d}",
             hint="replay in a home of its own: FULLCIRCLE_HOME=replay fullcircle replay " + project.name,
         )
-    return Registry(settings).version(project.name, first.version)
+    return workspace.registry.version(project.name, first.version)
 
 
 def _live_through(
     project: Project,
-    settings: Settings,
+    workspace: Workspace,
     part: Partition,
     client: Client,
     frozen: ModelVersion,
@@ -210,28 +207,27 @@ def _live_through(
     lease: Lease,
 ) -> None:
     """One month: send its rows, let the labels arrive, watch, decide, act, and write the month down."""
-    from fullcircle.store.database import Database
     from fullcircle.store.leases import Leases
     from fullcircle.store.replay_clock import Replays
     from fullcircle.store.windows import Windows
 
-    database = Database(settings)
+    database = workspace.database
     windows, leases = Windows(database), Leases(database)
     start, end = start_of(part.month), end_of(part.month)
     row = windows.get(project.name, part.month)
     if row is None:
-        serving = _serving(project, settings)
+        serving = _serving(project, workspace)
         client.wait_for(serving.version, timeout_s=60.0)
-        rows = step(f"{part.month}: send the rows", send_month, project, settings, part, client, sample)
+        rows = step(f"{part.month}: send the rows", send_month, project, workspace.settings, part, client, sample)
         step(f"{part.month}: labels arrive", send_labels, project, rows, client)
         # Only now: who learns from the month, if told to beside the replay, must not answer it as well.
         Replays(database).reach(project.name, end)
-        seen = watch(project, settings, start, end, step=step, lease=lease)
-        row = month_row(project, settings, part.month, seen, serving, frozen)
+        seen = watch(project, workspace, start, end, step=step, lease=lease)
+        row = month_row(project, workspace, part.month, seen, serving, frozen)
         with database.session():
             leases.check(lease)
             windows.record(project.name, part.month, at=end, row=row)
-    acted = _act(project, settings, row, end, step, lease)
+    acted = _act(project, workspace, row, end, step, lease)
     with database.session():
         leases.check(lease)
         windows.record(project.name, part.month, at=end, row={**row, **acted, "done": True})
@@ -269,18 +265,18 @@ def _sampled(rows: pd.DataFrame, project: Project, share: float) -> pd.DataFrame
     return rows[hashed < share * 10_000]
 
 
-def _act(project: Project, settings: Settings, row: Row, end: datetime, step: Step, lease: Lease) -> dict[str, Any]:
+def _act(project: Project, workspace: Workspace, row: Row, end: datetime, step: Step, lease: Lease) -> dict[str, Any]:
     """Do what was decided, once: a release that a killed replay already made at this month's end is not made again."""
     if row["decision"] == "keep":
         return {"retrained": False, "promoted": False, "verdict": None}
-    done = _released_at(project, settings, end)
+    done = _released_at(project, workspace, end)
     if row["decision"] == "rollback":
         if not done:
             made = step(
                 "roll back",
                 rollback,
                 project,
-                settings,
+                workspace,
                 reason=row["reason"],
                 decided_by=REPLAY,
                 data_until=end,
@@ -291,7 +287,7 @@ def _act(project: Project, settings: Settings, row: Row, end: datetime, step: St
         return {"retrained": False, "promoted": False, "verdict": None, "released": done}
     if done:
         return {"retrained": True, "promoted": True, "verdict": "promote", "released": done}
-    result = retrain(project, settings, until=end, reason=row["reason"], decided_by=REPLAY, step=step, lease=lease)
+    result = retrain(project, workspace, until=end, reason=row["reason"], decided_by=REPLAY, step=step, lease=lease)
     return {
         "retrained": True,
         "promoted": result.promoted,
@@ -301,14 +297,13 @@ def _act(project: Project, settings: Settings, row: Row, end: datetime, step: St
     }
 
 
-def _released_at(project: Project, settings: Settings, at: datetime) -> str | None:
-    return next((made.version for made in completed(project, settings) if made.data_until == at), None)
+def _released_at(project: Project, workspace: Workspace, at: datetime) -> str | None:
+    return next((made.version for made in completed(project, workspace) if made.data_until == at), None)
 
 
-def _serving(project: Project, settings: Settings) -> ModelVersion:
-    from fullcircle.tracking.registry.model_registry import Registry
+def _serving(project: Project, workspace: Workspace) -> ModelVersion:
 
-    return Registry(settings).version(project.name, CHAMPION)
+    return workspace.registry.version(project.name, CHAMPION)
 
 
 def _done(windows: Windows, project: Project, part: Partition) -> bool:

@@ -32,6 +32,7 @@ from fullcircle.loop.outages import outlasts
 from fullcircle.loop.reproduction import rebuild
 from fullcircle.loop.reproduction.originals import Original, original
 from fullcircle.loop.reproduction.sources import Source, imported, source
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.provenance.run_provenance import packages
 from fullcircle.tracking.runs.run_schema import MASKED_TAG
 
@@ -63,7 +64,7 @@ class Again:
 
 
 @outlasts
-def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
+def reproduce(workspace: Workspace, reference: str, again: Again) -> Reproduction:
     """Train a run again and say how far it went as it did.
 
     Args:
@@ -75,17 +76,15 @@ def reproduce(settings: Settings, reference: str, again: Again) -> Reproduction:
         TrainingFailed: the training could not be done again.
         TrackingUnavailable: the tracker does not answer.
     """
-    from fullcircle.tracking.runs.run_store import RunStore
-
-    started, run_store = time.monotonic(), RunStore(settings)
+    started, run_store = time.monotonic(), workspace.run_store
     run_store.catch_up()  # what it told last may not have been sent
     run = original(run_store, run_store.state(reference))
     with (
-        _folder(settings, run.state.run_id, keep=again.keep) as folder,
+        _folder(workspace.settings, run.state.run_id, keep=again.keep) as folder,
         source(run_store, run.state, folder / "code", project=again.project, keep=again.keep) as code,
     ):
         progress.current().stage("check out the code", code.what)
-        data, changed = _data(settings, run, folder, again.data)
+        data, changed = _data(workspace, run, folder, again.data)
         now = _trained(run, code, data, folder, again)
         in_use = imported(code.project)
     seen = compare(run.recorded, now)
@@ -116,14 +115,13 @@ def _folder(settings: Settings, run_id: str, *, keep: bool) -> Iterator[Path]:
         yield folder
 
 
-def _data(settings: Settings, run: Original, folder: Path, other: Path | None) -> tuple[Path, list[Difference]]:
+def _data(workspace: Workspace, run: Original, folder: Path, other: Path | None) -> tuple[Path, list[Difference]]:
     """The folder of partitions to learn from, and what of it is not as it was."""
     from fullcircle.data.data_diff import changes
-    from fullcircle.data.data_versions import Versions
 
     restored = folder / "data"
     try:
-        Versions(settings).restore(run.data, restored)
+        workspace.data_versions.restore(run.data, restored)
     except DataUnavailable as error:
         if other is None:
             what = f"run {run.state.run_id} cannot be reproduced: {error.what}"

@@ -20,6 +20,7 @@ from fullcircle.loop import progress
 from fullcircle.loop.clock import now, refuse_ahead
 from fullcircle.loop.interrupted import plan
 from fullcircle.loop.retrain import checked_rows, split_rows, version_data
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split
@@ -43,7 +44,7 @@ def refuse_others(study: Study, project: Project, search: Search, until: datetim
 
 
 def agreed_rows(
-    study: Study, project: Project, settings: Settings, search: Search, until: datetime | None, folder: Path
+    study: Study, project: Project, workspace: Workspace, search: Search, until: datetime | None, folder: Path
 ) -> tuple[DataVersion, Split | None]:
     """Prepare the arrays of all trials, if they are not there, and write down what the study learns from.
 
@@ -61,7 +62,7 @@ def agreed_rows(
     terms = study.terms
     if terms is not None:
         began = datetime.fromisoformat(terms["until"])
-        data = version_data(project, settings, began)
+        data = version_data(project, workspace, began)
         if data.digest != terms["data"]:
             raise UsageError(
                 f"study {study.name} learns from data version {terms['data'][:12]}, and the rows before "
@@ -70,11 +71,11 @@ def agreed_rows(
             )
         if _prepared(folder):
             return data, None
-        return data, _prepare(project, settings, began, folder)
-    refuse_ahead(project, settings, until, "--until")
-    until = until or now(project, settings) - project.labels_after
-    split = _prepare(project, settings, until, folder)
-    data = version_data(project, settings, until)
+        return data, _prepare(project, workspace.settings, began, folder)
+    refuse_ahead(project, workspace, until, "--until")
+    until = until or now(project, workspace) - project.labels_after
+    split = _prepare(project, workspace.settings, until, folder)
+    data = version_data(project, workspace, until)
     study.agree(
         {"until": until.isoformat(), "data": data.digest, "plan": plan(project), "search": _words(search)},
     )

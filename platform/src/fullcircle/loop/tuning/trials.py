@@ -17,8 +17,8 @@ from fullcircle.core.project import Project
 from fullcircle.core.project.overrides import overridden
 from fullcircle.core.records.training import EpochMetrics, model_params
 from fullcircle.core.security.untrusted import markdown_code
-from fullcircle.core.settings import Settings
 from fullcircle.loop.launching import forget, job_folder
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_tags import DATA
 from fullcircle.training.training_loop.train_state import best_epoch
 
@@ -62,18 +62,17 @@ class Trials:
     def __init__(
         self,
         project: Project,
-        settings: Settings,
+        workspace: Workspace,
         framework: str,
         study: Study,
         parent: str,
         data: DataVersion,
         arrays: Path,
     ) -> None:
-        from fullcircle.tracking.runs.run_store import RunStore
 
-        self._project, self._settings, self._framework, self._study = project, settings, framework, study
+        self._project, self._workspace, self._framework, self._study = project, workspace, framework, study
         self._parent, self._data, self._arrays = parent, data, arrays
-        self._run_store = RunStore(settings)
+        self._run_store = workspace.run_store
         self._open: dict[str, _Open] = {}
         self._known = self._settled()
 
@@ -91,7 +90,7 @@ class Trials:
             data=self._data.digest,
             arrays=self._arrays,
             run_id=run.key,
-            folder=job_folder(self._settings, run.key),
+            folder=job_folder(self._workspace.settings, run.key),
         )
 
     def epoch(self, job: TrainJob, metrics: EpochMetrics) -> bool:
@@ -148,7 +147,7 @@ class Trials:
     def _ended(self, job: TrainJob, trial: Trial) -> Trial:
         here = self._open.pop(job.run_id)
         conclude(here.run, trial)
-        forget(self._settings, here.run.key)
+        forget(self._workspace.settings, here.run.key)
         return trial
 
     def _settled(self) -> dict[int, RunState]:
@@ -165,7 +164,7 @@ class Trials:
                 continue
             if state.status != ("FAILED" if trial.why else "FINISHED"):
                 conclude(self._run_store.resume(state.run_id), trial)
-            forget(self._settings, state.key)
+            forget(self._workspace.settings, state.key)
         return running
 
 

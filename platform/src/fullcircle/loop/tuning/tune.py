@@ -29,6 +29,7 @@ from fullcircle.loop.tuning.study_run import tell_study
 from fullcircle.loop.tuning.study_wish import Wish as Wish
 from fullcircle.loop.tuning.study_wish import checked, command
 from fullcircle.loop.tuning.trials import STUDY, Trials
+from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_tags import DATA
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class TuneResult:
     command: str
 
 
-def tune_each(project: Project, settings: Settings, frameworks: Sequence[str], wish: Wish) -> list[TuneResult]:
+def tune_each(project: Project, workspace: Workspace, frameworks: Sequence[str], wish: Wish) -> list[TuneResult]:
     """One study a framework, one after the other; what cannot be is refused before the first. `wish.timeout_s` is for
     all of them. Raises as `tune`."""
     began = time.monotonic()
@@ -85,12 +86,12 @@ def tune_each(project: Project, settings: Settings, frameworks: Sequence[str], w
     results = []
     for each in wishes:
         left = None if wish.timeout_s is None else max(0.0, wish.timeout_s - (time.monotonic() - began))
-        results.append(tune(project, settings, dataclasses.replace(each, timeout_s=left)))
+        results.append(tune(project, workspace, dataclasses.replace(each, timeout_s=left)))
     return results
 
 
 @outlasts
-def tune(project: Project, settings: Settings, wish: Wish) -> TuneResult:
+def tune(project: Project, workspace: Workspace, wish: Wish) -> TuneResult:
     """Search, or go on with the search of that name.
 
     Raises:
@@ -105,10 +106,10 @@ def tune(project: Project, settings: Settings, wish: Wish) -> TuneResult:
 
     shared, search, present = checked(project, wish)
     name = "/".join((project.name, wish.framework, *([wish.study] if wish.study else [])))
-    with _alone(settings, name), sigterm_event() as told:
-        study = Study(settings, name, search, present)
+    with _alone(workspace.settings, name), sigterm_event() as told:
+        study = Study(workspace.database, name, search, present)
         try:
-            return _Search(shared, settings, wish, study, search, present, told.is_set).run()
+            return _Search(shared, workspace, wish, study, search, present, told.is_set).run()
         finally:
             study.close()
 
@@ -119,18 +120,17 @@ class _Search:
     def __init__(
         self,
         project: Project,
-        settings: Settings,
+        workspace: Workspace,
         wish: Wish,
         study: Study,
         search: Search,
         present: Mapping[str, Any],
         told: Callable[[], bool],
     ) -> None:
-        from fullcircle.tracking.runs.run_store import RunStore
 
-        self._project, self._settings, self._wish = project, settings, wish
+        self._project, self._workspace, self._wish = project, workspace, wish
         self._study, self._search, self._present, self._told = study, search, present, told
-        self._run_store = RunStore(settings)
+        self._run_store = workspace.run_store
         # A dot is in no name: of two studies none has the other's rows.
         self._folder = f"study-{study.name.replace('/', '.')}"
         self._view = progress.current()
@@ -142,11 +142,11 @@ class _Search:
         refuse_others(self._study, self._project, self._search, self._wish.until)
         known, terms = self._parent_run(), self._study.terms
         if known is not None and known.finished and terms is not None and self._ended() >= self._wish.trials:
-            forget(self._settings, self._folder)
+            forget(self._workspace.settings, self._folder)
             return self._result(known.run_id, str(terms["data"]))  # nothing was left to tell either
-        folder = job_folder(self._settings, self._folder)
+        folder = job_folder(self._workspace.settings, self._folder)
         data, split = agreed_rows(
-            self._study, self._project, self._settings, self._search, self._wish.until, folder / ARRAYS
+            self._study, self._project, self._workspace, self._search, self._wish.until, folder / ARRAYS
         )
         with self._run(known, data, split) as run:
             self._search_in(run, data, folder)
@@ -156,7 +156,7 @@ class _Search:
                 run.pause(self._ended())
         tell_unsent(run)
         if self._ended() >= self._wish.trials:
-            forget(self._settings, self._folder)
+            forget(self._workspace.settings, self._folder)
         return self._result(run.id, data.digest)
 
     def _search_in(self, run: RunWriter, data: DataVersion, folder: Path) -> None:
@@ -165,7 +165,7 @@ class _Search:
 
         wish = self._wish
         shared = (run.id, data, folder / ARRAYS)
-        here = Trials(self._project, self._settings, wish.framework, self._study, *shared)
+        here = Trials(self._project, self._workspace, wish.framework, self._study, *shared)
         left = deque(trial.number for trial in self._study.trials if trial.running)
         size = max(1, min(wish.workers, wish.trials - self._ended()))
         threads = max(1, detect_hardware().cores // wish.workers)

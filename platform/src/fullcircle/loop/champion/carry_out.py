@@ -9,17 +9,17 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.health import Health, Incident, Rollback
 from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION
-from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.champion.release import rollback
 from fullcircle.loop.clock import is_replayed
+from fullcircle.loop.workspace import Workspace
 
 BY = "policy"
 """Who decides a rollback that nobody was asked for, in the ledger."""
 
 
 def carry_out(
-    project: Project, settings: Settings, health: Health, decision: Rollback, links: Mapping[str, str]
+    project: Project, workspace: Workspace, health: Health, decision: Rollback, links: Mapping[str, str]
 ) -> tuple[Incident, ...]:
     """Roll back, or have on-call do it; returns what to page.
 
@@ -27,11 +27,10 @@ def carry_out(
     and no other. A replay carries out its decisions itself, month after month.
     """
     from fullcircle.monitoring.incidents import rollback_incident
-    from fullcircle.tracking.registry.model_registry import Registry
 
-    if is_replayed(project.name, settings):
+    if is_replayed(project.name, workspace):
         return ()
-    judged, serving = _judged(project, settings, health), Registry(settings).alias(project.name, CHAMPION)
+    judged, serving = _judged(project, workspace, health), workspace.registry.alias(project.name, CHAMPION)
     now, done, failed = serving.version if serving else None, False, ""
     if now not in (judged, decision.to):
         progress.current().stage("roll back", f"not needed any more: version {now} serves")
@@ -40,7 +39,7 @@ def carry_out(
         done = True
     elif project.policy.auto_rollback and project.approval != "human":
         try:
-            _roll_back(project, settings, health, decision, judged)
+            _roll_back(project, workspace, health, decision, judged)
             done = True
         except ChampionChanged:
             return ()  # somebody was faster; the next window judges who serves then
@@ -51,19 +50,18 @@ def carry_out(
     return (rollback_incident(project, health, decision, judged, done=done, failed=failed, links=links),)
 
 
-def _judged(project: Project, settings: Settings, health: Health) -> str:
+def _judged(project: Project, workspace: Workspace, health: Health) -> str:
     """The champion that the decision was about: asked again later, another one may serve."""
-    from fullcircle.store.database import Database
     from fullcircle.store.decisions import Decisions
 
-    recorded = Decisions(Database(settings)).get(project.name, health.window.name)
+    recorded = Decisions(workspace.database).get(project.name, health.window.name)
     return str((recorded.evidence if recorded else {}).get("champion") or health.champion_version)
 
 
-def _roll_back(project: Project, settings: Settings, health: Health, decision: Rollback, judged: str) -> None:
+def _roll_back(project: Project, workspace: Workspace, health: Health, decision: Rollback, judged: str) -> None:
     rollback(
         project,
-        settings,
+        workspace,
         reason=decision.reason,
         decided_by=BY,
         data_until=health.window.end,
