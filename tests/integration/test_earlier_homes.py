@@ -22,7 +22,7 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.predictions.log import PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 
