@@ -11,12 +11,13 @@ from pathlib import Path
 
 from prefect import flow
 
+from fullcircle.apps.replay.replay import ReplayResult
+from fullcircle.apps.replay.replay import replay as circle
+from fullcircle.apps.replay.replay_artifacts import show_replay
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.replaying.replay import ReplayResult
-from fullcircle.loop.replaying.replay import replay as circle
 from fullcircle.loop.workspace import Workspace
-from fullcircle.orchestration.artifacts import show_replay, tagged
+from fullcircle.orchestration.artifacts import tagged
 from fullcircle.orchestration.concurrency_limits import one_retrain
 from fullcircle.orchestration.run_flow import run_flow
 from fullcircle.orchestration.stage_tasks import as_tasks

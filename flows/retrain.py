@@ -15,8 +15,8 @@ from prefect.states import Completed
 from fullcircle.core.errors import RetrainRefused
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.retrain import RetrainResult
-from fullcircle.loop.retrain import retrain as circle
+from fullcircle.loop.retraining.retrain import retrain as circle
+from fullcircle.loop.retraining.retrain_result import RetrainResult
 from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.artifacts import show_retrain, tagged
 from fullcircle.orchestration.concurrency_limits import one_retrain

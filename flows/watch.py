@@ -13,8 +13,8 @@ from prefect import flow
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
-from fullcircle.loop.budget import is_open
 from fullcircle.loop.clock import now
+from fullcircle.loop.retraining.retrain_budget import is_open
 from fullcircle.loop.watch import WatchResult
 from fullcircle.loop.watch import watch as circle
 from fullcircle.loop.workspace import Workspace

@@ -4,10 +4,10 @@
 
 Scores are binormal: of a positive row N(d, 1), of a negative row N(0, 1), so that the true ROC AUC is Phi(d / sqrt 2);
 the champion's and a challenger's scores of one row are correlated, as those of models of one problem are. Every
-comparison runs `core.statistics.intervals.auc_interval` and `evaluation.superiority`, as the gate does. A look holds
-two candidates against the champion, the network and the baseline, as a retrain may. How often the gate's intervals hold
-the truth is told for few rows, where the textbook's (DeLong, the bootstrap) are too narrow: Newcombe 2006 and 1998,
-see `core.statistics.small_samples`.
+comparison runs `core.statistics.intervals.auc_interval` and `evaluation.superiority_test`, as the gate does. A look
+holds two candidates against the champion, the network and the baseline, as a retrain may. How often the gate's
+intervals hold the truth is told for few rows, where the textbook's (DeLong, the bootstrap) are too narrow: Newcombe
+2006 and 1998, see `core.statistics.small_samples`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fullcircle.core.project import Evidence
+from fullcircle.core.project import ErrorBudget
 from fullcircle.core.statistics.binary_metrics import brier, delong, log_loss
 from fullcircle.core.statistics.intervals import auc_interval, metric_interval
-from fullcircle.evaluation.spending import Spent, next_look
-from fullcircle.evaluation.superiority import Superiority, superiority
+from fullcircle.evaluation.alpha_spending import PastAnalysis, next_analysis
+from fullcircle.evaluation.superiority_test import SuperiorityResult, superiority_test
 
 AUC, POSITIVE, CORRELATION = 0.70, 0.25, 0.9
 ROWS, POWER_ROWS, WEEKS = 1000, 12_000, 52
@@ -36,11 +36,11 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 _NORMAL = NormalDist()
 
 
-def compared(rng: np.random.Generator, rows: int, gains: tuple[float, ...], level: float) -> list[Superiority]:
+def compared(rng: np.random.Generator, rows: int, gains: tuple[float, ...], level: float) -> list[SuperiorityResult]:
     """The tests of challengers whose true ROC AUC is the champion's plus `gains`, all on the same rows."""
     labels = (rng.random(rows) < POSITIVE).astype(np.int8)
     champion, *challengers = scored(rng, labels, (AUC, *(AUC + gain for gain in gains)))
-    return [superiority(auc_interval(labels, scores, champion), 0.0, level) for scores in challengers]
+    return [superiority_test(auc_interval(labels, scores, champion), 0.0, level) for scores in challengers]
 
 
 def scored(rng: np.random.Generator, labels: np.ndarray, aucs: tuple[float, ...]) -> list[np.ndarray]:
@@ -91,21 +91,21 @@ def losses(rng: np.random.Generator, rows: int) -> tuple[tuple[np.ndarray, np.nd
     return (labels, answers), {"log loss": log_loss(labels, answers), "Brier": brier(labels, answers)}
 
 
-def looks(rng: np.random.Generator, evidence: Evidence, count: int) -> Iterator[list[Superiority]]:
+def n_analyses(rng: np.random.Generator, evidence: ErrorBudget, count: int) -> Iterator[list[SuperiorityResult]]:
     """A year of weekly retrains whose challengers are no better than the champion."""
-    taken: list[Spent] = []
+    taken: list[PastAnalysis] = []
     for week in range(count):
         at = START + timedelta(weeks=week)
-        look = next_look(evidence, taken, at)
-        taken.append(Spent(at=at, level=look.level))
-        yield compared(rng, ROWS, (0.0, 0.0), look.test_level)
+        analysis = next_analysis(evidence, taken, at)
+        taken.append(PastAnalysis(at=at, level=analysis.level))
+        yield compared(rng, ROWS, (0.0, 0.0), analysis.test_level)
 
 
-def false_promotions(sequences: int, evidence: Evidence, count: int, seed: int) -> dict[str, int]:
+def false_promotions(sequences: int, evidence: ErrorBudget, count: int, seed: int) -> dict[str, int]:
     """In how many sequences of `count` looks at equally good models each rule promotes once or more."""
     rng, found = np.random.default_rng(seed), dict.fromkeys(("gate", "p below 0.05", "ROC AUC higher"), 0)
     for _ in range(sequences):
-        tests = [test for look in looks(rng, evidence, count) for test in look]
+        tests = [test for analysis in n_analyses(rng, evidence, count) for test in analysis]
         found["gate"] += any(test.proven for test in tests)
         found["p below 0.05"] += any(test.p_value < 0.05 for test in tests)
         found["ROC AUC higher"] += any(test.gain.value > 0 for test in tests)
@@ -116,7 +116,7 @@ def power(trials: int, gain: float, seed: int, rows: int = POWER_ROWS) -> dict[s
     """Share of challengers that are better by `gain` which each rule promotes."""
     rng = np.random.default_rng(seed)
     tests = [test for _ in range(trials) for test in compared(rng, rows, (gain,), 0.01)]
-    levels = {count: next_look(Evidence(looks=count), (), START).test_level for count in BUDGETS}
+    levels = {count: next_analysis(ErrorBudget(n_analyses=count), (), START).test_level for count in BUDGETS}
     shares = {f"{count} a year": share([test.p_value <= level for test in tests]) for count, level in levels.items()}
     return shares | {"ROC AUC higher": share([test.gain.value > 0 for test in tests])}
 
@@ -153,8 +153,8 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=1000, help="single looks at equally good models")
     parser.add_argument("--years", type=int, default=1000, help="years of 52 looks at equally good models")
     asked = parser.parse_args()
-    single = false_promotions(asked.trials, Evidence(looks=1), 1, seed=1)
-    year = false_promotions(asked.years, Evidence(looks=WEEKS), WEEKS, seed=2)
+    single = false_promotions(asked.trials, ErrorBudget(n_analyses=1), 1, seed=1)
+    year = false_promotions(asked.years, ErrorBudget(n_analyses=WEEKS), WEEKS, seed=2)
     print(f"# Gates\n\nROC AUC {AUC}, {POSITIVE:.0%} positive, scores correlated {CORRELATION}, 95% intervals.\n")
     print(f"Equally good models, {ROWS:,} rows a look: at least one false promotion\n")
     table(

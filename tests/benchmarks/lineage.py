@@ -32,9 +32,9 @@ from fullcircle.core.system.files import sha256_of
 from fullcircle.core.system.processes import Service, free_port
 from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import Partition
-from fullcircle.loop.champion.release import release
 from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.trace import trace
+from fullcircle.loop.promotion.release import release
 from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds

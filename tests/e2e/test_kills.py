@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from fullcircle.apps.replay.replay import end_of, start_of
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.settings import Settings
-from fullcircle.loop.champion.handover import loads
-from fullcircle.loop.champion.release import completed
-from fullcircle.loop.replaying.replay import end_of, start_of
+from fullcircle.loop.promotion.alias_transition import loads
+from fullcircle.loop.promotion.release import completed
 from fullcircle.loop.workspace import Workspace
 
 # The replay without an orchestrator: what is killed is the loop itself, by itself, at the named point: in front of or
@@ -28,7 +28,7 @@ from fullcircle.core.settings import Settings, quiet_dependencies
 quiet_dependencies()
 from fullcircle.core.project.loading import load_project
 from fullcircle.loop import progress
-from fullcircle.loop.replaying.replay import replay
+from fullcircle.apps.replay.replay import replay
 from fullcircle.loop.workspace import Workspace
 
 wanted, reached = sys.argv[1], Path(sys.argv[2])

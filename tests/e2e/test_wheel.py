@@ -46,8 +46,8 @@ def test_the_wheel_holds_the_package_its_templates_and_the_flows_and_nothing_els
         "_mlflow/server.env",
         "_mlflow/browser.json",
         "scaffold/templates/project.py.tmpl",
-        "loop/replaying/templates/report.html.j2",
-        "loop/replaying/templates/report.css",
+        "apps/replay/templates/report.html.j2",
+        "apps/replay/templates/report.css",
         "store/migrations/env.py",
     ):
         assert f"fullcircle/{needed}" in names

@@ -338,7 +338,7 @@ def test_how_often_a_server_is_asked_does_not_depend_on_how_many_runs_it_has(
 def _asked(settings: Settings, project: Project, runs: list[str], seen: list[str]) -> dict[str, int]:
     """How many requests each of the commands takes."""
     from fullcircle.loop.lineage.impact import impact
-    from fullcircle.loop.lineage.versions import data_of_versions
+    from fullcircle.loop.lineage.model_data_versions import data_of_versions
     from fullcircle.loop.overview import overview
 
     digest = open_reader(settings).list_runs(RunQuery(ids=frozenset(runs[:1])))[0].data_digest

@@ -29,7 +29,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.loop.interrupted import interrupted
+from fullcircle.loop.retraining.resume import find_interrupted
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_schema import PROVENANCE
@@ -164,7 +164,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.interrupted import plan_tags
+from fullcircle.loop.retraining.resume import plan_tags
 from fullcircle.tracking.runs.run_store import RunStore
 
 name, home, folder = sys.argv[1:]
@@ -196,7 +196,7 @@ def test_a_retrain_that_was_killed_when_it_was_made_is_found_gone_on_with_and_sa
     (made,) = tracker.states(project, "retrain")
     assert (made.status, client.list_artifacts(made.run_id)) == ("RUNNING", [])
     assert tracker.end_abandoned(project) == 1
-    found = interrupted(project, Workspace(settings), None)
+    found = find_interrupted(project, Workspace(settings), None)
     assert found is not None and (found.run_id, found.until) == (made.run_id, datetime(2024, 4, 1, tzinfo=UTC))
     with tracker.resume(made.run_id, project=project):
         pass

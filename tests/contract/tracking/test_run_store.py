@@ -17,7 +17,7 @@ from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.loop.interrupted import plan_tags
+from fullcircle.loop.retraining.resume import plan_tags
 from fullcircle.tracking.provenance.origin import Origin
 from fullcircle.tracking.provenance.run_provenance import installed
 from fullcircle.tracking.runs.run_schema import PROVENANCE

@@ -23,7 +23,7 @@ def main() -> None:
     """Import, fork for each job, and listen to all of them at once."""
     import mlflow.store.tracking.sqlalchemy_store
 
-    import fullcircle.loop.retrain
+    import fullcircle.loop.retraining.retrain
     import fullcircle.loop.watch
     import fullcircle.store.database
 

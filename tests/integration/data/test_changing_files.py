@@ -13,7 +13,7 @@ import pytest
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import partitions
-from fullcircle.loop.retrain import checked_rows, version_data
+from fullcircle.loop.retraining.retrain import checked_rows, version_data
 from fullcircle.loop.workspace import Workspace
 
 UNTIL = datetime(2024, 3, 10, tzinfo=UTC)

@@ -26,7 +26,7 @@ from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.records.lineage_trace import NodeKind
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.loop.backup.home import backup, restore
+from fullcircle.loop.backup.home_backup import backup, restore
 from fullcircle.loop.lineage.trace import trace
 from fullcircle.loop.workspace import Workspace
 
@@ -144,7 +144,7 @@ KILLED = """
     from pathlib import Path
     from fullcircle.core.settings import Settings
     from fullcircle.loop import progress
-    from fullcircle.loop.backup.home import backup, restore
+    from fullcircle.loop.backup.home_backup import backup, restore
 
     class Kills(progress.LogProgress):
         def stage(self, name, detail=""):

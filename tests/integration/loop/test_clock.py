@@ -10,17 +10,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fullcircle.apps.replay.replay import replay
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.settings import Settings
-from fullcircle.loop.champion.approval import promote
-from fullcircle.loop.champion.ledger import who
-from fullcircle.loop.champion.release import release
 from fullcircle.loop.clock import now, replay_time
-from fullcircle.loop.replaying.replay import replay
-from fullcircle.loop.retrain import retrain
-from fullcircle.loop.train import Wish, train
+from fullcircle.loop.promotion.approval import promote
+from fullcircle.loop.promotion.ledger_audit import who
+from fullcircle.loop.promotion.release import release
+from fullcircle.loop.retraining.retrain import retrain
+from fullcircle.loop.training_runs.train import TrainRequest, train
 from fullcircle.loop.watch import watch
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
@@ -82,7 +82,7 @@ def test_what_is_ahead_of_a_replay_is_refused_in_one_line(settings: Settings, re
     ahead = JUNE + timedelta(days=30)
     for ask in (
         lambda: retrain(replayed, Workspace(settings), until=ahead),
-        lambda: train(replayed, Workspace(settings), Wish(framework="baseline", until=ahead)),
+        lambda: train(replayed, Workspace(settings), TrainRequest(framework="baseline", until=ahead)),
         lambda: watch(replayed, Workspace(settings), JUNE, ahead),
     ):
         with pytest.raises(

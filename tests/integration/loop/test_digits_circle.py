@@ -28,7 +28,8 @@ from fullcircle.core.system.processes import free_port
 from fullcircle.data.parquet_reader import load
 from fullcircle.data.partitions import partitions
 from fullcircle.graph.onnx_session import Graph
-from fullcircle.loop.retrain import RetrainResult, retrain
+from fullcircle.loop.retraining.retrain import retrain
+from fullcircle.loop.retraining.retrain_result import RetrainResult
 from fullcircle.loop.watch import WatchResult, watch
 from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.log_reader import window
@@ -133,7 +134,7 @@ def tracker_runs(settings: Settings, trained: RetrainResult) -> list[str]:
     """The runs of all candidates of a retrain."""
     import json
 
-    from fullcircle.loop.challenger import CANDIDATES
+    from fullcircle.loop.retraining.select_challenger import CANDIDATES
 
     found = json.loads(RunStore(settings).download(trained.run_id, CANDIDATES).read_text())
     return [each["run_id"] for each in found.values()]

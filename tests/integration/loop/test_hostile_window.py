@@ -16,7 +16,7 @@ from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Category, Project
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
-from fullcircle.loop.challenger import REFERENCE
+from fullcircle.loop.retraining.select_challenger import REFERENCE
 from fullcircle.loop.watch import watch
 from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.prediction_log import Batch, PredictionLog

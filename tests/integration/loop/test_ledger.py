@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.alerting.webhook_receiver import WebhookReceiver
+from fullcircle.apps.replay.replay import replay
 from fullcircle.cli import main
 from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
 from fullcircle.core.project import Project
@@ -24,11 +25,10 @@ from fullcircle.core.records.ledger_entries import Action, Aliases
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
-from fullcircle.loop.champion.approval import approve, nominate, promote, reject
-from fullcircle.loop.champion.ledger import accept, heal, verify, who
-from fullcircle.loop.champion.release import recover, refuse_moved, release, rollback
 from fullcircle.loop.overview import overview
-from fullcircle.loop.replaying.replay import replay
+from fullcircle.loop.promotion.approval import approve, nominate, promote, reject
+from fullcircle.loop.promotion.ledger_audit import accept, repair, verify, who
+from fullcircle.loop.promotion.release import recover, refuse_moved, release, rollback
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
@@ -132,12 +132,12 @@ def test_a_moved_alias_is_healed_and_the_ledger_says_by_whom_and_from_what(
 ) -> None:
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     mlflow.delete_registered_model_alias(project.name, "previous")
-    assert len(heal(project, Workspace(settings), why="a mistake in the UI", by="ada")) == 2
+    assert len(repair(project, Workspace(settings), why="a mistake in the UI", by="ada")) == 2
     assert named(settings, project) == {"champion": "2", "previous": "1"}
     entry = last(settings, project)
     assert (entry.action, entry.version, entry.previous, entry.who) == (Action.HEAL, "2", "1", "ada")
     assert wrong(settings, project) == ()
-    assert heal(project, Workspace(settings), why="again", by="ada") == ()
+    assert repair(project, Workspace(settings), why="again", by="ada") == ()
     assert last(settings, project) == entry
     assert who(project, Workspace(settings), datetime.now(UTC))["by"] == "gate", (
         "healed, version 2 serves by its own release"
@@ -185,7 +185,7 @@ def test_a_removed_newest_entry_is_found_by_what_the_registry_knows(
     assert any("entry 2: it is not the entry that the registry knows of" in each for each in wrong(settings, project))
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     with pytest.raises(FullcircleError, match=r"does not hold \(entry 2: it is not the entry"):
-        heal(project, Workspace(settings), why="w", by="ada")
+        repair(project, Workspace(settings), why="w", by="ada")
     accept(project, Workspace(settings), why="the database came back from Monday's backup", by="ada")
     assert wrong(settings, project) == ()
 
@@ -215,7 +215,7 @@ def test_a_heal_to_a_graph_that_does_not_load_changes_nothing(
     mlflow.set_registered_model_alias(project.name, CHAMPION, "1")
     mlflow.set_model_version_tag(project.name, "2", "fullcircle.digest", "0" * 64)
     with pytest.raises(ModelUnavailable, match="not 000000000000 as recorded"):
-        heal(project, Workspace(settings), why="w", by="ada")
+        repair(project, Workspace(settings), why="w", by="ada")
     assert named(settings, project)["champion"] == "1"
     assert last(settings, project).action is Action.PROMOTE
 

@@ -30,10 +30,10 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
 from fullcircle.data.data_versions import Versions
 from fullcircle.data.partitions import Partition
-from fullcircle.loop.champion.release import recover, release
+from fullcircle.loop.lineage.deployment_nodes import release as release_link
 from fullcircle.loop.lineage.impact import impact
-from fullcircle.loop.lineage.links import release as release_link
 from fullcircle.loop.lineage.trace import predictions_of_row, trace
+from fullcircle.loop.promotion.release import recover, release
 from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.prediction_log import Batch, PredictionLog
 from fullcircle.store.champion_ledger import Ledger

@@ -15,12 +15,12 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.processes import free_port
-from fullcircle.loop.retrain import retrain
+from fullcircle.loop.retraining.retrain import retrain
 from fullcircle.loop.workspace import Workspace
 from fullcircle.serving.client import Client
 from fullcircle.serving.server_process import service
 from fullcircle.tracking.runs.run_store import RunStore
-from fullcircle.tracking.ui.review import CARD, COLUMNS, SHAP
+from fullcircle.tracking.ui.review import CARD, SHAP, review_columns
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -67,7 +67,7 @@ def test_it_is_trained_tracked_exported_and_served(name: str, repository: Path, 
     assert RunStore(settings).data_version(result.winner_run_id).digest == result.data.digest
     shown = RunStore(settings).state(result.run_id).tags
     assert [shown[name] for name in ("verdict", "winner", "champion")] == ["promote", "torch", "1, the first"]
-    assert set(COLUMNS) <= set(shown)
+    assert set(review_columns(project.target)) <= set(shown)
     for artifact_path in (CARD, SHAP):
         assert RunStore(settings).download(result.run_id, artifact_path).stat().st_size > 0
     port = free_port()

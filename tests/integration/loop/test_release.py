@@ -19,11 +19,11 @@ from fullcircle.core.records.ledger_entries import Action, Head, Judged
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
-from fullcircle.loop.champion.approval import nominate
-from fullcircle.loop.champion.handover import handover
-from fullcircle.loop.champion.ledger import verify
-from fullcircle.loop.champion.release import completed, recover, release, rollback
-from fullcircle.loop.turn import resource
+from fullcircle.loop.promotion.alias_transition import alias_transition
+from fullcircle.loop.promotion.approval import nominate
+from fullcircle.loop.promotion.ledger_audit import verify
+from fullcircle.loop.promotion.release import completed, recover, release, rollback
+from fullcircle.loop.retraining.retrain_lease import resource
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
@@ -200,7 +200,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from fullcircle.core.project import Binary, Number, Project
 from fullcircle.core.settings import Settings
-from fullcircle.loop.champion.release import release
+from fullcircle.loop.promotion.release import release
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.registry.model_registry import Registry
 
@@ -222,7 +222,7 @@ KILLED = (
     RELEASE
     + """
 import mlflow.store.model_registry.sqlalchemy_store, mlflow.store.tracking.sqlalchemy_store, onnxruntime
-import fullcircle.loop.champion.handover  # all before the first fork: once for all of them
+import fullcircle.loop.promotion.alias_transition  # all before the first fork: once for all of them
 
 changed, seen = set(), 0
 
@@ -365,7 +365,7 @@ STOPPED = (
     RELEASE.replace("release(project, Workspace(settings), version, ", "stopping(project, settings, version, ")
     + """
 from fullcircle.core.records.ledger_entries import Action
-from fullcircle.loop.champion.handover import handover
+from fullcircle.loop.promotion.alias_transition import alias_transition
 
 class Stops(Registry):
     def set_alias(self, name, alias, version):
@@ -396,10 +396,10 @@ def test_one_that_was_stopped_in_the_middle_of_a_release_and_comes_back_moves_no
     zombie = subprocess.Popen([sys.executable, "-c", STOPPED, *words], stderr=subprocess.PIPE, text=True)
     try:
         os.waitid(os.P_PID, zombie.pid, os.WSTOPPED)
-        with handover(project, Workspace(settings), ttl_s=0.6) as desk:
-            assert desk.settle() == ("finished the release of version 2 that was cut short",)
-            third = desk.registry.version(project.name, "3")
-            desk.release(third, action=Action.PROMOTE, reason="newer", decided_by="gate")
+        with alias_transition(project, Workspace(settings), ttl_s=0.6) as transition:
+            assert transition.settle() == ("finished the release of version 2 that was cut short",)
+            third = transition.registry.version(project.name, "3")
+            transition.release(third, action=Action.PROMOTE, reason="newer", decided_by="gate")
         zombie.send_signal(signal.SIGCONT)
         _, err = zombie.communicate()
     finally:

@@ -26,11 +26,11 @@ from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import answers
 from fullcircle.loop import progress
-from fullcircle.loop.interrupted import interrupted
-from fullcircle.loop.retrain import retrain
-from fullcircle.loop.scalars import tensorboard
+from fullcircle.loop.retraining.resume import find_interrupted
+from fullcircle.loop.retraining.retrain import retrain
 from fullcircle.loop.steps import Step
-from fullcircle.loop.train import TrainResult, Wish, resume, train
+from fullcircle.loop.training_runs.tensorboard import tensorboard
+from fullcircle.loop.training_runs.train import TrainRequest, TrainResult, resume, train
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.runs.run_tags import DATA
@@ -78,7 +78,7 @@ def client(settings: Settings) -> mlflow.MlflowClient:
 
 @pytest.fixture(scope="module")
 def uninterrupted(project: Project, settings: Settings) -> TrainResult:
-    return train(project, Workspace(settings), Wish(framework="torch", tensorboard=True, profile_steps=3))
+    return train(project, Workspace(settings), TrainRequest(framework="torch", tensorboard=True, profile_steps=3))
 
 
 @pytest.fixture
@@ -274,9 +274,9 @@ def test_a_run_that_cannot_be_resumed_is_refused_in_one_line(
 def test_numbers_that_go_bad_fail_the_run_with_the_reason(
     project: Project, settings: Settings, client: mlflow.MlflowClient
 ) -> None:
-    wish = Wish(framework="torch", overrides=("training.learning_rate=1e30", "training.epochs=2"))
+    request = TrainRequest(framework="torch", overrides=("training.learning_rate=1e30", "training.epochs=2"))
     with pytest.raises(TrainingFailed, match="non-finite"):
-        train(project, Workspace(settings), wish)
+        train(project, Workspace(settings), request)
     newest = RunStore(settings).states(project, "train")[0]
     assert newest.status == "FAILED"
     assert "TrainingFailed: " in newest.tags["fullcircle.failure"]
@@ -319,14 +319,14 @@ def test_words_that_make_no_sense_are_refused_before_anything_is_trained(
 
 def test_a_batch_larger_than_the_data_is_refused_with_exit_code_2(project: Project, settings: Settings) -> None:
     with pytest.raises(UsageError, match=r"training.batch_size must be at most \d+, the training rows, got 99999"):
-        train(project, Workspace(settings), Wish(framework="torch", overrides=("training.batch_size=99999",)))
+        train(project, Workspace(settings), TrainRequest(framework="torch", overrides=("training.batch_size=99999",)))
 
 
 @pytest.mark.slow
 def test_two_processes_have_one_run(project: Project, settings: Settings, client: mlflow.MlflowClient) -> None:
-    wish = Wish(framework="torch", where="local:2", overrides=("training.epochs=2",))
+    request = TrainRequest(framework="torch", where="local:2", overrides=("training.epochs=2",))
     before = len(RunStore(settings).states(project, "train"))
-    result = train(project, Workspace(settings), wish)
+    result = train(project, Workspace(settings), request)
     assert len(RunStore(settings).states(project, "train")) == before + 1
     found = client.get_run(result.run_id)
     use = json.loads(RunStore(settings).download(result.run_id, "training/use.json").read_text())
@@ -436,7 +436,7 @@ def test_a_retrain_that_was_stopped_behind_its_training_is_gone_on_with_and_noth
     assert client.get_run(result.run_id).info.status == "FINISHED"
     assert set(points(client, result.winner_run_id).values()) == {1}
     assert not [name for name in ("jobs", "exports") for _ in (settings.home / name).glob(f"*{result.winner_run_id}*")]
-    assert interrupted(project, Workspace(settings), until) is None, "it came to its end"
+    assert find_interrupted(project, Workspace(settings), until) is None, "it came to its end"
 
 
 @pytest.mark.slow
@@ -449,7 +449,7 @@ def test_a_retrain_whose_code_changed_starts_anew_and_the_old_one_is_given_up(
 
     (workplace / "tickets" / "features.py").write_text("'''Other code.'''\n")
     try:
-        assert interrupted(project, Workspace(settings), None) is None
+        assert find_interrupted(project, Workspace(settings), None) is None
     finally:
         (workplace / "tickets" / "features.py").unlink()
     after = tracker.state(waiting.run_id)

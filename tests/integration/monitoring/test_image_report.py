@@ -11,9 +11,9 @@ import pytest
 
 from fullcircle.core.project import Binary, Image, Project
 from fullcircle.core.records.health import Health, Window
-from fullcircle.monitoring.health import assess
+from fullcircle.monitoring.evidently_report import evidently_report, snapshot
+from fullcircle.monitoring.health import assess_window
 from fullcircle.monitoring.image_drift import as_numbers
-from fullcircle.monitoring.report import evidently_report, snapshot
 
 PROJECT = Project(
     name="scans",
@@ -43,7 +43,7 @@ def rows(count: int, seed: int, noise: float = 0.0) -> pd.DataFrame:
 def judged(current: pd.DataFrame, reference: pd.DataFrame) -> Health:
     start, end = datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
     window = Window(project="scans", start=start, end=end, rows=len(current), labelled=len(current), versions=("1",))
-    return assess(PROJECT, window, current, reference, champion_version="1", expected=0.7)
+    return assess_window(PROJECT, window, current, reference, champion_version="1", expected=0.7)
 
 
 def test_the_report_shows_each_part_of_the_embedding_with_the_verdicts_threshold() -> None:

@@ -15,9 +15,9 @@ from fullcircle.core.errors import HomeUnwritable
 from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.records.health import Health, Window
 from fullcircle.core.statistics.binary_metrics import log_loss, roc_auc
-from fullcircle.monitoring.distances import jensen_shannon, wasserstein
-from fullcircle.monitoring.health import assess
-from fullcircle.monitoring.report import MOST_COLUMNS, drift_column, evidently_report, snapshot
+from fullcircle.monitoring.drift_metrics import jensen_shannon, wasserstein
+from fullcircle.monitoring.evidently_report import MOST_COLUMNS, drift_column, evidently_report, snapshot
+from fullcircle.monitoring.health import assess_window
 
 PROJECT = Project(
     name="flights",
@@ -63,7 +63,7 @@ def judged(current: pd.DataFrame, reference: pd.DataFrame, project: Project = PR
         labelled=int(current["label"].notna().sum()),
         versions=("3",),
     )
-    return assess(project, window, current, reference, champion_version="3", expected=0.7)
+    return assess_window(project, window, current, reference, champion_version="3", expected=0.7)
 
 
 def metrics(found: dict[str, object]) -> dict[str, object]:

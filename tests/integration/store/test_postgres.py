@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from fullcircle.apps.tuning.study import Study
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.project.search_space import Uniform
 from fullcircle.core.records.health import Keep
@@ -21,7 +22,6 @@ from fullcircle.store.decisions import Decisions
 from fullcircle.store.engine import turn
 from fullcircle.store.schema import metadata
 from fullcircle.store.windows import Windows
-from fullcircle.tuning.study import Study
 
 APRIL = datetime(2013, 4, 1, tzinfo=UTC)
 

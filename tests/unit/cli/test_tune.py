@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
+from fullcircle.apps.tuning.study import Trial, TrialStatus
+from fullcircle.apps.tuning.tune import TuneResult
 from fullcircle.cli.output.terminal import parse_span
 from fullcircle.cli.tune import print_study
 from fullcircle.core.errors import UsageError
-from fullcircle.loop.tuning.tune import TuneResult
-from fullcircle.tuning.study import State, Trial
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_what_is_no_span_of_time_is_refused(text: str) -> None:
 def trial(number: int, value: float, rate: float) -> Trial:
     return Trial(
         number=number,
-        state=State.DONE,
+        state=TrialStatus.DONE,
         parameters={"training.learning_rate": rate, "training.hidden": [128, 64]},
         curve=(value - 0.01, value),
         value=value,

@@ -18,7 +18,7 @@ from fullcircle.core import cost
 from fullcircle.core.errors import ProjectInvalid, UsageError
 from fullcircle.core.field_ranges import ranged
 from fullcircle.core.project import (
-    Agrees,
+    AgreementGate,
     AtLeast,
     Better,
     Binary,
@@ -29,7 +29,7 @@ from fullcircle.core.project import (
     NotWorse,
     Number,
     Project,
-    Slice,
+    SliceGate,
     Training,
     Uniform,
     columns,
@@ -57,7 +57,7 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
     "AtLeast": {"metric": "roc_auc", "threshold": 0.5},
     "NotWorse": {"metric": "roc_auc", "margin": 0.5},
     "Better": {"metric": "roc_auc"},
-    "Slice": {"column": "x", "metric": "roc_auc", "drop": 0.1},
+    "SliceGate": {"column": "x", "metric": "roc_auc", "drop": 0.1},
     "Number": {"name": "x"},
     "Category": {"name": "x"},
     "Image": {"name": "x", "shape": (1, 1, 1)},
@@ -81,7 +81,9 @@ def made(kind: type, **given: Any) -> Any:
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert {Training, Compute, AtLeast, NotWorse, Better, Slice, Agrees, Number, Image, Project} <= set(KINDS)
+    assert {Training, Compute, AtLeast, NotWorse, Better, SliceGate, AgreementGate, Number, Image, Project} <= set(
+        KINDS
+    )
     assert len(FIELDS) > 40
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import ProjectInvalid
-from fullcircle.core.project import Binary, Image, Number, Project, Slice
+from fullcircle.core.project import Binary, Image, Number, Project, SliceGate
 from fullcircle.core.row_tensors import pixels, raw_frame, tensors
 
 SCAN = Image("scan", shape=(2, 3, 1), high=16)
@@ -57,7 +57,7 @@ def test_an_image_without_a_finite_range_is_none():
         Image("scan", shape=(8, 8, 1), high=float("inf"))
 
 
-@pytest.mark.parametrize("fields", [{"slices": ("scan",)}, {"gates": (Slice("scan", "roc_auc", drop=0.1),)}])
+@pytest.mark.parametrize("fields", [{"slices": ("scan",)}, {"gates": (SliceGate("scan", "roc_auc", drop=0.1),)}])
 def test_an_image_cannot_be_sliced_by(project, fields):
     with pytest.raises(ProjectInvalid, match="slices must name input columns that are numbers or categories"):
         dataclasses.replace(project, **fields)

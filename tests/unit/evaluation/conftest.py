@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import AtLeast, Binary, Category, NotWorse, Number, Project, Slice
+from fullcircle.core.project import AtLeast, Binary, Category, NotWorse, Number, Project, SliceGate
 from fullcircle.core.records.verdicts import Candidate
 
 
@@ -25,7 +25,7 @@ def make_project() -> Callable[..., Project]:
 
     def make(**changes: object) -> Project:
         given: dict[str, object] = {
-            "gates": (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01), Slice("origin", "roc_auc", drop=0.03)),
+            "gates": (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01), SliceGate("origin", "roc_auc", drop=0.03)),
             "slices": ("origin",),
         }
         return Project(

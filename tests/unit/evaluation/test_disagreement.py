@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import Agrees, Project
+from fullcircle.core.project import AgreementGate, Project
 from fullcircle.core.records.disagreement import Disagreement
 from fullcircle.core.records.verdicts import GateResult, Verdict
 from fullcircle.core.statistics.outcome import Outcome
@@ -90,7 +90,7 @@ def test_without_an_agrees_gate_a_disagreement_changes_nothing(project: Project)
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_a_project_that_minds_rejects_too_large_a_disagreement(make_project: Make, outcome: Outcome) -> None:
-    project = make_project(gates=(Agrees(share=0.25, margin=0.1),))
+    project = make_project(gates=(AgreementGate(share=0.25, margin=0.1),))
     far = compared(project, np.zeros(300, dtype="float32"), np.ones(300, dtype="float32"))
     got = with_agreement(verdict(outcome), project, far)
     assert got.outcome is Outcome.REJECT and got.rows_needed is None
@@ -101,7 +101,7 @@ def test_a_project_that_minds_rejects_too_large_a_disagreement(make_project: Mak
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_an_agreement_within_the_bounds_leaves_the_outcome_as_it_is(make_project: Make, outcome: Outcome) -> None:
-    project = make_project(gates=(Agrees(),))
+    project = make_project(gates=(AgreementGate(),))
     near = compared(project, np.full(300, 0.30, dtype="float32"), np.full(300, 0.35, dtype="float32"))
     got = with_agreement(verdict(outcome), project, near)
     assert got.outcome is outcome
@@ -109,14 +109,14 @@ def test_an_agreement_within_the_bounds_leaves_the_outcome_as_it_is(make_project
 
 
 def test_a_project_that_minds_is_in_doubt_where_nothing_was_logged(make_project: Make) -> None:
-    project = make_project(gates=(Agrees(),))
+    project = make_project(gates=(AgreementGate(),))
     got = with_agreement(verdict(Outcome.PROMOTE), project, None)
     assert got.outcome is Outcome.INCONCLUSIVE and got.reasons[0].startswith("no row of the last window is logged")
     assert with_agreement(verdict(Outcome.REJECT), project, None).outcome is Outcome.REJECT
 
 
 def test_a_handful_of_logged_rows_says_nothing_of_the_share(make_project: Make) -> None:
-    project, rows, champion = make_project(gates=(Agrees(),)), logged(3), np.full(3, 0.3, dtype="float32")
+    project, rows, champion = make_project(gates=(AgreementGate(),)), logged(3), np.full(3, 0.3, dtype="float32")
     for further in (0.0, 0.6):
         few = disagreement(
             project, rows, champion=champion, challenger=champion + np.float32(further), answered=3,

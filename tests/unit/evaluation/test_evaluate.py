@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import Category, Number, Project, Slice
+from fullcircle.core.project import Category, Number, Project, SliceGate
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.slices import groups, sliced_columns
 
@@ -61,7 +61,9 @@ def test_a_number_with_many_values_is_cut_into_quarters(project: Project, make_r
 
 
 def test_a_slice_gate_is_evaluated_even_if_slices_does_not_name_it(make_project: Callable[..., Project]) -> None:
-    project = make_project(slices=("distance",), gates=(Slice("origin", "roc_auc", 0.1), Slice("origin", "brier", 0.1)))
+    project = make_project(
+        slices=("distance",), gates=(SliceGate("origin", "roc_auc", 0.1), SliceGate("origin", "brier", 0.1))
+    )
     assert sliced_columns(project) == ("distance", "origin")
     assert isinstance(project.columns[0], Number) and isinstance(project.columns[1], Category)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.project import AtLeast, Better, NotWorse, Project, Slice
+from fullcircle.core.project import AtLeast, Better, NotWorse, Project, SliceGate
 from fullcircle.core.records.verdicts import Verdict
 from fullcircle.core.statistics.binary_metrics import delong
 from fullcircle.core.statistics.intervals import auc_interval, metric_interval, paired_interval, paired_mean_interval
@@ -129,7 +129,7 @@ def test_rows_that_look_alike_are_no_copies(make_project: Make) -> None:
 
 def test_a_slice_that_nobody_could_look_at_is_not_said_to_hold(make_project: Make) -> None:
     frame, perfect = disambiguated(150, 75)
-    project = make_project(gates=(Slice("origin", "roc_auc", drop=0.03),))
+    project = make_project(gates=(SliceGate("origin", "roc_auc", drop=0.03),))
     gate = next(g for g in judged(project, frame, perfect, 1 - perfect).gates if "origin" in g.gate)
     assert (gate.passed, gate.rows_needed) == (False, 200)
     assert judged(project, frame, perfect, None).outcome is Outcome.PROMOTE, "nothing to fall below"
@@ -144,7 +144,7 @@ def test_a_slice_with_two_positive_rows_does_not_reject_by_a_width_of_nothing(ma
     champion[:300], challenger[:300] = np.where(labels[:300] == 1, 0.9, 0.1), np.where(labels[:300] == 1, 0.55, 0.5)
     challenger[2:20] = 0.56  # 18 of 298 above both positive rows: delong's error is that of the negatives alone
     assert delong(labels[:300], champion[:300], challenger[:300]).low > 0.03
-    got = judged(make_project(gates=(Slice("origin", "roc_auc", drop=0.03),)), frame, challenger, champion)
+    got = judged(make_project(gates=(SliceGate("origin", "roc_auc", drop=0.03),)), frame, challenger, champion)
     assert got.outcome is Outcome.PROMOTE
 
 

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.project import AtLeast, Better, Binary, Category, Evidence, NotWorse, Number, Project, Slice
+from fullcircle.core.project import AtLeast, Better, Binary, Category, ErrorBudget, NotWorse, Number, Project, SliceGate
 from fullcircle.core.records.verdicts import Candidate, Verdict
 from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.evaluation.alpha_spending import Analysis
 from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.gate import judge
-from fullcircle.evaluation.holm import fallen_slices, holm
-from fullcircle.evaluation.spending import Look
+from fullcircle.evaluation.multiple_testing import fallen_slices, holm
 
 Rows = Callable[..., tuple[pd.DataFrame, np.ndarray]]
 Noisy = Callable[..., np.ndarray]
-SPENT = Look(number=13, looks=12, alpha=0.05, level=0.0, free_at=datetime(2014, 1, 1, tzinfo=UTC))
+SPENT = Analysis(number=13, n_analyses=12, alpha=0.05, level=0.0, free_at=datetime(2014, 1, 1, tzinfo=UTC))
 
 
 def verdict(
@@ -33,7 +33,7 @@ def verdict(
     *,
     baseline: np.ndarray | None = None,
     candidate: Candidate | None = None,
-    look: Look | None = None,
+    analysis: Analysis | None = None,
 ) -> Verdict:
     if baseline is None:
         baseline = np.full(len(frame), frame["late"].mean(), dtype="float32")
@@ -46,7 +46,7 @@ def verdict(
         champion_version=None if champion is None else "3",
         evaluation=evaluate(project, "torch", frame, challenger),
         candidate=candidate,
-        look=look,
+        analysis=analysis,
     )
 
 
@@ -89,8 +89,10 @@ def test_the_fewer_looks_share_the_budget_the_smaller_a_gain_is_proven(
     frame, truth = make_rows(4000, seed=2)
     challenger, champion = noisy(truth, 0.30, seed=5), noisy(truth, 0.46, seed=6)
     outcomes = {
-        looks: verdict(make_project(evidence=Evidence(looks=looks)), frame, challenger, champion).outcome
-        for looks in (1, 1000)
+        n_analyses: verdict(
+            make_project(evidence=ErrorBudget(n_analyses=n_analyses)), frame, challenger, champion
+        ).outcome
+        for n_analyses in (1, 1000)
     }
     assert outcomes == {1: Outcome.PROMOTE, 1000: Outcome.INCONCLUSIVE}
 
@@ -99,10 +101,10 @@ def test_with_the_budget_spent_nobody_takes_over_and_the_verdict_says_until_when
     project: Project, make_rows: Rows, noisy: Noisy
 ) -> None:
     frame, truth = make_rows()
-    got = verdict(project, frame, truth, noisy(truth, 1.0), look=SPENT)
+    got = verdict(project, frame, truth, noisy(truth, 1.0), analysis=SPENT)
     assert got.outcome is Outcome.INCONCLUSIVE and got.rows_needed is None and got.level == 0.0
     assert got.reasons[0].endswith("the error budget of 0.05 for 12 looks is spent until 2014-01-01")
-    worse = verdict(project, frame, noisy(truth, 1.0), truth, look=SPENT)
+    worse = verdict(project, frame, noisy(truth, 1.0), truth, analysis=SPENT)
     assert worse.outcome is Outcome.REJECT
 
 
@@ -209,7 +211,7 @@ def test_a_collapse_in_one_slice_is_rejected_though_the_whole_is_better(
     make_project: Callable[..., Project], make_rows: Rows, noisy: Noisy, metric: str
 ) -> None:
     frame, truth = make_rows(9000)
-    project = make_project(gates=(Slice("origin", metric, drop=0.03),))
+    project = make_project(gates=(SliceGate("origin", metric, drop=0.03),))
     frame["origin"] = ["EWR"] * 4200 + ["JFK"] * 4200 + ["LGA"] * 600
     challenger, champion = truth.copy(), noisy(truth, 1.0)
     challenger[8400:], champion[8400:] = noisy(truth[8400:], 3.0), truth[8400:]
@@ -230,7 +232,7 @@ def test_many_slices_without_a_fall_are_not_rejected_by_chance(
             project,
             frame,
             frame["late"].to_numpy(),
-            [Slice("origin", "roc_auc", drop=0.0)],
+            [SliceGate("origin", "roc_auc", drop=0.0)],
             challenger=noisy(truth, 0.3, seed=seed + 50),
             champion=noisy(truth, 0.3, seed=seed + 90),
             seed=0,

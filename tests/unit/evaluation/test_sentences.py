@@ -10,34 +10,34 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import Better, Binary, NotWorse, Number, Project, Slice
+from fullcircle.core.project import Better, Binary, NotWorse, Number, Project, SliceGate
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.evaluation.case import Case, Word
-from fullcircle.evaluation.gate import beats_baseline, not_worse, slice_word
-from fullcircle.evaluation.spending import Look
-from fullcircle.evaluation.takeover import takeover
+from fullcircle.evaluation.alpha_spending import Analysis
+from fullcircle.evaluation.gate import beats_baseline, not_worse, slice_outcome
+from fullcircle.evaluation.gate_types import GateInput, GateOutcome
+from fullcircle.evaluation.superiority_gate import superiority_outcome
 
 PROJECT = Project(
     name="p", owner="o", columns=(Number("x"),), target=Binary("late", positive="late"), time="t", row_id="i",
     torch=lambda inputs, params: None,
 )  # fmt: skip
-LEFT = Look(number=3, looks=12, alpha=0.05, level=0.05 / 12)
-SPENT = Look(number=13, looks=12, alpha=0.05, level=0.0, free_at=datetime(2014, 1, 1, tzinfo=UTC))
+LEFT = Analysis(number=3, n_analyses=12, alpha=0.05, level=0.05 / 12)
+SPENT = Analysis(number=13, n_analyses=12, alpha=0.05, level=0.0, free_at=datetime(2014, 1, 1, tzinfo=UTC))
 NONE = np.empty(0, dtype="float32")
 
 
-def case(look: Look = LEFT, positives: int = 400, **against: Interval) -> Case:
+def gate_input(analysis: Analysis = LEFT, positives: int = 400, **against: Interval) -> GateInput:
     """1,000 rows or a few more, against version 2."""
     labels = np.array([1] * positives + [0] * 600, dtype="int8")
-    return Case(PROJECT, pd.DataFrame(), labels, NONE, NONE, "version 2", look, against)
+    return GateInput(PROJECT, pd.DataFrame(), labels, NONE, NONE, "version 2", analysis, against)
 
 
 def off(value: float, low: float, high: float) -> Interval:
     return Interval(value=value, low=low, high=high)
 
 
-def said(word: Word) -> tuple[str, str]:
+def said(word: GateOutcome) -> tuple[str, str]:
     return str(word.outcome), word.detail
 
 
@@ -87,16 +87,16 @@ TAKING_OVER = [
 
 @pytest.mark.parametrize(("gate", "gain", "outcome", "sentence"), TAKING_OVER)
 def test_what_is_said_of_taking_over(gate: Better, gain: Interval, outcome: str, sentence: str) -> None:
-    assert said(takeover(gate, gain, case())) == (outcome, sentence)
+    assert said(superiority_outcome(gate, gain, gate_input())) == (outcome, sentence)
 
 
 def test_what_is_said_where_no_gain_could_be_proven() -> None:
     ahead, gate = off(0.08, 0.06, 0.10), Better("roc_auc")
     numbers = f"{AUC} higher than version 2's by 0.0800 [+0.0600, +0.1000] (higher is better), p < 1e-09"
-    assert said(takeover(gate, ahead, case(SPENT))) == (
+    assert said(superiority_outcome(gate, ahead, gate_input(SPENT))) == (
         *("inconclusive", f"{numbers}: the error budget of 0.05 for 12 looks is spent until 2014-01-01"),
     )
-    assert said(takeover(gate, ahead, case(positives=10))) == (
+    assert said(superiority_outcome(gate, ahead, gate_input(positives=10))) == (
         *("inconclusive", f"{numbers}: only 10 rows of one class, which prove nothing"),
     )
 
@@ -123,7 +123,7 @@ NOT_WORSE = [
 
 @pytest.mark.parametrize(("metric", "found", "outcome", "sentence"), NOT_WORSE)
 def test_what_is_said_of_not_being_worse(metric: str, found: Interval, outcome: str, sentence: str) -> None:
-    assert said(not_worse(NotWorse(metric, 0.01), case(**{metric: found}))) == (outcome, sentence)
+    assert said(not_worse(NotWorse(metric, 0.01), gate_input(**{metric: found}))) == (outcome, sentence)
 
 
 # challenger minus baseline, outcome, sentence
@@ -149,11 +149,11 @@ def test_what_is_said_of_the_baseline(found: Interval, outcome: str, sentence: s
 
 @pytest.mark.parametrize(("metric", "side"), [("roc_auc", "ROC AUC more than 0.03 below"), ("brier", "above")])
 def test_a_slice_that_is_worse_lies_on_the_metrics_bad_side(metric: str, side: str) -> None:
-    gate, fall = Slice("origin", metric, drop=0.03), off(0.05, 0.04, 0.06)
-    fell = slice_word(gate, PROJECT.target.metrics[metric], 3, [("LGA", fall)], "version 2")
+    gate, fall = SliceGate("origin", metric, drop=0.03), off(0.05, 0.04, 0.06)
+    fell = slice_outcome(gate, PROJECT.target.metrics[metric], 3, [("LGA", fall)], "version 2")
     assert fell.outcome is Outcome.REJECT
     assert f"{side} version 2's in LGA by 0.0500 [0.0400, 0.0600]" in fell.detail.replace("0.03 above", "above")
-    assert slice_word(gate, PROJECT.target.metrics[metric], 3, [], "version 2").detail.startswith(
+    assert slice_outcome(gate, PROJECT.target.metrics[metric], 3, [], "version 2").detail.startswith(
         "origin: in none of 3 groups is "
     )
 
@@ -162,7 +162,7 @@ VALUES = (-0.2, -0.03, -0.0213, -0.003, -0.00001, 0.0, 0.00001, 0.003, 0.0213, 0
 WIDTHS = (0.0, 0.001, 0.004, 0.02, 0.1)
 
 
-def contradictions(sentence: str, gain: Interval, border: float, greater: bool) -> list[str]:
+def contradictions(sentence: str, gain: Interval, null_value: float, greater: bool) -> list[str]:
     """What a reader would object to. `gain`: greater is better."""
     direction = re.search(r" is (higher|lower) than .* by (\d\.\d{4}) ", sentence)
     higher = gain.value > 0 if greater else gain.value < 0
@@ -172,13 +172,13 @@ def contradictions(sentence: str, gain: Interval, border: float, greater: bool) 
         "a difference that is told is none of nothing": (direction is None) == (round(gain.value, 4) == 0),
         "no sign contradicts its word": "by -" not in sentence and "by +" not in sentence,
         "which side is good is said": f"({'higher' if greater else 'lower'} is better)" in sentence,
-        "better is better": not re.fullmatch(r"better( by more than .*)?", end) or gain.value > border,
+        "better is better": not re.fullmatch(r"better( by more than .*)?", end) or gain.value > null_value,
         "worse is worse": not end.startswith("worse") or gain.high < 0,
         "more likely worse is below": not end.startswith("more likely worse") or gain.value < 0,
-        "more likely not better is between": not end.startswith("more likely not") or 0 <= gain.value < border,
-        "what is not proven is ahead": "is not proven" not in end or gain.value > border,
-        "a tie is near the border": "a tie" not in end or abs(gain.value - border) <= 0.005,
-        "nothing is proven at its good end alone": "even at its good end" not in end or gain.high < border,
+        "more likely not better is between": not end.startswith("more likely not") or 0 <= gain.value < null_value,
+        "what is not proven is ahead": "is not proven" not in end or gain.value > null_value,
+        "a tie is near the border": "a tie" not in end or abs(gain.value - null_value) <= 0.005,
+        "nothing is proven at its good end alone": "even at its good end" not in end or gain.high < null_value,
         "alike is alike": "alike" not in end or gain.low == gain.high,
     }
     return [claim for claim, holds in claims.items() if not holds]
@@ -188,11 +188,11 @@ def contradictions(sentence: str, gain: Interval, border: float, greater: bool) 
 def test_no_sentence_on_a_gain_contradicts_its_numbers(metric: str) -> None:
     """Every metric x sign x width x asked-for change x budget left or spent x rows enough or few."""
     greater, met = metric == "roc_auc", set()
-    for value, width, change, look, positives in itertools.product(
+    for value, width, change, analysis, positives in itertools.product(
         VALUES, WIDTHS, (0.0, 0.01, 0.05), (LEFT, SPENT), (10, 400)
     ):
         gain = off(value, value - width, value + width)
-        word = takeover(Better(metric, change), gain, case(look, positives))
+        word = superiority_outcome(Better(metric, change), gain, gate_input(analysis, positives))
         met.add(word.outcome)
         assert contradictions(word.detail, gain, change, greater) == [], word.detail
         assert (word.outcome is Outcome.PROMOTE) == bool(re.search(r": better( by more than [\d.]+)?$", word.detail))
@@ -207,7 +207,7 @@ def test_no_sentence_on_a_margin_or_a_baseline_contradicts_its_numbers(metric: s
     for value, width, margin in itertools.product(VALUES, WIDTHS, (0.0, 0.01, 0.05)):
         found = off(value, value - width, value + width)
         gain = found if greater else off(-value, -value - width, -value + width)
-        words.append((not_worse(NotWorse(metric, margin), case(**{metric: found})), gain))
+        words.append((not_worse(NotWorse(metric, margin), gate_input(**{metric: found})), gain))
         word = words[-1][0]
         assert ("within" in word.detail) == (word.outcome is Outcome.PROMOTE) == (-gain.low <= margin)
         assert ("even at its good end" in word.detail) == (word.outcome is Outcome.REJECT) == (-gain.high > margin)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOMS_FOR_FLOWS = {"core", "loop", "orchestration"}
+ROOMS_FOR_FLOWS = {"apps", "core", "loop", "orchestration"}
 
 
 def test_no_import_goes_upwards_and_every_tool_stays_in_its_room(repository: Path) -> None:

@@ -15,9 +15,9 @@ from scipy.stats import wasserstein_distance
 
 from fullcircle.core.project import Category, Number, Project
 from fullcircle.core.records.health import ColumnDrift
-from fullcircle.monitoring.distances import Draws, jensen_shannon, js_of_counts, null_wasserstein, wasserstein
 from fullcircle.monitoring.drift import column_drift, prediction_drift
-from fullcircle.monitoring.samples import border
+from fullcircle.monitoring.drift_metrics import Resamples, jensen_shannon, js_of_counts, null_wasserstein, wasserstein
+from fullcircle.monitoring.samples import null_quantile
 
 Rows = Callable[..., pd.DataFrame]
 
@@ -63,15 +63,15 @@ def test_a_nearly_constant_number_is_not_clipped_away() -> None:
 def test_the_resampled_distances_are_those_of_the_exact_ones() -> None:
     rng = np.random.default_rng(0)
     pool = rng.gamma(2, 1, 20_000)
-    draws = Draws.of(20_000, 500, 300, resamples=200, seed=1)
+    draws = Resamples.of(20_000, 500, 300, n_resamples=200, seed=1)
     exact = [wasserstein(pool[a], pool[b]) for a, b in zip(draws.reference, draws.current, strict=True)]
     resampled = null_wasserstein(pool, pool, draws)
     assert np.quantile(resampled, [0.5, 0.95]) == pytest.approx(np.quantile(exact, [0.5, 0.95]), rel=0.05)
 
 
 def test_the_border_lets_its_share_through() -> None:
-    assert np.mean(np.arange(1000.0) > border(np.arange(1000.0), 0.01)) == pytest.approx(0.01, abs=0.0015)
-    assert border(np.zeros(500), 0.01) > 0
+    assert np.mean(np.arange(1000.0) > null_quantile(np.arange(1000.0), 0.01)) == pytest.approx(0.01, abs=0.0015)
+    assert null_quantile(np.zeros(500), 0.01) > 0
 
 
 @pytest.mark.parametrize("rows", [50, 1500])

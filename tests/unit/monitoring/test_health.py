@@ -10,7 +10,7 @@ import pytest
 
 from fullcircle.core.project import Binary, Project
 from fullcircle.core.records.health import QualityIssue, Window
-from fullcircle.monitoring.health import assess
+from fullcircle.monitoring.health import assess_window
 from fullcircle.monitoring.performance import performance
 from fullcircle.monitoring.quality import quality
 
@@ -76,7 +76,9 @@ def test_too_few_labels_or_one_class_say_nothing(labels: list[float]) -> None:
 
 def test_a_window_from_the_same_world_is_healthy(project: Project, make_rows: Rows, make_window: Windows) -> None:
     current = make_rows(2000)
-    health = assess(project, make_window(current), current, make_rows(8000, seed=1), champion_version="3", expected=0.7)
+    health = assess_window(
+        project, make_window(current), current, make_rows(8000, seed=1), champion_version="3", expected=0.7
+    )
     assert (health.champion_version, health.enough_rows, health.is_drifted) == ("3", True, False)
     assert health.prediction is not None and not health.prediction.drifted
     assert health.performance is not None and health.performance.rows == 2000
@@ -87,7 +89,7 @@ def test_a_window_from_another_world_is_drifted(project: Project, make_rows: Row
     current = make_rows(2000, seed=7)
     current["distance"] *= 1.5
     current["gust"] += 10
-    health = assess(
+    health = assess_window(
         project, make_window(current), current, make_rows(8000, seed=1), champion_version="3", expected=None
     )
     assert set(health.drifted) == {"distance", "gust"}
@@ -99,7 +101,7 @@ def test_a_window_too_small_to_judge_says_so(
     project: Project, make_rows: Rows, make_window: Windows, rows: int
 ) -> None:
     current = make_rows(rows)
-    health = assess(project, make_window(current), current, make_rows(500), champion_version="3", expected=0.7)
+    health = assess_window(project, make_window(current), current, make_rows(500), champion_version="3", expected=0.7)
     assert not health.enough_rows
     assert not health.is_drifted
     assert health.performance is None

@@ -15,9 +15,9 @@ from fullcircle.core.project import Binary, Image, Project, Watch
 from fullcircle.core.records.health import Window
 from fullcircle.core.row_tensors import pixels
 from fullcircle.monitoring.drift import column_drift
-from fullcircle.monitoring.embedding import COMPONENTS, GRID, Embedding, is_there
-from fullcircle.monitoring.health import assess
+from fullcircle.monitoring.health import assess_window
 from fullcircle.monitoring.image_drift import as_numbers, embed, image_drift, part_drift
+from fullcircle.monitoring.image_embedding import COMPONENTS, GRID, Embedding, is_there
 from fullcircle.monitoring.quality import quality
 
 SCAN = Image("scan", shape=(8, 8, 1), high=16)
@@ -204,7 +204,7 @@ def make_health(project, reference) -> Callable[[pd.DataFrame], object]:
     def make(rows: pd.DataFrame):
         start, end = datetime(2024, 4, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)
         window = Window(project="scans", start=start, end=end, rows=len(rows), labelled=0, versions=("1",))
-        return assess(project, window, rows, reference, champion_version="1", expected=0.9)
+        return assess_window(project, window, rows, reference, champion_version="1", expected=0.9)
 
     return make
 

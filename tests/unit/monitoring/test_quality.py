@@ -12,7 +12,7 @@ from fullcircle.core.project import Binary, Category, Number, Project
 from fullcircle.core.row_tensors import coded
 from fullcircle.data.contract import check
 from fullcircle.evaluation.slices import group_names
-from fullcircle.monitoring.distances import Draws, jensen_shannon, js_of_counts, null_jensen_shannon
+from fullcircle.monitoring.drift_metrics import Resamples, jensen_shannon, js_of_counts, null_jensen_shannon
 from fullcircle.monitoring.quality import quality
 
 PROJECT = Project(
@@ -52,7 +52,7 @@ def test_categories_that_differ_in_a_nul_at_their_end_are_two():
 def test_long_categories_and_as_many_as_rows_cost_little_memory():
     long = np.array([f"{number % 7:01024}" for number in range(50_000)], dtype=object)
     many = np.array([f"c{number}" for number in range(50_000)], dtype=object)
-    draws = Draws.of(50_000, 4_000, 4_000, resamples=200, seed=1)
+    draws = Resamples.of(50_000, 4_000, 4_000, n_resamples=200, seed=1)
     frame = rows(np.full(50_000, 0.5, "float32"), many)
     tracemalloc.start()
     try:
@@ -70,7 +70,7 @@ def test_long_categories_and_as_many_as_rows_cost_little_memory():
 def test_distances_in_blocks_are_those_of_one():
     rng = np.random.default_rng(3)
     pool = rng.choice([f"c{number}" for number in range(900)], 2000).astype(object)
-    draws = Draws.of(2000, 500, 500, resamples=3000, seed=1)
+    draws = Resamples.of(2000, 500, 500, n_resamples=3000, seed=1)
     codes, kinds = coded(pool)
 
     found = null_jensen_shannon(pool, draws)

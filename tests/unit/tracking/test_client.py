@@ -7,7 +7,7 @@ import requests
 
 from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavailable, UsageError
 from fullcircle.core.settings import Settings
-from fullcircle.loop.champion.review import review_url
+from fullcircle.loop.promotion.approval_notice import review_url
 from fullcircle.tracking.connection.client import address, translated
 
 

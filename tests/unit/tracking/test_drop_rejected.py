@@ -25,7 +25,7 @@ from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir, SpoolMetadata,
 from fullcircle.tracking.spool.uploader import Uploader
 from fullcircle.tracking.spool.writer import Writer
 
-Told = Callable[[Writer, Path], None]
+TrainingLogger = Callable[[Writer, Path], None]
 
 
 class Strict:
@@ -86,7 +86,7 @@ class Strict:
             file.write(json.dumps([kind, value]) + "\n")
 
 
-def spool(home: Path, told: Told) -> SpoolDir:
+def spool(home: Path, told: TrainingLogger) -> SpoolDir:
     """The folder of a process that told this, and its end, and then ended itself."""
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(home)})
     about = SpoolMetadata(tracker="http://tracker", run_id="run", key="run", begin=None, made_ms=1)

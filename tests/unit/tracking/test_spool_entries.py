@@ -51,15 +51,15 @@ ROWS = st.lists(
         st.integers(-(2**63), 2**63 - 1),
     )
 )
-Told = list[tuple[dict[str, float], int, int]]
+TrainingLogger = list[tuple[dict[str, float], int, int]]
 
 
-def flat(rows: Told) -> list[tuple[str, float, int, int]]:
+def flat(rows: TrainingLogger) -> list[tuple[str, float, int, int]]:
     return [(key, value, at_ms, step) for values, at_ms, step in rows for key, value in values.items()]
 
 
 @given(rows=ROWS)
-def test_points_come_back_to_the_last_bit(rows: Told) -> None:
+def test_points_come_back_to_the_last_bit(rows: TrainingLogger) -> None:
     points = decode(encode(Points.of((*packed(values), at_ms, step) for values, at_ms, step in rows)))
     assert isinstance(points, Points)
     assert points.points() == flat(rows)
@@ -67,7 +67,7 @@ def test_points_come_back_to_the_last_bit(rows: Told) -> None:
 
 
 @given(rows=ROWS)
-def test_points_that_were_written_before_they_were_packed_are_read(rows: Told) -> None:
+def test_points_that_were_written_before_they_were_packed_are_read(rows: TrainingLogger) -> None:
     points = decode(msgspec.msgpack.encode(("points", rows)))
     assert isinstance(points, Points)
     assert points.points() == flat(rows)

@@ -12,7 +12,7 @@ from fullcircle.cli.output.lines import say
 from fullcircle.core.errors import ContractViolated
 from fullcircle.core.security.permissions import as_the_user_makes_it
 from fullcircle.core.settings import Settings
-from fullcircle.loop.lineage.versions import data_of_versions
+from fullcircle.loop.lineage.model_data_versions import data_of_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from fullcircle.cli.output.lines import say
 from fullcircle.core.settings import Settings
 
 if TYPE_CHECKING:
-    from fullcircle.loop.backup.home import Backup
+    from fullcircle.loop.backup.home_backup import Backup
 
 JSON = click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 
@@ -29,7 +29,7 @@ def backup(file: Path, as_json: bool) -> None:
     again is left out (downloads, DVC's cache), and what lies elsewhere is named (PostgreSQL, S3).
     """
     from fullcircle.cli.output.terminal import consoles, shown
-    from fullcircle.loop.backup.home import backup as write
+    from fullcircle.loop.backup.home_backup import backup as write
 
     with shown(consoles(as_json)[1]):
         made = write(Settings.from_env(), file)
@@ -51,7 +51,7 @@ def restore(file: Path, into: Path | None, as_json: bool) -> None:
     It may be put anywhere, also beside the home that it is a copy of. For a run's data alone: fullcircle data restore.
     """
     from fullcircle.cli.output.terminal import consoles, shown
-    from fullcircle.loop.backup.home import restore as put_back
+    from fullcircle.loop.backup.home_backup import restore as put_back
 
     with shown(consoles(as_json)[1]):
         made = put_back(file, into.absolute() if into else Settings.from_env().home)

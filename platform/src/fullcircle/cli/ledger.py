@@ -32,7 +32,7 @@ WHY = click.option("--why", "--reason", required=True, metavar="TEXT", help="The
 @JSON
 def promote(project: str, version: str, why: str, as_json: bool) -> None:
     """Make any registered VERSION the champion, whatever the gate said of it, after loading it successfully."""
-    from fullcircle.loop.champion import approval
+    from fullcircle.loop.promotion import approval
 
     found, settings, user = _decider(project)
     made = approval.promote(found, Workspace(settings), version, why=why, who=user)
@@ -50,7 +50,7 @@ def promote(project: str, version: str, why: str, as_json: bool) -> None:
 @JSON
 def approve(project: str, version: str, why: str, as_json: bool) -> None:
     """Release the challenger VERSION, which passed its gate and waits for a human (approval="human")."""
-    from fullcircle.loop.champion import approval
+    from fullcircle.loop.promotion import approval
 
     found, settings, user = _decider(project)
     made = approval.approve(found, Workspace(settings), version, why=why, who=user)
@@ -68,7 +68,7 @@ def approve(project: str, version: str, why: str, as_json: bool) -> None:
 @JSON
 def reject(project: str, version: str, why: str, as_json: bool) -> None:
     """Refuse the challenger VERSION, which waits for a human. The champion stays as it is."""
-    from fullcircle.loop.champion import approval
+    from fullcircle.loop.promotion import approval
 
     found, settings, user = _decider(project)
     made = approval.reject(found, Workspace(settings), version, why=why, who=user)
@@ -92,7 +92,7 @@ def who(project: str, at: str | None, as_json: bool) -> None:
     """
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, styled
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.champion.ledger import who as who_served
+    from fullcircle.loop.promotion.ledger_audit import who as who_served
 
     found = who_served(load_project(project), Workspace(Settings.from_env()), parse_time(at))
     if as_json:
@@ -136,7 +136,7 @@ def verify(project: str | None, as_json: bool) -> None:
     """
     from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.champion.ledger import verify as verify_ledgers
+    from fullcircle.loop.promotion.ledger_audit import verify as verify_ledgers
 
     checked = verify_ledgers(Workspace(Settings.from_env()), [load_project(project).name] if project else None)
     if as_json:
@@ -168,7 +168,7 @@ def show(project: str, as_json: bool) -> None:
     from fullcircle.cli.output.tables import ledger_table, print_table
     from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.champion.ledger import show as entries
+    from fullcircle.loop.promotion.ledger_audit import show as entries
 
     found = entries(load_project(project), Workspace(Settings.from_env()))
     if as_json:
@@ -207,11 +207,11 @@ def accept(project: str, why: str, as_json: bool) -> None:
 def _mend(project: str, why: str, as_json: bool, how: str, done: str) -> None:
     from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.champion import ledger as ledgers
+    from fullcircle.loop.promotion import ledger_audit as ledgers
 
     settings = Settings.from_env()
     settings.check_writable()
-    mend = ledgers.heal if how == "heal" else ledgers.accept
+    mend = ledgers.repair if how == "heal" else ledgers.accept
     mended = mend(load_project(project), Workspace(settings), why=why, by=decided_by())
     if as_json:
         print_json({"project": project, how: list(mended)})

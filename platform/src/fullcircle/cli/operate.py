@@ -111,9 +111,9 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
     """Give the traffic back to the previous champion, after loading it successfully."""
     from fullcircle.cli.output.terminal import print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.champion.approval import reason_given
-    from fullcircle.loop.champion.release import rollback as roll_back
     from fullcircle.loop.clock import replay_time
+    from fullcircle.loop.promotion.approval import reason_given
+    from fullcircle.loop.promotion.release import rollback as roll_back
 
     settings = Settings.from_env()
     settings.check_writable()

@@ -24,9 +24,9 @@ def demo(fresh: bool, months: int | None, as_json: bool) -> None:
     Prepares the data (DVC), trains on January to March, releases, then lives through April to December.
     Stopped or killed, the next call goes on from what was finished.
     """
+    from fullcircle.apps.replay.demo import run_demo
     from fullcircle.cli.output.tables import print_refusals, show_replay
     from fullcircle.cli.output.terminal import consoles, print_json, shown
-    from fullcircle.orchestration.demo import run_demo
 
     results, progress = consoles(as_json)
     with print_refusals(progress), shown(progress):
@@ -78,9 +78,9 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     from fullcircle.cli.output.tables import print_refusals, print_retrain
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.budget import by_hand
-    from fullcircle.loop.champion.approval import reason_given
-    from fullcircle.loop.retrain import retrain
+    from fullcircle.loop.promotion.approval import reason_given
+    from fullcircle.loop.retraining.retrain import retrain
+    from fullcircle.loop.retraining.retrain_budget import by_hand
 
     settings, loaded, asked = Settings.from_env(), load_project(project), by_hand(key)
     reason_given(reason)
@@ -121,9 +121,9 @@ def replay(project: str, months: int | None, sample: float, as_json: bool) -> No
 
     Runs as a Prefect flow, on a server of its own unless PREFECT_API_URL is set.
     """
+    from fullcircle.apps.replay.demo import run_replay
     from fullcircle.cli.output.tables import print_refusals, show_replay
     from fullcircle.cli.output.terminal import consoles, print_json, shown
-    from fullcircle.orchestration.demo import run_replay
 
     results, progress = consoles(as_json)
     with print_refusals(progress), shown(progress):

@@ -68,15 +68,15 @@ def reproduce(
 
     RUN is an id, the beginning of one, or a name. Exit code 1 when it diverged.
     """
+    from fullcircle.apps.reproduction.reproduce import RerunOptions
+    from fullcircle.apps.reproduction.reproduce import reproduce as train_again
     from fullcircle.cli.output.terminal import consoles, print_json, shown
     from fullcircle.core.records.repro_compare import Agreement
-    from fullcircle.loop.reproduction.reproduce import Again
-    from fullcircle.loop.reproduction.reproduce import reproduce as train_again
 
     settings = Settings.from_env()
     settings.check_writable()
     results, progress = consoles(as_json)
-    again = Again(project=project, data=data, overrides=overrides, keep=keep, record=not no_record)
+    again = RerunOptions(project=project, data=data, overrides=overrides, keep=keep, record=not no_record)
     with shown(progress), _sigterm_as_ctrl_c():
         result = train_again(Workspace(settings), run, again)
     if as_json:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fullcircle.core.tasks import Task
-    from fullcircle.loop.train import TrainResult
+    from fullcircle.loop.training_runs.train import TrainResult
 
 
 @click.command(
@@ -63,8 +63,8 @@ def train(
     from fullcircle.cli.output.tables import print_refusals
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.train import Wish, resume
-    from fullcircle.loop.train import train as train_new
+    from fullcircle.loop.training_runs.train import TrainRequest, resume
+    from fullcircle.loop.training_runs.train import train as train_new
 
     settings, loaded = Settings.from_env(), load_project(project)
     if run is not None:
@@ -75,7 +75,7 @@ def train(
         if run is not None:
             result = resume(loaded, Workspace(settings), run, framework=framework, where=where)
         else:
-            wish = Wish(
+            request = TrainRequest(
                 framework=framework or _only(loaded.name, loaded.frameworks),
                 until=parse_time(until),
                 where=where,
@@ -83,7 +83,7 @@ def train(
                 profile_steps=profile or 0,
                 tensorboard=tensorboard,
             )
-            result = train_new(loaded, Workspace(settings), wish)
+            result = train_new(loaded, Workspace(settings), request)
     if as_json:
         print_json(result)
     else:
@@ -98,7 +98,7 @@ def train(
 @click.option("--port", type=click.IntRange(1, 65535), default=None, help="Port (default: any that is free).")
 def tensorboard(run: str, port: int | None) -> None:
     """Fetch a run's event files and show them in TensorBoard on loopback, until Ctrl-C."""
-    from fullcircle.loop.scalars import tensorboard as board
+    from fullcircle.loop.training_runs.tensorboard import tensorboard as board
 
     service, url = board(Workspace(Settings.from_env()), run, port)
     with service:

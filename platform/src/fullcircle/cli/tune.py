@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from fullcircle.loop.tuning.tune import TuneResult
+    from fullcircle.apps.tuning.tune import TuneResult
 
 
 @click.command(
@@ -58,14 +58,14 @@ def tune(
     Whatever stops it, the same command goes on: with the trials that ended, and those that had not from their newest
     checkpoint. The test rows take no part in it.
     """
+    from fullcircle.apps.tuning.tune import TuneRequest, tune_each
     from fullcircle.cli.output.tables import print_refusals
     from fullcircle.cli.output.terminal import consoles, parse_span, parse_time, print_json, shown
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.tuning.tune import Wish, tune_each
 
     settings, loaded = Settings.from_env(), load_project(project)
     frameworks = (framework,) if framework else loaded.frameworks
-    wish = Wish(
+    request = TuneRequest(
         framework=frameworks[0],
         trials=trials,
         workers=workers,
@@ -78,7 +78,7 @@ def tune(
     settings.check_writable()
     console, progress = consoles(as_json)
     with print_refusals(progress), shown(progress):
-        results = tune_each(loaded, Workspace(settings), frameworks, wish)
+        results = tune_each(loaded, Workspace(settings), frameworks, request)
     if as_json:
         print_json({"studies": results})
     for result in results:

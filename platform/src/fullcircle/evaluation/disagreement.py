@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.project import Agrees, Image, Project
+from fullcircle.core.project import AgreementGate, Image, Project
 from fullcircle.core.records.disagreement import Disagreement, GroupDisagreement, RowDisagreement
 from fullcircle.core.records.verdicts import GateResult, Verdict
 from fullcircle.core.row_tensors import coded
@@ -45,7 +45,7 @@ def disagreement(
     shape = project.target.answers.shape(len(frame))
     if not len(frame) or champion.shape != shape or challenger.shape != shape:
         raise ValueError(f"{len(frame)} rows do not fit answers of shape {champion.shape} and {challenger.shape}")
-    margin = next((gate.margin for gate in project.gates if isinstance(gate, Agrees)), Agrees().margin)
+    margin = next((gate.margin for gate in project.gates if isinstance(gate, AgreementGate)), AgreementGate().margin)
     task = project.target
     apart, difference = task.distance(challenger, champion), task.scalar(challenger) - task.scalar(champion)
     finite = np.isfinite(apart)
@@ -66,17 +66,17 @@ def disagreement(
 
 
 def with_agreement(verdict: Verdict, project: Project, found: Disagreement | None) -> Verdict:
-    """The verdict with the word of the project's `Agrees` gates, where it has some; else the verdict as it is.
+    """The verdict with the word of the project's `AgreementGate` gates, where it has some; else the verdict as it is.
 
     Without a champion there is nothing to agree with; without logged rows nobody knows, which is a doubt.
     """
-    for gate in (gate for gate in project.gates if isinstance(gate, Agrees)):
+    for gate in (gate for gate in project.gates if isinstance(gate, AgreementGate)):
         if verdict.champion_version is not None:
             verdict = _with(verdict, gate, found)
     return verdict
 
 
-def _with(verdict: Verdict, gate: Agrees, found: Disagreement | None) -> Verdict:
+def _with(verdict: Verdict, gate: AgreementGate, found: Disagreement | None) -> Verdict:
     if found is None:
         outcome, off = Outcome.INCONCLUSIVE, None
         detail = "no row of the last window is logged on which the challenger could be held against the champion"

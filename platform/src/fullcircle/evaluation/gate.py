@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.project import AtLeast, NotWorse, Project, Slice
+from fullcircle.core.project import AtLeast, NotWorse, Project, SliceGate
 from fullcircle.core.records.verdicts import Candidate, Evaluation, GateResult, Verdict
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.latency import judge_latency
@@ -21,15 +21,15 @@ from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS
 from fullcircle.core.tasks import Metric, Task
 from fullcircle.core.tasks.metric import negated
-from fullcircle.evaluation.case import MIN_OF_A_CLASS, Case, Word
-from fullcircle.evaluation.copies import distinct_rows
+from fullcircle.evaluation.alpha_spending import Analysis, next_analysis
+from fullcircle.evaluation.duplicate_rows import distinct_rows
 from fullcircle.evaluation.evaluate import checked_targets
-from fullcircle.evaluation.holm import fallen_slices
+from fullcircle.evaluation.gate_types import MIN_OF_A_CLASS, GateInput, GateOutcome
+from fullcircle.evaluation.metric_wording import difference
+from fullcircle.evaluation.multiple_testing import fallen_slices
 from fullcircle.evaluation.slices import MIN_ROWS, largest_group
-from fullcircle.evaluation.spending import Look, next_look
-from fullcircle.evaluation.superiority import rows_to_decide
-from fullcircle.evaluation.takeover import takeovers
-from fullcircle.evaluation.wording import difference
+from fullcircle.evaluation.superiority_gate import superiority_gates
+from fullcircle.evaluation.superiority_test import rows_to_decide
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def judge(
     champion_version: str | None,
     evaluation: Evaluation,
     candidate: Candidate | None,
-    look: Look | None = None,
+    analysis: Analysis | None = None,
     seed: int = 0,
 ) -> Verdict:
     """Whether the challenger may take over from the champion (or be the first).
@@ -66,7 +66,7 @@ def judge(
         ValueError: when baseline or champion do not fit the rows. A challenger's NaN is a rejection, not an error.
     """
     if fault := project.target.fault(challenger, len(frame)):
-        word = Word("finite", Outcome.REJECT, f"the challenger's answers {fault}")
+        word = GateOutcome("finite", Outcome.REJECT, f"the challenger's answers {fault}")
         return _verdict([word], {}, champion_version, len(frame), None)
     targets = checked_targets(project, frame, challenger)
     for one in (baseline, champion):
@@ -76,20 +76,20 @@ def judge(
     copies = len(distinct) - int(distinct.sum())
     frame, targets, challenger = frame[distinct], targets[distinct], challenger[distinct]
     baseline, champion = (None if one is None else one[distinct] for one in (baseline, champion))
-    look = look or next_look(project.evidence, (), datetime.min.replace(tzinfo=UTC))
+    analysis = analysis or next_analysis(project.evidence, (), datetime.min.replace(tzinfo=UTC))
     version = f"version {champion_version}" if champion_version else "the champion"
     against: dict[str, Interval] = {}
     if champion is not None and affordable(project, candidate):
         against = _differences(project.target, targets, challenger, champion, seed)
-    case = Case(project, frame, targets, challenger, champion, version, look, against, seed)
+    gate_input = GateInput(project, frame, targets, challenger, champion, version, analysis, against, seed)
     words = [
-        *_enough_rows(case, copies),
-        *_beats_baseline(case, baseline),
-        *(at_least(gate, case, evaluation) for gate in project.gates if isinstance(gate, AtLeast)),
-        *(_against_the_champion(case, seed) if champion is None or against else ()),
+        *_enough_rows(gate_input, copies),
+        *_beats_baseline(gate_input, baseline),
+        *(at_least(gate, gate_input, evaluation) for gate in project.gates if isinstance(gate, AtLeast)),
+        *(_against_the_champion(gate_input, seed) if champion is None or against else ()),
         *(_budgets(project, candidate) if candidate else ()),
     ]
-    return _verdict(words, against, champion_version, len(targets), look.test_level if against else None)
+    return _verdict(words, against, champion_version, len(targets), analysis.test_level if against else None)
 
 
 def _differences(
@@ -104,7 +104,7 @@ def _differences(
 
 
 def _verdict(
-    words: list[Word], against: dict[str, Interval], version: str | None, rows: int, level: float | None
+    words: list[GateOutcome], against: dict[str, Interval], version: str | None, rows: int, level: float | None
 ) -> Verdict:
     said = {word.outcome for word in words}
     outcome = next((o for o in (Outcome.REJECT, Outcome.INCONCLUSIVE) if o in said), Outcome.PROMOTE)
@@ -135,118 +135,135 @@ def _verdict(
     )
 
 
-def _enough_rows(case: Case, copies: int) -> Iterator[Word]:
+def _enough_rows(gate_input: GateInput, copies: int) -> Iterator[GateOutcome]:
     """Silent where there are enough: a first champion, too, must have met more than a handful of rows."""
     if copies:
-        said = f"{copies:,} of {len(case.targets) + copies:,} test rows are copies of another one, which is judged once"
-        yield Word("distinct test rows", Outcome.PROMOTE, said)
-    if case.spare < MIN_OF_A_CLASS:
+        all_rows = len(gate_input.targets) + copies
+        said = f"{copies:,} of {all_rows:,} test rows are copies of another one, which is judged once"
+        yield GateOutcome("distinct test rows", Outcome.PROMOTE, said)
+    if gate_input.spare < MIN_OF_A_CLASS:
         said = (
-            f"only {case.spare} {case.scarcity.of} among {len(case.targets):,} test rows: "
-            f"a verdict takes {MIN_OF_A_CLASS}{case.scarcity.of_each}"
+            f"only {gate_input.spare} {gate_input.scarcity.of} among {len(gate_input.targets):,} test rows: "
+            f"a verdict takes {MIN_OF_A_CLASS}{gate_input.scarcity.of_each}"
         )
-        yield Word("enough test rows", Outcome.INCONCLUSIVE, said, None, case.rows_for(MIN_OF_A_CLASS))
+        yield GateOutcome("enough test rows", Outcome.INCONCLUSIVE, said, None, gate_input.rows_for(MIN_OF_A_CLASS))
 
 
-def _beats_baseline(case: Case, baseline: NDArray[np.float32] | None) -> Iterator[Word]:
+def _beats_baseline(gate_input: GateInput, baseline: NDArray[np.float32] | None) -> Iterator[GateOutcome]:
     if baseline is None:
         return
-    metric = case.project.target.main
+    metric = gate_input.project.target.main
     yield beats_baseline(
-        metric, metric.difference(case.targets, case.challenger, baseline, case.seed), len(case.targets)
+        metric,
+        metric.difference(gate_input.targets, gate_input.challenger, baseline, gate_input.seed),
+        len(gate_input.targets),
     )
 
 
-def beats_baseline(metric: Metric, found: Interval, rows: int) -> Word:
+def beats_baseline(metric: Metric, found: Interval, rows: int) -> GateOutcome:
     """The word on the challenger's primary metric minus the baseline's on so many rows."""
     gate, said, gain = "beats baseline", difference(metric, found, "the baseline's"), metric.gain(found)
     if gain.value > 0:
-        return Word(gate, Outcome.PROMOTE, f"{said}: {'better' if gain.low > 0 else 'ahead, but maybe by luck'}")
+        return GateOutcome(gate, Outcome.PROMOTE, f"{said}: {'better' if gain.low > 0 else 'ahead, but maybe by luck'}")
     if gain.high <= 0:
-        return Word(gate, Outcome.REJECT, f"{said}: no better", abs(gain.value))
+        return GateOutcome(gate, Outcome.REJECT, f"{said}: no better", abs(gain.value))
     needed = rows_to_decide(gain, 0.0, rows)
-    return Word(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", abs(gain.value), needed)
+    return GateOutcome(gate, Outcome.INCONCLUSIVE, f"{said}: too close to call", abs(gain.value), needed)
 
 
-def _against_the_champion(case: Case, seed: int) -> Iterator[Word]:
-    yield from (not_worse(gate, case) for gate in case.project.gates if isinstance(gate, NotWorse))
-    yield from _slice_gates(case, seed)
-    yield from takeovers(case)
+def _against_the_champion(gate_input: GateInput, seed: int) -> Iterator[GateOutcome]:
+    yield from (not_worse(gate, gate_input) for gate in gate_input.project.gates if isinstance(gate, NotWorse))
+    yield from _slice_gates(gate_input, seed)
+    yield from superiority_gates(gate_input)
 
 
-def at_least(gate: AtLeast, case: Case, evaluation: Evaluation) -> Word:
+def at_least(gate: AtLeast, gate_input: GateInput, evaluation: Evaluation) -> GateOutcome:
     """By the estimate; on few rows by both ends of its interval, since there the estimate may be anything."""
-    metric, value = case.project.target.metrics[gate.metric], evaluation.metrics.get(gate.metric)
+    metric, value = gate_input.project.target.metrics[gate.metric], evaluation.metrics.get(gate.metric)
     if value is None:
-        why = metric.undefined(case.targets) or "it was not measured"
-        return Word(f"{gate.metric} of {gate.threshold:g}", Outcome.INCONCLUSIVE, f"no {metric.title}: {why}")
+        why = metric.undefined(gate_input.targets) or "it was not measured"
+        return GateOutcome(f"{gate.metric} of {gate.threshold:g}", Outcome.INCONCLUSIVE, f"no {metric.title}: {why}")
     greater = metric.greater_is_better
     border = f"{'at least' if greater else 'at most'} {gate.threshold:g}"
     name, said, off = f"{gate.metric} {border}", f"{metric.title} is {value}", abs(value.value - gate.threshold)
-    ends = (value.low, value.high) if case.spare < FEW_OF_A_CLASS else (value.value,)
+    ends = (value.low, value.high) if gate_input.spare < FEW_OF_A_CLASS else (value.value,)
     passed = {end >= gate.threshold if greater else end <= gate.threshold for end in ends}
     if len(passed) == 2:
-        needed = rows_to_decide(value, gate.threshold, len(case.targets), power=case.project.evidence.power)
+        needed = rows_to_decide(value, gate.threshold, len(gate_input.targets), power=gate_input.project.evidence.power)
         open_still = f"{said}, which on so few rows may or may not be {border}"
-        return Word(name, Outcome.INCONCLUSIVE, open_still, None, needed)
+        return GateOutcome(name, Outcome.INCONCLUSIVE, open_still, None, needed)
     if passed == {True}:
-        return Word(name, Outcome.PROMOTE, f"{said}, which is {border}")
-    return Word(name, Outcome.REJECT, f"{said}, which is not {border}", off)
+        return GateOutcome(name, Outcome.PROMOTE, f"{said}, which is {border}")
+    return GateOutcome(name, Outcome.REJECT, f"{said}, which is not {border}", off)
 
 
-def not_worse(gate: NotWorse, case: Case) -> Word:
-    """Non-inferiority to the champion, by `case.against`."""
-    name, metric = f"{gate.metric} not worse by {gate.margin:g}", case.project.target.metrics[gate.metric]
-    if case.champion is None:
-        return Word(name, Outcome.PROMOTE, f"{metric.title}: there is no champion to be worse than")
-    if (found := case.against.get(gate.metric)) is None:
-        return Word(name, Outcome.INCONCLUSIVE, f"no {metric.title}: {metric.undefined(case.targets)}")
-    worse, said = negated(metric.gain(found)), difference(metric, found, f"{case.version}'s")
+def not_worse(gate: NotWorse, gate_input: GateInput) -> GateOutcome:
+    """Non-inferiority to the champion, by `gate_input.against`."""
+    name, metric = f"{gate.metric} not worse by {gate.margin:g}", gate_input.project.target.metrics[gate.metric]
+    if gate_input.champion is None:
+        return GateOutcome(name, Outcome.PROMOTE, f"{metric.title}: there is no champion to be worse than")
+    if (found := gate_input.against.get(gate.metric)) is None:
+        return GateOutcome(name, Outcome.INCONCLUSIVE, f"no {metric.title}: {metric.undefined(gate_input.targets)}")
+    worse, said = negated(metric.gain(found)), difference(metric, found, f"{gate_input.version}'s")
     if worse.high <= gate.margin:
-        return Word(name, Outcome.PROMOTE, f"{said}: within the margin of {gate.margin:g} even at its bad end")
+        return GateOutcome(name, Outcome.PROMOTE, f"{said}: within the margin of {gate.margin:g} even at its bad end")
     off = worse.high - gate.margin
     if worse.low > gate.margin:
-        return Word(name, Outcome.REJECT, f"{said}: beyond the margin of {gate.margin:g} even at its good end", off)
-    needed = rows_to_decide(worse, gate.margin, len(case.targets), power=case.project.evidence.power)
+        return GateOutcome(
+            name, Outcome.REJECT, f"{said}: beyond the margin of {gate.margin:g} even at its good end", off
+        )
+    needed = rows_to_decide(worse, gate.margin, len(gate_input.targets), power=gate_input.project.evidence.power)
     ends = f"beyond the margin of {gate.margin:g} at its bad end, not at its good end"
-    return Word(name, Outcome.INCONCLUSIVE, f"{said}: {ends}", off, needed)
+    return GateOutcome(name, Outcome.INCONCLUSIVE, f"{said}: {ends}", off, needed)
 
 
-def _slice_gates(case: Case, seed: int) -> Iterator[Word]:
-    gates = [gate for gate in case.project.gates if isinstance(gate, Slice)]
-    if case.champion is None:
+def _slice_gates(gate_input: GateInput, seed: int) -> Iterator[GateOutcome]:
+    gates = [gate for gate in gate_input.project.gates if isinstance(gate, SliceGate)]
+    if gate_input.champion is None:
         for gate in gates:
-            yield Word(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: there is no champion to fall below")
+            yield GateOutcome(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: there is no champion to fall below")
         return
     found = fallen_slices(
-        case.project, case.frame, case.targets, gates, challenger=case.challenger, champion=case.champion, seed=seed
+        gate_input.project,
+        gate_input.frame,
+        gate_input.targets,
+        gates,
+        challenger=gate_input.challenger,
+        champion=gate_input.champion,
+        seed=seed,
     )
     for gate, (looked_at, fallen) in zip(gates, found, strict=True):
-        metric = case.project.target.metrics[gate.metric]
-        yield slice_word(gate, metric, looked_at, fallen, case.version) if looked_at else _no_group(gate, case)
+        metric = gate_input.project.target.metrics[gate.metric]
+        yield (
+            slice_outcome(gate, metric, looked_at, fallen, gate_input.version)
+            if looked_at
+            else _no_group(gate, gate_input)
+        )
 
 
-def slice_word(
-    gate: Slice, metric: Metric, looked_at: int, fallen: Sequence[tuple[str, Interval]], version: str
-) -> Word:
+def slice_outcome(
+    gate: SliceGate, metric: Metric, looked_at: int, fallen: Sequence[tuple[str, Interval]], version: str
+) -> GateOutcome:
     """The word on a column's groups: how many were looked at, and (group, fall) of those that credibly fell."""
     limit = f"{metric.title} more than {gate.drop:g} {metric.wrong_side} {version}'s"
     if not fallen:
-        return Word(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: in none of {looked_at} groups is {limit}")
+        return GateOutcome(
+            _slice_name(gate), Outcome.PROMOTE, f"{gate.column}: in none of {looked_at} groups is {limit}"
+        )
     worst = "; ".join(f"{group} by {fall}" for group, fall in fallen)
     off = max(fall.value for _, fall in fallen) - gate.drop
-    return Word(_slice_name(gate), Outcome.REJECT, f"{gate.column}: {limit} in {worst}", off)
+    return GateOutcome(_slice_name(gate), Outcome.REJECT, f"{gate.column}: {limit} in {worst}", off)
 
 
-def _no_group(gate: Slice, case: Case) -> Word:
+def _no_group(gate: SliceGate, gate_input: GateInput) -> GateOutcome:
     """A fall that nobody could have seen is none that was ruled out."""
-    largest = largest_group(case.project, case.frame, gate.column)
+    largest = largest_group(gate_input.project, gate_input.frame, gate.column)
     said = f"{gate.column}: no group has the {MIN_ROWS} rows that can be judged on which a fall would show"
-    needed = math.ceil(len(case.targets) * MIN_ROWS / largest) if largest < MIN_ROWS else None
-    return Word(_slice_name(gate), Outcome.INCONCLUSIVE, said, None, needed)
+    needed = math.ceil(len(gate_input.targets) * MIN_ROWS / largest) if largest < MIN_ROWS else None
+    return GateOutcome(_slice_name(gate), Outcome.INCONCLUSIVE, said, None, needed)
 
 
-def _slice_name(gate: Slice) -> str:
+def _slice_name(gate: SliceGate) -> str:
     return f"{gate.metric} in each {gate.column}"
 
 
@@ -256,26 +273,28 @@ def affordable(project: Project, candidate: Candidate | None) -> bool:
     return candidate is None or all(word.outcome is Outcome.PROMOTE for word in _budgets(project, candidate))
 
 
-def _budgets(project: Project, candidate: Candidate) -> Iterator[Word]:
+def _budgets(project: Project, candidate: Candidate) -> Iterator[GateOutcome]:
     budgets = project.budgets
     yield _within("parity", "parity of the graph", candidate.parity, budgets.parity, "")
     yield _within("size", "size of the graph", candidate.size_mb, budgets.size_mb, " MB")
     if candidate.latency is not None:
         outcome, detail = judge_latency(candidate.latency, budgets.p99_ms)
         missed_by = None if outcome is Outcome.PROMOTE else _over(candidate.latency.p99_ms, budgets.p99_ms)
-        yield Word(LATENCY, outcome, detail, missed_by)
+        yield GateOutcome(LATENCY, outcome, detail, missed_by)
         return
     served = candidate.served_p99_ms
     value, where = (candidate.p99_ms, "of the graph") if served is None else (served, "in the server")
     yield _within(LATENCY, f"p99 latency {where}", value, budgets.p99_ms, " ms")
 
 
-def _within(gate: str, what: str, value: float, limit: float, unit: str) -> Word:
+def _within(gate: str, what: str, value: float, limit: float, unit: str) -> GateOutcome:
     # Written so that a NaN fails.
     outcome = Outcome.PROMOTE if value <= limit else Outcome.REJECT
     sign = "within" if outcome is Outcome.PROMOTE else "over"
     measured = "not a number" if math.isnan(value) else f"{value:.3g}{unit}"
-    return Word(gate, outcome, f"{what} is {measured}, {sign} the budget of {limit:g}{unit}", _over(value, limit))
+    return GateOutcome(
+        gate, outcome, f"{what} is {measured}, {sign} the budget of {limit:g}{unit}", _over(value, limit)
+    )
 
 
 def _over(value: float, limit: float) -> float | None:

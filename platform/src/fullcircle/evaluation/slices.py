@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.project import Number, Project, Slice
+from fullcircle.core.project import Number, Project, SliceGate
 from fullcircle.core.row_tensors import coded
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ MAX_GROUPS = 20
 
 def sliced_columns(project: Project) -> tuple[str, ...]:
     """The columns that the project slices by, its Slice gates' included, each once."""
-    gated = (gate.column for gate in project.gates if isinstance(gate, Slice))
+    gated = (gate.column for gate in project.gates if isinstance(gate, SliceGate))
     return tuple(dict.fromkeys((*project.slices, *gated)))
 
 

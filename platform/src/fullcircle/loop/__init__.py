@@ -1,1 +1,1 @@
-"""The use cases that compose the stages: retrain, release, watch, decide, replay. No tool is imported here."""
+"""Use cases that compose the stages: retrain, promote, watch, decide, lineage, backup. No tool is imported here."""

@@ -1,4 +1,4 @@
-"""What an operator asks first: who serves since when and why, what came before, what is open, what was decided."""
+"""Status of a project for an operator: champion, releases, open incidents, waiting challengers, decisions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.core.tasks import Task
-from fullcircle.loop.champion.ledger import verify
-from fullcircle.loop.champion.release import completed
+from fullcircle.loop.promotion.ledger_audit import verify
+from fullcircle.loop.promotion.release import completed
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_schema import score_tag
 

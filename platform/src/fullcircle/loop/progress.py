@@ -1,4 +1,4 @@
-"""What long work says while it works. The CLI installs a terminal view; without one, lines go to the log."""
+"""Progress reporting of long work: a protocol, and its default that logs. The CLI installs a terminal view."""
 
 from __future__ import annotations
 

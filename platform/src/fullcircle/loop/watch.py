@@ -1,4 +1,4 @@
-"""Watch one window of predictions: its health, the report, the page, and the decision."""
+"""Monitors one window of predictions: health, drift report, page and decision."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fullcircle.core.records.health import Decision, Health, Incident, PolicySta
 from fullcircle.core.records.releases import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
-from fullcircle.loop.budget import spent
-from fullcircle.loop.challenger import REFERENCE
-from fullcircle.loop.champion.carry_out import carry_out
 from fullcircle.loop.clock import refuse_ahead
 from fullcircle.loop.decide import decide
-from fullcircle.loop.outages import outlasts
+from fullcircle.loop.outage_retry import retry_outages
+from fullcircle.loop.promotion.automatic_rollback import apply_rollback
+from fullcircle.loop.retraining.retrain_budget import spent
+from fullcircle.loop.retraining.select_challenger import REFERENCE
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
@@ -53,7 +53,7 @@ class WatchResult:
     report_url: str
 
 
-@outlasts
+@retry_outages
 def watch(
     project: Project,
     workspace: Workspace,
@@ -86,7 +86,7 @@ def watch(
     progress.current().stage("decide", f"{type(decision).__name__.lower()}: {decision.reason}")
     # Before the page: it says what became of it.
     rolled = (
-        step("roll back", carry_out, project, workspace, health, decision, links)
+        step("roll back", apply_rollback, project, workspace, health, decision, links)
         if isinstance(decision, Rollback)
         else ()
     )
@@ -129,13 +129,13 @@ def judge_window(
 ) -> Health:
     """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
     from fullcircle.graph.onnx_session import Graph
-    from fullcircle.monitoring.health import assess
+    from fullcircle.monitoring.health import assess_window
 
     registry = workspace.registry
     before = registry.alias(project.name, PREVIOUS)
     previous = Graph.load(registry.graph(before), digest=before.digest)(rows) if before and len(rows) else None
     expected = champion.tags.get(score_tag(project.target))
-    health = assess(
+    health = assess_window(
         project,
         window,
         rows,
@@ -158,7 +158,7 @@ def write_report(
     champion: ModelVersion,
 ) -> Path:
     """The Evidently report of the window, on disk and with the champion's run."""
-    from fullcircle.monitoring.report import evidently_report
+    from fullcircle.monitoring.evidently_report import evidently_report
 
     path = workspace.settings.folder("reports", project.name) / f"{health.window.name}.html"
     evidently_report(project, health, rows, reference, path)

@@ -1,1 +1,1 @@
-"""Watching one window of predictions: drift, data quality, realised performance, the report and the incidents."""
+"""Monitoring of one window of predictions: drift, data quality, realised performance, report, incidents."""

@@ -13,11 +13,11 @@ import numpy as np
 
 from fullcircle.core.project import Category, Image, Number, Project
 from fullcircle.core.records.health import ColumnDrift
-from fullcircle.monitoring.distances import (
+from fullcircle.monitoring.drift_metrics import (
     JENSEN_SHANNON,
     MISSING,
     WASSERSTEIN,
-    Draws,
+    Resamples,
     jensen_shannon,
     null_jensen_shannon,
     null_missing,
@@ -25,7 +25,7 @@ from fullcircle.monitoring.distances import (
     wasserstein,
 )
 from fullcircle.monitoring.image_drift import image_drift
-from fullcircle.monitoring.samples import POOL, ROWS, border, categories, numbers, resamples, sample
+from fullcircle.monitoring.samples import POOL, ROWS, categories, n_resamples, null_quantile, numbers, sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def column_drift(
         found = [image_drift(column, current, reference, alpha, seed=seed) for column in images]
         return tuple(drift for drift in found if drift is not None)
     now, before, pool = sample(current, ROWS, seed), sample(reference, ROWS, seed), sample(reference, POOL, seed)
-    draws = Draws.of(len(pool), len(before), len(now), resamples=resamples(alpha), seed=seed)
+    draws = Resamples.of(len(pool), len(before), len(now), n_resamples=n_resamples(alpha), seed=seed)
     return tuple(
         _column(column, now, before, pool, draws, alpha, seed)
         for column in project.inputs
@@ -75,9 +75,9 @@ def prediction_drift(
         return None
     held, pool = sample(before, ROWS, seed), sample(before, POOL, seed)
     now = sample(now, ROWS, seed)
-    draws = Draws.of(len(pool), len(held), len(now), resamples=resamples(false_alarms), seed=seed)
+    draws = Resamples.of(len(pool), len(held), len(now), n_resamples=n_resamples(false_alarms), seed=seed)
     values = numbers(held, PREDICTION)
-    threshold = border(null_wasserstein(numbers(pool, PREDICTION), values, draws), false_alarms)
+    threshold = null_quantile(null_wasserstein(numbers(pool, PREDICTION), values, draws), false_alarms)
     return _drift(PREDICTION, WASSERSTEIN, wasserstein(values, numbers(now, PREDICTION)), threshold)
 
 
@@ -86,13 +86,13 @@ def _column(
     now: pd.DataFrame,
     before: pd.DataFrame,
     pool: pd.DataFrame,
-    draws: Draws,
+    draws: Resamples,
     alpha: float,
     seed: int,
 ) -> ColumnDrift:
     if isinstance(column, Category):
         distance = jensen_shannon(categories(before, column.name), categories(now, column.name))
-        threshold = border(null_jensen_shannon(categories(pool, column.name), draws), alpha)
+        threshold = null_quantile(null_jensen_shannon(categories(pool, column.name), draws), alpha)
         return _drift(column.name, JENSEN_SHANNON, distance, threshold)
     sides = numbers(before, column.name), numbers(now, column.name)
     found = _number(column.name, *sides, numbers(pool, column.name), draws, alpha, seed)
@@ -104,7 +104,7 @@ def _number(
     before: NDArray[np.float64],
     now: NDArray[np.float64],
     pool: NDArray[np.float64],
-    draws: Draws,
+    draws: Resamples,
     alpha: float,
     seed: int,
 ) -> Iterator[ColumnDrift]:
@@ -114,10 +114,10 @@ def _number(
     share = alpha / 2 if has_values and has_gaps else alpha
     if has_values:
         values = before[~gaps[0]]
-        threshold = border(null_wasserstein(pool, values, draws), share)
+        threshold = null_quantile(null_wasserstein(pool, values, draws), share)
         yield _drift(name, WASSERSTEIN, wasserstein(values, now[~gaps[1]]), threshold)
     if has_gaps:
-        threshold = border(null_missing(*gaps, resamples=2 * resamples(alpha), seed=seed), share)
+        threshold = null_quantile(null_missing(*gaps, n_resamples=2 * n_resamples(alpha), seed=seed), share)
         yield _drift(name, MISSING, jensen_shannon(*(side.astype(object) for side in gaps)), threshold)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fullcircle.core.project import Project
 
 
-def assess(
+def assess_window(
     project: Project,
     window: Window,
     current: pd.DataFrame,

@@ -15,9 +15,9 @@ import numpy as np
 
 from fullcircle.core.project import Image, Number, Project
 from fullcircle.core.records.health import ColumnDrift, Health
-from fullcircle.monitoring.distances import WASSERSTEIN, Draws, null_wasserstein, wasserstein
-from fullcircle.monitoring.embedding import LEAST_SPREAD, Embedding, is_there
-from fullcircle.monitoring.samples import POOL, ROWS, border, numbers, resamples, sample
+from fullcircle.monitoring.drift_metrics import WASSERSTEIN, Resamples, null_wasserstein, wasserstein
+from fullcircle.monitoring.image_embedding import LEAST_SPREAD, Embedding, is_there
+from fullcircle.monitoring.samples import POOL, ROWS, n_resamples, null_quantile, numbers, sample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,12 +64,12 @@ def embed(column: Image, current: pd.DataFrame, reference: pd.DataFrame, *, seed
 def part_drift(embedded: Embedded, false_alarms: float, *, seed: int) -> tuple[ColumnDrift, ...]:
     """The drift of each part, by thresholds that any part of an unchanged column exceeds in `false_alarms` at most."""
     pool, before, now = embedded.pool, embedded.before, embedded.now
-    draws = Draws.of(len(pool), len(before), len(now), resamples=resamples(false_alarms), seed=seed)
+    draws = Resamples.of(len(pool), len(before), len(now), n_resamples=n_resamples(false_alarms), seed=seed)
     null = np.stack(
         [null_wasserstein(numbers(pool, part), numbers(before, part), draws) for part in embedded.parts], axis=1
     )
-    scales = np.array([border(column, false_alarms) for column in null.T])
-    together = border((null / scales).max(axis=1), false_alarms)
+    scales = np.array([null_quantile(column, false_alarms) for column in null.T])
+    together = null_quantile((null / scales).max(axis=1), false_alarms)
     return tuple(
         ColumnDrift(
             column=part,

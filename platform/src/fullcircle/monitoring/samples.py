@@ -1,4 +1,5 @@
-"""Rows as monitoring looks at them: sampled, with one convention for what is missing; and thresholds from samples."""
+"""Sampling of rows for monitoring, one convention for missing values, and thresholds (null quantiles) from
+resamples."""
 
 from __future__ import annotations
 
@@ -37,12 +38,12 @@ def categories(frame: pd.DataFrame, column: str) -> NDArray[np.object_]:
     return values.astype(object).where(values.notna(), "").astype(str).to_numpy(dtype=object)
 
 
-def resamples(false_alarms: float) -> int:
+def n_resamples(false_alarms: float) -> int:
     """How many pairs to draw: enough for about five beyond the threshold."""
     return min(1000, max(200, math.ceil(5 / false_alarms)))
 
 
-def border(null: NDArray[np.float64], false_alarms: float) -> float:
+def null_quantile(null: NDArray[np.float64], false_alarms: float) -> float:
     """The distance that at most a share of `false_alarms` of the null distances exceeds."""
     beyond = max(1, math.floor(false_alarms * (len(null) + 1)))
     highest = float(np.partition(null, len(null) - beyond)[len(null) - beyond])

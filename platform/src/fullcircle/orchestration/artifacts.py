@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fullcircle.core.security.untrusted import markdown
-from fullcircle.loop.replaying.replay import ReplayResult
-from fullcircle.loop.retrain import RetrainResult
+from fullcircle.loop.retraining.retrain_result import RetrainResult
 from fullcircle.loop.watch import WatchResult
 from fullcircle.loop.workspace import Workspace
 from fullcircle.orchestration.api_probe import require_api
@@ -20,24 +19,19 @@ from fullcircle.orchestration.api_probe import require_api
 
 def show_retrain(result: RetrainResult, workspace: Workspace) -> None:
     """Metrics of every candidate, the gates, and a link to the MLflow run."""
-    _table(result.project, "metrics", metrics_table(result), f"{result.project}: candidates on the same test rows")
+    publish_table(
+        result.project, "metrics", metrics_table(result), f"{result.project}: candidates on the same test rows"
+    )
     word = f"{result.verdict.outcome}: {'; '.join(result.verdict.reasons)}"
-    _table(result.project, "gates", gates_table(result), f"version {result.version.version}, {word}")
+    publish_table(result.project, "gates", gates_table(result), f"version {result.version.version}, {word}")
     _link(result.project, "mlflow-run", run_url(result.run_id, workspace), "the retrain in MLflow")
 
 
 def show_watch(result: WatchResult, workspace: Workspace) -> None:
     """What drifted, how the champion did, and a link to the drift report."""
     decision = f"{type(result.decision).__name__.lower()}: {result.decision.reason}"
-    _table(result.project, "drift", drift_table(result), f"{result.window.name}, {decision}")
+    publish_table(result.project, "drift", drift_table(result), f"{result.window.name}, {decision}")
     _link(result.project, "drift-report", result.report_url, f"drift report of {result.window.name}")
-
-
-def show_replay(result: ReplayResult, workspace: Workspace) -> None:
-    """One row a month."""
-    _table(
-        result.project, "months", months_table(result.rows), f"{result.project}: gain in mean AUC {result.gain:+.4f}"
-    )
 
 
 def metrics_table(result: RetrainResult) -> list[dict[str, Any]]:
@@ -71,16 +65,6 @@ def drift_table(result: WatchResult) -> list[dict[str, Any]]:
     ]
 
 
-def months_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each month of a replay, figures as text."""
-    shown = ("month", "rows", "late_share", "auc_frozen", "auc_champion", "decision", "reason", "serving")
-    return [
-        {key: f"{row[key]:.4f}" if isinstance(row.get(key), float) else str(row.get(key)) for key in shown}
-        | {"drifted": ", ".join(row.get("drifted") or ())}
-        for row in rows
-    ]
-
-
 def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows as the UI may show them, whatever column names and reasons are in them."""
     return [
@@ -107,7 +91,8 @@ def tagged(*found: str) -> Iterator[None]:
         yield
 
 
-def _table(project: str, what: str, rows: list[dict[str, Any]], description: str) -> None:
+def publish_table(project: str, what: str, rows: list[dict[str, Any]], description: str) -> None:
+    """Publish rows as a table artifact of this flow run; all text in it is escaped for Markdown."""
     require_api()
     from prefect.artifacts import create_table_artifact
 

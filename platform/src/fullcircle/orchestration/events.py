@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.records.health import Performance
-from fullcircle.loop.budget import window_key
+from fullcircle.loop.retraining.retrain_budget import window_key
 
 if TYPE_CHECKING:
     from fullcircle.core.records.health import Health

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 POOL = "fullcircle"
 RETRAIN_CRON = "0 3 * * 1"
-"""Mondays at 03:00 UTC. A retrain that budget or cooldown forbid is not made: see `loop.budget`."""
+"""Mondays at 03:00 UTC. A retrain that budget or cooldown forbid is not made: see `loop.retraining.retrain_budget`."""
 WATCH_ANCHOR = datetime(2024, 1, 1, 5, tzinfo=UTC)
 """Watches are whole `Watch.every` away from 05:00 UTC on a Monday: after the retrain, so that they see its champion."""
 

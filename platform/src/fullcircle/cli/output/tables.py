@@ -13,18 +13,18 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from fullcircle.apps.replay.report_table import months_table
 from fullcircle.cli.output.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.records.ledger_entries import LEDGER_TIME
 from fullcircle.core.security.identity import by
-from fullcircle.loop.replaying.table import months_table
 
 if TYPE_CHECKING:
+    from fullcircle.apps.replay.demo import ReplayOutcome
     from fullcircle.core.records.ledger_entries import Entry
     from fullcircle.core.records.lineage_trace import Affected, ChampionPeriod, Impact
     from fullcircle.core.tasks import Task
-    from fullcircle.loop.retrain import RetrainResult
-    from fullcircle.orchestration.demo import ReplayOutcome
+    from fullcircle.loop.retraining.retrain_result import RetrainResult
 
 
 @contextlib.contextmanager

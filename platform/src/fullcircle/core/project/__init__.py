@@ -9,14 +9,17 @@ from __future__ import annotations
 from fullcircle.core.project.columns import Category, Column, Image, Number
 from fullcircle.core.project.definition import RESERVED, Project
 from fullcircle.core.project.gates import (
+    AgreementGate,
     Agrees,
     AtLeast,
     Better,
     Budgets,
+    ErrorBudget,
     Evidence,
     Gate,
     NotWorse,
     Slice,
+    SliceGate,
 )
 from fullcircle.core.project.model_specs import Keras, ModelSpec, Torch
 from fullcircle.core.project.operation import APPROVALS, Policy, SplitRule, Watch
@@ -27,6 +30,7 @@ from fullcircle.core.tasks import Binary, Multiclass, Multilabel, Regression, Ta
 __all__ = (
     "APPROVALS",
     "RESERVED",
+    "AgreementGate",
     "Agrees",
     "AtLeast",
     "Better",
@@ -36,6 +40,7 @@ __all__ = (
     "Choice",
     "Column",
     "Compute",
+    "ErrorBudget",
     "Evidence",
     "Gate",
     "Image",
@@ -54,6 +59,7 @@ __all__ = (
     "Regression",
     "Shape",
     "Slice",
+    "SliceGate",
     "SplitRule",
     "Task",
     "Torch",

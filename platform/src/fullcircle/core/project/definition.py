@@ -19,9 +19,9 @@ from fullcircle.core.field_ranges import (
 from fullcircle.core.project.columns import Column, Image
 from fullcircle.core.project.gates import (
     Budgets,
-    Evidence,
+    ErrorBudget,
     Gate,
-    Slice,
+    SliceGate,
     check_gate,
     default_gates,
 )
@@ -82,7 +82,7 @@ class Project:
     compute: Compute = field(default_factory=Compute)
     split: SplitRule = field(default_factory=SplitRule)
     gates: tuple[Gate, ...] = None  # type: ignore[assignment]  # until it is made: then what suits the target
-    evidence: Evidence = field(default_factory=Evidence)
+    evidence: ErrorBudget = field(default_factory=ErrorBudget)
     slices: tuple[str, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
     watch: Watch = field(default_factory=Watch)
@@ -146,7 +146,7 @@ def _check(project: Project) -> None:
         check_gate(gate, project.target, refuse)
     check_search(project.search, project.training, refuse)
     groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
-    sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, Slice))]
+    sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, SliceGate))]
     if unknown := sorted(set(sliced) - groupable):
         refuse("slices", "name input columns that are numbers or categories", unknown)
 

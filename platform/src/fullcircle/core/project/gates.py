@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fullcircle.core.field_ranges import Count, Float32, Positive, Score, Share, Span, Within, check_fields
 from fullcircle.core.tasks.base import Task
@@ -37,8 +37,8 @@ class NotWorse:
 class Better:
     """Superiority to the champion on the same rows: better by more than `min_absolute_change`, credibly.
 
-    Credibly is what the project's `Evidence` says. A project that names no such gate gets one by the primary metric of
-    its kind of problem; one that names several asks for all of them.
+    Credibly is what the project's `ErrorBudget` says. A project that names no such gate gets one by the primary metric
+    of its kind of problem; one that names several asks for all of them.
     """
 
     metric: str
@@ -49,7 +49,7 @@ class Better:
 
 
 @dataclass(frozen=True)
-class Slice:
+class SliceGate:
     """In no group of `column` may `metric` fall more than `drop` below the champion's, at the interval's good end."""
 
     column: str
@@ -57,11 +57,11 @@ class Slice:
     drop: Score
 
     def __post_init__(self) -> None:
-        check_fields(self, "Slice")
+        check_fields(self, "SliceGate")
 
 
 @dataclass(frozen=True)
-class Agrees:
+class AgreementGate:
     """On the last window's logged rows at most `share` of the answers may differ by more than `margin`.
 
     The two sides are the challenger's and the champion's probabilities. Without such a gate they are compared all the
@@ -72,31 +72,41 @@ class Agrees:
     margin: Annotated[float, Within(0.0, 1.0, above=True, below=True)] = 0.1
 
     def __post_init__(self) -> None:
-        check_fields(self, "Agrees")
+        check_fields(self, "AgreementGate")
 
 
-Gate = AtLeast | NotWorse | Better | Slice | Agrees
+Gate = AtLeast | NotWorse | Better | SliceGate | AgreementGate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class ErrorBudget:
     """How sure the gate must be that a challenger is better than the champion.
 
     Attributes:
-        alpha: most chance, over all looks within `window` together, that a challenger takes over which is no better.
-        looks: retrains within `window` among which `alpha` is shared out in equal parts. Each that meets a champion is
-            a look. When all are taken, nobody takes over until the oldest is out of the window.
+        alpha: most chance, over all analyses within `window` together, that a challenger takes over which is no better.
+        n_analyses: retrains within `window` among which `alpha` is shared out in equal parts. Each that meets a
+            champion is an (interim) analysis. When all are taken, nobody takes over until the oldest is out of the
+            window.
         window: over which `alpha` holds, in the time of the data.
         power: chance of deciding with the rows that an inconclusive verdict asks for.
     """
 
     alpha: Annotated[float, Within(0.0, 0.5, above=True, below=True)] = 0.05
-    looks: Count = 52
+    n_analyses: Count = 52
     window: Span = timedelta(days=365)
     power: Annotated[float, Within(0.5, 1.0, below=True)] = 0.8
 
     def __post_init__(self) -> None:
         check_fields(self, "evidence")
+
+
+# Project files of earlier versions say these names; new ones say `SliceGate`, `AgreementGate` and `ErrorBudget`.
+Slice, Agrees = SliceGate, AgreementGate
+
+
+def Evidence(*, looks: int = 52, **others: Any) -> ErrorBudget:  # noqa: N802
+    """An `ErrorBudget`, in the spelling of project files of earlier versions, which call `n_analyses` `looks`."""
+    return ErrorBudget(n_analyses=looks, **others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +137,7 @@ def default_gates(task: Task) -> tuple[Gate, ...]:
 
 def check_gate(gate: Gate, task: Task, refuse: Callable[[str, str, object], None]) -> None:
     """Call `refuse(field, what it must, what it got)` for what does not fit."""
-    if isinstance(gate, Agrees):
+    if isinstance(gate, AgreementGate):
         return
     if gate.metric not in task.metrics:
         refuse("gates", f"name one of the metrics {', '.join(task.metrics)}", gate.metric)

@@ -1,1 +1,1 @@
-"""A home in one file: written while its servers run, checked to the last byte, and put back at any place."""
+"""Backup and restore of a home as one file."""

@@ -1,1 +1,1 @@
-"""Where a prediction came from, and what came from a data version, a run or a model version."""
+"""Lineage: backwards from a prediction to its origins, forwards from data, a run or a model version."""

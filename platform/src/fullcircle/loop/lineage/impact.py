@@ -1,4 +1,4 @@
-"""Walks forwards: all that came from a data version, one of its files, a run or a model version."""
+"""Forward lineage (impact analysis): all that came from a data version, a data file, a run or a model version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walks from one logged prediction to all that it came from. What is missing is named, and the walk goes on."""
+"""Backward lineage: from one logged prediction to all that it came from. What is missing is named and skipped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.records.lineage_trace import Trace
 from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
-from fullcircle.loop.lineage import ingredients, links
+from fullcircle.loop.lineage import deployment_nodes, provenance_nodes
 from fullcircle.loop.workspace import Workspace
 
 SHORTEST_BEGINNING = 8
@@ -47,14 +47,14 @@ def trace(workspace: Workspace, prediction_id: str, *, project: str | None = Non
         prediction_id=str(row["prediction_id"]),
         project=name,
         links=(
-            links.prediction(name, row),
-            links.model_version(name, row, version),
-            links.run(run, version),
-            ingredients.code(reader, origin, checkout),
-            ingredients.environment(reader, origin),
-            ingredients.data(workspace, reader, origin, version, entries, str(row["model_version"])),
-            links.verdict(reader, run, version),
-            links.release(
+            deployment_nodes.prediction(name, row),
+            deployment_nodes.model_version(name, row, version),
+            deployment_nodes.run(run, version),
+            provenance_nodes.code(reader, origin, checkout),
+            provenance_nodes.environment(reader, origin),
+            provenance_nodes.data(workspace, reader, origin, version, entries, str(row["model_version"])),
+            deployment_nodes.verdict(reader, run, version),
+            deployment_nodes.release(
                 name,
                 entries,
                 str(row["model_version"]),

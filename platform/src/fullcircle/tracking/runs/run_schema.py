@@ -29,6 +29,8 @@ DIGEST = "fullcircle.digest"
 """Tag of a model version, and of MLflow's model behind it: SHA-256 of the graph."""
 DATA_DIGEST = "fullcircle.data.digest"
 """Tag of model versions: the data version that they come from. Of runs: `tracking.runs.run_tags.DATA`."""
+RETRAIN, ORPHAN = "fullcircle.retrain", "fullcircle.orphan"
+"""Tags of a version: by which retrain's run it was made, and why nobody will ever release it."""
 
 
 def score_tag(task: Task) -> str:

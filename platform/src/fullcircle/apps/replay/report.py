@@ -1,0 +1,231 @@
+"""The replay's HTML report: one self-contained file, charts inline, nothing fetched from anywhere.
+
+A row is one month: month, rows, late_share, auc_frozen, auc_champion, auc_champion_low, auc_champion_high,
+drifted (names, worst first), drifted_share, decision, reason, serving, retrained, promoted, verdict, run_url,
+report_url; and, where there was a release, released: the version that serves from the month's end on.
+
+Its links to drift reports are relative: these lie beside it, wherever the folder is taken.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from fullcircle.apps.replay import report_charts
+from fullcircle.apps.replay.report_charts import Curve
+from fullcircle.apps.replay.report_table import decision_text, serves_now
+from fullcircle.core.project import Project
+from fullcircle.core.security.html_page import html_page
+from fullcircle.core.security.untrusted import safe_link, visible
+from fullcircle.core.system.files import write_whole
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+SIGNS = {"promote": "✓", "reject": "✗", "inconclusive": "?"}
+"""What a verdict looks like to who does not tell its colour from another."""
+AGREEMENT = 0.02
+"""ROC AUC within which the frameworks' candidates should be of each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateScore:
+    """One framework's ROC AUC on the first month's rows; the baseline's `framework` is `baseline`."""
+
+    framework: str
+    roc_auc: float
+    low: float | None = None
+    high: float | None = None
+    seconds: float | None = None
+    """How long its training took."""
+    run_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportExtras:
+    """What the report shows beside the months.
+
+    Attributes:
+        started, generated_by: when the replay began and what wrote the report.
+        drift: month -> column -> distance over its threshold (1 and more: drifted).
+        reliability: (label, bins) of each curve.
+        shap_png: the champion's SHAP summary plot.
+        page: what on-call got: `title` and `message` (or `body`).
+        candidates: the first retrain's candidates on the first month's rows, baseline included.
+        cards: title -> model card (Markdown).
+        links: what it is -> URL or path.
+        notes: sentences that the reader should know, such as what fell short.
+    """
+
+    started: datetime | None = None
+    generated_by: str = "fullcircle"
+    drift: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    reliability: tuple[tuple[str, Curve], ...] = ()
+    shap_png: Path | None = None
+    page: Mapping[str, Any] | None = None
+    candidates: tuple[CandidateScore, ...] = ()
+    cards: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def write_report(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportExtras, path: Path) -> Path:
+    """Write the report. The file is replaced in one step, so a reader never sees half of one.
+
+    Raises:
+        HomeUnwritable: when the file cannot be written.
+    """
+    from fullcircle.core.settings import home_unwritable
+
+    html = render(project, rows, extras)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, html)
+    except OSError as error:
+        raise home_unwritable(path.parent, error) from error
+    return path
+
+
+def render(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportExtras) -> str:
+    """The report as HTML text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("fullcircle.apps.replay", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"auc": _auc, "percent": _percent, "signed": _signed, "href": safe_link}
+    body = environment.get_template("report.html.j2").render(
+        project=project,
+        months=[_month(row) for row in rows],
+        head=headline(rows),
+        extras=extras,
+        charts=_charts(rows, extras),
+        shap=_data_uri(extras.shap_png),
+        page=_page(extras.page),
+        agreement=agreement(extras.candidates),
+        links={name: link for name, url in extras.links.items() if (link := safe_link(url))},
+    )
+    style, _, _ = loader.get_source(environment, "report.css")
+    return html_page(f"{project.name}: the circle, replayed", body, styles=(style,))
+
+
+def _shown(value: object) -> object:
+    """What a placeholder of the template becomes before it is escaped: text without hidden characters."""
+    return visible(value, keep="\n\t") if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The report's few large numbers. Means are over the months whose AUC is known for both models."""
+    both = [row for row in rows if row.get("auc_frozen") is not None and row.get("auc_champion") is not None]
+    frozen = sum(float(row["auc_frozen"]) for row in both) / len(both) if both else None
+    circle = sum(float(row["auc_champion"]) for row in both) / len(both) if both else None
+    return {
+        "frozen": frozen,
+        "circle": circle,
+        "gain": circle - frozen if circle is not None and frozen is not None else None,
+        "ahead": sum(float(row["auc_champion"]) > float(row["auc_frozen"]) for row in both),
+        "judged": len(both),
+        "rows": sum(int(row["rows"]) for row in rows),
+        "retrains": sum(bool(row.get("retrained")) for row in rows),
+        "promoted": sum(bool(row.get("promoted")) for row in rows),
+        "first": str(rows[0]["month"]) if rows else "",
+        "last": str(rows[-1]["month"]) if rows else "",
+    }
+
+
+def agreement(candidates: Sequence[CandidateScore]) -> tuple[str, ...]:
+    """What the candidates' figures say, plainly: within 0.02 of each other, and above the baseline, or which is not."""
+    baseline = next((one for one in candidates if one.framework == "baseline"), None)
+    models = [one for one in candidates if one.framework != "baseline"]
+    said: list[str] = []
+    if len(models) > 1:
+        spread = max(one.roc_auc for one in models) - min(one.roc_auc for one in models)
+        names = " and ".join(one.framework for one in models)
+        within = "within" if spread <= AGREEMENT else "NOT within"
+        said.append(f"{names} are {spread:.4f} apart, {within} {AGREEMENT} of each other.")
+    if baseline is not None:
+        for one in models:
+            by = one.roc_auc - baseline.roc_auc
+            said.append(f"{one.framework} is {'above' if by > 0 else 'NOT above'} the logistic baseline ({by:+.4f}).")
+    return tuple(said)
+
+
+def _month(row: Mapping[str, Any]) -> dict[str, Any]:
+    frozen, circle = row.get("auc_frozen"), row.get("auc_champion")
+    return {
+        "month": str(row["month"]),
+        "rows": int(row["rows"]),
+        "late": row.get("late_share"),
+        "frozen": frozen,
+        "circle": circle,
+        "low": row.get("auc_champion_low"),
+        "high": row.get("auc_champion_high"),
+        "ahead": circle - frozen if circle is not None and frozen is not None else None,
+        "drifted": [str(name) for name in row.get("drifted") or ()],
+        "badge": str(row.get("verdict") or row["decision"]),
+        "sign": SIGNS.get(str(row.get("verdict")), ""),
+        "decided": decision_text(row),
+        "reason": str(row.get("reason") or ""),
+        "why": [str(reason) for reason in row.get("verdict_reasons") or ()],
+        "promoted": bool(row.get("promoted")),
+        "serves": serves_now(row),
+        "run_url": safe_link(row.get("run_url")),
+        "report_url": _beside(row.get("report_url")),
+    }
+
+
+def _beside(url: str | None) -> str | None:
+    """Where a file lies that is beside the report, relative to it; rows of an earlier version have whole paths."""
+    if url is None or (link := safe_link(url)) is None:
+        return None
+    parts = urlsplit(link)
+    return link if parts.scheme in ("http", "https") else f"./{quote(unquote(parts.path).rpartition('/')[2])}"
+
+
+def _charts(rows: Sequence[Mapping[str, Any]], extras: ReportExtras) -> dict[str, Markup]:
+    from markupsafe import Markup
+
+    drawn = {"auc": report_charts.auc_chart(rows), "drift": report_charts.drift_chart(rows)} if rows else {}
+    if any(extras.drift.values()):
+        drawn["heat"] = report_charts.heat_map(extras.drift)
+    if any(bins for _, bins in extras.reliability):
+        drawn["reliability"] = report_charts.reliability_chart(extras.reliability)
+    # Not markup of a user: matplotlib escapes the names that it writes.
+    return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704
+
+
+def _data_uri(image: Path | None) -> str | None:
+    if image is None or not image.is_file():
+        return None
+    return f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode('ascii')}"
+
+
+def _page(page: Mapping[str, Any] | None) -> dict[str, str] | None:
+    if not page:
+        return None
+    body = str(page.get("message") or page.get("body") or "")
+    return {"title": str(page.get("title") or "Alert"), "body": body}
+
+
+def _auc(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.3f}"

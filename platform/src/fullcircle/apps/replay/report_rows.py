@@ -1,0 +1,82 @@
+"""One row of the replay report, for one month: both models, drift, decision, who served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fullcircle.core.project import Project
+from fullcircle.core.records.health import Keep, Retrain, Rollback
+from fullcircle.core.records.releases import ModelVersion
+from fullcircle.loop.retraining.select_challenger import CANDIDATES, GRAPH
+from fullcircle.loop.watch import WatchResult, run_url
+from fullcircle.loop.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def month_row(
+    project: Project,
+    workspace: Workspace,
+    month: str,
+    seen: WatchResult,
+    serving: ModelVersion,
+    frozen: ModelVersion,
+) -> dict[str, Any]:
+    """One month as the table and the report show it (see apps/replay/report.py for the keys)."""
+    from fullcircle.graph.onnx_session import Graph
+    from fullcircle.monitoring.performance import performance
+
+    labelled = seen.rows[seen.rows["label"].notna()]
+    labels = labelled["label"].to_numpy()
+    answers = Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
+    never = performance(project.target, labels, answers) if answers is not None else None
+    realised = seen.health.performance
+    return {
+        "month": month,
+        "rows": seen.window.rows,
+        "late_share": float(labels.mean()) if len(labels) else None,
+        "auc_frozen": never.score.value if never else None,
+        "auc_champion": realised.score.value if realised else None,
+        "auc_champion_low": realised.score.low if realised else None,
+        "auc_champion_high": realised.score.high if realised else None,
+        "drifted": list(seen.health.drifted),
+        "drifted_share": seen.health.drifted_share,
+        "drift": {c.column: c.distance / max(c.threshold, 1e-12) for c in seen.health.columns},
+        "decision": {Retrain: "retrain", Rollback: "rollback", Keep: "keep"}[type(seen.decision)],
+        "reason": seen.decision.reason,
+        "serving": serving.version,
+        "incidents": [incident.title for incident in seen.incidents],
+        "retrained": False,
+        "promoted": False,
+        "verdict": None,
+        "run_url": run_url(workspace, serving.run_id),
+        "report_url": seen.report.name,
+        "done": False,
+    } | ({"candidates": _candidates(project, workspace, frozen, labelled)} if frozen.version == serving.version else {})
+
+
+def _candidates(
+    project: Project, workspace: Workspace, first: ModelVersion, rows: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
+    import json
+
+    from fullcircle.graph.onnx_session import Graph
+    from fullcircle.monitoring.performance import performance
+
+    run_store = workspace.run_store
+    runs = json.loads(run_store.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())
+    scores = []
+    for framework, found in runs.items():
+        answers = (
+            Graph.load(run_store.download(found["run_id"], GRAPH))(rows)
+            if len(rows)
+            else rows["probability"].to_numpy()
+        )
+        seen = performance(project.target, rows["label"].to_numpy(), answers)
+        if seen is not None:
+            auc = seen.score
+            figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "seconds": found["seconds"]}
+            scores.append({"framework": framework, "run_url": run_url(workspace, found["run_id"]), **figures})
+    return scores

@@ -1,0 +1,1 @@
+"""Reproduction: trains a finished run again from what it recorded, and compares the results."""

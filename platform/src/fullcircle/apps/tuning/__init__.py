@@ -1,0 +1,1 @@
+"""Hyperparameter tuning: studies and their trials. Optuna lives here alone."""

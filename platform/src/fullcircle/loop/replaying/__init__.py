@@ -1,1 +1,0 @@
-"""A year lived through again month by month, and the report of it."""

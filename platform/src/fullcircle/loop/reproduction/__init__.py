@@ -1,1 +1,0 @@
-"""A finished training done again from what its run recorded."""

@@ -1,0 +1,1 @@
+"""One training in one MLflow run: preflight checks, running it, its fingerprint, TensorBoard."""

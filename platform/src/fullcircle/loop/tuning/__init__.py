@@ -1,1 +1,0 @@
-"""A search for parameters: a study and its trials."""

@@ -1,1 +1,0 @@
-"""The search for parameters: studies and their pictures. Optuna lives here alone."""
