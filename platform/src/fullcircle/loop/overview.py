@@ -14,7 +14,13 @@ from fullcircle.core.tasks import Task
 from fullcircle.loop.promotion.ledger_audit import verify
 from fullcircle.loop.promotion.release import completed
 from fullcircle.loop.workspace import Workspace
+from fullcircle.store.decisions import Decisions
+from fullcircle.store.incidents import Incidents
+from fullcircle.store.releases import Releases
+from fullcircle.tracking.reader.open_reader import open_reader
 from fullcircle.tracking.runs.run_schema import score_tag
+from fullcircle.tracking.spool import drop_rejected
+from fullcircle.tracking.spool.sync import backlog, sync
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
@@ -23,10 +29,6 @@ if TYPE_CHECKING:
 
 def overview(project: Project, workspace: Workspace) -> dict[str, Any]:
     """Aliases, what the ledger holds against them, releases, decisions and open incidents, as plain values."""
-    from fullcircle.store.decisions import Decisions
-    from fullcircle.store.releases import Releases
-    from fullcircle.tracking.reader.open_reader import open_reader
-
     reader, database = open_reader(workspace.settings), workspace.database
     (checked,) = verify(workspace, [project.name])
     model = reader.model(project.name)
@@ -45,8 +47,6 @@ def overview(project: Project, workspace: Workspace) -> dict[str, Any]:
 
 def all_incidents(project: Project, workspace: Workspace) -> list[dict[str, Any]]:
     """Every incident of a project, open ones first, then the newest."""
-    from fullcircle.store.incidents import Incidents
-
     rows: list[dict[str, Any]] = [
         {
             "id": row.id,
@@ -67,8 +67,6 @@ def all_incidents(project: Project, workspace: Workspace) -> list[dict[str, Any]
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:
     """What runs of this home told and the tracker does not have, the oldest first. Does not ask the tracker."""
-    from fullcircle.tracking.spool.sync import backlog
-
     return [_unsent(each) for each in backlog(settings)]
 
 
@@ -80,10 +78,7 @@ def sent(settings: Settings, leave_out: str | None = None) -> list[dict[str, Any
             rest of this run is sent. Raises as `tracking.spool.drop_rejected.drop_rejected`.
     """
     if leave_out is None:
-        from fullcircle.tracking.spool.sync import sync
-
         return [_unsent(each) for each in sync(settings)]
-    from fullcircle.tracking.spool import drop_rejected
 
     return [_unsent(each) for each in drop_rejected.drop_rejected(settings, leave_out)]
 

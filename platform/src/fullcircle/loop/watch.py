@@ -9,11 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.core.errors import ModelUnavailable, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Decision, Health, Incident, PolicyState, Rollback, Window
 from fullcircle.core.records.releases import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.settings import Settings
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop import progress
 from fullcircle.loop.clock import refuse_ahead
 from fullcircle.loop.decide import decide
@@ -23,7 +25,12 @@ from fullcircle.loop.retraining.retrain_budget import spent
 from fullcircle.loop.retraining.select_challenger import REFERENCE
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.workspace import Workspace
-from fullcircle.store.leases import Lease
+from fullcircle.monitoring.evidently_report import evidently_report
+from fullcircle.monitoring.health import assess_window
+from fullcircle.monitoring.incidents import incidents
+from fullcircle.predictions.log_reader import window
+from fullcircle.store.decisions import Decisions
+from fullcircle.store.leases import Lease, Leases
 from fullcircle.tracking.runs.run_schema import score_tag
 
 if TYPE_CHECKING:
@@ -105,8 +112,6 @@ def watch(
 
 def read_window(project: Project, settings: Settings, start: datetime, end: datetime) -> tuple[Window, pd.DataFrame]:
     """The window's predictions with the labels known so far."""
-    from fullcircle.predictions.log_reader import window
-
     found, rows = window(project, settings.folder("predictions", project.name), start, end)
     progress.current().stage("watch", f"{found.name}: {found.rows:,} predictions, {found.labelled:,} labels")
     return found, rows
@@ -128,9 +133,6 @@ def judge_window(
     champion: ModelVersion,
 ) -> Health:
     """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
-    from fullcircle.graph.onnx_session import Graph
-    from fullcircle.monitoring.health import assess_window
-
     registry = workspace.registry
     before = registry.alias(project.name, PREVIOUS)
     previous = Graph.load(registry.graph(before), digest=before.digest)(rows) if before and len(rows) else None
@@ -158,8 +160,6 @@ def write_report(
     champion: ModelVersion,
 ) -> Path:
     """The Evidently report of the window, on disk and with the champion's run."""
-    from fullcircle.monitoring.evidently_report import evidently_report
-
     path = workspace.settings.folder("reports", project.name) / f"{health.window.name}.html"
     evidently_report(project, health, rows, reference, path)
     run = workspace.run_store.append(champion.run_id)
@@ -172,9 +172,6 @@ def page(
     project: Project, workspace: Workspace, health: Health, links: Mapping[str, str], more: tuple[Incident, ...] = ()
 ) -> tuple[Incident, ...]:
     """Open, keep or resolve the project's incidents, `more` among them, and deliver what on-call was not told yet."""
-    from fullcircle.alerting.dispatch import Dispatcher
-    from fullcircle.monitoring.incidents import incidents
-
     found = (*more, *incidents(project, health, links=links))
     delivered = Dispatcher(workspace.database, project, workspace.settings).report(found, at=health.window.end)
     counts = f"{len(delivered.opened)} opened, {len(delivered.resolved)} resolved, {len(found)} going on"
@@ -184,9 +181,6 @@ def page(
 
 def decide_and_record(project: Project, workspace: Workspace, health: Health, lease: Lease | None = None) -> Decision:
     """Decide once for each window: asked again about the same window, the recorded decision stands."""
-    from fullcircle.store.decisions import Decisions
-    from fullcircle.store.leases import Leases
-
     database = workspace.database
     decisions = Decisions(database)
     if recorded := decisions.get(project.name, health.window.name):

@@ -17,8 +17,11 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
+from fullcircle.core.row_tensors import identities
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import free_port
+from fullcircle.data.parquet_reader import load
+from fullcircle.data.partitions import partitions
 from fullcircle.loop import progress
 from fullcircle.loop.clock import replay_time
 from fullcircle.loop.outage_retry import retry_outages
@@ -28,14 +31,18 @@ from fullcircle.loop.retraining.retrain_lease import FencedStep, retrain_lease
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.watch import watch
 from fullcircle.loop.workspace import Workspace
-from fullcircle.store.leases import Lease
+from fullcircle.predictions.log_reader import logged_row_ids
+from fullcircle.serving.client import Client
+from fullcircle.serving.server_process import service
+from fullcircle.store.champion_ledger import Ledger
+from fullcircle.store.leases import Lease, Leases
+from fullcircle.store.replay_clock import Replays
+from fullcircle.store.windows import Windows
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fullcircle.data.partitions import Partition
-    from fullcircle.serving.client import Client
-    from fullcircle.store.windows import Windows
 
 FIRST_MONTHS = 3
 REPLAY = "replay"
@@ -81,8 +88,6 @@ def replay(
         LeaseLost: this replay was given up meanwhile, and another one goes on with it; nothing more was written.
         FullcircleError: what a stage raises; what was finished before stays, and the next replay goes on from it.
     """
-    from fullcircle.store.windows import Windows
-
     parts = _partitions(project)
     refuse_real(project, workspace)
     windows = Windows(workspace.database)
@@ -110,8 +115,6 @@ def replay(
 
 def refuse_real(project: Project, workspace: Workspace) -> None:
     """Raise UsageError when the project has a ledger here that is no replay's: the two would not be told apart."""
-    from fullcircle.store.champion_ledger import Ledger
-
     if replay_time(project, workspace) is not None:
         return
     entries = len(Ledger(workspace.database).entries(project.name))
@@ -136,8 +139,6 @@ def end_of(month: str) -> datetime:
 
 def _partitions(project: Project) -> tuple[Partition, ...]:
     """The project's months. Raises UsageError when a replay of them is not possible."""
-    from fullcircle.data.partitions import partitions
-
     if project.approval != "gate":
         raise UsageError(
             f"{project.name} has approval={project.approval!r}, and there is nobody to ask in a replay",
@@ -162,9 +163,6 @@ def _partitions(project: Project) -> tuple[Partition, ...]:
 def _served(project: Project, settings: Settings) -> Iterator[Client]:
     """A client of a server of our own, at a port of its own: the replay must not send a year of flights to whatever
     answers at the usual one."""
-    from fullcircle.serving.client import Client
-    from fullcircle.serving.server_process import service
-
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with service(project, settings, port=port), Client(url, project, token=settings.token) as client:
@@ -173,8 +171,6 @@ def _served(project: Project, settings: Settings) -> Iterator[Client]:
 
 def _first_champion(project: Project, workspace: Workspace, until: datetime, step: Step, lease: Lease) -> ModelVersion:
     """The model that the replay starts with and that is never retrained: the project's first release."""
-    from fullcircle.store.replay_clock import Replays
-
     Replays(workspace.database).reach(project.name, until)
     if not completed(project, workspace):
         result = retrain(
@@ -207,10 +203,6 @@ def _live_through(
     lease: Lease,
 ) -> None:
     """One month: send its rows, let the labels arrive, watch, decide, act, and write the month down."""
-    from fullcircle.store.leases import Leases
-    from fullcircle.store.replay_clock import Replays
-    from fullcircle.store.windows import Windows
-
     database = workspace.database
     windows, leases = Windows(database), Leases(database)
     start, end = start_of(part.month), end_of(part.month)
@@ -235,10 +227,6 @@ def _live_through(
 
 def send_month(project: Project, settings: Settings, part: Partition, client: Client, sample: float) -> pd.DataFrame:
     """Send the month's rows that were not answered yet, in the order of time. Returns all of the month's rows."""
-    from fullcircle.core.row_tensors import identities
-    from fullcircle.data.parquet_reader import load
-    from fullcircle.predictions.log_reader import logged_row_ids
-
     rows = _sampled(load([part], project), project, sample)
     logged = logged_row_ids(settings.folder("predictions", project.name), start_of(part.month), end_of(part.month))
     unsent = rows[[row_id not in logged for row_id in identities(rows[project.row_id])]]
@@ -251,8 +239,6 @@ def send_month(project: Project, settings: Settings, part: Partition, client: Cl
 
 def send_labels(project: Project, rows: pd.DataFrame, client: Client) -> None:
     """The month's outcomes become known: send them as labels."""
-    from fullcircle.core.row_tensors import identities
-
     client.labels(identities(rows[project.row_id]), rows[project.target.name].astype(int).tolist())
 
 

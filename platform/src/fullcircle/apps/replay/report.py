@@ -23,6 +23,7 @@ from fullcircle.apps.replay.report_table import decision_text, serves_now
 from fullcircle.core.project import Project
 from fullcircle.core.security.html_page import html_page
 from fullcircle.core.security.untrusted import safe_link, visible
+from fullcircle.core.settings import home_unwritable
 from fullcircle.core.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -81,8 +82,6 @@ def write_report(project: Project, rows: Sequence[Mapping[str, Any]], extras: Re
     Raises:
         HomeUnwritable: when the file cannot be written.
     """
-    from fullcircle.core.settings import home_unwritable
-
     html = render(project, rows, extras)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

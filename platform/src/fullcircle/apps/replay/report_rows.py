@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Keep, Retrain, Rollback
 from fullcircle.core.records.releases import ModelVersion
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.retraining.select_challenger import CANDIDATES, GRAPH
 from fullcircle.loop.watch import WatchResult, run_url
 from fullcircle.loop.workspace import Workspace
+from fullcircle.monitoring.performance import performance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +26,6 @@ def month_row(
     frozen: ModelVersion,
 ) -> dict[str, Any]:
     """One month as the table and the report show it (see apps/replay/report.py for the keys)."""
-    from fullcircle.graph.onnx_session import Graph
-    from fullcircle.monitoring.performance import performance
-
     labelled = seen.rows[seen.rows["label"].notna()]
     labels = labelled["label"].to_numpy()
     answers = Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
@@ -61,9 +60,6 @@ def _candidates(
 ) -> list[dict[str, Any]]:
     """How each candidate of the first retrain does on rows that none of them has seen: report.CandidateScore."""
     import json
-
-    from fullcircle.graph.onnx_session import Graph
-    from fullcircle.monitoring.performance import performance
 
     run_store = workspace.run_store
     runs = json.loads(run_store.download(first.tags["fullcircle.retrain"], CANDIDATES).read_text())

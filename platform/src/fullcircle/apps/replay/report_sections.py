@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.alerting.page import page
 from fullcircle.apps.replay.replay import ReplayResult, end_of, start_of
 from fullcircle.apps.replay.report import CandidateScore, ReportExtras, write_report
 from fullcircle.apps.replay.report_charts import Curve
@@ -15,8 +16,11 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Severity
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.watch import run_url
 from fullcircle.loop.workspace import Workspace
+from fullcircle.predictions.log_reader import window
+from fullcircle.store.incidents import Incidents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +54,6 @@ def build_report(
 
 def _page(project: Project, workspace: Workspace, pages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The worst alarm of this replay, the newest of equals; where this replay paged nobody, the project's worst."""
-    from fullcircle.alerting.page import page
-    from fullcircle.store.incidents import Incidents
-
     alarms = [received for received in pages if "resolved" not in str(received.get("title", ""))]
     if alarms:
         return max(enumerate(alarms), key=lambda item: (_LOUDNESS.get(str(item[1].get("type")), 0), item[0]))[1]
@@ -73,9 +74,6 @@ def _reliability(
     project: Project, workspace: Workspace, result: ReplayResult, frozen: ModelVersion
 ) -> tuple[tuple[str, Curve], ...]:
     """Of the last month's answers: the champion's as logged, and the never-retrained model's on the same rows."""
-    from fullcircle.graph.onnx_session import Graph
-    from fullcircle.predictions.log_reader import window
-
     if not result.rows:
         return ()
     last = str(result.rows[-1]["month"])

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.records.repro_report import Difference, DifferenceKind
 from fullcircle.loop.training_runs.run_fingerprint import code_files
+from fullcircle.tracking.provenance.git_worktree import apply, has_commit, top_of, worktree
+from fullcircle.tracking.provenance.uncommitted import CUT
+from fullcircle.tracking.runs.run_schema import COMMIT, DIFF, MASKED, NOT_KEPT
 from fullcircle.tracking.secrets.detection import MARKER
 
 if TYPE_CHECKING:
@@ -54,9 +57,6 @@ def checkout_source(
     Raises:
         UsageError: neither the commit nor the project's folder is on this machine.
     """
-    from fullcircle.tracking.provenance.git_worktree import worktree
-    from fullcircle.tracking.runs.run_schema import COMMIT
-
     if project is not None and not project.is_dir():
         raise UsageError(f"no folder {project}", hint="--project names the folder with project.py")
     commit, origin = state.tags.get(COMMIT, ""), run_store.origin(state)
@@ -107,8 +107,6 @@ def _places(state: RunState, origin: Origin, project: Path | None) -> list[Path]
 
 
 def _repository(places: list[Path], commit: str) -> Path | None:
-    from fullcircle.tracking.provenance.git_worktree import has_commit, top_of
-
     tops = (top_of(folder) for folder in places)
     return next((top for top in tops if top is not None and has_commit(top, commit)), None)
 
@@ -143,10 +141,6 @@ def _require_project(folder: Path, state: RunState) -> Path:
 
 def _changed(run_store: RunStore, state: RunState, folder: Path) -> tuple[str, tuple[Difference, ...]]:
     """Apply the uncommitted changes to a worktree. Returns (what was done, what could not be)."""
-    from fullcircle.tracking.provenance.git_worktree import apply
-    from fullcircle.tracking.provenance.uncommitted import CUT
-    from fullcircle.tracking.runs.run_schema import DIFF, NOT_KEPT
-
     not_kept = [_not_kept(each) for each in json.loads(_text(run_store, state, NOT_KEPT) or "[]")]
     missing = [
         Difference(
@@ -176,8 +170,6 @@ def _not_kept(entry: object) -> tuple[str, str]:
 
 def _masked(run_store: RunStore, state: RunState) -> list[Difference]:
     """What was a secret in the uncommitted changes and is in no commit: a marker stands there."""
-    from fullcircle.tracking.runs.run_schema import MASKED
-
     return [
         Difference(
             kind=DifferenceKind.CODE,

@@ -30,11 +30,13 @@ from fullcircle.core.records.repro_report import Difference, DifferenceKind, Rep
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import run_to_end
 from fullcircle.core.system.temporary_folders import temporary
+from fullcircle.data.data_diff import changes
 from fullcircle.loop import progress
 from fullcircle.loop.outage_retry import retry_outages
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.provenance.run_provenance import packages
 from fullcircle.tracking.runs.run_schema import MASKED_TAG
+from fullcircle.training.training_loop.event_log import follow
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs.run_store import RunStore
@@ -117,8 +119,6 @@ def _folder(settings: Settings, run_id: str, *, keep: bool) -> Iterator[Path]:
 
 def _data(workspace: Workspace, run: OriginalRun, folder: Path, other: Path | None) -> tuple[Path, list[Difference]]:
     """The folder of partitions to learn from, and what of it is not as it was."""
-    from fullcircle.data.data_diff import changes
-
     restored = folder / "data"
     try:
         workspace.data_versions.restore(run.data, restored)
@@ -145,8 +145,6 @@ def _data(workspace: Workspace, run: OriginalRun, folder: Path, other: Path | No
 def _trained(run: OriginalRun, code: CodeSource, data: Path, folder: Path, options: RerunOptions) -> Recorded:
     """The training, done again in a process of its own."""
     import numpy as np
-
-    from fullcircle.training.training_loop.event_log import follow
 
     then = run.recorded.fingerprint
     request = rerun.RerunRequest(

@@ -21,6 +21,13 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.project.overrides import overridden, recalled
 from fullcircle.core.records.fingerprint import Fingerprint
 from fullcircle.core.settings import quiet_dependencies
+from fullcircle.data.parquet_reader import load
+from fullcircle.data.partitions import partitions
+from fullcircle.loop.retraining.train_candidates import prepare
+from fullcircle.loop.training_runs.run_fingerprint import code_digest, fingerprint
+from fullcircle.store.json_values import to_json
+from fullcircle.tracking.provenance.run_provenance import installed
+from fullcircle.training.jobs import job_of
 
 REQUEST, RESULT, ERROR, LOSSES, JOB = "request.json", "result.json", "error.json", "losses.npy", "job"
 FORMAT = 1
@@ -78,11 +85,6 @@ def rerun(request: RerunRequest, folder: Path) -> None:
     import numpy as np
 
     from fullcircle.loop.retraining.retrain import split_rows
-    from fullcircle.loop.retraining.train_candidates import prepare
-    from fullcircle.loop.training_runs.run_fingerprint import code_digest, fingerprint
-    from fullcircle.store.json_values import to_json
-    from fullcircle.tracking.provenance.run_provenance import installed
-    from fullcircle.training.jobs import job_of
     from fullcircle.training.launch import launch
 
     project, until = _project(request), datetime.fromisoformat(request.until)
@@ -112,9 +114,6 @@ def _project(request: RerunRequest) -> Project:
 
 
 def _rows(project: Project, until: datetime) -> Any:
-    from fullcircle.data.parquet_reader import load
-    from fullcircle.data.partitions import partitions
-
     # What an earlier version took for UTC is taken for it again: these rows were learned from, not asked for anew.
     return load(partitions(project, until), project, until=until, naive_is_utc=True)
 

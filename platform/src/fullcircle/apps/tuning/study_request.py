@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.project.overrides import overridden
+from fullcircle.core.project.overrides import overridden, written
 from fullcircle.core.project.search_arguments import search_of, setting
 from fullcircle.core.project.search_space import Search
+from fullcircle.training.launchers.devices import detect_hardware
+from fullcircle.training.parameters import for_model
 
 if TYPE_CHECKING:
     from fullcircle.apps.tuning.study import Trial
@@ -65,8 +67,6 @@ def _inline(project: Project) -> Project:
 
 def _require(project: Project, request: TuneRequest) -> None:
     """Refuse before anything is read or written what could not be searched."""
-    from fullcircle.training.launchers.devices import detect_hardware
-
     if request.framework not in project.frameworks:
         raise UsageError(
             f"project {project.name!r} has no model in {request.framework!r} to tune",
@@ -89,9 +89,6 @@ def _require(project: Project, request: TuneRequest) -> None:
 def _present(project: Project, request: TuneRequest, search: Search) -> dict[str, Any]:
     """What the project has now for what is searched, as plain values. Raises UsageError for a range that has a value
     which no training would take."""
-    from fullcircle.core.project.overrides import written
-    from fullcircle.training.parameters import for_model
-
     for name, each in search.items():
         for value in each.extremes:
             for_model(overridden(project, [setting(name, value)]).training, request.framework, project.frameworks)

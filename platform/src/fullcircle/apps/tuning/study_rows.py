@@ -21,6 +21,8 @@ from fullcircle.loop.clock import now, refuse_ahead
 from fullcircle.loop.retraining.resume import plan
 from fullcircle.loop.retraining.retrain import checked_rows, split_rows, version_data
 from fullcircle.loop.workspace import Workspace
+from fullcircle.training.arrays import load, store
+from fullcircle.training.preprocessing.tabular import fit
 
 if TYPE_CHECKING:
     from fullcircle.apps.tuning.study import Study
@@ -84,9 +86,6 @@ def agreed_rows(
 
 def _prepare(project: Project, settings: Settings, until: datetime, folder: Path) -> Split:
     """Check and split the rows, fit the preprocessing on the training rows, write these and the validation rows."""
-    from fullcircle.training.arrays import store
-    from fullcircle.training.preprocessing.tabular import fit
-
     split, frames = split_rows(project, checked_rows(project, settings, until), until)
     # Without the test rows: what is not there cannot be looked at by mistake.
     frames = SplitFrames(train=frames.train, validation=frames.validation, test=frames.test.iloc[:0])
@@ -98,8 +97,6 @@ def _prepare(project: Project, settings: Settings, until: datetime, folder: Path
 
 
 def _prepared(folder: Path) -> bool:
-    from fullcircle.training.arrays import load
-
     with contextlib.suppress(DataUnavailable):
         load(folder)
         return True

@@ -20,6 +20,7 @@ from fullcircle.core.security.untrusted import markdown_code
 from fullcircle.loop.training_runs.run_training import delete_workdir, job_folder
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_tags import DATA
+from fullcircle.training.jobs import job_of
 from fullcircle.training.training_loop.train_state import best_epoch
 
 if TYPE_CHECKING:
@@ -78,8 +79,6 @@ class Trials:
 
     def begin(self, trial: Trial) -> TrainJob:
         """Open the trial's run, that of an earlier process if it has one, and say what to train."""
-        from fullcircle.training.jobs import job_of
-
         project = overridden(self._project, trial.settings)
         run = self._run(trial)
         self._open[run.key] = _Open(trial, run, {})

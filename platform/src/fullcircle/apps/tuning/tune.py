@@ -30,13 +30,16 @@ from fullcircle.loop.outage_retry import retry_outages
 from fullcircle.loop.retraining.train_candidates import ARRAYS
 from fullcircle.loop.training_runs.run_training import delete_workdir, job_folder, warn_unsent
 from fullcircle.loop.workspace import Workspace
+from fullcircle.store.file_locks import held
 from fullcircle.tracking.runs.run_tags import DATA
+from fullcircle.training.launchers.devices import detect_hardware
+from fullcircle.training.launchers.sigterm import sigterm_event
+from fullcircle.training.worker_pool import EpochDone, JobDone, JobFailed, JobStopped, WorkerPool
 
 if TYPE_CHECKING:
     from fullcircle.apps.tuning.study import Study, Trial
     from fullcircle.core.records.dataset import DataVersion, Split
     from fullcircle.tracking.runs.run_store import RunState, RunWriter
-    from fullcircle.training.worker_pool import WorkerPool
 
 KIND = "tune"
 HOPELESS = 3
@@ -104,7 +107,6 @@ def tune(project: Project, workspace: Workspace, request: TuneRequest) -> TuneRe
         TrainingFailed: the first trials all failed.
     """
     from fullcircle.apps.tuning.study import Study
-    from fullcircle.training.launchers.sigterm import sigterm_event
 
     shared, search, present = checked(project, request)
     name = "/".join((project.name, request.framework, *([request.study] if request.study else [])))
@@ -162,9 +164,6 @@ class _Search:
         return self._result(run.id, data.digest)
 
     def _search_in(self, run: RunWriter, data: DataVersion, folder: Path) -> None:
-        from fullcircle.training.launchers.devices import detect_hardware
-        from fullcircle.training.worker_pool import WorkerPool
-
         request = self._wish
         shared = (run.id, data, folder / ARRAYS)
         here = Trials(self._project, self._workspace, request.framework, self._study, *shared)
@@ -202,8 +201,6 @@ class _Search:
         return self._study.ask() if len(self._study.trials) < self._wish.trials else None
 
     def _hear(self, pool: WorkerPool, here: Trials, job: Any, message: Any) -> None:
-        from fullcircle.training.worker_pool import EpochDone, JobDone, JobFailed, JobStopped
-
         match message:
             case EpochDone(metrics=metrics):
                 pool.answer(job, here.epoch(job, metrics))
@@ -290,8 +287,6 @@ class _Search:
 
 @contextlib.contextmanager
 def _alone(settings: Settings, name: str) -> Iterator[None]:
-    from fullcircle.store.file_locks import held
-
     with held(settings.folder("locks") / f"study-{name.replace('/', '.')}.lock") as ours:
         if not ours:
             raise UsageError(

@@ -22,6 +22,8 @@ from fullcircle.core.system.files import fsync
 from fullcircle.core.system.processes import process_exists
 from fullcircle.loop import progress
 from fullcircle.loop.backup import backup_archive
+from fullcircle.store.file_locks import exclusive
+from fullcircle.tracking.connection.client import address, is_server
 
 DATABASES = ("fullcircle.db", "mlflow.db")
 """Copied at one moment: what one says of a release, the other one's aliases show."""
@@ -201,8 +203,6 @@ def _files(home: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _no_release(settings: Settings) -> Iterator[None]:
     """Nobody changes an alias while the block runs: the ledger and the registry are then of one moment."""
-    from fullcircle.store.file_locks import exclusive
-
     with contextlib.ExitStack() as stack:
         for path in sorted((settings.home / "locks").glob("aliases-*.lock")):
             stack.enter_context(exclusive(path))
@@ -243,7 +243,6 @@ def _checked(copy: Path, source: Path) -> None:
 def _outside(settings: Settings) -> Iterator[str]:
     """What belongs to the home and lies elsewhere."""
     from fullcircle.store.engine import shown
-    from fullcircle.tracking.connection.client import address, is_server
 
     inside = f"sqlite:///{settings.home}/"
     if is_server(settings):

@@ -13,6 +13,9 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.records.lineage_trace import Affected, AffectedRun, Impact, champion_periods
 from fullcircle.loop.clock import is_replayed
 from fullcircle.loop.workspace import Workspace
+from fullcircle.predictions.prediction_counts import prediction_counts
+from fullcircle.tracking.reader.open_reader import open_reader
+from fullcircle.tracking.reader.run_query import RunQuery
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST
 
 if TYPE_CHECKING:
@@ -70,16 +73,12 @@ class Known:
     """What MLflow, the ledgers and the prediction logs know; only what fits is asked for, however much there is."""
 
     def __init__(self, workspace: Workspace, project: str | None) -> None:
-        from fullcircle.tracking.reader.open_reader import open_reader
-
         self._workspace = workspace
         self._reader = open_reader(workspace.settings)
         self._project = project
 
     def runs(self, **wanted: Any) -> tuple[RunRecord, ...]:
         """The platform's runs that fit, newest first: see `reader.run_query.RunQuery`."""
-        from fullcircle.tracking.reader.run_query import RunQuery
-
         return self._reader.list_runs(RunQuery(**wanted, project=self._project))
 
     @cached_property
@@ -200,8 +199,6 @@ class Known:
         return Ledger(self._workspace.database).entries(name)
 
     def _answers(self, name: str) -> tuple[PredictionCounts, ...]:
-        from fullcircle.predictions.prediction_counts import prediction_counts
-
         return prediction_counts(self._workspace.settings.home / "predictions" / name)
 
 

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.records.ledger_entries import Entry
 from fullcircle.core.records.lineage_trace import MissingNode, NodeKind, TraceNode
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.loop.workspace import Workspace
+from fullcircle.tracking.provenance.git_worktree import has_commit, top_of
+from fullcircle.tracking.provenance.origin import origin_of, said_in_tags
+from fullcircle.tracking.provenance.run_provenance import installed, packages
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 
 def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> TraceNode:
     """The commit, what was uncommitted, and whether this checkout has it."""
-    from fullcircle.tracking.provenance.git_worktree import has_commit, top_of
     from fullcircle.tracking.runs.run_schema import BRANCH, COMMIT, DIFF, DIRTY, NOTE
 
     if origin is None:
@@ -67,8 +70,6 @@ def code(reader: MlflowReader, origin: RunRecord | None, checkout: Path) -> Trac
 
 def environment(reader: MlflowReader, origin: RunRecord | None) -> TraceNode:
     """The installed packages, and in what they differ from here."""
-    from fullcircle.tracking.provenance.origin import origin_of, said_in_tags
-    from fullcircle.tracking.provenance.run_provenance import installed, packages
     from fullcircle.tracking.runs.run_schema import PROVENANCE, REQUIREMENTS
 
     digest = ""
@@ -161,8 +162,6 @@ def unknown(kind: NodeKind, what: str, why: str) -> TraceNode:
 
 
 def _absent(workspace: Workspace, kept: DataVersion) -> tuple[MissingNode, ...]:
-    from fullcircle.core.errors import DataUnavailable
-
     hint = f"is {workspace.settings.dvc_remote} the remote that it was pushed to? Else bring it back from a backup"
     why = "'fullcircle data restore' cannot bring these rows back from the remote"
     try:

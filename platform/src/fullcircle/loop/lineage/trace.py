@@ -12,6 +12,9 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.clock import is_replayed
 from fullcircle.loop.lineage import deployment_nodes, provenance_nodes
 from fullcircle.loop.workspace import Workspace
+from fullcircle.predictions.ids import canonical_id, time_of_id
+from fullcircle.predictions.lookup import beginning_with, find, nearest, of_row
+from fullcircle.tracking.reader.open_reader import open_reader
 
 SHORTEST_BEGINNING = 8
 """Characters of an id: fewer would fit everything that was answered within a minute."""
@@ -31,7 +34,6 @@ def trace(workspace: Workspace, prediction_id: str, *, project: str | None = Non
         DataUnavailable: a file of the log that may hold it is damaged.
     """
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.tracking.reader.open_reader import open_reader
 
     name, row = _located(workspace.settings, prediction_id, projects(workspace.settings, project))
     reader = open_reader(workspace.settings)
@@ -72,8 +74,6 @@ def predictions_of_row(settings: Settings, row_id: str, *, project: str | None =
     Raises:
         UsageError: none did, or there is no such project.
     """
-    from fullcircle.predictions.lookup import of_row
-
     known = projects(settings, project)
     found = sorted(id_ for name in known for id_ in of_row(_log(settings, name), row_id))
     if not found:
@@ -97,9 +97,6 @@ def projects(settings: Settings, project: str | None) -> tuple[str, ...]:
 
 def _located(settings: Settings, prediction_id: str, known: Sequence[str]) -> tuple[str, Mapping[str, object]]:
     """(project, logged row) of a prediction."""
-    from fullcircle.predictions.ids import canonical_id
-    from fullcircle.predictions.lookup import beginning_with, find
-
     wanted = canonical_id(prediction_id)
     for name in known:
         if (row := find(_log(settings, name), wanted)) is not None:
@@ -117,9 +114,6 @@ def _located(settings: Settings, prediction_id: str, known: Sequence[str]) -> tu
 
 def _nearest(settings: Settings, wanted: str, known: Sequence[str]) -> str:
     import difflib
-
-    from fullcircle.predictions.ids import time_of_id
-    from fullcircle.predictions.lookup import nearest
 
     near = [id_ for name in known for id_ in nearest(_log(settings, name), wanted)]
     if not near:

@@ -32,6 +32,7 @@ from fullcircle.core.records.ledger_entries import (
 )
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.core.system.outages import patient
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop import progress
 from fullcircle.loop.outage_retry import patience
 from fullcircle.loop.promotion.approval_notice import review
@@ -341,8 +342,6 @@ def differences(name: str, entries: Sequence[Entry], found: Aliases) -> tuple[st
 
 def loads(workspace: Workspace, version: ModelVersion) -> None:
     """Load the version's graph. Raises ModelUnavailable when it does not load or its digest differs."""
-    from fullcircle.graph.onnx_session import Graph
-
     Graph.load(workspace.registry.graph(version), digest=version.digest)
 
 

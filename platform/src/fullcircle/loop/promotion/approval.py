@@ -11,6 +11,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import Action, Judged, nomination, waiting
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Release
 from fullcircle.loop.clock import replay_time
+from fullcircle.loop.promotion.alias_transition import alias_transition
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
 
@@ -43,8 +44,6 @@ def nominate(
         LeaseLost: who nominated it was given up meanwhile; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
-    from fullcircle.loop.promotion.alias_transition import alias_transition
-
     with alias_transition(project, workspace, lease=lease) as transition:
         transition.settle()
         transition.refuse_moved()
@@ -93,8 +92,6 @@ def approve(project: Project, workspace: Workspace, ref: str, *, why: str, who: 
 
 def reject(project: Project, workspace: Workspace, ref: str, *, why: str, who: str) -> Release:
     """Close the case of the challenger that waits for a human: it is no challenger any more. Raises as `approve`."""
-    from fullcircle.loop.promotion.alias_transition import alias_transition
-
     with alias_transition(project, workspace) as transition:
         transition.settle()
         version = known_version(transition, ref)
@@ -142,8 +139,6 @@ def reason_given(why: str) -> None:
 
 
 def _release(project: Project, workspace: Workspace, ref: str, action: Action, *, why: str, who: str) -> Release:
-    from fullcircle.loop.promotion.alias_transition import alias_transition
-
     with alias_transition(project, workspace) as transition:
         transition.settle()
         version = known_version(transition, ref)

@@ -13,6 +13,8 @@ from fullcircle.loop import progress
 from fullcircle.loop.clock import is_replayed
 from fullcircle.loop.promotion.release import rollback
 from fullcircle.loop.workspace import Workspace
+from fullcircle.monitoring.incidents import rollback_incident
+from fullcircle.store.decisions import Decisions
 
 BY = "policy"
 """Who decides a rollback that nobody was asked for, in the ledger."""
@@ -26,8 +28,6 @@ def apply_rollback(
     Asked again about the same window, nothing is rolled back twice: a rollback replaces the champion that was judged,
     and no other. A replay carries out its decisions itself, month after month.
     """
-    from fullcircle.monitoring.incidents import rollback_incident
-
     if is_replayed(project.name, workspace):
         return ()
     judged, serving = _judged(project, workspace, health), workspace.registry.alias(project.name, CHAMPION)
@@ -52,8 +52,6 @@ def apply_rollback(
 
 def _judged(project: Project, workspace: Workspace, health: Health) -> str:
     """The champion that the decision was about: asked again later, another one may serve."""
-    from fullcircle.store.decisions import Decisions
-
     recorded = Decisions(workspace.database).get(project.name, health.window.name)
     return str((recorded.evidence if recorded else {}).get("champion") or health.champion_version)
 

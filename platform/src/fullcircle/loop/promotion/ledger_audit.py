@@ -23,6 +23,7 @@ from fullcircle.core.records.ledger_entries import (
 from fullcircle.core.records.releases import Release
 from fullcircle.loop.clock import replay_time
 from fullcircle.loop.workspace import Workspace
+from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,6 @@ def verify(workspace: Workspace, names: Sequence[str] | None = None) -> tuple[Le
         FullcircleError: when an entry cannot be read, or is of a newer version.
     """
     from fullcircle.store.champion_ledger import Ledger
-    from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
     if names is None:
         names = sorted({*Ledger(workspace.database).projects(), *LedgerHeadStore(workspace.settings).models()})
@@ -206,7 +206,6 @@ def _check(workspace: Workspace, name: str) -> LedgerCheck:
     from fullcircle.loop.promotion.alias_transition import differences
     from fullcircle.store.champion_ledger import Ledger, faults
     from fullcircle.store.releases import Releases
-    from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 
     database, ledger_head = workspace.database, LedgerHeadStore(workspace.settings)
     entries = Ledger(database).entries(name)

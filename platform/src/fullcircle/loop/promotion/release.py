@@ -8,8 +8,10 @@ from fullcircle.core.errors import ModelUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import RELEASING, Action, Judged
 from fullcircle.core.records.releases import PREVIOUS, ModelVersion, Release
+from fullcircle.loop.promotion.alias_transition import alias_transition
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.leases import Lease
+from fullcircle.store.releases import COMPLETE, Releases
 
 
 def release(
@@ -36,8 +38,6 @@ def release(
         ModelUnavailable: when the graph does not load or its digest differs; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
-    from fullcircle.loop.promotion.alias_transition import alias_transition
-
     with alias_transition(project, workspace, lease=lease) as transition:
         transition.settle()
         return transition.release(
@@ -70,8 +70,6 @@ def rollback(
         ModelUnavailable: when there is no previous champion, or its graph does not load; nothing was changed then.
         FullcircleError: when an alias was moved behind the platform's back; nothing was changed then.
     """
-    from fullcircle.loop.promotion.alias_transition import alias_transition
-
     with alias_transition(project, workspace, lease=lease) as transition:
         transition.settle()
         previous = transition.registry.alias(project.name, PREVIOUS)
@@ -91,23 +89,17 @@ def rollback(
 
 def recover(project: Project, workspace: Workspace) -> tuple[str, ...]:
     """Finish or undo what a killed change of an alias left behind. Returns a sentence for each; safe to call twice."""
-    from fullcircle.loop.promotion.alias_transition import alias_transition
-
     with alias_transition(project, workspace) as transition:
         return transition.settle()
 
 
 def refuse_moved(project: Project, workspace: Workspace) -> None:
     """Raise FullcircleError when an alias was moved behind the platform's back: before work that is for nothing."""
-    from fullcircle.loop.promotion.alias_transition import alias_transition
-
     with alias_transition(project, workspace) as transition:
         transition.refuse_moved()
 
 
 def completed(project: Project, workspace: Workspace) -> list[Release]:
     """The releases that took place, oldest first."""
-    from fullcircle.store.releases import COMPLETE, Releases
-
     history = Releases(workspace.database).history(project.name)
     return [row.release for row in history if row.state == COMPLETE and row.release.action in RELEASING]

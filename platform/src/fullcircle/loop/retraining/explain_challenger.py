@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.project import Image, Project
 from fullcircle.core.records.training import Scorer
+from fullcircle.explain.heat_maps import heat_maps
+from fullcircle.explain.image_values import explain_images
+from fullcircle.explain.plots import summary_plot, waterfall
+from fullcircle.explain.shap_values import explain
 from fullcircle.loop import progress
 
 if TYPE_CHECKING:
@@ -57,9 +61,6 @@ def explain_graph(asked: ExplainRequest) -> Path:
 
 def _columns(asked: ExplainRequest) -> Path:
     """SHAP values of raw columns: a summary, two waterfalls, the values, and each column's mean effect."""
-    from fullcircle.explain.plots import summary_plot, waterfall
-    from fullcircle.explain.shap_values import explain
-
     explanation = explain(asked.score, asked.project, asked.background(), asked.frames.test, seed=asked.seed)
     summary = asked.keep(SUMMARY, lambda path: summary_plot(explanation, path))
     total = explanation.values.sum(axis=1)
@@ -75,9 +76,6 @@ def _columns(asked: ExplainRequest) -> Path:
 
 def _images(asked: ExplainRequest) -> Path:
     """SHAP values of patches of images: one picture of heat maps, and the values."""
-    from fullcircle.explain.heat_maps import heat_maps
-    from fullcircle.explain.image_values import explain_images
-
     explanation = explain_images(asked.score, asked.project, asked.background(), asked.frames.test, seed=asked.seed)
     summary = asked.keep(SUMMARY, lambda path: heat_maps(explanation, path))
     asked.keep("shap_values.parquet", lambda path: _patch_table(explanation).to_parquet(path))

@@ -18,8 +18,11 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.evaluation.alpha_spending import AnalysisState, PastAnalysis, is_spent, next_analysis
 from fullcircle.loop.workspace import Workspace
-from fullcircle.tracking.runs.run_tags import KIND, LOOK, packed, parts
+from fullcircle.store.file_locks import exclusive
+from fullcircle.tracking.reader.mlflow_reader import MlflowReader
+from fullcircle.tracking.runs.run_tags import KIND, LOOK, NOISY, packed, parts
 from fullcircle.tracking.ui.review import VERDICT
 
 if TYPE_CHECKING:
@@ -62,9 +65,6 @@ def reserve_analysis(
         against: version of the champion. A retrain that is judged again against the same one takes no second look;
             against another one it does: that is another chance to be wrong.
     """
-    from fullcircle.evaluation.alpha_spending import AnalysisState
-    from fullcircle.store.file_locks import exclusive
-
     run_store = workspace.run_store
     with exclusive(workspace.settings.folder("locks") / f"looks-{project.name}.lock"):
         analysis, earlier = _next(project, workspace.settings, run_id, at, against)
@@ -87,9 +87,6 @@ def reserve_analysis(
 def nothing_compared(workspace: Workspace, run_id: str) -> str:
     """Why the retrain `run_id` costs no budget: it gave its look back, or the machine was too busy for a verdict. ""
     when it compared, or had nothing to compare with."""
-    from fullcircle.evaluation.alpha_spending import AnalysisState
-    from fullcircle.tracking.runs.run_tags import NOISY
-
     tags = workspace.run_store.state(run_id).tags
     if tags.get(VERDICT) == Outcome.INCONCLUSIVE and NOISY in tags:
         return "the machine was too busy for a verdict"
@@ -110,8 +107,6 @@ def _next(
     project: Project, settings: Settings, run_id: str, at: datetime, against: str
 ) -> tuple[Analysis, _PastAnalysis | None]:
     """The look, and what this very retrain has compared before."""
-    from fullcircle.evaluation.alpha_spending import PastAnalysis, next_analysis
-
     taken = dict(_past_analyses(project, settings, run_id))
     own = taken.get(run_id)
     if own is not None and own.against in (None, against):
@@ -128,8 +123,6 @@ def _next(
 
 def _past_analyses(project: Project, settings: Settings, own: str) -> Iterator[tuple[str, _PastAnalysis]]:
     """(run id, its look) of those that count. A run in the trash counts all the same: tidying up refills no budget."""
-    from fullcircle.tracking.reader.mlflow_reader import MlflowReader
-
     for run in MlflowReader(settings).runs(f"tags.`{KIND}` = 'retrain'"):
         at_work = run.status == "RUNNING" and run.run_id != own
         analysis = parts(run.tags, LOOK)
@@ -139,6 +132,4 @@ def _past_analyses(project: Project, settings: Settings, own: str) -> Iterator[t
 
 
 def _counts(analysis: Mapping[str, str], *, at_work: bool) -> bool:
-    from fullcircle.evaluation.alpha_spending import AnalysisState, is_spent
-
     return is_spent(AnalysisState(analysis.get(STATE, AnalysisState.COMPARED)), at_work=at_work)

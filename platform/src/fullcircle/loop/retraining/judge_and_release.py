@@ -18,6 +18,7 @@ from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.loop import progress
 from fullcircle.loop.promotion.approval import nominate as nominate_version
 from fullcircle.loop.promotion.release import release
@@ -170,8 +171,6 @@ def _released(context: RetrainContext, found: RegisteredChallenger, champion: Ch
 
 
 def _evaluations(context: RetrainContext, trained: list[Trained], champion: Champion | None) -> dict[str, Evaluation]:
-    from fullcircle.evaluation.evaluate import evaluate
-
     found = {one.framework: one.evaluation for one in trained}
     if champion is not None:
         found["champion"] = evaluate(context.project, "champion", context.prepared.frames.test, champion.probability)

@@ -15,6 +15,7 @@ from fullcircle.core.records.health import Retrain
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.loop.workspace import Workspace
+from fullcircle.tracking.reader.mlflow_reader import MlflowReader
 from fullcircle.tracking.runs.run_tags import NOISY, REASON, filters
 from fullcircle.tracking.ui.review import VERDICT
 
@@ -51,8 +52,6 @@ def without_noise(decided: Sequence[DatedRetrain], noisy: Sequence[DatedRetrain]
 
 
 def _noisy(project: Project, settings: Settings) -> list[DatedRetrain]:
-    from fullcircle.tracking.reader.mlflow_reader import MlflowReader
-
     found, reader = [], MlflowReader(settings)
     for run in (run for where in filters(NOISY, "!= ''") for run in reader.runs(where)):
         # Judged again since, it may have come to a verdict after all.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from fullcircle.core.project import Project
 from fullcircle.core.records.verdicts import Candidate
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.files import sha256_of
+from fullcircle.export.candidate import measure
 from fullcircle.loop.retraining.train_candidates import Champion, Prepared, Trained
 from fullcircle.loop.workspace import Workspace
 
@@ -37,7 +39,6 @@ def measure_candidate(
     Raises:
         ServiceUnavailable: the graph cannot be served.
     """
-    from fullcircle.export.candidate import measure
     from fullcircle.serving.latency_benchmark import served_latency
 
     test, path = prepared.frames.test, graph_path(workspace.settings, one)
@@ -48,7 +49,6 @@ def measure_candidate(
 
 
 def _reference(workspace: Workspace, champion: Champion | None, baseline: Path) -> Reference:
-    from fullcircle.core.system.files import sha256_of
     from fullcircle.serving.latency_benchmark import Reference
 
     if champion is None:

@@ -13,8 +13,11 @@ import numpy as np
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Image, Project
 from fullcircle.core.settings import Settings
+from fullcircle.evaluation.disagreement import disagreement, with_agreement
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop import progress
 from fullcircle.loop.retraining.train_candidates import stable_seed
+from fullcircle.predictions.log_reader import window
 
 if TYPE_CHECKING:
     from fullcircle.core.records.disagreement import Disagreement
@@ -34,8 +37,6 @@ def replay_window(
     It informs: only a project with an `AgreementGate` gate lets it change the verdict. A log that cannot be read is
     said and otherwise taken for an empty one.
     """
-    from fullcircle.evaluation.disagreement import with_agreement
-
     if champion is None:
         return challenger
     try:
@@ -61,10 +62,6 @@ def replay_answers(
     The champion's are those of the log where it gave them. None: nothing was logged. Raises DataUnavailable when the
     log is damaged.
     """
-    from fullcircle.evaluation.disagreement import disagreement
-    from fullcircle.graph.onnx_session import Graph
-    from fullcircle.predictions.log_reader import window
-
     start = at - project.watch.window
     _, rows = window(project, settings.folder("predictions", project.name), start, at)
     if rows.empty:

@@ -25,7 +25,9 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.ledger_entries import RELEASING
 from fullcircle.core.settings import Settings
 from fullcircle.core.system import temporary_folders
+from fullcircle.loop.retraining.select_challenger import delete_exports
 from fullcircle.loop.training_runs.run_fingerprint import code_files
+from fullcircle.loop.training_runs.run_training import delete_workdir
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_schema import ORPHAN, RETRAIN
 from fullcircle.tracking.runs.run_tags import DATA, PLAN, VERSION, packed, parts
@@ -173,8 +175,6 @@ def _came_to_its_end(
     project: Project, workspace: Workspace, state: RunState, candidates: Mapping[str, RunState]
 ) -> bool:
     """Whether its challenger is in the ledger; its run then says so, and its working files go."""
-    from fullcircle.loop.retraining.select_challenger import delete_exports
-    from fullcircle.loop.training_runs.run_training import delete_workdir
     from fullcircle.store.champion_ledger import Ledger
 
     if VERSION in state.tags:

@@ -11,6 +11,10 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.temporary_folders import in_use
+from fullcircle.data.contract import enforce
+from fullcircle.data.parquet_reader import count, read, typed
+from fullcircle.data.partitions import partitions, survey
+from fullcircle.data.splits import split
 from fullcircle.loop import progress
 from fullcircle.loop.clock import now, refuse_ahead, replay_time
 from fullcircle.loop.outage_retry import retry_outages
@@ -174,10 +178,6 @@ def _parent(
 
 def checked_rows(project: Project, settings: Settings, until: datetime) -> pd.DataFrame:
     """The rows before `until`, checked against the data contract. Raises ContractViolated."""
-    from fullcircle.data.contract import enforce
-    from fullcircle.data.parquet_reader import read, typed
-    from fullcircle.data.partitions import survey
-
     surveyed = survey(project, until)
     rows = read(surveyed.parts, project, until=until)
     progress.current().stage("check the data contract", f"{len(rows.frame):,} rows")
@@ -196,9 +196,6 @@ def version_data(project: Project, workspace: Workspace, until: datetime, rows: 
     Raises:
         DataUnavailable: they have another number of rows by now: the version would not be what is learned from.
     """
-    from fullcircle.data.parquet_reader import count
-    from fullcircle.data.partitions import partitions
-
     parts = partitions(project, until)
     data = workspace.data_versions.commit(project, parts)
     if rows is not None and (found := count(parts, project, until)) != rows:
@@ -210,8 +207,6 @@ def version_data(project: Project, workspace: Workspace, until: datetime, rows: 
 
 def split_rows(project: Project, rows: pd.DataFrame, until: datetime) -> tuple[Split, SplitFrames]:
     """Train, validation and test rows in the order of time. Raises LeakageFound."""
-    from fullcircle.data.splits import split
-
     made, frames = split(project, rows, now=until)
     counts = f"{made.train.rows:,} train, {made.validation.rows:,} validation, {made.test.rows:,} test rows"
     progress.current().stage("split by time", counts)

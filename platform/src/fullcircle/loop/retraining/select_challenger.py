@@ -15,19 +15,27 @@ from typing import TYPE_CHECKING
 from fullcircle.core.project import Image, Project
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Candidate, Evaluation, Verdict
+from fullcircle.core.row_tensors import raw_frame
 from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.tasks import Task
+from fullcircle.evaluation.gate import affordable, judge
+from fullcircle.evaluation.plots import PLOTS, comparison_plot
+from fullcircle.export.onnx_graph import export
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop import progress
+from fullcircle.loop.retraining.explain_challenger import ExplainRequest, explain_graph
 from fullcircle.loop.retraining.interim_analyses import ReservedAnalysis, reserve_analysis
 from fullcircle.loop.retraining.latency_noise import note_noise
 from fullcircle.loop.retraining.measure_latency import SERVED_P99_MS, graph_path, measure_candidate
 from fullcircle.loop.retraining.train_candidates import Champion, Prepared, Trained, best, stable_seed
 from fullcircle.loop.training_runs.run_training import delete_workdir
 from fullcircle.loop.workspace import Workspace
+from fullcircle.tracking.registry.model_card import model_card
 from fullcircle.tracking.runs.run_schema import DATA_DIGEST, RETRAIN, score_tag
 from fullcircle.tracking.runs.run_tags import REASONS
+from fullcircle.tracking.ui.ui_links import links
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import DataVersion, Split
@@ -66,8 +74,6 @@ def export_candidates(
 
     All of them, not the winner's alone, so that candidates can still be compared on rows that nobody has seen yet.
     """
-    from fullcircle.export.onnx_graph import export
-
     run_store = workspace.run_store
     for one in trained:
         path = graph_path(workspace.settings, one)
@@ -140,8 +146,6 @@ def _best_judged(
 
 def save_verdict(project: Project, workspace: Workspace, trained: Sequence[Trained], challenger: Challenger) -> None:
     """The verdict, its plots and figures, with the challenger's run."""
-    from fullcircle.evaluation.plots import PLOTS, comparison_plot
-
     candidate = challenger.candidate
     run = workspace.run_store.append(challenger.trained.run_id)
     evaluations = {one.framework: one.evaluation for one in trained}
@@ -187,8 +191,6 @@ def _judged(
     prepared: Prepared,
     analysis: ReservedAnalysis | None,
 ) -> Challenger:
-    from fullcircle.evaluation.gate import affordable, judge
-
     test = prepared.frames.test
     candidate = measure_candidate(project, workspace, one, baseline, champion, prepared)
     if analysis is not None and affordable(project, candidate):
@@ -209,9 +211,6 @@ def _judged(
 
 def explain(project: Project, workspace: Workspace, challenger: Challenger, prepared: Prepared) -> Path:
     """SHAP values of the graph on raw columns or images, in pictures and figures. Returns the summary's path."""
-    from fullcircle.graph.onnx_session import Graph
-    from fullcircle.loop.retraining.explain_challenger import ExplainRequest, explain_graph
-
     winner, candidate = challenger.trained, challenger.candidate
     return explain_graph(
         ExplainRequest(
@@ -242,9 +241,6 @@ def register(
     Args:
         still_ours: called last of all before a version is made; raises when somebody else does this work by now.
     """
-    from fullcircle.tracking.registry.model_card import model_card
-    from fullcircle.tracking.ui.ui_links import links
-
     winner, candidate, verdict = challenger.trained, challenger.candidate, challenger.verdict
     data, split = learned_from
     run = workspace.run_store.append(winner.run_id)
@@ -298,9 +294,6 @@ def _against(verdict: Verdict) -> str:
 
 
 def _reference(project: Project, winner: Trained, candidate: Candidate, prepared: Prepared) -> Path:
-    from fullcircle.core.row_tensors import raw_frame
-    from fullcircle.graph.onnx_session import Graph
-
     train = prepared.frames.train
     largest = max(column.values if isinstance(column, Image) else 1 for column in project.inputs)
     count = min(REFERENCE_ROWS, max(1000, REFERENCE_VALUES // largest), len(train))

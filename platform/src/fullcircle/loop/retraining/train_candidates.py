@@ -15,10 +15,16 @@ from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.records.training import Fitted, Preprocessor, Scorer, model_params
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
+from fullcircle.evaluation.evaluate import evaluate
+from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop import progress
 from fullcircle.loop.training_runs.run_fingerprint import JOB, recipe
 from fullcircle.loop.training_runs.run_training import job_folder, load_finished_job, run_job
 from fullcircle.loop.workspace import Workspace
+from fullcircle.tracking.ui.ui_links import links
+from fullcircle.training.arrays import store
+from fullcircle.training.jobs import job_of
+from fullcircle.training.preprocessing.tabular import fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +79,6 @@ class Trained:
 
 def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
     """Fit the preprocessing on the training rows alone and write all rows as arrays below `folder`."""
-    from fullcircle.training.arrays import store
-    from fullcircle.training.preprocessing.tabular import fit
-
     preprocessor = fit(project, frames.train)
     store(project, preprocessor, frames, folder / ARRAYS)
     progress.current().stage("preprocess", f"{len(project.inputs)} raw columns, {len(preprocessor.features)} features")
@@ -89,8 +92,6 @@ def prepare(project: Project, frames: SplitFrames, folder: Path) -> Prepared:
 
 def load_champion(project: Project, workspace: Workspace, test: pd.DataFrame) -> Champion | None:
     """The champion and its answers on the test rows; None before the first release."""
-    from fullcircle.graph.onnx_session import Graph
-
     registry = workspace.registry
     version = registry.alias(project.name, CHAMPION)
     if version is None:
@@ -115,8 +116,6 @@ def train(
         earlier: framework -> run, of a retrain that was stopped: what is finished is not trained again, and what is
             not goes on in its run.
     """
-    from fullcircle.tracking.ui.ui_links import links
-
     progress.current().stage(f"train {framework}")
     known = earlier.get(framework)
     if known is not None and known.finished:
@@ -169,8 +168,6 @@ def _job(
     learned_from: tuple[DataVersion, Split],
     run_id: str,
 ) -> TrainJob:
-    from fullcircle.training.jobs import job_of
-
     return job_of(
         project,
         framework=framework,
@@ -194,8 +191,6 @@ def evaluate_candidate(
     Args:
         run: its id and its key.
     """
-    from fullcircle.evaluation.evaluate import evaluate
-
     probability = fitted.probability(prepared.x_test)
     against = champion.probability if champion else None
     evaluation = evaluate(project, framework, prepared.frames.test, probability, champion=against)

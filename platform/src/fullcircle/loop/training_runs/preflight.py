@@ -14,10 +14,16 @@ from fullcircle.core.project import Project
 from fullcircle.core.project.model_specs import BASELINE
 from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.settings import Settings
+from fullcircle.data.partitions import partitions
 from fullcircle.loop import progress
 from fullcircle.loop.training_runs.run_fingerprint import JOB
 from fullcircle.loop.training_runs.run_training import job_folder
 from fullcircle.loop.workspace import Workspace
+from fullcircle.training.checkpoints.checkpoint_store import LATEST
+from fullcircle.training.launchers.resolve import resolve_launcher
+from fullcircle.training.parameters import for_model
+from fullcircle.training.telemetry.tensorboard import require_tensorboard
+from fullcircle.training.trainers import FAMILIES
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs.run_store import RunState, RunStore
@@ -33,9 +39,6 @@ def require_trainable(project: Project, framework: str, tensorboard: bool) -> No
         UsageError: an unknown framework, or one that the project has no model in; an unknown place; parameters that do
             not fit it; TensorBoard is asked for and not installed.
     """
-    from fullcircle.training.parameters import for_model
-    from fullcircle.training.trainers import FAMILIES
-
     has = (BASELINE, *project.frameworks)
     if framework not in {*FAMILIES, *has}:
         raise UsageError(f"no framework {framework!r}", hint=f"project {project.name!r} has {', '.join(has)}")
@@ -47,12 +50,8 @@ def require_trainable(project: Project, framework: str, tensorboard: bool) -> No
     parameters_of = for_model(project.training, framework, project.frameworks)
     family = BASELINE if framework == BASELINE else project.all_models[framework].family
     if not FAMILIES[family].one_process:
-        from fullcircle.training.launchers.resolve import resolve_launcher
-
         resolve_launcher(project.compute.where, project.compute, batch_size=parameters_of.batch_size)
     if tensorboard:
-        from fullcircle.training.telemetry.tensorboard import require_tensorboard
-
         require_tensorboard()
 
 
@@ -84,8 +83,6 @@ def require_checkpoint(project: Project, settings: Settings, run_id: str) -> Non
     """Raises UsageError when a stopped training left nothing to go on from."""
     import fsspec
 
-    from fullcircle.training.checkpoints.checkpoint_store import LATEST
-
     stored = project.compute.storage
     place = f"{stored.rstrip('/')}/{run_id}" if stored else str(settings.home / "jobs" / run_id / "checkpoints")
     files, root = fsspec.core.url_to_fs(place)
@@ -99,8 +96,6 @@ def with_data(project: Project, workspace: Workspace, version: DataVersion, unti
     Raises:
         DataUnavailable: they have changed, and the remote does not have the version either.
     """
-    from fullcircle.data.partitions import partitions
-
     with contextlib.suppress(DataUnavailable):
         if workspace.data_versions.commit(project, partitions(project, until)).digest == version.digest:
             return project

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project.overrides import written
 from fullcircle.core.records.fingerprint import COMPUTE, VARIABLES, EpochMark, Fingerprint, Machine
+from fullcircle.training.arrays import digests
+from fullcircle.training.launchers.devices import detect_hardware
+from fullcircle.training.training_loop.event_log import DedupListener, read_events
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +76,6 @@ def fingerprint(job: TrainJob, outcome: TrainOutcome) -> tuple[Fingerprint, NDAr
     (steps,), or each second, third, ... of them."""
     import numpy as np
 
-    from fullcircle.training.arrays import digests
-    from fullcircle.training.training_loop.event_log import DedupListener, read_events
-
     seen = _Losses()
     once = DedupListener(seen)  # a rank that was killed and replaced writes a step twice
     for entry in read_events(job.folder / "rank-0.events"):
@@ -124,8 +124,6 @@ def written_job(job: TrainJob) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def machine() -> Machine:
     """This machine. Looked at once a process."""
-    from fullcircle.training.launchers.devices import detect_hardware
-
     return Machine(
         cpu=_cpu(),
         machine=platform.machine(),

@@ -19,13 +19,18 @@ from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.training_runs.run_fingerprint import save_fingerprint
+from fullcircle.training.telemetry import rank_metrics
+from fullcircle.training.telemetry.energy import energy_before, metered
+from fullcircle.training.telemetry.tensorboard import TensorBoardWriter
+from fullcircle.training.telemetry.utilisation import picture, utilisation
+from fullcircle.training.training_loop.event_log import read_events
+from fullcircle.training.training_loop.sampler import steps_of
 
 if TYPE_CHECKING:
     from fullcircle.core.project import Project
     from fullcircle.tracking.runs.run_store import RunWriter
     from fullcircle.training.jobs import RankStats, TrainJob, TrainOutcome
     from fullcircle.training.telemetry.energy import EnergyUse
-    from fullcircle.training.telemetry.tensorboard import TensorBoardWriter
     from fullcircle.training.telemetry.utilisation import Utilisation
 
 PICTURE, USE = "training/utilisation.png", "training/use.json"
@@ -73,7 +78,6 @@ def run_job(
             processes are kept with the run.
     """
     from fullcircle.training.launch import launch
-    from fullcircle.training.telemetry.energy import energy_before, metered
 
     before = energy_before(job.folder)
     try:
@@ -124,8 +128,6 @@ class TrainingLogger:
     def log_last_step(self, journal: Path) -> None:
         """Hear of the newest step in a journal that an earlier launch left: it may have been killed between the
         checkpoint behind that step, which is not done again, and the moment in which the run had it."""
-        from fullcircle.training.training_loop.event_log import read_events
-
         newest = None
         for entry in read_events(journal):
             newest = entry if entry["kind"] == "steps" else newest
@@ -149,10 +151,6 @@ class TrainingLogger:
 
 @contextlib.contextmanager
 def _logging(run: RunWriter, job: TrainJob, rows: int) -> Iterator[TrainingLogger]:
-    from fullcircle.training.telemetry import rank_metrics
-    from fullcircle.training.telemetry.tensorboard import TensorBoardWriter
-    from fullcircle.training.training_loop.sampler import steps_of
-
     mirror = TensorBoardWriter(job.folder / TENSORBOARD) if job.tensorboard else None
     told = TrainingLogger(run, job, mirror, max(1, steps_of(rows, job.training.batch_size)))
     told.log_last_step(job.folder / "rank-0.events")
@@ -164,8 +162,6 @@ def _logging(run: RunWriter, job: TrainJob, rows: int) -> Iterator[TrainingLogge
 
 
 def _utilisation(use: Sequence[RankStats]) -> Utilisation | None:
-    from fullcircle.training.telemetry.utilisation import utilisation
-
     return utilisation(use)
 
 
@@ -209,8 +205,6 @@ def _figures(told: Utilisation) -> dict[str, float]:
 
 
 def _draw(run: RunWriter, job: TrainJob, outcome: TrainOutcome, told: Utilisation) -> None:
-    from fullcircle.training.telemetry.utilisation import picture
-
     title = f"{job.project}, {job.framework}, {outcome.where}"
     with TemporaryDirectory() as folder:
         path = picture(told, outcome.rank_stats, Path(folder) / Path(PICTURE).name, title)

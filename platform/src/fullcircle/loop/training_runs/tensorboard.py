@@ -10,6 +10,7 @@ from fullcircle.core.security.access import reached_at, require_safe
 from fullcircle.core.system.processes import Service, free_port
 from fullcircle.loop.training_runs.run_training import PROFILE, TENSORBOARD
 from fullcircle.loop.workspace import Workspace
+from fullcircle.training.telemetry.tensorboard import require_tensorboard
 
 
 def event_files(workspace: Workspace, reference: str) -> Path:
@@ -42,8 +43,6 @@ def tensorboard(workspace: Workspace, reference: str, port: int | None = None) -
     Raises:
         UsageError: as `event_files`, or TensorBoard is not installed, or it would listen where others reach it.
     """
-    from fullcircle.training.telemetry.tensorboard import require_tensorboard
-
     require_tensorboard()
     require_safe(workspace.settings.access(), "TensorBoard", knows_tokens=False)
     folder, port = event_files(workspace, reference), port or free_port(workspace.settings.host)

@@ -36,6 +36,8 @@ from fullcircle.loop.training_runs.preflight import (
 from fullcircle.loop.training_runs.run_fingerprint import JOB, recipe
 from fullcircle.loop.training_runs.run_training import JobResult, delete_workdir, job_folder, run_job, warn_unsent
 from fullcircle.loop.workspace import Workspace
+from fullcircle.tracking.ui.ui_links import links
+from fullcircle.training.jobs import job_of
 
 if TYPE_CHECKING:
     from fullcircle.core.records.dataset import Split, SplitFrames
@@ -179,7 +181,6 @@ def _trained(
         done = run_job(
             project, settings, run, _job(project, settings, request, data, prepared, run.key), rows=len(frames.train)
         )
-    from fullcircle.tracking.ui.ui_links import links
 
     judged = evaluate_candidate(project, request.framework, (run.id, run.key), done.outcome.fitted, prepared, None)
     run.evaluation(project.target, judged.evaluation, "test")
@@ -209,8 +210,6 @@ def _rows(project: Project, workspace: Workspace, until: datetime) -> tuple[Data
 def _job(
     project: Project, settings: Settings, request: TrainRequest, data: DataVersion, prepared: Prepared, run_id: str
 ) -> TrainJob:
-    from fullcircle.training.jobs import job_of
-
     return job_of(
         project,
         framework=request.framework,
