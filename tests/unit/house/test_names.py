@@ -46,78 +46,19 @@ BANNED_FUNCTIONS = frozenset(
 )
 """Of public functions and methods. A verb in its plain form says what is done: log, save, retry."""
 
-NOT_YET: dict[str, frozenset[str]] = {
-    "modules": frozenset(
-        {
-            "evaluation/case",
-            "evaluation/copies",
-            "evaluation/spending",
-            "evaluation/takeover",
-            "loop/promotion/handover",
-            "loop/interrupted",
-            "loop/launching",
-            "loop/lineage/ingredients",
-            "loop/looks",
-            "apps/replay/month",
-            "apps/replay/story",
-            "apps/reproduction/originals",
-            "apps/reproduction/rebuild",
-            "loop/shadow",
-            "loop/trainable",
-            "monitoring/distances",
-        }
-    ),
-    "classes": frozenset(
-        {
-            "core/project/gates:Agrees",
-            "evaluation/case:Case",
-            "evaluation/case:Word",
-            "evaluation/spending:Look",
-            "evaluation/spending:Spent",
-            "loop/promotion/handover:Handover",
-            "loop/launching:Launched",
-            "loop/launching:Told",
-            "apps/reproduction/reproduce:Again",
-            "loop/succession:Case",
-            "loop/succession:Wish",
-            "loop/train:Wish",
-            "apps/tuning/study_wish:Wish",
-            "monitoring/distances:Draws",
-        }
-    ),
-    "functions": frozenset(
-        {
-            "evaluation/takeover:takeover",
-            "loop/budget:claimed",
-            "loop/challenger:keep_verdict",
-            "loop/challenger:tidy",
-            "loop/promotion/ledger:heal",
-            "loop/conclusion:conclude",
-            "loop/launching:again",
-            "loop/launching:forget",
-            "loop/launching:launched",
-            "loop/shadow:shadowed",
-            "apps/tuning/trials:conclude",
-            "orchestration/demo:forget",
-            "tuning/study:again",
-        }
-    ),
-}
-"""Banned names that stand to this day, with the module that they stand in. It only ever grows shorter."""
-
 
 def test_no_name_that_nobody_can_search_for_comes_back(package: Path) -> None:
-    found = {kind: set[str]() for kind in NOT_YET}
+    found = set[str]()
     for path in sorted(package.rglob("*.py")):
         where = path.relative_to(package).with_suffix("").as_posix()
         if {path.stem, path.parent.name} & BANNED_MODULES:
-            found["modules"].add(where)
+            found.add(where)
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and node.name in BANNED_CLASSES:
-                found["classes"].add(f"{where}:{node.name}")
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in BANNED_FUNCTIONS:
-                found["functions"].add(f"{where}:{node.name}")
-    assert {kind: names - NOT_YET[kind] for kind, names in found.items() if names - NOT_YET[kind]} == {}
+            if (isinstance(node, ast.ClassDef) and node.name in BANNED_CLASSES) or (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in BANNED_FUNCTIONS
+            ):
+                found.add(f"{where}:{node.name}")
+    assert found == set()
 
 
 def test_a_class_name_stands_for_one_thing(package: Path) -> None:
@@ -126,19 +67,7 @@ def test_a_class_name_stands_for_one_thing(package: Path) -> None:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(path.relative_to(package).as_posix())
-    assert {name: paths for name, paths in where.items() if len(paths) > 1 and name not in SHARED_CLASS_NAMES} == {}
-
-
-SHARED_CLASS_NAMES: frozenset[str] = frozenset(
-    {
-        "Asked",
-        "Case",
-        "Origin",
-        "Wish",
-        "Writer",
-    }
-)
-"""Names that stand for two things to this day. It only ever grows shorter."""
+    assert {name: paths for name, paths in where.items() if len(paths) > 1} == {}
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from fullcircle.tracking.spool.rejected import LONGEST_TAG, REJECTED_TAG, with_w
 from fullcircle.tracking.spool.rejection import drop_first_rejected
 from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir, SpoolMetadata, create_spool_dir
 from fullcircle.tracking.spool.uploader import Uploader
-from fullcircle.tracking.spool.writer import Writer
+from fullcircle.tracking.spool.writer import SpoolWriter
 
-TrainingLogger = Callable[[Writer, Path], None]
+TrainingLogger = Callable[[SpoolWriter, Path], None]
 
 
 class Strict:
@@ -91,7 +91,7 @@ def spool(home: Path, told: TrainingLogger) -> SpoolDir:
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(home)})
     about = SpoolMetadata(tracker="http://tracker", run_id="run", key="run", begin=None, made_ms=1)
     with create_spool_dir(settings, "one", about) as folder:
-        writer = Writer(folder.path / "main.spool")
+        writer = SpoolWriter(folder.path / "main.spool")
         told(writer, folder.path)
         writer.entry(Status("FINISHED", 5))
         writer.close()
@@ -104,7 +104,7 @@ def send(folder: SpoolDir, backend: Strict) -> None:
         pass
 
 
-def a_huge_artifact(writer: Writer, folder: Path) -> None:
+def a_huge_artifact(writer: SpoolWriter, folder: Path) -> None:
     writer.points({"loss": 0.5}, 1)
     writer.entry(write_text(folder, "small", "reports/small.txt"))
     writer.entry(write_text(folder, "huge", "weights/huge.txt"))
@@ -172,7 +172,7 @@ def test_a_kill_between_any_two_writes_loses_nothing_doubles_nothing_and_leaves_
 
 
 def test_of_points_and_parameters_only_those_are_left_out_that_are_refused_by_themselves(tmp_path: Path) -> None:
-    def told(writer: Writer, folder: Path) -> None:
+    def told(writer: SpoolWriter, folder: Path) -> None:
         for step in range(1, 8):
             writer.points({"loss": 1 / step, "bad" if step in (3, 5) else "good": float("nan")}, step)
         writer.flush()
@@ -197,7 +197,7 @@ def test_of_points_and_parameters_only_those_are_left_out_that_are_refused_by_th
 
 
 def test_what_is_too_much_for_one_request_is_sent_in_smaller_ones_and_not_left_out(tmp_path: Path) -> None:
-    def told(writer: Writer, folder: Path) -> None:
+    def told(writer: SpoolWriter, folder: Path) -> None:
         for step in range(1, 51):
             writer.points({"loss": 1 / step}, step)
 
@@ -244,7 +244,7 @@ def test_neither_silence_nor_a_run_of_which_nothing_is_taken_leaves_anything_out
 
 
 def test_what_was_left_out_is_not_tried_again_when_the_cursor_is_lost(tmp_path: Path) -> None:
-    def told(writer: Writer, folder: Path) -> None:
+    def told(writer: SpoolWriter, folder: Path) -> None:
         for step in range(1, 8):
             writer.points({"bad" if step == 4 else "loss": 1 / step}, step)
             writer.flush()  # a frame each, which go together in one request

@@ -28,7 +28,7 @@ from fullcircle.tracking.runs import metric_validation as intake_module
 from fullcircle.tracking.runs.dedup import MetricDedup
 from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator
 from fullcircle.tracking.spool.entries import KIND, Points, decode, unpacked
-from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, Writer
+from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, SpoolWriter
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -106,7 +106,7 @@ def test_the_hot_path_tells_what_the_long_way_tells(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         few_are_remembered(patch, exact)
-        one, other = (Writer(tmp_path_factory.mktemp("spool") / "main.spool") for _ in range(2))
+        one, other = (SpoolWriter(tmp_path_factory.mktemp("spool") / "main.spool") for _ in range(2))
         hot, long = FastMetricPath(MetricValidator(MetricDedup(last)), one), MetricValidator(MetricDedup(last))
         for values, step in calls:
             hot.points(values, step)
@@ -118,7 +118,7 @@ def test_the_hot_path_tells_what_the_long_way_tells(
 
 
 def test_a_call_of_more_metrics_than_a_request_may_have_is_taken_apart(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
     hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
     values = {f"m{number}": float(number) for number in range(2 * BATCH + 1)}
     for step in (1, 2):  # the second time the names are known
@@ -134,8 +134,8 @@ def test_a_process_that_was_forked_is_refused_on_the_hot_path_too(tmp_path: Path
         from fullcircle.core.errors import UsageError
         from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator
         from fullcircle.tracking.runs.dedup import MetricDedup
-        from fullcircle.tracking.spool.writer import Writer
-        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        from fullcircle.tracking.spool.writer import SpoolWriter
+        writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
         hot.points({{"loss": 1.0}}, 1)
         if (child := os.fork()) == 0:
@@ -164,7 +164,7 @@ class Waits:
 
 @pytest.mark.parametrize("times", [1, 2], ids=["names that are new", "names that are known"])
 def test_ctrl_c_while_a_value_is_converted_is_heard(tmp_path: Path, times: int) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
     hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
     for step in range(1, times):
         hot.points({"loss": 1.0}, step)
@@ -181,7 +181,7 @@ class Metric(enum.StrEnum):
 
 @pytest.mark.parametrize("name", [np.str_("loss"), Metric.LOSS], ids=["numpy", "enum"])
 def test_a_name_that_is_more_than_a_plain_string_is_told_as_one(tmp_path: Path, name: str) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
     hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
     for step in (1, 2):
         hot.points({name: 1.0}, step)
@@ -194,7 +194,7 @@ def test_a_name_that_is_more_than_a_plain_string_is_told_as_one(tmp_path: Path, 
 def test_what_mlflow_would_refuse_is_refused_at_once_also_where_the_names_are_known(
     tmp_path: Path, values: dict[str, float], step: int
 ) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
     hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
     hot.points({"loss": 1.0}, 1)
     for _ in range(2):
@@ -211,9 +211,9 @@ def test_a_fork_while_another_thread_holds_the_lock_is_refused_and_does_not_wait
         from fullcircle.core.errors import UsageError
         from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator
         from fullcircle.tracking.runs.dedup import MetricDedup
-        from fullcircle.tracking.spool.writer import Writer
+        from fullcircle.tracking.spool.writer import SpoolWriter
         dedup = MetricDedup()
-        hot = FastMetricPath(MetricValidator(dedup), Writer(Path({str(tmp_path)!r}) / "main.spool"))
+        hot = FastMetricPath(MetricValidator(dedup), SpoolWriter(Path({str(tmp_path)!r}) / "main.spool"))
         with dedup._lock:
             if (child := os.fork()) == 0:
                 signal.alarm(20)
@@ -324,7 +324,7 @@ def test_what_others_tell_and_forget_while_a_value_is_converted_is_not_told_agai
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_are_remembered(monkeypatch, 2)
-    dedup, writer = MetricDedup(), Writer(tmp_path / "main.spool")
+    dedup, writer = MetricDedup(), SpoolWriter(tmp_path / "main.spool")
     hot = FastMetricPath(MetricValidator(dedup), writer)
     hot.points({"loss": 0.0, "extra": 0.0}, 1)
 
@@ -345,7 +345,7 @@ def test_what_others_tell_and_forget_while_a_value_is_converted_is_not_told_agai
 
 
 def test_so_many_calls_that_the_writing_thread_is_behind_are_written_by_whoever_tells(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
     writer._ended.set()
     writer._thread.join()
     hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
@@ -359,7 +359,7 @@ def test_so_many_calls_that_the_writing_thread_is_behind_are_written_by_whoever_
 def test_threads_that_tell_in_any_order_while_others_are_forgotten_tell_nothing_twice(
     tmp_path: Path, seed: int
 ) -> None:
-    dedup, writer = MetricDedup(), Writer(tmp_path / "main.spool")
+    dedup, writer = MetricDedup(), SpoolWriter(tmp_path / "main.spool")
     hot = FastMetricPath(MetricValidator(dedup), writer)
 
     def tell(number: int) -> None:
@@ -380,7 +380,7 @@ def test_threads_that_tell_in_any_order_while_others_are_forgotten_tell_nothing_
 
 @pytest.mark.usefixtures("hasty")
 def test_a_metric_whose_steps_ascend_is_told_in_full_whatever_other_threads_tell(tmp_path: Path) -> None:
-    writer, ended = Writer(tmp_path / "main.spool"), threading.Event()
+    writer, ended = SpoolWriter(tmp_path / "main.spool"), threading.Event()
     hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
     samples = itertools.count(1)
 

@@ -19,7 +19,7 @@ from fullcircle.tracking.spool.artifacts import copy_file, write_text
 from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir, SpoolMetadata, create_spool_dir, remove_unbegun
 from fullcircle.tracking.spool.uploader import Uploader
-from fullcircle.tracking.spool.writer import Writer
+from fullcircle.tracking.spool.writer import SpoolWriter
 
 STEPS = range(1, 31)
 
@@ -60,7 +60,7 @@ def half_sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Shelf]:
     settings, shelf = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path_factory.mktemp("home"))}), Shelf()
     about = SpoolMetadata(tracker="http://tracker", run_id="run", key="run", begin=None, made_ms=1)
     with create_spool_dir(settings, "one", about) as folder:
-        writer = Writer(folder.path / "main.spool")
+        writer = SpoolWriter(folder.path / "main.spool")
         for step in STEPS:
             writer.points({"loss": 1 / step}, step)
             if step == 10:

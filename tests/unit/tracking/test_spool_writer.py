@@ -15,7 +15,7 @@ import pytest
 from fullcircle.core.framed_log.layout import End
 from fullcircle.core.framed_log.reader import read
 from fullcircle.tracking.spool.entries import KIND, Points, Tags, decode
-from fullcircle.tracking.spool.writer import BATCH, Writer
+from fullcircle.tracking.spool.writer import BATCH, SpoolWriter
 
 
 def entries(path: Path) -> list[object]:
@@ -28,7 +28,7 @@ def told(path: Path) -> list[tuple[str, float, int]]:
 
 
 def test_points_and_entries_stand_in_the_file_in_the_order_of_the_calls(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
     writer.points({"loss": 0.5, "norm": 2.0}, 1)
     writer.entry(Tags({"a": "b"}))
     writer.points({"loss": 0.25}, 2)
@@ -39,7 +39,7 @@ def test_points_and_entries_stand_in_the_file_in_the_order_of_the_calls(tmp_path
 
 
 def test_no_frame_holds_more_points_than_one_request_may(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
     for step in range(3 * BATCH):
         writer.points({"loss": float(step)}, step)
     writer.points({f"m{number}": 1.0 for number in range(2 * BATCH + 1)}, 1)
@@ -50,7 +50,7 @@ def test_no_frame_holds_more_points_than_one_request_may(tmp_path: Path) -> None
 
 
 def test_threads_that_tell_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
-    writer = Writer(tmp_path / "main.spool")
+    writer = SpoolWriter(tmp_path / "main.spool")
 
     def tell(name: str) -> None:
         for step in range(5000):
@@ -67,9 +67,9 @@ def test_threads_that_tell_at_once_lose_and_double_nothing(tmp_path: Path) -> No
 
 
 def test_a_file_has_one_writer(tmp_path: Path) -> None:
-    Writer(tmp_path / "main.spool").close()
+    SpoolWriter(tmp_path / "main.spool").close()
     with pytest.raises(FileExistsError):
-        Writer(tmp_path / "main.spool")
+        SpoolWriter(tmp_path / "main.spool")
 
 
 def test_a_forked_process_cannot_write_over_what_the_one_that_made_the_file_writes(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_forked_process_cannot_write_over_what_the_one_that_made_the_file_writ
         from pathlib import Path
         from fullcircle.core.errors import UsageError
         from fullcircle.tracking.spool.entries import KIND, Tags
-        from fullcircle.tracking.spool.writer import Writer
-        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        from fullcircle.tracking.spool.writer import SpoolWriter
+        writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         writer.points({{"loss": 1.0}}, 1)
         if (child := os.fork()) == 0:
             told = lambda: writer.points({{"loss": 9.0}}, 9)
@@ -104,8 +104,8 @@ def test_what_was_flushed_survives_kill_minus_nine(tmp_path: Path) -> None:
     program = f"""
         import os, signal
         from pathlib import Path
-        from fullcircle.tracking.spool.writer import Writer
-        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        from fullcircle.tracking.spool.writer import SpoolWriter
+        writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         for step in range(1000):
             writer.points({{"loss": 1.0 / (step + 1)}}, step)
         writer.flush()
@@ -120,9 +120,9 @@ def test_points_of_a_killed_process_that_never_flushed_are_there_but_for_a_momen
     program = f"""
         import os, signal, sys, time
         from pathlib import Path
-        from fullcircle.tracking.spool.writer import Writer
+        from fullcircle.tracking.spool.writer import SpoolWriter
         path = Path({str(tmp_path)!r}) / "main.spool"
-        writer = Writer(path)
+        writer = SpoolWriter(path)
         writer.points({{"loss": 1.0}}, 1)
         while path.stat().st_size < 40:
             time.sleep(0.01)
@@ -140,8 +140,8 @@ def test_a_full_disk_leaves_whole_frames_and_loses_no_point_when_there_is_room_a
         import resource, sys
         from pathlib import Path
         from fullcircle.core.errors import HomeUnwritable
-        from fullcircle.tracking.spool.writer import Writer
-        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        from fullcircle.tracking.spool.writer import SpoolWriter
+        writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
         refused = 0
         for step in range(100):
@@ -165,8 +165,8 @@ def test_ctrl_c_in_the_midst_of_writing_loses_no_point_and_tears_no_frame(tmp_pa
     program = f"""
         import random, signal
         from pathlib import Path
-        from fullcircle.tracking.spool.writer import Writer
-        writer = Writer(Path({str(tmp_path)!r}) / "main.spool")
+        from fullcircle.tracking.spool.writer import SpoolWriter
+        writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         later, step = random.Random(1), 0
         for _ in range(300):

@@ -145,7 +145,7 @@ class Trials:
 
     def _ended(self, job: TrainJob, trial: Trial) -> Trial:
         here = self._open.pop(job.run_id)
-        conclude(here.run, trial)
+        finish_trial(here.run, trial)
         delete_workdir(self._workspace.settings, here.run.key)
         return trial
 
@@ -162,12 +162,12 @@ class Trials:
                     running.setdefault(trial.number, state)
                 continue
             if state.status != ("FAILED" if trial.why else "FINISHED"):
-                conclude(self._run_store.resume(state.run_id), trial)
+                finish_trial(self._run_store.resume(state.run_id), trial)
             delete_workdir(self._workspace.settings, state.key)
         return running
 
 
-def conclude(run: RunWriter, trial: Trial) -> None:
+def finish_trial(run: RunWriter, trial: Trial) -> None:
     """Tell a trial's run what the trial came to, and end it.
 
     A pruned one is FINISHED, with a tag: it came to the end that was meant for it, and nobody is to go on with it.

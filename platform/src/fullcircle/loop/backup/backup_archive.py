@@ -65,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
 
 
-class Writer:
+class ArchiveWriter:
     """Adds files to a backup that is being made. Raises OSError."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -90,7 +90,7 @@ class Writer:
 
 
 @contextmanager
-def writing(path: Path, about: Callable[[Sequence[File]], Manifest]) -> Iterator[Writer]:
+def writing(path: Path, about: Callable[[Sequence[File]], Manifest]) -> Iterator[ArchiveWriter]:
     """A backup that is at `path` when the block ends well, whole and on the disk; for its owner alone to read.
 
     Raises OSError.
@@ -99,7 +99,7 @@ def writing(path: Path, about: Callable[[Sequence[File]], Manifest]) -> Iterator
         part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600), "w+b") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-                writer = Writer(archive)
+                writer = ArchiveWriter(archive)
                 yield writer
                 with archive.open(_entry(MANIFEST), "w", force_zip64=True) as target:
                     target.write(msgspec.json.format(msgspec.json.encode(about(writer.files))))

@@ -138,7 +138,7 @@ def restore(file: Path, home: Path) -> Backup:
     )
 
 
-def _fill(settings: Settings, writer: backup_archive.Writer, file: Path) -> None:
+def _fill(settings: Settings, writer: backup_archive.ArchiveWriter, file: Path) -> None:
     home, told = settings.home, progress.current()
     told.stage("copy the log and the spool", str(home))
     for pattern in _FIRST:
@@ -158,7 +158,7 @@ def _fill(settings: Settings, writer: backup_archive.Writer, file: Path) -> None
         _add_all(home, "*", writer, Path(aside))
 
 
-def _add_all(home: Path, pattern: str, writer: backup_archive.Writer, aside: Path | None = None) -> None:
+def _add_all(home: Path, pattern: str, writer: backup_archive.ArchiveWriter, aside: Path | None = None) -> None:
     """Add what is there and not added yet. Files that go away meanwhile went into others: it is looked again."""
     for _ in range(_PASSES):
         added = {each.name for each in writer.files}

@@ -34,7 +34,7 @@ _FILE = re.compile(r"([\w.-]+)[:/](.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class ImpactSource:
     """What was asked about: the data versions, runs and (project, version) that it names."""
 
     kind: str
@@ -90,7 +90,7 @@ class Known:
         }
         return {digest: version for digest, version in found.items() if version is not None}
 
-    def named(self, what: str) -> Origin:
+    def named(self, what: str) -> ImpactSource:
         """What is called so. Raises UsageError when nothing is, or several things are."""
         found = list(self._model(what)) or list(self._data_or_run(what)) or list(self._files(what))
         if len(found) == 1:
@@ -102,7 +102,7 @@ class Known:
             f"no data version, file of one, run or model version is called {what!r}", hint=self._near(what)
         )
 
-    def affected(self, origin: Origin, runs: Iterable[RunRecord]) -> Iterator[Affected]:
+    def affected(self, origin: ImpactSource, runs: Iterable[RunRecord]) -> Iterator[Affected]:
         """The model versions that came from it, oldest first, also those that are no longer registered."""
         runs = list(runs)
         ids = {run.run_id for run in runs}
@@ -134,7 +134,7 @@ class Known:
                 found.add(digest)
         return found
 
-    def _model(self, what: str) -> Iterator[Origin]:
+    def _model(self, what: str) -> Iterator[ImpactSource]:
         """A version by number or alias; a number also when only the ledger or the log still knows it."""
         asked = _VERSION.fullmatch(what)
         if asked is None:
@@ -144,10 +144,12 @@ class Known:
         if version is None:
             recorded = {entry.version for entry in self._ledger(name)} | {a.model_version for a in self._answers(name)}
             if reference in recorded and reference.isdigit():
-                yield Origin(kind="model version", name=f"{name}/{reference}", version=(name, reference))
+                yield ImpactSource(kind="model version", name=f"{name}/{reference}", version=(name, reference))
             return
         runs = frozenset({version.run_id})
-        yield Origin(kind="model version", name=f"{name}/{version.version}", runs=runs, version=(name, version.version))
+        yield ImpactSource(
+            kind="model version", name=f"{name}/{version.version}", runs=runs, version=(name, version.version)
+        )
 
     def _version(self, name: str, reference: str) -> ModelVersion | None:
         """A version by number or alias."""
@@ -156,16 +158,16 @@ class Known:
             reference = model.aliases.get(reference, "") if model else ""
         return self._reader.version(name, reference) if reference else None
 
-    def _data_or_run(self, what: str) -> Iterator[Origin]:
+    def _data_or_run(self, what: str) -> Iterator[ImpactSource]:
         text = what.removesuffix(".dir")
         begins = text if len(text) >= SHORTEST_BEGINNING and re.fullmatch(r"[0-9a-f]+", text) else ""
         if begins:
             for digest in sorted({run.data_digest for run in self.runs(data_begins=begins)}):
-                yield Origin(kind="data version", name=digest, data=frozenset({digest}))
+                yield ImpactSource(kind="data version", name=digest, data=frozenset({digest}))
         for run in self.runs(begins=begins, name=what):
-            yield Origin(kind="run", name=run.run_id, runs=frozenset({run.run_id}))
+            yield ImpactSource(kind="run", name=run.run_id, runs=frozenset({run.run_id}))
 
-    def _files(self, what: str) -> Iterator[Origin]:
+    def _files(self, what: str) -> Iterator[ImpactSource]:
         """A file by `project:name`, name, or MD5; by a name it is in every version that has one of that name."""
         asked = _FILE.fullmatch(what)
         found: dict[str, set[str]] = {}
@@ -175,7 +177,7 @@ class Known:
                 if path in names or any(_begins(md5, name) for name in names):
                     found.setdefault(f"{version.project}:{path}", set()).add(digest)
         for file, digests in sorted(found.items()):
-            yield Origin(kind="data file", name=file, data=frozenset(digests))
+            yield ImpactSource(kind="data file", name=file, data=frozenset(digests))
 
     def _near(self, what: str) -> str:
         holders = self._reader.holders(project=self._project)

@@ -11,7 +11,7 @@ from fullcircle.core.errors import UsageError
 from fullcircle.tracking.runs.dedup import EXACT, LARGEST, Claim, MetricDedup, whole
 from fullcircle.tracking.spool import writer as spool_writer
 from fullcircle.tracking.spool.entries import Names, packing, unpacked
-from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, Writer
+from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, SpoolWriter
 
 _LONGEST = packing(BATCH).size
 MOST_SHAPES = 1000
@@ -60,22 +60,22 @@ class MetricValidator:
 
 
 class FastMetricPath:
-    """`MetricValidator.new` and `Writer.packed` in one function, for the usual call of a loop: the names are known, the
-    values are numbers, and the step is beyond all that was logged. Every other call goes their way.
+    """`MetricValidator.new` and `SpoolWriter.packed` in one function, for the usual call of a loop: the names are
+    known, the values are numbers, and the step is beyond all that was logged. Every other call goes their way.
 
     A training waits for this, thousands of times. Between two steps whatever is touched here has left the processor's
     caches, and a call of another function costs ten times what it costs in a loop, 1 to 1.5 us, and there were four of
-    them. So this reads what `MetricValidator`, `MetricDedup` and `Writer` have; who changes these looks here (ADR
+    them. So this reads what `MetricValidator`, `MetricDedup` and `SpoolWriter` have; who changes these looks here (ADR
     0034)."""
 
     __slots__ = ("_dedup", "_forks", "_shapes", "_validator", "_waiting", "_writer")
 
-    def __init__(self, validator: MetricValidator, writer: Writer) -> None:
+    def __init__(self, validator: MetricValidator, writer: SpoolWriter) -> None:
         self._validator, self._shapes, self._dedup = validator, validator.shapes, validator.dedup
         self._writer, self._waiting, self._forks = writer, writer.waiting, writer.forks
 
     def points(self, values: Mapping[str, float], step: int) -> None:
-        """Log points of now. Raises as `MetricValidator.new` and `Writer.packed`."""
+        """Log points of now. Raises as `MetricValidator.new` and `SpoolWriter.packed`."""
         own = dict(values)  # at once: another thread may change it
         known = self._shapes.get(tuple(own))
         dedup = self._dedup

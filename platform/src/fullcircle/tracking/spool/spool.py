@@ -13,7 +13,7 @@ from fullcircle.tracking.spool.entries import Entry
 from fullcircle.tracking.spool.sender import PATIENCE_S, Sender
 from fullcircle.tracking.spool.spool_dir import MAIN, Backlog, SpoolDir, SpoolMetadata, create_spool_dir
 from fullcircle.tracking.spool.uploader import Backend
-from fullcircle.tracking.spool.writer import Writer
+from fullcircle.tracking.spool.writer import SpoolWriter
 
 
 class Spool:
@@ -31,7 +31,7 @@ class Spool:
         self._held = contextlib.ExitStack()
         self.folder: SpoolDir = self._held.enter_context(create_spool_dir(settings, name, about))
         try:
-            self.writer = Writer(self.folder.path / f"{MAIN}.spool")
+            self.writer = SpoolWriter(self.folder.path / f"{MAIN}.spool")
         except BaseException:
             self._held.close()
             raise

@@ -37,7 +37,7 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-class Writer:
+class SpoolWriter:
     """Appends entries to a new spool file, in the order of the calls. Safe for several threads; in a process that was
     forked every call raises UsageError, for it would write over what the process that made it writes.
 

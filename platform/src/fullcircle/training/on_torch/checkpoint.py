@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from fullcircle.training.on_torch.dcp_storage import Reader, Writer
+from fullcircle.training.on_torch.dcp_storage import Reader, TensorWriter
 from fullcircle.training.on_torch.process_group import AnyProcessGroup
 from fullcircle.training.ports import Pending, Tensors
 
@@ -55,7 +55,7 @@ def begin(
     except OSError as error:  # the other ranks are on their way into the collective below: tell it afterwards
         failed = error
     warnings.filterwarnings("ignore", "torch.distributed is disabled")  # alone on purpose
-    writer = Writer(folder)
+    writer = TensorWriter(folder)
     future: Any = async_save(
         tensors, storage_writer=writer, process_group=process_group.checkpoints, no_dist=process_group.size == 1
     )

@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.metadata import (
 TABLE = "tensors.json"
 
 
-class Writer(FileSystemWriter):
+class TensorWriter(FileSystemWriter):
     """Writes a state of tensors alone."""
 
     def finish(self, metadata: Metadata, results: list[list[Any]]) -> None:
@@ -43,7 +43,7 @@ class Writer(FileSystemWriter):
 
 
 class Reader(FileSystemReader):
-    """Reads what `Writer` has written."""
+    """Reads what `TensorWriter` has written."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """The table of contents as DCP has it in memory.
