@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.project import AtLeast, NotWorse, Number, Project
 from fullcircle.core.statistics import binary_metrics, intervals
 from fullcircle.core.tasks import Binary, Multiclass, Multilabel, Regression, Task
 
@@ -21,6 +22,13 @@ STORM = Multiclass("status", ("depression", "storm", "hurricane"))
 COUNT = Regression("count", loss="quantile")
 TAGS = Multilabel("tags", ("red", "green", "blue"))
 EVERY = (LATE, STORM, COUNT, TAGS)
+
+
+def project_of(task: Task, **fields: Any) -> Project:
+    """A project of two columns with that target."""
+    columns = (Number("distance"), Number("gust"))
+    made: dict[str, Any] = {"name": "p", "owner": "o@example.com", "columns": columns, "time": "t", "row_id": "id"}
+    return Project(**made | fields, target=task, torch=lambda inputs, params: None)
 
 
 def sample(task: Task, rows: int = 3000, seed: int = 0) -> tuple[Any, Any, Any]:
@@ -224,3 +232,19 @@ def test_worse_is_a_share_of_the_expected_error_and_an_absolute_fall_of_an_area(
 def test_a_task_that_makes_no_sense_is_refused(make: Any) -> None:
     with pytest.raises(ProjectInvalid, match="'y'"):
         make()
+
+
+@pytest.mark.parametrize("task", [STORM, COUNT, TAGS], ids=lambda task: task.kind)
+def test_a_project_is_told_which_kind_of_target_cannot_be_trained_yet(task: Task) -> None:
+    with pytest.raises(ProjectInvalid, match=f"a {task.kind} target cannot be trained yet"):
+        project_of(task)
+
+
+def test_a_project_that_names_no_gates_has_those_of_its_task() -> None:
+    assert project_of(LATE).gates == (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01))
+    assert project_of(LATE, gates=()).gates == ()
+
+
+def test_a_column_may_not_be_named_as_an_answer_is() -> None:
+    with pytest.raises(ProjectInvalid, match=r"not have a name that the platform uses itself, got \['probability'\]"):
+        project_of(LATE, columns=(Number("probability"),))

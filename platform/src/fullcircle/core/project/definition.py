@@ -41,6 +41,10 @@ RESERVED = frozenset(
 columns of its task's answers are taken, too."""
 
 
+TRAINABLE = frozenset({"binary"})
+"""Kinds of problem that every room can take round the circle. The others are values with metrics and tests so far."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """One problem: its columns, target, models, gates and routes.
@@ -95,9 +99,10 @@ class Project:
     def __post_init__(self) -> None:
         given: object = self.target
         if not isinstance(given, Task):
+            raise ProjectInvalid(f"project {self.name!r}: target must be a Binary, got {shown(given)}")
+        if given.kind not in TRAINABLE:
             raise ProjectInvalid(
-                f"project {self.name!r}: target must be a Binary, Multiclass, Regression or Multilabel, "
-                f"got {shown(given)}"
+                f"project {self.name!r}: target must be a Binary: a {given.kind} target cannot be trained yet"
             )
         gates: object = self.gates
         if gates is None:
