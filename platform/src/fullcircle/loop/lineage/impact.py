@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -82,12 +82,14 @@ class Known:
         return self._reader.list_runs(RunQuery(**wanted, project=self._project))
 
     @cached_property
+    def holders(self) -> Mapping[str, Sequence[RunRecord]]:
+        """Digest -> the runs that keep that data version; every run is read for it, so once."""
+        return self._reader.holders(project=self._project)
+
+    @cached_property
     def data(self) -> Mapping[str, DataVersion]:
         """Digest -> data version, of those that a run still keeps."""
-        found = {
-            digest: self._reader.data_version(digest, runs)
-            for digest, runs in self._reader.holders(project=self._project).items()
-        }
+        found = {digest: self._reader.data_version(digest, runs) for digest, runs in self.holders.items()}
         return {digest: version for digest, version in found.items() if version is not None}
 
     def named(self, what: str) -> ImpactSource:
@@ -180,8 +182,7 @@ class Known:
             yield ImpactSource(kind="data file", name=file, data=frozenset(digests))
 
     def _near(self, what: str) -> str:
-        holders = self._reader.holders(project=self._project)
-        runs = sorted((run for each in holders.values() for run in each), key=lambda run: run.started)[-NEAR:]
+        runs = sorted((run for each in self.holders.values() for run in each), key=lambda run: run.started)[-NEAR:]
         names = {run.project for run in runs}
         words = {f"{name}/{each.version}" for name in names for each in self._reader.versions(name)[:NEAR]}
         words |= {word for run in runs for word in (run.run_id, run.name, run.data_digest) if word}
