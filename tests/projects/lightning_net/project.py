@@ -43,7 +43,7 @@ project = Project(
     name="lightning_net",
     owner="tests@example.com",
     columns=(Number("load"), Number("heat", nullable=True), Category("maker")),
-    target=Binary("failed", "failed within a week"),
+    target=Binary("failed", "failed within a week", labels=("ran", "broke")),
     time="at",
     row_id="machine",
     torch=build_torch,

@@ -62,19 +62,34 @@ def test_what_is_no_id_or_no_label_is_refused_and_nothing_is_kept(tmp_path, row_
     assert not list(tmp_path.iterdir())
 
 
+LATE = Binary("late", "arrived late")
+
+
+def test_a_label_over_http_is_what_the_data_says():
+    churn = Binary("churn", "left", labels=("no", "yes"))
+    body = b'{"labels": [{"row_id": "a", "label": "yes"}, {"row_id": "b", "label": "no"}]}'
+    assert protocol.labels(body, LIMITS, churn) == (["a", "b"], [1, 0])
+    assert protocol.labels(b'{"labels": [{"row_id": "a", "label": true}]}', LIMITS, LATE) == (["a"], [1])
+    with pytest.raises(BadRequest, match="must be 'no' or 'yes', got 1"):
+        protocol.labels(b'{"labels": [{"row_id": "a", "label": 1}]}', LIMITS, churn)
+
+
 @given(st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
 def test_an_id_is_the_same_over_http_in_a_frame_and_in_a_file(value):
     one = identity(value)
 
     assert one == str(value)
-    assert protocol.labels(json.dumps({"labels": [{"row_id": value, "label": 1}]}).encode(), LIMITS) == ([one], [1])
+    assert protocol.labels(json.dumps({"labels": [{"row_id": value, "label": 1}]}).encode(), LIMITS, LATE) == (
+        [one],
+        [1],
+    )
     assert identities(pd.Series([value], dtype=object)) == [one]
 
 
 @pytest.mark.parametrize(
     "label", ['{"row_id": 7.0, "label": 1}', '{"row_id": true, "label": 1}', '{"row_id": null, "label": 1}',
-              '{"row_id": "a\\u0000", "label": 1}', '{"row_id": 7, "label": true}', '{"row_id": 7, "label": "1"}']
+              '{"row_id": "a\\u0000", "label": 1}', '{"row_id": 7, "label": "1"}']
 )  # fmt: skip
 def test_a_label_over_http_that_names_no_row_or_no_outcome_is_refused(label):
     with pytest.raises(BadRequest):
-        protocol.labels(f'{{"labels": [{label}]}}'.encode(), LIMITS)
+        protocol.labels(f'{{"labels": [{label}]}}'.encode(), LIMITS, LATE)

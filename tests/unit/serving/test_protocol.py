@@ -264,7 +264,7 @@ def test_too_many_rows_are_refused_as_too_large(protocol):
 )
 def test_bad_labels_are_refused(protocol, body, message):
     with pytest.raises(BadRequest, match=message):
-        labels(body, protocol.limits)
+        labels(body, protocol.limits, protocol.project.target)
 
 
 json_values = st.recursive(
@@ -296,7 +296,7 @@ def test_any_json_is_either_understood_or_refused(protocol, body):
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_either_understood_or_refused(protocol, body):
-    reads_labels = partial(labels, limits=protocol.limits)
+    reads_labels = partial(labels, limits=protocol.limits, task=protocol.project.target)
     for parse in (
         protocol.infer,
         reads_labels,

@@ -35,7 +35,7 @@ def parsers(project) -> dict[str, Callable[[bytes], object]]:
         found[f"{kind} infer"] = reads.infer
         found[f"{kind} json"] = lambda body, reads=reads: reads.invocation(body, "application/json")
         found[f"{kind} csv"] = lambda body, reads=reads: reads.invocation(body, "text/csv")
-        found[f"{kind} labels"] = lambda body, reads=reads: labels(body, reads.limits)
+        found[f"{kind} labels"] = lambda body, reads=reads: labels(body, reads.limits, reads.project.target)
     return found
 
 
@@ -122,7 +122,11 @@ SMALL = (
 @pytest.mark.parametrize("name", SMALL)
 def test_more_than_the_largest_table_is_refused_before_it_is_read(project, name):
     reads = Protocol(project, max_rows=20, max_bytes=LENGTH)
-    for parse in (reads.infer, lambda body: reads.invocation(body, "x/json"), lambda body: labels(body, reads.limits)):
+    for parse in (
+        reads.infer,
+        lambda body: reads.invocation(body, "x/json"),
+        lambda body: labels(body, reads.limits, reads.project.target),
+    ):
         tracemalloc.start()
         try:
             with pytest.raises(TooLarge, match=r"the body has more than the \d+ values that one request may have"):

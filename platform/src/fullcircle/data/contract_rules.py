@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from fullcircle.core.project import Category, Column, Image, Number, Project
+from fullcircle.core.project import Category, Column, Image, Number, Project, Task
 from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, LONGEST_TEXT, OVERFLOW, identity, outside
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def rules(project: Project) -> dict[str, tuple[Rule, ...]]:
     """Column name -> its rules, for the project's columns, target, time and row id, in this order."""
     return {
         **{column.name: column_rules(column) for column in project.columns},
-        project.target.name: (Rule("is 0 or 1", _zero_or_one),),
+        project.target.name: (Rule(project.target.sentence, _fits(project.target)),),
         project.time: (
             Rule("is a time with a timezone", _times),
             Rule(f"lies in the years {FIRST_YEAR} to {LAST_YEAR}", _sane),
@@ -291,10 +291,15 @@ def _identity(values: pd.Series) -> pd.Series:
     return values.isna() | _strings(values)
 
 
-def _zero_or_one(values: pd.Series) -> pd.Series:
-    if values.dtype == object:
-        return _each_cell(values, lambda cell: isinstance(cell, numbers.Real | Decimal) and cell in (0, 1))
-    return values.isin([0, 1]).astype(bool) if _is_number_type(values) else ~_all(values)
+def _fits(task: Task) -> Predicate:
+    """Where a cell is a label of the task."""
+
+    def holds(values: pd.Series) -> pd.Series:
+        import pandas as pd
+
+        return pd.Series(task.holds(values), index=values.index, dtype=bool)
+
+    return holds
 
 
 def _times(values: pd.Series) -> pd.Series:

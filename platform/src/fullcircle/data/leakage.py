@@ -82,11 +82,11 @@ def strengths(project: Project, train: pd.DataFrame, columns: Sequence[Column]) 
     its brightness, its contrast and its single pixels: a mark in a corner that gives the answer away is a leak, that
     all pixels together do is what the model is for.
     """
+    positive = project.target.targets(train) == 1
     found = []
     for column in columns:
-        sample = _balanced(train, project.target.name, JUDGED_IMAGES if isinstance(column, Image) else JUDGED)
-        labels = sample[project.target.name].to_numpy() == 1
-        found.append((column.name, strength(column, sample[column.name], labels)))
+        sample = _balanced(positive, JUDGED_IMAGES if isinstance(column, Image) else JUDGED)
+        found.append((column.name, strength(column, train[column.name].iloc[sample], positive[sample])))
     return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -158,16 +158,15 @@ def _rates(texts: NDArray[np.object_], labels: NDArray[np.bool_]) -> NDArray[np.
     return rates
 
 
-def _balanced(train: pd.DataFrame, target: str, most: int) -> pd.DataFrame:
-    """At most `most` rows of each class, evenly over the rows' order."""
+def _balanced(labels: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+    """Positions of at most `most` rows of each class, evenly over the rows' order."""
     import numpy as np
 
-    labels = train[target].to_numpy() == 1
     kept = []
     for positions in (np.flatnonzero(labels), np.flatnonzero(~labels)):
         step = max(1, -(-len(positions) // most))
         kept.append(positions[::step])
-    return train.iloc[np.sort(np.concatenate(kept))]
+    return np.sort(np.concatenate(kept))
 
 
 def _copies(values: pd.Series, source: pd.Series) -> bool:

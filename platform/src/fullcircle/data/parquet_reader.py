@@ -150,7 +150,7 @@ def typed(frame: pd.DataFrame, project: Project) -> pd.DataFrame:
     for column in project.columns:
         if isinstance(column, Number) and column.name in made:
             made[column.name] = _numbers(made[column.name], column.name)
-    if project.target.name in made:
+    if project.target.name in made and project.target.has_numbers:
         made[project.target.name] = _numbers(made[project.target.name], project.target.name)
     if made[project.row_id].dtype == object:
         ids = made[project.row_id].dropna()

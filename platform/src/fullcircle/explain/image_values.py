@@ -102,7 +102,7 @@ def explain_images(
         patch=patches.patch,
         base=base,
         probability=probability[chosen],
-        labels=shown[project.target.name].to_numpy().astype(np.int64),
+        labels=project.target.targets(shown).astype(np.int64),
         row_ids=tuple(identities(shown[project.row_id])),
         outcome=project.target.outcome,
     )

@@ -136,7 +136,7 @@ class _Server:
     async def labels(self, http: HttpRequest) -> Response:
         """POST /labels."""
         body, _ = await self._body(http, "application/json")
-        row_ids, labels = protocol.labels(body, self.protocol.limits)
+        row_ids, labels = protocol.labels(body, self.protocol.limits, self.project.target)
         try:
             accepted = await run_in_threadpool(self.label_log.append, row_ids, labels)
         except UsageError as error:

@@ -75,8 +75,8 @@ class Client:
         probability = np.array(columns.pop("probability"), "float32")
         return pd.DataFrame({"row_id": row_ids, **columns, "probability": probability}, index=frame.index)
 
-    def labels(self, row_ids: Sequence[str], labels: Sequence[int]) -> int:
-        """Send what came true; how many labels were taken. Sending them again does no harm.
+    def labels(self, row_ids: Sequence[str], labels: Sequence[int | str]) -> int:
+        """Send what came true, as it is in the data; how many labels were taken. Sending them again does no harm.
 
         Raises:
             BadRequest, ServiceUnavailable: as `predict`.
@@ -85,7 +85,10 @@ class Client:
         for begin in range(0, len(row_ids), BATCH_LABELS):
             part = slice(begin, begin + BATCH_LABELS)
             rows = [
-                {"row_id": str(row_id) if (named := identity(row_id)) is None else named, "label": int(label)}
+                {
+                    "row_id": str(row_id) if (named := identity(row_id)) is None else named,
+                    "label": label if isinstance(label, str) else int(label),
+                }
                 for row_id, label in zip(row_ids[part], labels[part], strict=True)
             ]
             accepted += int(self._post("/labels", {"labels": rows})["accepted"])

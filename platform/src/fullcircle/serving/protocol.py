@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.project import Category, Column, Image, Project, Task
 from fullcircle.serving.column_decoding import moments, raw_column, texts
 from fullcircle.serving.dataframe_formats import COLUMNS, Expected, csv_columns, csv_number, flat_column
 from fullcircle.serving.image_decoding import tensor_rows
@@ -77,7 +77,7 @@ class _Infer(msgspec.Struct):
 
 class _Label(msgspec.Struct):
     row_id: str | int
-    label: int
+    label: bool | int | str
 
 
 class _Labels(msgspec.Struct):
@@ -190,14 +190,20 @@ class Protocol:
         return [csv_number(name, index, value) for index, value in enumerate(values)]
 
 
-def labels(body: bytes, limits: Limits) -> tuple[list[str], list[int]]:
-    """Row ids and labels of `{"labels": [{"row_id": ..., "label": 0 or 1}, ...]}`. Raises BadRequest, TooLarge."""
+def labels(body: bytes, limits: Limits, task: Task) -> tuple[list[str], list[int]]:
+    """Row ids and targets of `{"labels": [{"row_id": ..., "label": ...}, ...]}`, each label as it is in the data.
+
+    Raises:
+        BadRequest: a label that the task does not know, or no JSON of this form.
+        TooLarge: more rows than one request may have.
+    """
     rows = _decoded(_labels, body, limits).labels
     limits.check_rows(len(rows))
-    for index, row in enumerate(rows):
-        if row.label not in (0, 1):
-            raise BadRequest(f"labels[{index}].label must be 0 or 1, got {row.label}", field="label")
-    return texts("row_id", [row.row_id for row in rows]), [row.label for row in rows]
+    cells = np.array([row.label for row in rows], dtype=object)
+    for index in np.flatnonzero(~task.holds(cells))[:1]:
+        must = task.sentence.removeprefix("is ")
+        raise BadRequest(f"labels[{index}].label must be {must}, got {cells[index]!r:.80}", field="label")
+    return texts("row_id", [row.row_id for row in rows]), task.codes(cells).tolist()
 
 
 def infer_answer(

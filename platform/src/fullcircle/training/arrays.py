@@ -99,8 +99,8 @@ def digest(arrays: Arrays) -> str:
 
 
 def labels(project: Project, frame: pd.DataFrame) -> NDArray[np.float32]:
-    """The target, float32 (rows,), 0 or 1."""
-    return frame[project.target.name].to_numpy().astype(np.float32)
+    """The targets as the task encodes them, float32 (rows,)."""
+    return project.target.targets(frame).astype(np.float32)
 
 
 def _features(preprocessor: Preprocessor, frame: pd.DataFrame) -> Iterator[NDArray[np.float32]]:

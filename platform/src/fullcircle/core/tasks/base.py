@@ -183,6 +183,11 @@ class Task(ABC):
         """The columns of the data that hold the target."""
         return (self.name,)
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether all labels are numbers in the data."""
+        return False
+
     def targets(self, frame: pd.DataFrame) -> Targets:
         """The targets of raw rows, encoded.
 

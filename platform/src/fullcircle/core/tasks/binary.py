@@ -106,6 +106,11 @@ class Binary(Task):
             )
 
     @property
+    def has_numbers(self) -> bool:
+        """Unless one of the labels is text."""
+        return not any(isinstance(label, str) for label in self.labels)
+
+    @property
     def answers(self) -> AnswerSpec:
         """One probability, that of the positive class."""
         return AnswerSpec((PROBABILITY,))

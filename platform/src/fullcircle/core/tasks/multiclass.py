@@ -66,6 +66,11 @@ class Multiclass(Task):
         return tuple(str(each) for each in self.classes)
 
     @property
+    def has_numbers(self) -> bool:
+        """Where every class is a number."""
+        return not any(isinstance(label, str) for label in self.classes)
+
+    @property
     def answers(self) -> AnswerSpec:
         """`p_<class>` of each class, and `class`."""
         numbers = (probability_of(each) for each in self.names)

@@ -107,6 +107,11 @@ class Regression(Task):
         return "leave these rows out where the data is prepared, or widen low and high of the target in project.py"
 
     @property
+    def has_numbers(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def answers(self) -> AnswerSpec:
         """The prediction, and the ends of its interval where the loss is `quantile`."""
         low = 0.0 if self.loss == "poisson" else None

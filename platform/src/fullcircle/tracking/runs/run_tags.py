@@ -15,7 +15,7 @@ PROJECT, KIND, REASON = "fullcircle.project", "fullcircle.kind", "fullcircle.rea
 
 HIDDEN = "mlflow.fullcircle."
 PROCESS = f"{HIDDEN}process"
-"""The process that writes the run, as JSON: `host`, `pid` and `mark` (see `core.processes.process_mark`)."""
+"""The process that writes the run, as JSON: `host`, `pid` and `mark` (see `core.system.processes.process_mark`)."""
 SPOOL = f"{HIDDEN}spool"
 """The spool folder with which the run began. By it a run is found whose making was not answered."""
 BEGAN_AS = f"{HIDDEN}began_as"
