@@ -60,6 +60,14 @@ def test_realised_performance_counts_only_rows_whose_labels_arrived(make_rows: R
     assert got.score.low < got.score.value < got.score.high
 
 
+def test_labels_in_words_are_logged_as_codes_and_judged_alike(make_rows: Rows) -> None:
+    rows = make_rows(1000)
+    labels, answers = rows["label"].to_numpy(), rows["probability"].to_numpy()
+    in_words = performance(Binary("late", "arrived late", labels=("no", "yes")), labels, answers)
+    assert in_words is not None
+    assert in_words == performance(LATE, labels, answers)
+
+
 def test_the_previous_champion_is_scored_on_the_same_rows(make_rows: Rows) -> None:
     rows = make_rows(3000)
     p = rows["probability"].to_numpy()

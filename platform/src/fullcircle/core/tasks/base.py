@@ -205,6 +205,10 @@ class Task(ABC):
     def codes(self, labels: Any) -> Targets:
         """The targets of labels that all fit."""
 
+    def logged(self, values: NDArray[np.float64]) -> Targets:
+        """Targets of what the prediction log keeps of labels that arrived: their codes."""
+        return np.asarray(values).astype(np.int16)
+
     def encode(self, labels: Any) -> Targets:
         """Labels as they are in the data to targets, (rows,).
 

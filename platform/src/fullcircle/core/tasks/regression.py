@@ -168,6 +168,10 @@ class Regression(Task):
         """float64 (rows,), in the target's unit."""
         return _numbers(labels)
 
+    def logged(self, values: NDArray[np.float64]) -> Targets:
+        """The number itself."""
+        return np.asarray(values, dtype=np.float64)
+
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
         """More than one value in every part.
 
