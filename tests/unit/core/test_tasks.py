@@ -202,6 +202,14 @@ def test_training_targets_of_a_number_come_back_exactly_through_the_link(loss: A
         assert raw.std() == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("balanced", [True, False])
+def test_weights_have_the_shape_of_the_targets_of_rows_and_of_batches_of_rows(balanced: bool) -> None:
+    targets = np.array([0, 0, 0, 1], dtype=np.float32)
+    weighting = LATE.weighting(targets, balanced=balanced)
+    assert weighting.rows(targets).tolist() == (pytest.approx([2 / 3, 2 / 3, 2 / 3, 2]) if balanced else [1, 1, 1, 1])
+    assert weighting.rows(np.stack([targets, targets])).shape == (2, 4)
+
+
 def test_a_percentage_error_says_why_it_is_not_defined() -> None:
     assert COUNT.metrics["mape"].undefined(np.array([1.0, 0.0, 2.0])) == (
         "the target is 0 in 1 of 3 rows, where a share of it is not defined"

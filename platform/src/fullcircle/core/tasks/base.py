@@ -62,9 +62,9 @@ class Weighting:
     by_class: tuple[float, ...] = ()
 
     def rows(self, targets: Targets) -> NDArray[np.float32]:
-        """Weight of each row, float32 (rows,)."""
+        """Weight of each target, float32, of the targets' shape: (rows,), or (steps, rows) of a chunk of batches."""
         if not self.by_class:
-            return np.ones(len(targets), dtype=np.float32)
+            return np.ones(np.shape(targets), dtype=np.float32)
         return np.asarray(self.by_class, dtype=np.float32)[np.asarray(targets).astype(np.intp)]
 
 
