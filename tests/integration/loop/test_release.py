@@ -376,9 +376,9 @@ class Stops(Registry):
             os.kill(os.getpid(), signal.SIGSTOP)
 
 def stopping(project, settings, version, **words):
-    with handover(project, Workspace(settings)) as desk:
-        desk.registry = Stops(settings)
-        desk.release(version, action=Action.PROMOTE, **words)
+    with alias_transition(project, Workspace(settings)) as transition:
+        transition.registry = Stops(settings)
+        transition.release(version, action=Action.PROMOTE, **words)
 
 take_over(home, words[0])
 """

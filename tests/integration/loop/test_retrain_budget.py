@@ -139,7 +139,7 @@ from fullcircle.store.retrain_requests import RetrainSource
 project = Project(name={project.name!r}, owner="o@example.com", columns=(Number("x"),), time="hour", row_id="id",
                   target=Binary("y", positive="yes"), torch=lambda inputs, params: None)
 settings = Settings.from_env({{"FULLCIRCLE_HOME": {str(settings.home)!r}}})
-with claimed(project, Workspace(settings), Asked(RetrainSource.SCHEDULE, "k"), "r"):
+with claim_retrain(project, Workspace(settings), RetrainTrigger(RetrainSource.SCHEDULE, "k"), "r"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9

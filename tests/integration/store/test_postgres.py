@@ -106,6 +106,6 @@ def test_a_study_goes_on_where_it_was(settings: Settings) -> None:
     first.report(trial.number, 1, 0.6)
     first.close()
     second = opened()
-    assert second.again(1).parameters == trial.parameters == {"training.dropout": 0.1}
+    assert second.restart(1).parameters == trial.parameters == {"training.dropout": 0.1}
     assert second.done(1, 0.6).curve == (0.6,)
     second.close()
