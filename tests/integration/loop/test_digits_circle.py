@@ -212,7 +212,7 @@ def test_a_month_of_unseen_upright_digits_raises_no_alarm(plain: WatchResult) ->
     assert plain.health.drifted == ()
     assert plain.incidents == ()
     assert plain.health.performance is not None
-    assert plain.health.performance.roc_auc.value > 0.95
+    assert plain.health.performance.score.value > 0.95
 
 
 def test_a_month_of_rotated_digits_is_named_as_drift_and_asks_for_a_retrain(rotated: WatchResult) -> None:

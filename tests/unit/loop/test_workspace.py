@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def test_pickled_it_names_the_same_home_and_brings_no_connection(settings: Setti
 def used(workspace: Workspace, answer: Connection, parents: Database) -> None:
     """In a fork of the process whose database that is: another one than the parent's, and it works."""
     answer.send((workspace.database is not parents, Windows(workspace.database).all("p")))
+    os._exit(0)  # without what the tests before it left to be done at the parent's end
 
 
 def test_a_fork_opens_its_own_connections_even_while_the_parent_holds_the_guard(settings: Settings) -> None:
