@@ -58,6 +58,8 @@ class QualityIssue:
 class Performance:
     """Realised performance on the rows whose labels arrived.
 
+    What it says of the primary metric are plain values: a health goes between processes, and a `Metric` is functions.
+
     Attributes:
         summary: what those labels look like, as the task says.
         metrics: name -> realised value, of those that are defined on these rows.

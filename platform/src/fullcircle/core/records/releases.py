@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fullcircle.core.security.identity import identity
-
-if TYPE_CHECKING:
-    pass
-
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Registry aliases. Stages are never used."""

@@ -10,12 +10,11 @@ and monitoring go by is as wide as few rows ask for: `core.statistics.intervals`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.interval import Z95, Interval, normal_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 LARGE = 20_000
 """Rows above which intervals come from the normal limit (DeLong for ROC AUC) instead of from resampling."""
 BINS = 10
-Z95 = NormalDist().inv_cdf(0.975)
 _EPS = 1e-7  # float32 probabilities can be exactly 0 or 1
 _CHUNK = 2_000_000  # resampled rows held at once: 16 MB
 
@@ -105,8 +103,8 @@ def paired_means(labels: Numbers, a: Numbers, b: Numbers, metric: Metric) -> Int
         raise ValueError(f"{metric!r} is no mean over rows: use log_loss or brier")
     rows = losses(labels, a) - losses(labels, b)
     value = float(rows.mean())
-    half = Z95 * float(rows.std(ddof=1)) / len(rows) ** 0.5 if len(rows) > 1 else float("inf")
-    return Interval(value=value, low=value - half, high=value + half)
+    low, high = normal_limits(rows, value)
+    return Interval(value=value, low=low, high=high)
 
 
 def delong(labels: Numbers, a: Numbers, b: Numbers | None = None) -> Interval:

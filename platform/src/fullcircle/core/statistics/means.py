@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fullcircle.core.statistics.binary_metrics import Z95, percentile_limits
-from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.binary_metrics import percentile_limits
+from fullcircle.core.statistics.interval import Interval, normal_limits
 from fullcircle.core.statistics.small_samples import mean_half_width
 
 if TYPE_CHECKING:
@@ -34,18 +34,14 @@ class SampleLimits:
     worst: float
 
 
-def mean_interval(rows: Rows, limits: SampleLimits, *, seed: int | None, floor: float | None = None) -> Interval:
-    """The mean of `rows` (rows,), by resampling with `seed`; by the normal limit where that is None.
-
-    Args:
-        floor: least value that the mean can have.
-    """
+def mean_interval(rows: Rows, limits: SampleLimits, *, seed: int | None) -> Interval:
+    """The mean of `rows` (rows,), by resampling with `seed`; by the normal limit where that is None."""
     value = float(rows.mean())
     low, high = normal_limits(rows, value) if seed is None else percentile_limits(rows, value, seed)
     if limits.few or low >= high:
         half = mean_half_width(rows, limits.worst)
         low, high = min(low, value - half), max(high, value + half)
-    return Interval(value=value, low=low if floor is None else max(low, floor), high=high)
+    return Interval(value=value, low=low, high=high)
 
 
 def mean_difference(rows: Rows, limits: SampleLimits, *, seed: int | None) -> Interval:
@@ -56,9 +52,3 @@ def mean_difference(rows: Rows, limits: SampleLimits, *, seed: int | None) -> In
         half = mean_half_width(rows, limits.worst)
         low, high = min(low, value - half), max(high, value + half)
     return Interval(value=value, low=low, high=high)
-
-
-def normal_limits(rows: Rows, value: float) -> tuple[float, float]:
-    """The value, less and plus 1.96 standard errors of a mean; infinite for a single row."""
-    half = Z95 * float(rows.std(ddof=1)) / len(rows) ** 0.5 if len(rows) > 1 else float("inf")
-    return value - half, value + half

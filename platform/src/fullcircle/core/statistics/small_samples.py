@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fullcircle.core.statistics.interval import Z95
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 FEW_OF_A_CLASS = 50
 """Below this many rows of either class an interval is taken from here where that is the wider one."""
-Z95 = NormalDist().inv_cdf(0.975)
 _HALVINGS = 60
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.errors import TargetInvalid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,16 +274,6 @@ class Task(ABC):
     def fault(self, answers: NDArray[Any], rows: int) -> str | None:
         """Why these cannot be answers to so many rows; None when they can."""
         return self.answers.fault(answers, rows)
-
-    def check_metric(self, name: str) -> Metric:
-        """The metric of that name.
-
-        Raises:
-            ProjectInvalid: the task has none of that name; the line lists those that it has.
-        """
-        if name not in self.metrics:
-            raise ProjectInvalid(f"a metric of {self.kind} must be one of {', '.join(self.metrics)}, got {name!r}")
-        return self.metrics[name]
 
 
 def is_label(cells: NDArray[Any], label: Label) -> NDArray[np.bool_]:

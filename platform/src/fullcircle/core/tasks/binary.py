@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from fullcircle.core.statistics.binary_metrics import brier_losses, calibration_
 from fullcircle.core.statistics.small_samples import spare_rows
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
-from fullcircle.core.tasks.estimation import mean_metric
+from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, mean_metric, worst_by_outcome
 from fullcircle.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
@@ -33,15 +33,9 @@ ROC_AUC = Metric(
     interval=intervals.auc_estimate,
     difference=lambda y, a, b, seed: intervals.auc_interval(y, a, b),
     test=lambda y, a, b, seed: intervals.auc_interval(y, a, b),
-    negligible=0.005,
+    negligible=NEGLIGIBLE_AREA,
 )
 """Area under the ROC curve. Intervals and the paired test by DeLong, DeLong & Clarke-Pearson 1988."""
-
-
-def _as_bad(losses: Callable[[Targets, Answers], NDArray[np.float64]]) -> Callable[[Targets, Answers], float]:
-    """What a row costs whose outcome is the other one: as bad as a row that was not seen can be expected to be."""
-    return lambda y, a: float(np.maximum(losses(y, a), losses(1 - np.asarray(y), a)).max())
-
 
 LOG_LOSS = mean_metric(
     "log_loss",
@@ -50,7 +44,7 @@ LOG_LOSS = mean_metric(
     unit="nats",
     greater_is_better=False,
     effective_rows=spare_rows,
-    worst=_as_bad(log_losses),
+    worst=worst_by_outcome(log_losses),
 )
 BRIER = mean_metric(
     "brier",
@@ -58,7 +52,7 @@ BRIER = mean_metric(
     brier_losses,
     greater_is_better=False,
     effective_rows=spare_rows,
-    worst=_as_bad(brier_losses),
+    worst=worst_by_outcome(brier_losses),
 )
 """Mean squared difference between probability and outcome (Brier 1950)."""
 

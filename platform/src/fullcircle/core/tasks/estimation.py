@@ -7,11 +7,13 @@ the delta method (van der Vaart 1998, "Asymptotic statistics", ch. 20).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fullcircle.core.statistics.binary_metrics import placements, roc_auc
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.means import SampleLimits, mean_difference, mean_interval
 from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     Answers = NDArray[np.float32]
     PerRow = Callable[[Targets, Answers], NDArray[np.float64]]
     PairedRows = Callable[[Targets, Answers, Answers], NDArray[np.float64]]
+
+NEGLIGIBLE_AREA = 0.005
+"""A difference of two ROC AUCs that counts as nothing."""
 
 
 def mean_metric(
@@ -81,6 +86,84 @@ def mean_metric(
     )
 
 
+def share_metric(
+    name: str,
+    title: str,
+    per_row: PerRow,
+    *,
+    effective_rows: Callable[[Targets], int] = len,
+    negligible: float = 0.0,
+    undefined: Callable[[Targets], str | None] = always,
+) -> Metric:
+    """A `mean_metric` between 0 and 1, greater is better: an accuracy, an F1."""
+    return mean_metric(
+        name,
+        title,
+        per_row,
+        greater_is_better=True,
+        effective_rows=effective_rows,
+        worst=lambda targets, answers: 1.0,
+        bounds=(0.0, 1.0),
+        negligible=negligible,
+        undefined=undefined,
+    )
+
+
+def area_metric(
+    name: str,
+    title: str,
+    per_row: PerRow,
+    *,
+    effective_rows: Callable[[Targets], int],
+    undefined: Callable[[Targets], str | None],
+) -> Metric:
+    """A `share_metric` that is an area under ROC curves, of which NEGLIGIBLE_AREA counts as nothing."""
+    return share_metric(
+        name, title, per_row, effective_rows=effective_rows, negligible=NEGLIGIBLE_AREA, undefined=undefined
+    )
+
+
+def auc_against_rest(
+    label: str,
+    index: int,
+    belongs: Callable[[Targets], NDArray[np.bool_]],
+    *,
+    effective_rows: Callable[[Targets], int],
+    are: str,
+) -> Metric:
+    """ROC AUC of one class, or one label, against the rest: `roc_auc.<label>`.
+
+    Args:
+        index: of its probability among the answers' numbers.
+        belongs: targets -> whether each row is of it, bool (rows,).
+        are: "rows are of class", "rows have the label", as a sentence goes on behind their number.
+    """
+
+    def undefined(targets: Targets) -> str | None:
+        there = int(belongs(targets).sum())
+        return None if 0 < there < len(targets) else f"{there:,} of {len(targets):,} {are} {label!r}"
+
+    return area_metric(
+        f"roc_auc.{safe_name(label)}",
+        f"ROC AUC of {label}",
+        lambda targets, answers: auc_rows(belongs(targets), answers[:, index]),
+        effective_rows=effective_rows,
+        undefined=undefined,
+    )
+
+
+def safe_name(label: str) -> str:
+    """A label as part of a metric's name: what MLflow takes in one."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80]
+
+
+def worst_by_outcome(losses: PerRow) -> Callable[[Targets, Answers], float]:
+    """What a row of 0 or 1 costs whose outcome is the other one: as bad as one that was not seen can be expected."""
+    return lambda targets, answers: float(
+        np.maximum(losses(targets, answers), losses(1 - np.asarray(targets), answers)).max()
+    )
+
+
 def _within(found: Interval, bounds: tuple[float | None, float | None]) -> Interval:
     low = found.low if bounds[0] is None else max(found.low, bounds[0])
     high = found.high if bounds[1] is None else min(found.high, bounds[1])
@@ -110,8 +193,6 @@ def auc_rows(positive: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.fl
 
     Their spread is DeLong's standard error but for the rows less one. Source: DeLong et al. 1988; Sun & Xu 2014.
     """
-    from fullcircle.core.statistics.binary_metrics import placements, roc_auc
-
     value, share = roc_auc(positive, scores), float(positive.mean())
     by_positive, by_negative = placements(positive, np.asarray(scores))
     rows = np.empty(len(positive))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,17 @@ from fullcircle.core.statistics.binary_metrics import equal_count_bins
 from fullcircle.core.statistics.small_samples import unseen_share
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
-from fullcircle.core.tasks.estimation import auc_rows, mean_metric, ratio_rows
+from fullcircle.core.tasks.estimation import (
+    area_metric,
+    auc_against_rest,
+    auc_rows,
+    mean_metric,
+    ratio_rows,
+    share_metric,
+)
 from fullcircle.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from fullcircle.core.tasks.base import Answers, Targets
@@ -85,7 +89,7 @@ class Multiclass(Task):
     def metrics(self) -> Mapping[str, Metric]:
         """Macro ROC AUC, accuracy, macro F1, log loss, Brier score, calibration error, and ROC AUC of each class."""
         found = (_MACRO_AUC, ACCURACY, MACRO_F1, LOG_LOSS, BRIER, CALIBRATION_ERROR)
-        by_class = (class_auc(index, name) for index, name in enumerate(self.names))
+        by_class = (_class_auc(index, name) for index, name in enumerate(self.names))
         return {each.name: each for each in (*found, *by_class)}
 
     @property
@@ -265,53 +269,15 @@ def _worst_log_loss(targets: Targets, answers: Answers) -> float:
     return float(-np.log(np.clip(np.asarray(answers, dtype=np.float64).min(), EPS, 1.0)))
 
 
-def class_auc(index: int, name: str) -> Metric:
-    """ROC AUC of one class against the rest: `roc_auc.<class>`."""
-
-    def rows(targets: Targets, answers: Answers) -> Numbers:
-        return auc_rows(np.asarray(targets) == index, answers[:, index])
-
-    def undefined(targets: Targets) -> str | None:
-        there = int((np.asarray(targets) == index).sum())
-        return None if 0 < there < len(targets) else f"{there:,} of {len(targets):,} rows are of class {name!r}"
-
-    return _area(f"roc_auc.{safe_name(name)}", f"ROC AUC of {name}", rows, undefined)
-
-
-def safe_name(label: str) -> str:
-    """A label as part of a metric's name: what MLflow takes in one."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80]
-
-
-def _area(
-    name: str, title: str, rows: Callable[[Targets, Answers], Numbers], undefined: Callable[[Targets], str | None]
-) -> Metric:
-    return mean_metric(
-        name,
-        title,
-        rows,
-        greater_is_better=True,
-        effective_rows=rarest,
-        worst=lambda y, a: 1.0,
-        bounds=(0.0, 1.0),
-        negligible=0.005,
-        undefined=undefined,
+def _class_auc(index: int, name: str) -> Metric:
+    return auc_against_rest(
+        name, index, lambda y: np.asarray(np.asarray(y) == index), effective_rows=rarest, are="rows are of class"
     )
 
 
-_MACRO_AUC = _area("roc_auc", "macro ROC AUC", macro_auc_rows, _one_class)
-ACCURACY = mean_metric(
-    "accuracy", "accuracy", correct, greater_is_better=True, worst=lambda y, a: 1.0, bounds=(0.0, 1.0)
-)
-MACRO_F1 = mean_metric(
-    "macro_f1",
-    "macro F1",
-    macro_f1_rows,
-    greater_is_better=True,
-    effective_rows=rarest,
-    worst=lambda y, a: 1.0,
-    bounds=(0.0, 1.0),
-)
+_MACRO_AUC = area_metric("roc_auc", "macro ROC AUC", macro_auc_rows, effective_rows=rarest, undefined=_one_class)
+ACCURACY = share_metric("accuracy", "accuracy", correct)
+MACRO_F1 = share_metric("macro_f1", "macro F1", macro_f1_rows, effective_rows=rarest)
 LOG_LOSS = mean_metric(
     "log_loss",
     "log loss",

@@ -11,9 +11,17 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.tasks.answers import AnswerSpec
 from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting, is_label
-from fullcircle.core.tasks.estimation import auc_rows, mean_metric, ratio_rows
+from fullcircle.core.tasks.estimation import (
+    area_metric,
+    auc_against_rest,
+    auc_rows,
+    mean_metric,
+    ratio_rows,
+    share_metric,
+    worst_by_outcome,
+)
 from fullcircle.core.tasks.metric import Metric
-from fullcircle.core.tasks.multiclass import EPS, MOST, probability_of, safe_name
+from fullcircle.core.tasks.multiclass import EPS, MOST, probability_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +83,7 @@ class Multilabel(Task):
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """Macro ROC AUC, micro and macro F1, subset accuracy, log loss, and ROC AUC of each label."""
-        by_label = (label_auc(index, name) for index, name in enumerate(self.labels))
+        by_label = (_label_auc(index, name) for index, name in enumerate(self.labels))
         return {each.name: each for each in (_MACRO_AUC, MICRO_F1, MACRO_F1, SUBSET_ACCURACY, LOG_LOSS, *by_label)}
 
     @property
@@ -234,68 +242,26 @@ def log_losses(targets: Targets, answers: Answers) -> Numbers:
     return np.asarray(-np.log(np.where(np.asarray(targets) == 1, p, 1.0 - p)).mean(axis=1), dtype=np.float64)
 
 
-def _worst_log_loss(targets: Targets, answers: Answers) -> float:
-    return float(np.maximum(log_losses(targets, answers), log_losses(1 - np.asarray(targets), answers)).max())
-
-
 def _all_constant(targets: Targets) -> str | None:
     return "every label is the same in all rows" if _constant_labels(targets).all() else None
 
 
-def label_auc(index: int, name: str) -> Metric:
-    """ROC AUC of one label: `roc_auc.<label>`."""
-
-    def rows(targets: Targets, answers: Answers) -> Numbers:
-        return auc_rows(np.asarray(targets)[:, index] == 1, answers[:, index])
-
-    def undefined(targets: Targets) -> str | None:
-        there = int(np.sum(np.asarray(targets)[:, index]))
-        return None if 0 < there < len(targets) else f"{there:,} of {len(targets):,} rows have the label {name!r}"
-
-    return mean_metric(
-        f"roc_auc.{safe_name(name)}",
-        f"ROC AUC of {name}",
-        rows,
-        greater_is_better=True,
-        effective_rows=rarest_label,
-        worst=lambda y, a: 1.0,
-        bounds=(0.0, 1.0),
-        negligible=0.005,
-        undefined=undefined,
-    )
-
-
-_MACRO_AUC = mean_metric(
-    "roc_auc",
-    "macro ROC AUC",
-    macro_auc_rows,
-    greater_is_better=True,
-    effective_rows=rarest_label,
-    worst=lambda y, a: 1.0,
-    bounds=(0.0, 1.0),
-    negligible=0.005,
-    undefined=_all_constant,
-)
-MICRO_F1, MACRO_F1 = (
-    mean_metric(
+def _label_auc(index: int, name: str) -> Metric:
+    return auc_against_rest(
         name,
-        title,
-        rows,
-        greater_is_better=True,
+        index,
+        lambda y: np.asarray(np.asarray(y)[:, index] == 1),
         effective_rows=rarest_label,
-        worst=lambda y, a: 1.0,
-        bounds=(0.0, 1.0),
+        are="rows have the label",
     )
-    for name, title, rows in (("micro_f1", "micro F1", micro_f1_rows), ("macro_f1", "macro F1", macro_f1_rows))
+
+
+_MACRO_AUC = area_metric(
+    "roc_auc", "macro ROC AUC", macro_auc_rows, effective_rows=rarest_label, undefined=_all_constant
 )
-SUBSET_ACCURACY = mean_metric(
-    "subset_accuracy",
-    "subset accuracy",
-    subset_correct,
-    greater_is_better=True,
-    worst=lambda y, a: 1.0,
-    bounds=(0.0, 1.0),
-)
+MICRO_F1 = share_metric("micro_f1", "micro F1", micro_f1_rows, effective_rows=rarest_label)
+MACRO_F1 = share_metric("macro_f1", "macro F1", macro_f1_rows, effective_rows=rarest_label)
+SUBSET_ACCURACY = share_metric("subset_accuracy", "subset accuracy", subset_correct)
 LOG_LOSS = mean_metric(
     "log_loss",
     "log loss",
@@ -303,5 +269,5 @@ LOG_LOSS = mean_metric(
     greater_is_better=False,
     unit="nats",
     effective_rows=rarest_label,
-    worst=_worst_log_loss,
+    worst=worst_by_outcome(log_losses),
 )

@@ -13,7 +13,7 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting
-from fullcircle.core.tasks.estimation import column, mean_metric
+from fullcircle.core.tasks.estimation import column, mean_metric, share_metric
 from fullcircle.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
@@ -346,9 +346,7 @@ def covered(targets: Targets, answers: Answers) -> Numbers:
     return np.asarray((column(answers, 1) <= y) & (y <= column(answers, 2)), dtype=np.float64)
 
 
-COVERAGE = mean_metric(
-    "coverage", "coverage of the interval", covered, greater_is_better=True, bounds=(0.0, 1.0), worst=lambda y, a: 1.0
-)
+COVERAGE = share_metric("coverage", "coverage of the interval", covered)
 
 
 def _width(unit: str) -> Metric:

@@ -90,7 +90,7 @@ class BaselineTrainer:
 
 def _answering(model: Any, link: Link) -> Any:
     """The model with the link's offset in its intercept: its class weights are undone."""
-    model.intercept_ = (model.intercept_ - -link.offset[0]).astype(np.float32)
+    model.intercept_ = (model.intercept_ + link.offset[0]).astype(np.float32)
     return model
 
 
