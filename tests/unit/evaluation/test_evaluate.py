@@ -40,13 +40,13 @@ def test_small_and_one_class_groups_are_left_out(project: Project, make_rows: Ro
     frame, _ = make_rows(1000)
     frame["origin"] = ["A"] * 199 + ["B"] * 300 + ["C"] * 501
     frame.loc[frame["origin"] == "B", "late"] = 0
-    assert [name for name, _ in groups(project, frame, "origin")] == ["C"]
+    assert [name for name, _ in groups(project, frame, "origin", project.target.targets(frame))] == ["C"]
 
 
 def test_at_most_twenty_groups_a_column_the_largest_first(project: Project, make_rows: Rows) -> None:
     frame, _ = make_rows(10_000)
     frame["origin"] = np.random.default_rng(0).integers(0, 30, 10_000).astype(str)
-    found = groups(project, frame, "origin")
+    found = groups(project, frame, "origin", project.target.targets(frame))
     sizes = [int(mask.sum()) for _, mask in found]
     assert len(found) == 20
     assert sizes == sorted(sizes, reverse=True)
@@ -55,7 +55,7 @@ def test_at_most_twenty_groups_a_column_the_largest_first(project: Project, make
 def test_a_number_with_many_values_is_cut_into_quarters(project: Project, make_rows: Rows) -> None:
     frame, _ = make_rows(4000)
     frame.loc[:299, "distance"] = np.nan
-    found = groups(project, frame, "distance")
+    found = groups(project, frame, "distance", project.target.targets(frame))
     assert len(found) == 5
     assert "missing" in [name for name, _ in found]
 

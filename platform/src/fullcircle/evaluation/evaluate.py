@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fullcircle.core.project import Project
+    from fullcircle.core.project import Project, Task
 
 CURVES = {"reliability": reliability}
 """Of each picture of an evaluation, by the name that a task gives it, what it draws: `(targets, answers)` -> values."""
@@ -43,7 +43,7 @@ def evaluate(
     task = project.target
     targets = checked_targets(project, frame, answers)
     if champion is not None:
-        checked_targets(project, frame, champion)
+        require_answers(task, champion, len(targets))
     return Evaluation(
         framework=framework,
         rows=len(targets),
@@ -62,11 +62,16 @@ def checked_targets(project: Project, frame: pd.DataFrame, answers: NDArray[np.f
     """The targets of the rows. ValueError when they cannot be judged, or when `answers` do not fit them."""
     task = project.target
     targets = task.targets(frame)
-    if fault := task.fault(answers, len(targets)):
-        raise ValueError(f"answers {fault}")
+    require_answers(task, answers, len(targets))
     if not task.judgeable(targets):
         raise ValueError(f"labels in {task.name!r} must be of more than one class: {dict(task.summary(targets))}")
     return targets
+
+
+def require_answers(task: Task, answers: NDArray[np.float32], rows: int) -> None:
+    """Raise ValueError for what cannot be answers to so many rows."""
+    if fault := task.fault(answers, rows):
+        raise ValueError(f"answers {fault}")
 
 
 def _slices(
@@ -88,5 +93,5 @@ def _slices(
             else None,
         )
         for column in sliced_columns(project)
-        for group, mask in groups(project, frame, column)
+        for group, mask in groups(project, frame, column, targets)
     )

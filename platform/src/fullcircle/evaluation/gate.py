@@ -23,7 +23,7 @@ from fullcircle.core.tasks import Metric, Task
 from fullcircle.core.tasks.metric import negated
 from fullcircle.evaluation.alpha_spending import Analysis, next_analysis
 from fullcircle.evaluation.duplicate_rows import distinct_rows
-from fullcircle.evaluation.evaluate import checked_targets
+from fullcircle.evaluation.evaluate import checked_targets, require_answers
 from fullcircle.evaluation.gate_types import MIN_OF_A_CLASS, GateInput, GateOutcome
 from fullcircle.evaluation.metric_wording import difference
 from fullcircle.evaluation.multiple_testing import fallen_slices
@@ -71,7 +71,7 @@ def judge(
     targets = checked_targets(project, frame, challenger)
     for one in (baseline, champion):
         if one is not None:
-            checked_targets(project, frame, one)
+            require_answers(project.target, one, len(targets))
     distinct = distinct_rows(project, frame)
     copies = len(distinct) - int(distinct.sum())
     frame, targets, challenger = frame[distinct], targets[distinct], challenger[distinct]

@@ -49,7 +49,7 @@ def fallen_slices(
     p_values: list[float] = []
     for gate in gates:
         falls.append([])
-        for group, mask in groups(project, frame, gate.column):
+        for group, mask in groups(project, frame, gate.column, targets):
             fall = _fall(project.target.metrics[gate.metric], targets[mask], challenger[mask], champion[mask], seed)
             falls[-1].append((group, fall))
             p_values.append(_p_value(fall, gate.drop))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,13 +23,14 @@ def sliced_columns(project: Project) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*project.slices, *gated)))
 
 
-def groups(project: Project, frame: pd.DataFrame, column: str) -> list[tuple[str, NDArray[np.bool_]]]:
+def groups(
+    project: Project, frame: pd.DataFrame, column: str, targets: NDArray[Any]
+) -> list[tuple[str, NDArray[np.bool_]]]:
     """(group, mask of its rows), largest first: at most 20 groups of at least 200 rows that can be judged alone: for a
     question of yes or no, those that hold both classes.
 
     A number with more than 20 values is cut into its quarters.
     """
-    targets = project.target.targets(frame)
     names = group_names(project, frame, column)
     inverse, found = coded(names)
     counts = np.bincount(inverse, minlength=len(found))
