@@ -98,7 +98,7 @@ def test_the_same_seed_and_arrays_give_the_same_weights(
     kind: Kind, fitted: Fitted, arrays: Arrays, tmp_path: Path
 ) -> None:
     again = kind.fit(arrays, tmp_path)
-    assert fitted.probability(arrays.x_validation).tobytes() == again.probability(arrays.x_validation).tobytes()
+    assert fitted.answers(arrays.x_validation).tobytes() == again.answers(arrays.x_validation).tobytes()
     assert [e.train_loss for e in fitted.history] == [e.train_loss for e in again.history]
 
 
@@ -106,7 +106,7 @@ def test_another_seed_gives_other_weights(kind: Kind, fitted: Fitted, arrays: Ar
     if kind.name == "baseline":
         pytest.skip("logistic regression has one solution, whatever the seed")
     other = kind.fit(arrays, tmp_path, dataclasses.replace(PARAMS, seed=8))
-    assert not np.array_equal(fitted.probability(arrays.x_validation), other.probability(arrays.x_validation))
+    assert not np.array_equal(fitted.answers(arrays.x_validation), other.answers(arrays.x_validation))
 
 
 def test_it_learns(fitted: Fitted) -> None:
@@ -129,7 +129,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint_to_the_very_same_model(
     resumed = kind.fit(arrays, tmp_path, on_epoch=heard.append)
     assert tuple(heard) == resumed.history  # the restored epochs too, each once
     assert [e.validation_loss for e in fitted.history] == [e.validation_loss for e in resumed.history]
-    assert fitted.probability(arrays.x_validation).tobytes() == resumed.probability(arrays.x_validation).tobytes()
+    assert fitted.answers(arrays.x_validation).tobytes() == resumed.answers(arrays.x_validation).tobytes()
 
 
 def test_a_fit_that_was_done_is_not_done_again(kind: Kind, arrays: Arrays, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_fit_that_was_done_is_not_done_again(kind: Kind, arrays: Arrays, tmp_p
         pytest.skip("logistic regression is solved in one go, in seconds")
     first, second = kind.fit(arrays, tmp_path), kind.fit(arrays, tmp_path)
     assert first.history == second.history  # the seconds of each epoch too: nothing was trained
-    assert first.probability(arrays.x_validation).tobytes() == second.probability(arrays.x_validation).tobytes()
+    assert first.answers(arrays.x_validation).tobytes() == second.answers(arrays.x_validation).tobytes()
 
 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
@@ -155,7 +155,7 @@ def test_the_best_epoch_is_what_answers(kind: Kind, arrays: Arrays, tmp_path: Pa
     assert best.epoch == wild.best_epoch
     weighting = TASK.weighting(arrays.y_train, balanced=True)
     (offset,) = TASK.link(arrays.y_train, weighting).offset
-    p = wild.probability(arrays.x_validation).astype(np.float64)
+    p = wild.answers(arrays.x_validation).astype(np.float64)
     logits = (np.log(p) - np.log1p(-p) - offset).astype(np.float32)
     loss = mean_loss(TASK.loss, logits, arrays.y_validation, weighting.rows(arrays.y_validation))
     assert loss == pytest.approx(best.validation_loss, abs=1e-4)
@@ -170,7 +170,7 @@ def test_it_stops_when_patience_epochs_brought_nothing(kind: Kind, arrays: Array
 
 def test_class_weights_leave_honest_probabilities(fitted: Fitted, arrays: Arrays) -> None:
     assert 0.15 < arrays.y_train.mean() < 0.3
-    assert fitted.probability(arrays.x_train).mean() == pytest.approx(arrays.y_train.mean(), abs=0.06)
+    assert fitted.answers(arrays.x_train).mean() == pytest.approx(arrays.y_train.mean(), abs=0.06)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 300])
@@ -178,9 +178,9 @@ def test_the_graph_of_the_model_agrees_with_it(fitted: Fitted, arrays: Arrays, t
     fitted.save_onnx(tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # no side file of weights
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (answer,) = session.run(["probability"], {"features": arrays.x_validation[:rows]})
+    (answer,) = session.run(["answers"], {"features": arrays.x_validation[:rows]})
     assert answer.shape == (rows, 1)
-    np.testing.assert_allclose(answer[:, 0], fitted.probability(arrays.x_validation[:rows]), atol=1e-6)
+    np.testing.assert_allclose(answer[:, 0], fitted.answers(arrays.x_validation[:rows]), atol=1e-6)
 
 
 def test_a_number_that_is_not_finite_names_the_step_and_the_row(kind: Kind, arrays: Arrays, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_one_that_is_asked_to_stop_leaves_what_comes_to_the_very_same_model(
     assert not (tmp_path / "result.json").exists()
     kind.trainer.fit(kind.job(arrays, tmp_path))
     resumed = kind.trainer.fitted(job, read_result(tmp_path))
-    assert fitted.probability(arrays.x_validation).tobytes() == resumed.probability(arrays.x_validation).tobytes()
+    assert fitted.answers(arrays.x_validation).tobytes() == resumed.answers(arrays.x_validation).tobytes()
 
 
 def test_its_result_is_in_the_folder_and_says_what_the_listener_heard(

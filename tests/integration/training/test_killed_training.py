@@ -43,7 +43,7 @@ build = build_torch if framework == "torch" else build_keras
 params = Training(epochs=5, patience=5, batch_size=64)
 task = Binary("late", positive="yes")
 fitted = trainers.fit(framework, build, rows, params, task=task, folder=folder, on_epoch=on_epoch)
-print(len(fitted.history), fitted.probability(rows.x_validation).tobytes().hex())
+print(len(fitted.history), fitted.answers(rows.x_validation).tobytes().hex())
 """
 
 

@@ -22,6 +22,8 @@ from fullcircle.export.candidate import measure, parity
 from fullcircle.export.onnx_graph import export
 from fullcircle.graph.onnx_session import Graph
 
+ANSWERS = Binary("broke", "broke within a week").answers
+
 
 @dataclasses.dataclass(frozen=True)
 class Made:
@@ -65,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     frames = SplitFrames(train=frame[:300], validation=frame[300:], test=frame[300:])
     rows = store(project, preprocessor, frames, folder / "arrays")
     fitted = trainers.fit("baseline", None, rows, Training(), task=project.target, folder=folder)
-    path = export(preprocessor, fitted, folder / "new" / "graph.onnx")
+    path = export(preprocessor, fitted, folder / "new" / "graph.onnx", answers=ANSWERS)
     return Made(project, frame, preprocessor, fitted, path, Graph.load(path))
 
 
@@ -90,7 +92,7 @@ def test_it_is_one_file_and_nothing_is_left_beside_it(made: Made) -> None:
 
 
 def test_the_same_model_is_exported_to_the_same_bytes(made: Made, tmp_path: Path) -> None:
-    again = export(made.preprocessor, made.fitted, tmp_path / "graph.onnx")
+    again = export(made.preprocessor, made.fitted, tmp_path / "graph.onnx", answers=ANSWERS)
     assert sha256_of(again) == sha256_of(made.path)
 
 
@@ -100,7 +102,7 @@ def test_graph_and_native_model_agree_on_any_row(data: st.DataObject, made: Made
     text = st.sampled_from(["a", "b", ""]) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.none()
     row = {"heavy weight": number, "maker": text, "variable": number}
     rows = pd.DataFrame(data.draw(st.lists(st.fixed_dictionaries(row), min_size=1, max_size=5)))
-    native = made.fitted.probability(made.preprocessor.transform(rows))
+    native = made.fitted.answers(made.preprocessor.transform(rows))
     np.testing.assert_allclose(made.graph(rows), native, atol=1e-5)
 
 
@@ -114,7 +116,7 @@ def test_a_candidate_is_measured(made: Made) -> None:
 
 
 def test_parity_is_measured_against_the_given_answers(made: Made) -> None:
-    native = made.fitted.probability(made.preprocessor.transform(made.frame))
+    native = made.fitted.answers(made.preprocessor.transform(made.frame))
     off = native.copy()
     off[7] += 0.25
     found = measure(made.project, made.path, made.preprocessor, made.fitted, made.frame, reference=off)
@@ -149,11 +151,11 @@ class Broken:
 
 def test_parts_that_do_not_fit_leave_no_file(made: Made, tmp_path: Path) -> None:
     with pytest.raises(ExportFailed, match="the torch model and its preprocessing cannot be one graph"):
-        export(made.preprocessor, Broken(), tmp_path / "graph.onnx")
+        export(made.preprocessor, Broken(), tmp_path / "graph.onnx", answers=ANSWERS)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(made: Made, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(HomeUnwritable, match="cannot write to"):
-        export(made.preprocessor, made.fitted, tmp_path / "file" / "graph.onnx")
+        export(made.preprocessor, made.fitted, tmp_path / "file" / "graph.onnx", answers=ANSWERS)

@@ -120,8 +120,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_graph_of_another_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="has no output 'probability'"):
-        Graph.load(write(tmp_path / "a.onnx", output="score"))
+    whole = onnx.load(write(tmp_path / "a.onnx", output="share"))
+    whole.graph.node.append(helper.make_node("Cast", ["share"], ["answer"], to=TensorProto.INT64))
+    whole.graph.output[0].CopyFrom(helper.make_tensor_value_info("answer", TensorProto.INT64, ["rows", 1]))
+    onnx.save(whole, tmp_path / "a.onnx")
+    with pytest.raises(ModelUnavailable, match="has no output of one number a row"):
+        Graph.load(tmp_path / "a.onnx")
     with pytest.raises(ModelUnavailable, match=r"input 'x' is a tensor.int64., not float32 or string"):
         Graph.load(write(tmp_path / "b.onnx", kind=TensorProto.INT64))
 

@@ -58,14 +58,14 @@ def test_its_graph_answers_what_it_answers(shape: tuple[int, ...], tmp_path: Pat
     fitted = _fit(arrays, tmp_path)
     fitted.save_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (answer,) = session.run(["probability"], {"features": arrays.x_validation})
-    np.testing.assert_allclose(answer[:, 0], fitted.probability(arrays.x_validation), atol=1e-6)
+    (answer,) = session.run(["answers"], {"features": arrays.x_validation})
+    np.testing.assert_allclose(answer[:, 0], fitted.answers(arrays.x_validation), atol=1e-6)
 
 
 def test_its_training_loss_is_that_of_its_coefficients(tmp_path: Path) -> None:
     arrays = _arrays(300, (7,))
     fitted = _fit(arrays, tmp_path, balanced=False)
-    p = fitted.probability(arrays.x_train).astype(np.float64)
+    p = fitted.answers(arrays.x_train).astype(np.float64)
     y = arrays.y_train
     loss = -np.mean(y * np.log(p) + (1 - y) * np.log1p(-p))
     penalty = 0.5 * PENALTY * float(np.square(fitted.coefficients[:-1].astype(np.float64)).sum()) / len(y)

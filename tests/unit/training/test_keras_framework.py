@@ -73,10 +73,10 @@ def test_the_fitted_model_answers_with_the_weights_and_its_graph_agrees(tmp_path
             best_epoch=1,
         )
         expected = 1 / (1 + np.exp(-(engine.logits(features) - 0.25)))
-    assert fitted.probability(features) == pytest.approx(expected, abs=1e-6)
+    assert fitted.answers(features) == pytest.approx(expected, abs=1e-6)
     fitted.save_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    (answer,) = session.run(["probability"], {"features": features})
+    (answer,) = session.run(["answers"], {"features": features})
     assert answer.shape == (20, 1)
     assert answer[:, 0] == pytest.approx(expected, abs=1e-6)
 

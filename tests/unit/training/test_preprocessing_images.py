@@ -109,12 +109,12 @@ def test_the_baseline_learns_images_and_its_graph_agrees_from_the_raw_pixel_on(p
     )
 
     fitted = trainers.fit("baseline", None, rows, Training(), task=photos.target, folder=tmp_path)
-    path = export(preprocessor, fitted, tmp_path / "graph.onnx")
+    path = export(preprocessor, fitted, tmp_path / "graph.onnx", answers=photos.target.answers)
 
     assert fitted.history[-1].validation["roc_auc"] > 0.8
     graph = Graph.load(path)
     assert graph.inputs == (("photo", "float32[3,4,2]"),)
-    np.testing.assert_allclose(fitted.probability(rows.x_validation), graph(held), atol=1e-6)
+    np.testing.assert_allclose(fitted.answers(rows.x_validation), graph(held), atol=1e-6)
     (declared,) = onnx.load(path).graph.input
     dims = [each.dim_param or each.dim_value for each in declared.type.tensor_type.shape.dim]
     assert dims == ["rows", 3, 4, 2]

@@ -120,9 +120,9 @@ def test_it_learns_resumes_and_exports(build: ModelFunction, shape: Shape, train
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     for rows in (1, 2, 7):
         x = chunk(1, 99, shape).x[0, :rows]
-        (answer,) = session.run(["probability"], {"features": x})
+        (answer,) = session.run(["answers"], {"features": x})
         assert answer.shape == (rows, 1)
-        np.testing.assert_allclose(fitted.probability(x), answer[:, 0], atol=1e-6)
+        np.testing.assert_allclose(fitted.answers(x), answer[:, 0], atol=1e-6)
         logit = engine.logits(x) - 0.3
         np.testing.assert_allclose(1 / (1 + np.exp(-logit)), answer[:, 0], atol=1e-6)
 

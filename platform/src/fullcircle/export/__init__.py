@@ -1,1 +1,1 @@
-"""Export: preprocessing and model as one ONNX graph from raw row to probability, and what that graph costs."""
+"""Export: preprocessing and model as one ONNX graph from raw row to answers, and what that graph costs."""

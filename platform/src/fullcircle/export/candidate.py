@@ -42,7 +42,7 @@ def measure(
     Args:
         graph: the file that `export` wrote.
         frame: raw rows, at least one: the test rows.
-        reference: the native model's probabilities of these rows, when they are known already.
+        reference: the native model's answers to these rows, when they are known already.
 
     Returns:
         The candidate. A row on which either side's answer is not finite counts as a parity of infinity.
@@ -54,7 +54,7 @@ def measure(
     if len(frame) == 0:
         raise DataUnavailable(f"project {project.name!r}: no rows to measure the exported {fitted.framework} graph on")
     session = Graph.load(graph)
-    native = fitted.probability(preprocessor.transform(frame)) if reference is None else reference
+    native = fitted.answers(preprocessor.transform(frame)) if reference is None else reference
     return Candidate(
         framework=fitted.framework,
         graph=graph,
@@ -66,7 +66,7 @@ def measure(
 
 
 def parity(graph: NDArray[np.float32], native: NDArray[np.float32]) -> float:
-    """Largest absolute difference of two sets of probabilities; infinite when one is not finite. Shapes: (rows,)."""
+    """Largest absolute difference of two sets of answers of one shape; infinite when one is not finite."""
     difference = np.abs(graph.astype(np.float64) - native.astype(np.float64))
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 

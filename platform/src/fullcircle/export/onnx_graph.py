@@ -1,7 +1,7 @@
 """The one graph: a fitted preprocessor and a trained model, merged into a single ONNX file.
 
 Inputs are the raw columns by name, (rows, 1), float32 or string, or an image, float32 (rows, height, width, channels);
-the output is `probability`, (rows, 1), float32.
+the outputs are the task's answers, one each by its name: (rows, 1), float32, or string where an answer is text.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import Any
 from fullcircle.core.errors import ExportFailed, FullcircleError
 from fullcircle.core.records.training import Fitted, Preprocessor
 from fullcircle.core.settings import home_unwritable
+from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 
-FEATURES, PROBABILITY = "features", "probability"
+FEATURES, ANSWERS = "features", "answers"
 
 MODEL_PREFIX = "model/"
 """Before every name of the model's part: the two parts were named without knowing of each other."""
 
 
-def export(preprocessor: Preprocessor, fitted: Fitted, path: Path) -> Path:
+def export(preprocessor: Preprocessor, fitted: Fitted, path: Path, *, answers: AnswerSpec) -> Path:
     """Write the one graph; the file is whole or absent.
 
     Args:
         path: the `.onnx` file to write; its folder is made.
+        answers: the task's.
 
     Returns:
         `path`.
@@ -38,7 +40,7 @@ def export(preprocessor: Preprocessor, fitted: Fitted, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-            merged = _merge(preprocessor, fitted, Path(folder))
+            merged = _merge(preprocessor, fitted, answers, Path(folder))
             part = Path(folder) / path.name
             part.write_bytes(merged.SerializeToString())
             os.replace(part, path)
@@ -53,7 +55,7 @@ def export(preprocessor: Preprocessor, fitted: Fitted, path: Path) -> Path:
     return path
 
 
-def _merge(preprocessor: Preprocessor, fitted: Fitted, folder: Path) -> Any:
+def _merge(preprocessor: Preprocessor, fitted: Fitted, answers: AnswerSpec, folder: Path) -> Any:
     import onnx
     from onnx import compose, helper
 
@@ -66,11 +68,11 @@ def _merge(preprocessor: Preprocessor, fitted: Fitted, folder: Path) -> Any:
         first,
         second,
         io_map=[(FEATURES, MODEL_PREFIX + FEATURES)],
-        outputs=[MODEL_PREFIX + PROBABILITY],
+        outputs=[MODEL_PREFIX + ANSWERS],
         producer_name="fullcircle",
         producer_version=_version(),
     )
-    _rename_output(merged.graph)
+    _name_answers(merged.graph, answers)
     _declare_shapes(merged.graph)
     helper.set_model_props(merged, {"framework": fitted.framework, "fullcircle": _version()})
     onnx.checker.check_model(merged, full_check=True)
@@ -93,16 +95,38 @@ def _same_sets(first: Any, second: Any) -> None:
         model.ir_version = max(first.ir_version, second.ir_version)
 
 
-def _rename_output(graph: Any) -> None:
+def _name_answers(graph: Any, answers: AnswerSpec) -> None:
+    """Make of the model's output (rows, numbers) one output for each answer, by its name."""
+    from onnx import TensorProto, helper
+
     (output,) = graph.output
-    for node in graph.node:
-        node.output[:] = [PROBABILITY if name == output.name else name for name in node.output]
-        node.input[:] = [PROBABILITY if name == output.name else name for name in node.input]
-    output.name = PROBABILITY
+    names = answers.numbers
+    if len(names) == 1:
+        for node in graph.node:
+            node.output[:] = [names[0] if name == output.name else name for name in node.output]
+            node.input[:] = [names[0] if name == output.name else name for name in node.input]
+    else:
+        graph.node.append(helper.make_node("Split", [output.name], list(names), axis=1, num_outputs=len(names)))
+    said = [_choose(graph, output.name, each) for each in answers.columns if not each.is_number]
+    del graph.output[:]
+    floats = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (None, 1)) for name in names)
+    graph.output.extend((*floats, *said))
+
+
+def _choose(graph: Any, numbers: str, column: AnswerColumn) -> Any:
+    """Add what a column of text says: the choice whose number is the largest, as `AnswerSpec.words` has it."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    largest, choices = (f"{MODEL_PREFIX}{column.name}/{part}" for part in ("largest", "choices"))
+    graph.initializer.append(numpy_helper.from_array(np.array(column.choices, dtype=object), choices))
+    graph.node.append(helper.make_node("ArgMax", [numbers], [largest], axis=1, keepdims=1))
+    graph.node.append(helper.make_node("Gather", [choices, largest], [column.name], axis=0))
+    return helper.make_tensor_value_info(column.name, TensorProto.STRING, (None, 1))
 
 
 def _declare_shapes(graph: Any) -> None:
-    """One symbolic number of rows for every input and the output: a caller reads the signature from the file.
+    """One symbolic number of rows for every input and output: a caller reads the signature from the file.
 
     Of an image the preprocessing has declared height, width and channels, which stay.
     """

@@ -1,1 +1,1 @@
-"""The one ONNX graph at run time: raw rows in, probabilities out, the same for serving, gates, SHAP and parity."""
+"""The one ONNX graph at run time: raw rows in, answers out, the same for serving, gates, SHAP and parity."""

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-OUTPUT = "probability"
-"""Name of the graph's one output, float32 (rows, 1)."""
-
 CHUNK_ROWS = 8192
 """Rows scored at a time by `Graph.__call__`: bounds memory, and one-hot features stay in the cache."""
 
@@ -38,6 +35,8 @@ class Graph:
 
     Attributes:
         digest: SHA-256 of the file, hex.
+        answers: names of the numbers that it answers with, in order: outputs of float32 (rows, 1). What it answers in
+            words follows from them (`core.tasks.answers`), and is not asked for.
         inputs: (name, kind) of each raw column, in the graph's order: "float32", "string", or for an image
             "float32[height,width,channels]".
         metadata: what the exporter wrote into the file (framework, fullcircle version).
@@ -49,8 +48,11 @@ class Graph:
         self.digest = digest
         self._columns = tuple(_column(i.name, i.type, tuple(i.shape)) for i in session.get_inputs())
         self.inputs = tuple((column.name, kind(column)) for column in self._columns)
-        if OUTPUT not in [output.name for output in session.get_outputs()]:
-            raise ModelUnavailable(f"graph {digest[:12]} has no output {OUTPUT!r}", hint="export it with fullcircle")
+        self.answers = tuple(o.name for o in session.get_outputs() if o.type == "tensor(float)" and o.shape[1:] == [1])
+        if not self.answers:
+            raise ModelUnavailable(
+                f"graph {digest[:12]} has no output of one number a row", hint="export it with fullcircle"
+            )
         self.metadata: Mapping[str, str] = dict(session.get_modelmeta().custom_metadata_map)
         largest = max((column.values for column in self._columns if isinstance(column, Image)), default=1)
         self._chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_VALUES // largest))
@@ -65,7 +67,7 @@ class Graph:
             threads: threads within one operator. One is best for small batches beside other work.
 
         Raises:
-            ModelUnavailable: unreadable, not ONNX, of another digest, or not of raw columns in and `probability` out.
+            ModelUnavailable: unreadable, not ONNX, of another digest, or not of raw columns in and numbers out.
         """
         try:
             content = Path(path).read_bytes()
@@ -80,7 +82,7 @@ class Graph:
         return cls(_session(content, path, threads), actual)
 
     def predict(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Probability of the positive class, float32 (rows,).
+        """Answers, float32 (rows,), or (rows, numbers) in the order of `answers` where they are several.
 
         Args:
             tensors: column name -> (rows, 1) or (rows,); float32 for numbers (NaN is missing), str or object for
@@ -105,15 +107,17 @@ class Graph:
         if len(lengths) > 1:
             raise BadRequest(f"columns differ in their number of rows: {sorted(lengths)}")
         if lengths == {0}:
-            return np.empty(0, dtype=np.float32)
+            return np.empty(self._shape(0), dtype=np.float32)
         try:
-            (answer,) = self._session.run([OUTPUT], feed)
+            columns = self._session.run(self.answers, feed)
         except Exception as error:  # onnxruntime raises classes of its own, without a common public base
             raise BadRequest(f"the graph {self.digest[:12]} refused the rows ({error})") from error
-        return np.asarray(answer, dtype=np.float32).reshape(-1)
+        if len(columns) > 1:
+            return np.concatenate(columns, axis=1)
+        return np.asarray(columns[0], dtype=np.float32).reshape(-1)
 
     def __call__(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Probability of the positive class of raw rows, float32 (rows,), by chunks of `CHUNK_ROWS` at most.
+        """Answers to raw rows, shaped as `predict` says, by chunks of `CHUNK_ROWS` at most.
 
         Raises:
             BadRequest: a column is missing; `field` names it.
@@ -121,11 +125,14 @@ class Graph:
         """
         if missing := [name for name, _ in self.inputs if name not in frame.columns]:
             raise BadRequest(f"columns are missing: {', '.join(missing)}", field=missing[0])
-        answer = np.empty(len(frame), dtype=np.float32)
+        answer = np.empty(self._shape(len(frame)), dtype=np.float32)
         for start in range(0, len(frame), self._chunk_rows):
             chunk = frame.iloc[start : start + self._chunk_rows]
             answer[start : start + len(chunk)] = self.predict(raw_tensors(chunk, self._columns))
         return answer
+
+    def _shape(self, rows: int) -> tuple[int, ...]:
+        return (rows,) if len(self.answers) == 1 else (rows, len(self.answers))
 
 
 def kind(column: Column) -> str:

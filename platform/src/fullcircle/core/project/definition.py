@@ -34,7 +34,7 @@ from fullcircle.core.tasks.base import Task
 RESERVED = frozenset(
     (
         *("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest"),
-        *("probability", "label", "features"),
+        *("label", "features"),
     )
 )
 """Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have; the

@@ -11,7 +11,7 @@ class GroupDisagreement:
     """One group of the rows: `column` == `group`.
 
     Attributes:
-        mean: challenger's minus champion's mean probability.
+        mean: challenger's minus champion's mean answer.
         mean_absolute: mean absolute difference of the two.
     """
 

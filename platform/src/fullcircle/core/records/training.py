@@ -135,20 +135,20 @@ class Fitted(Protocol):
     history: tuple[EpochMetrics, ...]
     best_epoch: int
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability of the positive class, float32 (rows,), by the native framework."""
+    def answers(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Answers by the native framework, float32, shaped as the task's `answers` says: (rows,) or (rows, numbers)."""
         ...
 
     def save_onnx(self, path: Path) -> None:
-        """Write it as a graph in one file: input `features` (rows, features), output `probability` (rows, 1)."""
+        """Write it as a graph in one file: input `features` (rows, features), output `answers` (rows, numbers)."""
         ...
 
 
 class Scorer(Protocol):
-    """Anything that answers raw rows with probabilities: the ONNX graph, wherever it runs."""
+    """Anything that answers raw rows: the ONNX graph, wherever it runs."""
 
     def __call__(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Probability of the positive class, float32 (rows,)."""
+        """Answers, float32, shaped as the task's `answers` says: (rows,) or (rows, numbers)."""
         ...
 
 

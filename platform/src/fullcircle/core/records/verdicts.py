@@ -90,7 +90,7 @@ class Candidate:
     """An exported model, ready to be judged by what it would cost and do in production.
 
     Attributes:
-        graph: path of the ONNX file: raw columns in, `probability` out.
+        graph: path of the ONNX file: raw columns in, the task's answers out.
         digest: SHA-256 of that file.
         parity: largest absolute difference to the native model on the test rows.
         p99_ms: 99th percentile of answering one raw row, by the graph alone, tensors in hand.

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
     from numpy.typing import NDArray
 
     Answers = NDArray[np.float32]
@@ -20,7 +23,8 @@ class AnswerColumn:
 
     Attributes:
         low, high: inclusive bounds of a number; None: none.
-        choices: of a column of text, what it may say; empty: it is a number, float32.
+        choices: of a column of text, what it may say, in the order of the answer's numbers: it says the one whose
+            number is the largest, the first of equals. Empty: it is a number, float32.
         title: what people call it ("probability of arriving late").
     """
 
@@ -61,6 +65,20 @@ class AnswerSpec:
         """Shape of so many answers' numbers: (rows,) or (rows, numbers)."""
         width = len(self.numbers)
         return (rows,) if width == 1 else (rows, width)
+
+    def of(self, frame: pd.DataFrame) -> Answers:
+        """The numbers of a frame's rows, such as the prediction log's, NaN where there is none. Raises KeyError."""
+        columns = [frame[name].to_numpy(dtype=np.float32, na_value=np.nan) for name in self.numbers]
+        return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+
+    def by_name(self, answers: Answers) -> dict[str, NDArray[np.float32]]:
+        """Each number's column by its name, float32 (rows,), in order. Views."""
+        return dict(zip(self.numbers, np.reshape(answers, (len(answers), -1)).T, strict=True))
+
+    def words(self, answers: Answers) -> dict[str, NDArray[np.object_]]:
+        """Each column of text by its name, object (rows,): what the numbers make it say."""
+        said: Iterable[AnswerColumn] = (column for column in self.columns if not column.is_number)
+        return {each.name: np.array(each.choices, dtype=object)[np.argmax(answers, axis=1)] for each in said}
 
     def fault(self, answers: NDArray[Any], rows: int) -> str | None:
         """Why these cannot be answers to so many rows ("must be finite and between 0 and 1"); None when they can."""

@@ -173,5 +173,5 @@ def _released(context: RetrainContext, found: RegisteredChallenger, champion: Ch
 def _evaluations(context: RetrainContext, trained: list[Trained], champion: Champion | None) -> dict[str, Evaluation]:
     found = {one.framework: one.evaluation for one in trained}
     if champion is not None:
-        found["champion"] = evaluate(context.project, "champion", context.prepared.frames.test, champion.probability)
+        found["champion"] = evaluate(context.project, "champion", context.prepared.frames.test, champion.answers)
     return found

@@ -42,7 +42,7 @@ def measure_candidate(
     from fullcircle.serving.latency_benchmark import served_latency
 
     test, path = prepared.frames.test, graph_path(workspace.settings, one)
-    candidate = measure(project, path, prepared.preprocessor, one.fitted, test, reference=one.probability)
+    candidate = measure(project, path, prepared.preprocessor, one.fitted, test, reference=one.answers)
     reference = _reference(workspace, champion, graph_path(workspace.settings, baseline))
     latency = served_latency(project, workspace.settings, path, candidate.digest, test, reference=reference)
     return dataclasses.replace(candidate, served_p99_ms=latency.p99_ms, latency=latency)

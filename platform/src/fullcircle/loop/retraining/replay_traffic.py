@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Image, Project
 from fullcircle.core.settings import Settings
@@ -70,7 +68,7 @@ def replay_answers(
     count = min(SAMPLE, max(200, SAMPLE_VALUES // largest), len(rows))
     rows = rows.sample(count, random_state=stable_seed(project.name, "replay")).sort_index().reset_index(drop=True)
     own = (rows["model_version"] == champion.version.version).to_numpy()
-    answers = rows["probability"].to_numpy(dtype=np.float32, copy=True)
+    answers = project.target.answers.of(rows).copy()
     if not own.all():
         answers[~own] = champion.score(rows[~own])
     return disagreement(

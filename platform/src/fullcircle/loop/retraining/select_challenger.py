@@ -77,14 +77,14 @@ def export_candidates(
     run_store = workspace.run_store
     for one in trained:
         path = graph_path(workspace.settings, one)
-        export(prepared.preprocessor, one.fitted, path)
+        export(prepared.preprocessor, one.fitted, path, answers=project.target.answers)
         run_store.append(one.run_id).file(path, "graph")
     found = {
         one.framework: {"run_id": one.run_id, "seconds": sum(epoch.seconds for epoch in one.fitted.history)}
         for one in trained
     }
     run_store.append(parent).json(found, CANDIDATES)
-    progress.current().stage("export the one graph", f"{len(trained)} candidates, raw row in, probability out")
+    progress.current().stage("export the one graph", f"{len(trained)} candidates, raw row in, answers out")
 
 
 def nominate(
@@ -198,9 +198,9 @@ def _judged(
     verdict = judge(
         project,
         test,
-        challenger=one.probability,
-        baseline=None if one is baseline else baseline.probability,
-        champion=champion.probability if champion else None,
+        challenger=one.answers,
+        baseline=None if one is baseline else baseline.answers,
+        champion=champion.answers if champion else None,
         champion_version=champion.version.version if champion else None,
         evaluation=one.evaluation,
         candidate=candidate,
@@ -299,8 +299,8 @@ def _reference(project: Project, winner: Trained, candidate: Candidate, prepared
     count = min(REFERENCE_ROWS, max(1000, REFERENCE_VALUES // largest), len(train))
     rows = train.sample(count, random_state=stable_seed(project.name, "reference")).sort_index()
     frame = raw_frame(rows, project.inputs)
-    frame["probability"] = Graph.load(candidate.graph)(rows)
-    frame[project.row_id] = rows[project.row_id]
+    answers = project.target.answers.by_name(Graph.load(candidate.graph)(rows))
+    frame = frame.assign(**answers, **{project.row_id: rows[project.row_id]})
     path = candidate.graph.parent / "reference.parquet"
     frame.to_parquet(path, index=False)
     return path

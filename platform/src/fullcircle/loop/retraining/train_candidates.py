@@ -56,19 +56,19 @@ class Champion:
 
     version: ModelVersion
     score: Scorer
-    probability: NDArray[np.float32]
+    answers: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """One candidate: its model, its run and how it does on the test rows (probability: (test rows,)). Its working files
-    are under `key`, see `RunState.key`."""
+    """One candidate: its model, its run and how it does on the test rows, `answers` being its own to them. Its working
+    files are under `key`, see `RunState.key`."""
 
     framework: str
     run_id: str
     key: str
     fitted: Fitted
-    probability: NDArray[np.float32]
+    answers: NDArray[np.float32]
     evaluation: Evaluation
 
     @property
@@ -97,7 +97,7 @@ def load_champion(project: Project, workspace: Workspace, test: pd.DataFrame) ->
     if version is None:
         return None
     graph = Graph.load(registry.graph(version), digest=version.digest)
-    return Champion(version=version, score=graph, probability=graph(test))
+    return Champion(version=version, score=graph, answers=graph(test))
 
 
 def train(
@@ -191,14 +191,14 @@ def evaluate_candidate(
     Args:
         run: its id and its key.
     """
-    probability = fitted.probability(prepared.x_test)
-    against = champion.probability if champion else None
-    evaluation = evaluate(project, framework, prepared.frames.test, probability, champion=against)
+    answers = fitted.answers(prepared.x_test)
+    against = champion.answers if champion else None
+    evaluation = evaluate(project, framework, prepared.frames.test, answers, champion=against)
     return Trained(
         framework=framework,
         run_id=run[0],
         key=run[1],
         fitted=fitted,
-        probability=probability,
+        answers=answers,
         evaluation=evaluation,
     )

@@ -32,17 +32,17 @@ class KerasFitted:
         self.best_epoch = best_epoch
         self._signature = [tf.TensorSpec((None, *shape), tf.float32, name="features")]
         self._answer = tf.function(
-            lambda features: {"probability": LINKS[link.name](model(features, training=False), link)},
+            lambda features: {"answers": LINKS[link.name](model(features, training=False), link)},
             input_signature=self._signature,
             autograph=False,
         )
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability of the positive class, float32 (rows,)."""
-        return predict_in_chunks(lambda rows: self._answer(rows)["probability"], features)
+    def answers(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Answers, float32 (rows,) or (rows, numbers) (`core.records.training.Fitted`)."""
+        return predict_in_chunks(lambda rows: self._answer(rows)["answers"], features)
 
     def save_onnx(self, path: Path) -> None:
-        """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1).
+        """Write it as a graph in one file: `features` (rows, *shape) to `answers` (rows, numbers).
 
         Raises:
             ExportFailed: tf2onnx is missing or cannot write the model.

@@ -113,14 +113,14 @@ class BaselineFitted:
         """Of the features, the intercept last: float32 (features + 1,)."""
         return np.append(self._model.coef_, self._model.intercept_).astype(np.float32)
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability of the positive class, float32 (rows,)."""
+    def answers(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Answers, float32 (rows,) or (rows, numbers) (`core.records.training.Fitted`)."""
         from scipy.special import expit
 
         return np.asarray(expit(_logits(self._model, features)), dtype=np.float32)
 
     def save_onnx(self, path: Path) -> None:
-        """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1)."""
+        """Write it as a graph in one file: `features` (rows, *shape) to `answers` (rows, numbers)."""
         from skl2onnx.algebra.onnx_operator import OnnxSubEstimator
         from skl2onnx.algebra.onnx_ops import OnnxFlatten, OnnxSlice
         from skl2onnx.common.data_types import FloatTensorType
@@ -128,10 +128,10 @@ class BaselineFitted:
         begin, end, axis = (np.array([number], np.int64) for number in (1, 2, 1))
         flat = OnnxFlatten("features", axis=1, op_version=OPSET)
         classes = OnnxSubEstimator(self._model, flat, op_version=OPSET, options={"zipmap": False})
-        positive = OnnxSlice(classes[1], begin, end, axis, op_version=OPSET, output_names=["probability"])
+        positive = OnnxSlice(classes[1], begin, end, axis, op_version=OPSET, output_names=["answers"])
         graph = positive.to_onnx(
             [("features", FloatTensorType([None, *self._shape]))],
-            outputs=[("probability", FloatTensorType([None, 1]))],
+            outputs=[("answers", FloatTensorType([None, 1]))],
             target_opset={"": OPSET, "ai.onnx.ml": OPSET_ML},
         )
         save_normalized(graph, path)

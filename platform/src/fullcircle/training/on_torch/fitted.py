@@ -42,8 +42,8 @@ class TorchFitted:
         self._answer = _ServedModel(model, shape, link).eval()
         self._shape = shape
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probability of the positive class, float32 (rows,)."""
+    def answers(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Answers, float32 (rows,) or (rows, numbers) (`core.records.training.Fitted`)."""
         answer = np.empty(len(features), dtype=np.float32)
         step = chunk_rows(self._shape)
         with torch.inference_mode():
@@ -53,7 +53,7 @@ class TorchFitted:
         return answer
 
     def save_onnx(self, path: Path) -> None:
-        """Write it as a graph in one file: `features` (rows, *shape) to `probability` (rows, 1).
+        """Write it as a graph in one file: `features` (rows, *shape) to `answers` (rows, numbers).
 
         The TorchScript exporter takes 0.3 s, the newer one 6 s; the newer is asked when the first cannot do it.
 
@@ -87,8 +87,8 @@ class _ServedModel(torch.nn.Module):
 
 def _export(answer: torch.nn.Module, shape: Shape, path: Path) -> None:
     example = torch.zeros(2, *shape)
-    names: dict[str, Any] = {"input_names": ["features"], "output_names": ["probability"], "opset_version": OPSET}
-    rows = {"features": {0: "rows"}, "probability": {0: "rows"}}
+    names: dict[str, Any] = {"input_names": ["features"], "output_names": ["answers"], "opset_version": OPSET}
+    rows = {"features": {0: "rows"}, "answers": {0: "rows"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the first exporter says that it will go some day
         try:

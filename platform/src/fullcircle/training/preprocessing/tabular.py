@@ -30,8 +30,8 @@ MIN_CATEGORY_ROWS = 20
 MAX_CATEGORIES = 256
 """At most this many features a column, the most frequent ones: a column of ids must not swell the model."""
 
-RESERVED = ("features", "probability")
-"""Names of the graph's own: every name in an ONNX graph is used once."""
+FEATURES = "features"
+"""The graph's own name between its two parts: every name in an ONNX graph is used once."""
 
 
 class TabularPreprocessor:
@@ -97,9 +97,9 @@ def fit(project: Project, frame: pd.DataFrame) -> TabularPreprocessor | ImagePre
     columns = project.inputs
     if isinstance(columns[0], Image):  # and then it is the only one: the project was checked
         return fit_images(columns[0], frame)
-    if taken := sorted({column.name for column in columns} & set(RESERVED)):
+    if taken := sorted({column.name for column in columns} & {FEATURES, *project.target.answers.names}):
         raise ProjectInvalid(
-            f"project {project.name!r}: columns must not be named {' or '.join(map(repr, RESERVED))}, got {taken}",
+            f"project {project.name!r}: columns must not be named {' or '.join(map(repr, taken))}",
             hint="these are the graph's own names: rename the column",
         )
     raw = raw_frame(frame, columns)
