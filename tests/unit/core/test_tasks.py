@@ -242,10 +242,12 @@ def test_a_task_that_makes_no_sense_is_refused(make: Any) -> None:
         make()
 
 
-@pytest.mark.parametrize("task", [STORM, COUNT, TAGS], ids=lambda task: task.kind)
-def test_a_project_is_told_which_kind_of_target_cannot_be_trained_yet(task: Task) -> None:
-    with pytest.raises(ProjectInvalid, match=f"a {task.kind} target cannot be trained yet"):
-        project_of(task)
+@pytest.mark.parametrize("task", [LATE, STORM, COUNT, TAGS], ids=lambda task: task.kind)
+def test_a_project_may_be_of_any_kind_and_none_of_its_columns_may_be_called_as_an_answer_is(task: Task) -> None:
+    assert {gate.metric for gate in project_of(task).gates if isinstance(gate, AtLeast)} == set(task.floors)
+    for name in task.answers.names:
+        with pytest.raises(ProjectInvalid, match=name):
+            project_of(task, columns=(Number("x"), Number(name)))
 
 
 def test_a_project_that_names_no_gates_has_those_of_its_task() -> None:

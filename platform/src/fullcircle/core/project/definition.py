@@ -41,10 +41,6 @@ RESERVED = frozenset(
 columns of its task's answers are taken, too."""
 
 
-TRAINABLE = frozenset({"binary"})
-"""Kinds of problem that every room can take round the circle. The others are values with metrics and tests so far."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """One problem: its columns, target, models, gates and routes.
@@ -99,11 +95,8 @@ class Project:
     def __post_init__(self) -> None:
         given: object = self.target
         if not isinstance(given, Task):
-            raise ProjectInvalid(f"project {self.name!r}: target must be a Binary, got {shown(given)}")
-        if given.kind not in TRAINABLE:
-            raise ProjectInvalid(
-                f"project {self.name!r}: target must be a Binary: a {given.kind} target cannot be trained yet"
-            )
+            kinds = "a Binary, Multiclass, Multilabel or Regression"
+            raise ProjectInvalid(f"project {self.name!r}: target must be {kinds}, got {shown(given)}")
         gates: object = self.gates
         if gates is None:
             object.__setattr__(self, "gates", default_gates(self.target))
