@@ -242,6 +242,32 @@ def test_a_task_that_makes_no_sense_is_refused(make: Any) -> None:
         make()
 
 
+@given(scale=st.floats(1e-6, 1e6), off=st.floats(1e-4, 1e-2))
+def test_answers_with_a_unit_differ_in_standard_deviations_and_probabilities_as_they_are(
+    scale: float, off: float
+) -> None:
+    far = np.array([[1.0, 0.0, 2.0], [2.0, 1.0, 3.0], [6.0, 5.0, 7.0]], dtype=np.float32) * np.float32(scale)
+    moved = far + np.float32(scale * off) * np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=np.float32)
+    found = COUNT.answers.largest_difference(moved, far)
+    assert found == pytest.approx(off / np.std([0.0, 1.0, 5.0]), rel=0.02)
+    chances = np.array([0.2, 0.8], dtype=np.float32)
+    assert LATE.answers.largest_difference(chances + np.float32(off), chances) == pytest.approx(off, rel=0.01)
+    assert COUNT.answers.largest_difference(far[:0], far[:0]) == 0.0
+
+
+@pytest.mark.parametrize("task", [LATE, STORM, COUNT, TAGS], ids=lambda task: task.kind)
+def test_answers_go_into_a_frame_and_come_back_and_say_the_likeliest_class_in_words(task: Task) -> None:
+    _, answers, _ = sample(task, rows=50)
+    answers = answers if answers.ndim == 1 or answers.shape[1] > 1 else answers[:, 0]
+    frame = pd.DataFrame(task.answers.by_name(answers))
+    assert tuple(frame.columns) == task.answers.numbers
+    np.testing.assert_array_equal(task.answers.of(frame), answers)
+    words = task.answers.words(answers)
+    assert tuple(words) == task.answers.texts
+    for name in words:
+        assert list(words[name]) == [str(task.classes[index]) for index in answers.argmax(axis=1)]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("task", [LATE, STORM, COUNT, TAGS], ids=lambda task: task.kind)
 def test_a_project_may_be_of_any_kind_and_none_of_its_columns_may_be_called_as_an_answer_is(task: Task) -> None:
     assert {gate.metric for gate in project_of(task).gates if isinstance(gate, AtLeast)} == set(task.floors)

@@ -18,7 +18,7 @@ from fullcircle.core.project import Binary, Category, Number, Project, Training
 from fullcircle.core.records.dataset import SplitFrames
 from fullcircle.core.records.training import Fitted, Preprocessor
 from fullcircle.core.system.files import sha256_of
-from fullcircle.export.candidate import measure, parity
+from fullcircle.export.candidate import measure
 from fullcircle.export.onnx_graph import export
 from fullcircle.graph.onnx_session import Graph
 
@@ -125,9 +125,9 @@ def test_parity_is_measured_against_the_given_answers(made: Made) -> None:
 
 def test_an_answer_that_is_not_finite_has_no_parity() -> None:
     fine, broken = np.array([0.5, 0.5], dtype=np.float32), np.array([0.5, np.nan], dtype=np.float32)
-    assert parity(fine, fine) == 0
-    assert math.isinf(parity(broken, fine))
-    assert math.isinf(parity(broken, broken))
+    assert ANSWERS.largest_difference(fine, fine) == 0
+    assert math.isinf(ANSWERS.largest_difference(broken, fine))
+    assert math.isinf(ANSWERS.largest_difference(broken, broken))
 
 
 def test_no_rows_cannot_measure(made: Made) -> None:

@@ -59,16 +59,10 @@ def measure(
         framework=fitted.framework,
         graph=graph,
         digest=session.digest,
-        parity=parity(session(frame), native),
+        parity=project.target.answers.largest_difference(session(frame), native),
         size_mb=graph.stat().st_size / BYTES_PER_MB,
         p99_ms=latency_p99_ms(project, session, frame),
     )
-
-
-def parity(graph: NDArray[np.float32], native: NDArray[np.float32]) -> float:
-    """Largest absolute difference of two sets of answers of one shape; infinite when one is not finite."""
-    difference = np.abs(graph.astype(np.float64) - native.astype(np.float64))
-    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
 def latency_p99_ms(project: Project, session: Graph, frame: pd.DataFrame) -> float:

@@ -64,8 +64,9 @@ class SliceGate:
 class AgreementGate:
     """On the last window's logged rows at most `share` of the answers may differ by more than `margin`.
 
-    The two sides are the challenger's and the champion's probabilities. Without such a gate they are compared all the
-    same, and shown, but nothing is stopped by it: a better model has to answer otherwise somewhere.
+    Of the challenger's answers and the champion's; how far apart two are, is the task's `distance`. Without such a gate
+    they are compared all the same, and shown, but nothing is stopped by it: a better model has to answer otherwise
+    somewhere.
     """
 
     share: Share = 0.25
@@ -116,7 +117,8 @@ class Budgets:
     Attributes:
         p99_ms: 99th percentile of answering one raw row over HTTP in the server, one caller at a time.
         size_mb: size of the file.
-        parity: largest absolute difference between the graph's and the native model's probability.
+        parity: largest difference between the graph's and the native model's answers: of probabilities the difference
+            itself, of numbers with a unit in standard deviations of the answers.
     """
 
     p99_ms: Positive = 10.0

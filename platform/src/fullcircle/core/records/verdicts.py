@@ -92,7 +92,7 @@ class Candidate:
     Attributes:
         graph: path of the ONNX file: raw columns in, the task's answers out.
         digest: SHA-256 of that file.
-        parity: largest absolute difference to the native model on the test rows.
+        parity: largest difference to the native model on the test rows, see `AnswerSpec.largest_difference`.
         p99_ms: 99th percentile of answering one raw row, by the graph alone, tensors in hand.
         served_p99_ms: the same over HTTP in the real server, logged before it is answered: what the budget bounds.
             None where it was not measured.

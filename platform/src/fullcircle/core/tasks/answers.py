@@ -73,12 +73,29 @@ class AnswerSpec:
 
     def by_name(self, answers: Answers) -> dict[str, NDArray[np.float32]]:
         """Each number's column by its name, float32 (rows,), in order. Views."""
-        return dict(zip(self.numbers, np.reshape(answers, (len(answers), -1)).T, strict=True))
+        return dict(zip(self.numbers, np.reshape(answers, (len(answers), len(self.numbers))).T, strict=True))
 
     def words(self, answers: Answers) -> dict[str, NDArray[np.object_]]:
         """Each column of text by its name, object (rows,): what the numbers make it say."""
         said: Iterable[AnswerColumn] = (column for column in self.columns if not column.is_number)
         return {each.name: np.array(each.choices, dtype=object)[np.argmax(answers, axis=1)] for each in said}
+
+    def largest_difference(self, a: Answers, b: Answers) -> float:
+        """How far two sets of answers to the same rows are apart at most; infinite where one is not finite.
+
+        Of a number that is bounded on both sides, such as a probability, the difference itself. Of any other the
+        difference in standard deviations of `b`'s: what is exact for minutes is not exact for microseconds.
+        """
+        apart = 0.0
+        sides = (np.reshape(each, (len(a), len(self.numbers))).T.astype(np.float64) for each in (a, b))
+        for column, one, other in zip((each for each in self.columns if each.is_number), *sides, strict=True):
+            difference = np.abs(one - other)
+            if not np.isfinite(difference).all():
+                return float("inf")
+            bounded = column.low is not None and column.high is not None
+            scale = 1.0 if bounded or not (spread := float(other.std())) else spread
+            apart = max(apart, float(difference.max(initial=0.0)) / scale)
+        return apart
 
     def fault(self, answers: NDArray[Any], rows: int) -> str | None:
         """Why these cannot be answers to so many rows ("must be finite and between 0 and 1"); None when they can."""
