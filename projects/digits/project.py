@@ -1,7 +1,7 @@
-"""Digits: is the handwritten digit in the picture written with a closed loop (0, 6, 8, 9)?
+"""Digits: which of the ten digits is in the picture?
 
-The smallest image problem that drifts: real handwriting, bundled with scikit-learn, and scanners that go askew and
-noisy later in the year (prepare.py). Why this target, and what is not there: docs/adr/0071-digits.md.
+The smallest image problem that drifts: real handwriting, and scanners that go askew and noisy later in the year
+(prepare.py). Why these pictures, and what is not there: docs/adr/0071-digits.md.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project import (
     AtLeast,
-    Binary,
     Budgets,
     Choice,
     ErrorBudget,
     Image,
     LogUniform,
+    Multiclass,
     NotWorse,
-    Number,
     Policy,
     Project,
     SplitRule,
@@ -32,9 +31,11 @@ if TYPE_CHECKING:
     import keras
     import torch
 
+DIGITS = tuple(range(10))
+
 
 def build_torch(inputs: tuple[int, int, int], params: Mapping[str, Any]) -> torch.nn.Module:
-    """A small convolutional net in torch: float32 (batch, channels, height, width) in, one logit (batch, 1) out."""
+    """A small convolutional net in torch: float32 (batch, channels, height, width) in, ten logits (batch, 10) out."""
     import torch
     from torch import nn
 
@@ -65,7 +66,7 @@ def build_torch(inputs: tuple[int, int, int], params: Mapping[str, Any]) -> torc
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Dropout(params["dropout"]),
-        nn.Linear(second * (height // 2) * (width // 2), 1),
+        nn.Linear(second * (height // 2) * (width // 2), len(DIGITS)),
     )
 
 
@@ -105,7 +106,7 @@ def build_keras(inputs: tuple[int, int, int], params: Mapping[str, Any]) -> kera
             keras.layers.MaxPooling2D(2),
             keras.layers.Flatten(),
             keras.layers.Dropout(params["dropout"]),
-            keras.layers.Dense(1),
+            keras.layers.Dense(len(DIGITS)),
         ]
     )
 
@@ -114,14 +115,11 @@ project = Project(
     name="digits",
     owner="ops-ml@example.com",
     runbook="docs/runbooks/digits.md",
-    purpose="Tell digits that are written with a closed loop (0, 6, 8, 9) from those that are not.",
-    limits="Single upright digits of 8 x 8 grey levels, as in the UCI set of 1998. Nothing else that may have a loop.",
+    purpose="Read single handwritten digits.",
+    limits="Single upright digits of 14 x 14 grey levels, as in MNIST. No letters, and no picture without a digit.",
     data="../../.fullcircle/data/digits",
-    columns=(
-        Image("image", shape=(8, 8, 1), low=0, high=16, unit="grey level"),
-        Number("digit", low=0, high=9, after=True),
-    ),
-    target=Binary("closed_loop", positive="the digit has a closed loop"),
+    columns=(Image("image", shape=(14, 14, 1), low=0, high=255, unit="grey level"),),
+    target=Multiclass("digit", DIGITS),
     time="scanned_at",
     row_id="digit_id",
     labels_after=timedelta(days=1),
@@ -132,7 +130,7 @@ project = Project(
         batch_size=64,
         learning_rate=3e-3,
         patience=8,
-        class_weights=False,  # four digits in ten have a loop
+        class_weights=False,  # each digit is one in ten
         seed=13,
         extra={"filters": (16, 32), "dropout": 0.3, "shift": 0.5},
     ),
@@ -143,9 +141,9 @@ project = Project(
         "training.shift": Uniform(0.0, 1.5),
     },
     split=SplitRule(validation=timedelta(days=21), test=timedelta(days=21)),
-    gates=(AtLeast("roc_auc", 0.8), NotWorse("log_loss", margin=0.05)),
+    gates=(AtLeast("accuracy", 0.8), NotWorse("log_loss", margin=0.05)),
     evidence=ErrorBudget(n_analyses=12),
     budgets=Budgets(p99_ms=10, size_mb=5, parity=1e-4),
     watch=Watch(every=timedelta(days=7), window=timedelta(days=28), false_alarms=0.01, min_rows=100),
-    policy=Policy(tolerated_drop=0.03, cooldown=timedelta(days=25), max_retrains=6),
+    policy=Policy(tolerated_drop=0.01, cooldown=timedelta(days=25), max_retrains=6),
 )

@@ -9,18 +9,20 @@ import re
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.datasets import load_digits
 
-from fullcircle.core.project import Image, Project
+from fullcircle.core.project import Image, Multiclass, Project
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.row_tensors import pixels
 from fullcircle.data.contract import check
+
+if TYPE_CHECKING:
+    from tests.conftest import Shipped
 
 ROOT = Path(__file__).resolve().parents[3]
 HOME = ROOT / "projects" / "digits"
@@ -48,20 +50,28 @@ def params() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def months(prepare: ModuleType, params: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    found: dict[str, pd.DataFrame] = prepare.months(params)
+def source(prepare: ModuleType, params: dict[str, Any], shipped: Shipped) -> tuple[np.ndarray, np.ndarray]:
+    found: tuple[np.ndarray, np.ndarray] = prepare.read(shipped(params, prepare.RAW))
+    return found
+
+
+@pytest.fixture(scope="module")
+def months(
+    prepare: ModuleType, params: dict[str, Any], source: tuple[np.ndarray, np.ndarray]
+) -> dict[str, pd.DataFrame]:
+    found: dict[str, pd.DataFrame] = prepare.months(params, source)
     return found
 
 
 def test_the_image_is_all_that_a_model_sees(project):
-    assert project.inputs == (Image("image", shape=(8, 8, 1), low=0, high=16, unit="grey level"),)
-    assert [column.name for column in project.columns if column.after] == ["digit"]
+    assert project.columns == (Image("image", shape=(14, 14, 1), low=0, high=255, unit="grey level"),)
+    assert project.target == Multiclass("digit", range(10))
 
 
 def test_every_picture_is_in_one_month_alone_and_all_are_used(months):
     ids = pd.concat(months.values())["digit_id"]
 
-    assert (len(ids), ids.is_unique) == (1797, True)
+    assert (len(ids), ids.is_unique) == (5000, True)
     assert sorted(months) == [f"2024-{month:02d}" for month in range(1, 13)]
 
 
@@ -73,18 +83,18 @@ def test_every_month_keeps_the_contract_and_has_rows_enough_to_be_judged(project
         assert frame["scanned_at"].is_monotonic_increasing
 
 
-def test_the_target_is_what_it_says(months):
-    frame = pd.concat(months.values())
+def test_each_digit_is_in_each_month_often_enough_to_be_learned_and_judged(months):
+    counts = pd.concat({month: frame["digit"].value_counts() for month, frame in months.items()}, axis=1)
 
-    assert (frame["closed_loop"] == frame["digit"].isin([0, 6, 8, 9])).all()
-    assert 0.35 < frame["closed_loop"].mean() < 0.45
+    assert (counts.sum(axis=1) == 500).all()
+    assert counts.min().min() >= 15
 
 
-def test_plain_months_are_the_source_and_later_ones_are_what_the_scanner_made_of_it(project, months, params):
-    source = load_digits().images.reshape(-1, 64).astype("float32")
+def test_plain_months_are_the_source_and_later_ones_are_what_the_scanner_made_of_it(project, months, params, source):
+    pictures = source[0].reshape(-1, 196)
     (column,) = project.inputs
     for month, frame in months.items():
-        original = source[frame["digit_id"].str[1:].astype(int)]
+        original = pictures[frame["digit_id"].str[1:].astype(int)]
         same = (pixels(frame["image"], column) == original).all(axis=1)
         assert same.all() if params["months"][month]["world"] == "plain" else not same.any()
 
@@ -95,25 +105,25 @@ def test_the_months_to_learn_from_are_plain(params):
     assert worlds == ["plain"] * 7 + ["rotated"] * 3 + ["noisy"] * 2
 
 
-def test_a_month_does_not_depend_on_what_happens_in_others(prepare, params, months):
+def test_a_month_does_not_depend_on_what_happens_in_others(prepare, params, months, source):
     changed = {**params["months"], "2024-09": {**params["months"]["2024-09"], "world": "noisy"}}
 
-    again = prepare.months({**params, "months": changed})
+    again = prepare.months({**params, "months": changed}, source)
 
     assert not again["2024-09"]["image"].map(bytes).equals(months["2024-09"]["image"].map(bytes))
     for month in set(months) - {"2024-09"}:
         assert again[month]["image"].map(bytes).equals(months[month]["image"].map(bytes))
 
 
-def test_what_cannot_be_prepared_is_refused(prepare, params):
-    with pytest.raises(ValueError, match="the months ask for 2000 digits, there are 1797"):
-        prepare.months({**params, "months": {"2024-01": {"rows": 2000, "world": "plain"}}})
+def test_what_cannot_be_prepared_is_refused(prepare, params, source):
+    with pytest.raises(ValueError, match="the months ask for 6000 digits, there are 5000"):
+        prepare.months({**params, "months": {"2024-01": {"rows": 6000, "world": "plain"}}}, source)
     with pytest.raises(ValueError, match="must be plain, rotated or noisy, got 'wet'"):
-        prepare.months({**params, "months": {"2024-01": {"rows": 5, "world": "wet"}}})
+        prepare.months({**params, "months": {"2024-01": {"rows": 5, "world": "wet"}}}, source)
 
 
 def test_the_committed_lock_is_of_these_bytes(prepare, months, tmp_path):
-    names = ("numpy", "scipy", "scikit-learn", "pyarrow")
+    names = ("numpy", "scipy", "pandas", "pyarrow")
     pins = dict(re.findall(r"^([a-z-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     if any(pins[name] != metadata.version(name) for name in names):
         pytest.skip("the bytes of Parquet files are promised for the pinned versions alone")
@@ -128,14 +138,14 @@ def test_the_committed_lock_is_of_these_bytes(prepare, months, tmp_path):
     locked = yaml.safe_load((HOME / "dvc.lock").read_text())["stages"]["prepare"]
     assert locked["outs"][0]["md5"] == f"{digest}.dir"
     script = hashlib.md5((HOME / "prepare.py").read_bytes()).hexdigest()
-    assert locked["deps"][0]["md5"] == script
+    assert {each["path"]: each["md5"] for each in locked["deps"]}["projects/digits/prepare.py"] == script
 
 
-def test_augmentation_is_drawn_from_torchs_generator_and_only_while_training(project):
+def test_augmentation_is_drawn_from_torchs_generator_and_only_while_training(project, source):
     import torch
 
-    model = project.torch((1, 8, 8), project.training.extra)
-    images = torch.from_numpy(load_digits().images[:20].astype("float32"))[:, None]
+    model = project.torch((1, 14, 14), project.training.extra)
+    images = torch.from_numpy(source[0][:20])[:, None]
     shift = model[0]
 
     def trained(seed: int) -> torch.Tensor:
@@ -144,7 +154,7 @@ def test_augmentation_is_drawn_from_torchs_generator_and_only_while_training(pro
 
     assert torch.equal(trained(1), trained(1))
     assert not torch.equal(trained(1), trained(2))
-    assert (trained(1) - images).abs().mean() < 4  # a little: the digit is still there
+    assert (trained(1) - images).abs().mean() < 40  # a little: the digit is still there
     assert torch.equal(shift.eval()(images), images)
     assert np.isfinite(model.eval()(images).detach().numpy()).all()
 
