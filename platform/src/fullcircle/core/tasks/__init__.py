@@ -3,6 +3,7 @@
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting
 from fullcircle.core.tasks.binary import Binary
+from fullcircle.core.tasks.decisions import Costs
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.multiclass import Multiclass
 from fullcircle.core.tasks.multilabel import Multilabel
@@ -12,6 +13,7 @@ __all__ = [
     "AnswerColumn",
     "AnswerSpec",
     "Binary",
+    "Costs",
     "Link",
     "Metric",
     "Multiclass",

@@ -43,12 +43,14 @@ class Link:
         offset: added to each output: undoes class weights (minus the log of their ratio), or adds the mean back.
         scale: the spread that the targets were divided by for training.
         inverse: "" or `expm1`: of a target that was learned as its log1p.
+        threshold: of a decision: the probability from which on it is 1.
     """
 
     name: str
     offset: tuple[float, ...] = (0.0,)
     scale: float = 1.0
     inverse: str = ""
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,10 @@ class Task(ABC):
     @abstractmethod
     def link(self, targets: Targets, weighting: Weighting) -> Link:
         """The way from raw outputs to answers, fitted on the training targets."""
+
+    def settled(self, link: Link, targets: Targets, answers: Answers) -> Link:
+        """The link with what only a trained model's answers to the validation rows can say, such as a threshold."""
+        return link
 
     def training_targets(self, targets: Targets, link: Link) -> NDArray[np.float32]:
         """Targets in the space that the loss is computed in, float32."""

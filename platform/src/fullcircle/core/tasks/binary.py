@@ -1,7 +1,8 @@
-"""Yes or no: a target of two classes, answered by the probability of the positive one."""
+"""Yes or no: a target of two classes, answered by the probability of the positive one, and by a decision if asked."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,7 +16,17 @@ from fullcircle.core.statistics.binary_metrics import brier_losses, calibration_
 from fullcircle.core.statistics.small_samples import spare_rows
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
-from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, mean_metric, worst_by_outcome
+from fullcircle.core.tasks.decisions import (
+    F1,
+    PR_AUC,
+    PRECISION,
+    RECALL,
+    UNDECIDED,
+    Costs,
+    cost_metric,
+    of_probabilities,
+)
+from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, column, mean_metric, worst_by_outcome
 from fullcircle.core.tasks.metric import Metric
 
 if TYPE_CHECKING:
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from fullcircle.core.tasks.base import Answers, Targets
 
 PROBABILITY = AnswerColumn(name="probability", title="probability", low=0.0, high=1.0)
+DECISION = AnswerColumn(name="decision", title="decision", low=0.0, high=1.0)
 
 ROC_AUC = Metric(
     name="roc_auc",
@@ -67,7 +79,9 @@ CALIBRATION_ERROR = Metric(
 )
 """Expected calibration error over 10 bins of equal count (Nixon et al. 2019). A sum of absolute values: resampled."""
 
-_METRICS = MappingProxyType({each.name: each for each in (ROC_AUC, LOG_LOSS, BRIER, CALIBRATION_ERROR)})
+_OF_PROBABILITY = (ROC_AUC, LOG_LOSS, BRIER, CALIBRATION_ERROR)
+_OF_DECISION = (PR_AUC, PRECISION, RECALL, F1)
+_METRICS = MappingProxyType({each.name: each for each in (*_OF_PROBABILITY, *_OF_DECISION)})
 
 
 @dataclass(frozen=True)
@@ -78,10 +92,14 @@ class Binary(Task):
         positive: what the positive class means, in words ("arrived more than 15 minutes late").
         labels: the negative and the positive label as they are in the data: `("no", "yes")`. Numbers and booleans are
             taken for each other: True is 1.
+        threshold: the probability from which on an answer's `decision` is 1, or the costs by which the validation rows
+            choose it, anew for each model; it is part of the model's graph. None: answers have no decision, and
+            precision, recall and F1 are those of deciding at 0.5.
     """
 
     positive: str
     labels: tuple[Label, Label] = (0, 1)
+    threshold: float | Costs | None = None
 
     kind = "binary"
     loss = "binary_cross_entropy"
@@ -98,6 +116,12 @@ class Binary(Task):
             raise ProjectInvalid(
                 f"labels of target {self.name!r} must be two different ones, the negative first, got {self.labels!r}"
             )
+        line: object = self.threshold
+        fault = line.fault() if isinstance(line, Costs) else None
+        if line is not None and not isinstance(line, Costs) and not (type(line) is float and 0.0 < line < 1.0):
+            fault = f"be above 0 and below 1, or Costs(...), got {line!r}"
+        if fault:
+            raise ProjectInvalid(f"threshold of target {self.name!r} must {fault}")
 
     @property
     def has_numbers(self) -> bool:
@@ -106,13 +130,17 @@ class Binary(Task):
 
     @property
     def answers(self) -> AnswerSpec:
-        """One probability, that of the positive class."""
-        return AnswerSpec((PROBABILITY,))
+        """One probability, that of the positive class; and the decision, 0 or 1, where there is a threshold."""
+        return AnswerSpec((PROBABILITY,) if self.threshold is None else (PROBABILITY, DECISION))
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """ROC AUC, log loss, Brier score and calibration error."""
-        return _METRICS
+        """Of the probability: ROC AUC, log loss, Brier score, calibration error, PR AUC; of the decision: the others."""
+        if self.threshold is None:
+            return _METRICS
+        costs = [cost_metric(self.threshold)] if isinstance(self.threshold, Costs) else []
+        found = (*map(of_probabilities, _OF_PROBABILITY), *_OF_DECISION, *costs)
+        return {each.name: each for each in found}
 
     @property
     def floors(self) -> Mapping[str, float]:
@@ -183,7 +211,17 @@ class Binary(Task):
         leaves every ranking as it was. Source: Elkan 2001, "The foundations of cost-sensitive learning", theorem 2.
         """
         negative, positive = weighting.by_class or (1.0, 1.0)
-        return Link(name="sigmoid", offset=(-float(np.log(positive / negative)),))
+        offset = (-float(np.log(positive / negative)),)
+        if self.threshold is None:
+            return Link(name="sigmoid", offset=offset)
+        line = self.threshold if isinstance(self.threshold, float) else UNDECIDED
+        return Link(name="sigmoid_decision", offset=offset, threshold=line)
+
+    def settled(self, link: Link, targets: Targets, answers: Answers) -> Link:
+        """The link with the threshold at which these rows would have cost least, where costs are to choose it."""
+        if not isinstance(self.threshold, Costs):
+            return link
+        return dataclasses.replace(link, threshold=self.threshold.cheapest(targets, answers[:, 0]))
 
     def summary(self, targets: Targets) -> Mapping[str, float]:
         """`positives`: rows of the positive class."""
@@ -199,4 +237,4 @@ class Binary(Task):
 
     def scalar(self, answers: Answers) -> NDArray[np.float64]:
         """The probability."""
-        return np.asarray(answers, dtype=np.float64).reshape(-1)
+        return column(answers, 0)
