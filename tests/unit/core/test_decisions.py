@@ -60,6 +60,11 @@ def test_no_other_threshold_would_have_cost_less_on_the_rows_that_chose_it(
     assert paid[0] == pytest.approx(min(paid))
 
 
+def test_where_every_yes_is_too_dear_nothing_is_said_yes_to_not_even_certainty() -> None:
+    y, p = np.array([0, 0, 0, 1]), np.array([0.2, 0.5, 1.0, 0.1])
+    assert not (p >= Costs(false_positive=9.0).cheapest(y, p)).any()
+
+
 def test_of_calibrated_probabilities_the_threshold_is_where_theory_has_it() -> None:
     random = np.random.default_rng(1)
     p = random.random(200_000)

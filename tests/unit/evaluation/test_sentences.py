@@ -187,7 +187,7 @@ def contradictions(sentence: str, gain: Interval, null_value: float, greater: bo
 @pytest.mark.parametrize("metric", tuple(Binary("late", "late").metrics))
 def test_no_sentence_on_a_gain_contradicts_its_numbers(metric: str) -> None:
     """Every metric x sign x width x asked-for change x budget left or spent x rows enough or few."""
-    greater, met = metric == "roc_auc", set()
+    greater, met = PROJECT.target.metrics[metric].greater_is_better, set()
     for value, width, change, analysis, positives in itertools.product(
         VALUES, WIDTHS, (0.0, 0.01, 0.05), (LEFT, SPENT), (10, 400)
     ):
@@ -203,7 +203,7 @@ def test_no_sentence_on_a_gain_contradicts_its_numbers(metric: str) -> None:
 
 @pytest.mark.parametrize("metric", tuple(Binary("late", "late").metrics))
 def test_no_sentence_on_a_margin_or_a_baseline_contradicts_its_numbers(metric: str) -> None:
-    greater, words = metric == "roc_auc", []
+    greater, words = PROJECT.target.metrics[metric].greater_is_better, []
     for value, width, margin in itertools.product(VALUES, WIDTHS, (0.0, 0.01, 0.05)):
         found = off(value, value - width, value + width)
         gain = found if greater else off(-value, -value - width, -value + width)

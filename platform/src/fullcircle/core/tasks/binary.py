@@ -135,7 +135,7 @@ class Binary(Task):
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """Of the probability: ROC AUC, log loss, Brier score, calibration error, PR AUC; of the decision: the others."""
+        """Of the probability: ROC AUC, log loss, Brier score, calibration error, PR AUC; of the decision: the rest."""
         if self.threshold is None:
             return _METRICS
         costs = [cost_metric(self.threshold)] if isinstance(self.threshold, Costs) else []

@@ -23,6 +23,10 @@ UNDECIDED = 0.5
 """Where the line is drawn for the metrics of a project that draws none."""
 
 
+NEVER = float(np.nextafter(np.float32(1), np.float32(2)))
+"""A threshold that no probability reaches, as float32."""
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a wrong decision costs, in any one unit. A right one costs nothing."""
@@ -59,7 +63,7 @@ class Costs:
         missed = np.concatenate([[0.0], np.cumsum(positives)])
         right_no = np.concatenate([[0.0], np.cumsum(rows - positives)])
         cost = self.false_negative * missed + self.false_positive * (right_no[-1] - right_no)
-        edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2.0, [1.0]])
+        edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2.0, [NEVER]])
         best = np.flatnonzero(cost <= cost.min() * (1 + 1e-12))
         calibrated = self.false_positive / (self.false_positive + self.false_negative)
         return float(edges[best[np.argmin(np.abs(edges[best] - calibrated))]])
