@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import ContractViolated
-from fullcircle.core.project import Category, Number
+from fullcircle.core.project import Category, Multilabel, Number
 from fullcircle.core.records.dataset import Violation
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.contract_rules import column_rules
@@ -186,3 +186,14 @@ def test_a_batch_that_cannot_be_kept_is_stopped_all_the_same(project, frame, tmp
 
     with pytest.raises(ContractViolated, match="could not be kept"):
         enforce(project, frame.assign(late=7), tmp_path / "file" / "quarantine")
+
+
+def test_a_target_of_several_columns_is_held_to_its_rule_in_each_of_them(project, frame):
+    labelled = dataclasses.replace(project, target=Multilabel("tags", ("red", "green"), separate=True), gates=None)
+    random = np.random.default_rng(4)
+    rows = frame.assign(red=random.integers(0, 2, len(frame)), green=random.random(len(frame)) < 0.5)
+
+    assert check(labelled, rows).violations == ()
+    (violation,) = check(labelled, rows.assign(green=rows["green"].astype(object).where(rows.index != 3, 2))).violations
+    assert (violation.column, violation.rule, violation.count) == ("green", "is 0 or 1", 1)
+    assert {each.column for each in check(labelled, frame).violations} == {"red", "green"}

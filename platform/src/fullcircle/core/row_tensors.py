@@ -7,12 +7,13 @@ An `Image` is float32 of shape (rows, height, width, channels); in a frame each 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.project.columns import Category, Column, Image
+from fullcircle.core.project.columns import Column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,25 +104,33 @@ def raw_frame(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
 
     data: dict[str, object] = {}
     for column in columns:
-        values = frame[column.name]
-        if isinstance(column, Category):
-            data[column.name] = _texts(values, column.name)
-        elif isinstance(column, Image):
-            data[column.name] = flat_images(pixels(values, column))
-        else:
-            data[column.name] = values.astype("float32")
+        data[column.name] = _RAW[column.kind](frame[column.name], column)
     return pd.DataFrame(data, index=frame.index)
 
 
-def _texts(values: pd.Series[Any], name: str) -> pd.Series[Any]:
+def _texts(values: pd.Series[Any], column: Column) -> pd.Series[Any]:
     """A category's cells as text, "" where missing. A number is none: 7 would be "7" here and "7.0" beside a gap."""
     import pandas as pd
 
     cells = values.astype(object).where(values.notna(), "")
     if len(cells) and pd.api.types.infer_dtype(cells, skipna=False) != "string":
         row, cell = next((row, cell) for row, cell in enumerate(cells.tolist()) if not isinstance(cell, str))
-        raise ValueError(f"column {name!r}, row {row}: a category is text, got {cell!r:.40}")
+        raise ValueError(f"column {column.name!r}, row {row}: a category is text, got {cell!r:.40}")
     return cells.astype(str).astype(object)
+
+
+def _numbers(values: pd.Series[Any], column: Column) -> pd.Series[Any]:
+    return values.astype("float32")
+
+
+def _images(values: pd.Series[Any], column: Column) -> NDArray[np.object_]:
+    return flat_images(pixels(values, column))
+
+
+_RAW: Mapping[str, Callable[[pd.Series[Any], Column], Any]] = MappingProxyType(
+    {"number": _numbers, "category": _texts, "image": _images}
+)
+"""Kind of column -> its cells in the raw convention."""
 
 
 def tensors(frame: pd.DataFrame, columns: Sequence[Column]) -> dict[str, NDArray[np.generic]]:
@@ -130,19 +139,18 @@ def tensors(frame: pd.DataFrame, columns: Sequence[Column]) -> dict[str, NDArray
     Raises:
         ValueError: as `raw_frame`.
     """
-    images = {
-        column.name: pixels(frame[column.name], column).reshape(-1, *column.shape)
-        for column in columns
-        if isinstance(column, Image)
-    }
-    raw = raw_frame(frame, [column for column in columns if column.name not in images])
+    # An image is a matrix at once: cells of a frame would be made of it and taken apart again.
+    wide = {column.name: pixels(frame[column.name], column) for column in columns if column.values > 1}
+    raw = raw_frame(frame, [column for column in columns if column.name not in wide])
     return {
-        column.name: images[column.name] if column.name in images else raw[column.name].to_numpy().reshape(-1, 1)
+        column.name: np.reshape(
+            wide[column.name] if column.name in wide else raw[column.name].to_numpy(), (-1, *column.tensor_shape)
+        )
         for column in columns
     }
 
 
-def pixels(values: pd.Series[Any], column: Image) -> NDArray[np.float32]:
+def pixels(values: pd.Series[Any], column: Column) -> NDArray[np.float32]:
     """The images of a column as one matrix, float32 (rows, height * width * channels). Copies.
 
     Raises:

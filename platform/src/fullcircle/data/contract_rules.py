@@ -7,10 +7,11 @@ raises: a value of the wrong type breaks the type rule alone, and counts as miss
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project import Category, Column, Image, Number, Project, Task
 from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, LONGEST_TEXT, OVERFLOW, identity, outside
@@ -35,7 +36,7 @@ def rules(project: Project) -> dict[str, tuple[Rule, ...]]:
     """Column name -> its rules, for the project's columns, target, time and row id, in this order."""
     return {
         **{column.name: column_rules(column) for column in project.columns},
-        project.target.name: (Rule(project.target.sentence, _fits(project.target)),),
+        **{name: (Rule(project.target.sentence, _fits(project.target)),) for name in project.target.columns},
         project.time: (
             Rule("is a time with a timezone", _times),
             Rule(f"lies in the years {FIRST_YEAR} to {LAST_YEAR}", _sane),
@@ -52,16 +53,20 @@ def rules(project: Project) -> dict[str, tuple[Rule, ...]]:
 
 def column_rules(column: Column) -> tuple[Rule, ...]:
     """Type, nullability, and range, known categories or size of one column."""
-    if isinstance(column, Image):
-        return _image_rules(column)
-    if isinstance(column, Category):
-        found = [Rule("is text", _text), *_text_rules()]
-        if not column.nullable:
-            found.append(Rule("is not missing", _filled))
-        if column.known != "learn":
-            known = tuple(column.known)
-            found.append(Rule(f"is one of the {len(known)} known categories", lambda values: _known(values, known)))
-        return tuple(found)
+    return _RULES[column.kind](column)
+
+
+def _category_rules(column: Category) -> tuple[Rule, ...]:
+    found = [Rule("is text", _text), *_text_rules()]
+    if not column.nullable:
+        found.append(Rule("is not missing", _filled))
+    if column.known != "learn":
+        known = tuple(column.known)
+        found.append(Rule(f"is one of the {len(known)} known categories", lambda values: _known(values, known)))
+    return tuple(found)
+
+
+def _number_rules(column: Number) -> tuple[Rule, ...]:
     found = [
         Rule("is a number", _numeric),
         Rule("is finite as float32", _finite),
@@ -90,6 +95,12 @@ def _image_rules(column: Image) -> tuple[Rule, ...]:
             _every(lambda found: not bool(((found < low) | (found > high)).any())),
         ),
     )
+
+
+_RULES: Mapping[str, Callable[[Any], tuple[Rule, ...]]] = MappingProxyType(
+    {"number": _number_rules, "category": _category_rules, "image": _image_rules}
+)
+"""Kind of column -> its rules."""
 
 
 def _every(holds: Callable[[NDArray[np.generic]], bool]) -> Predicate:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.project import Number, Project
+from fullcircle.core.project import Project
 from fullcircle.core.row_tensors import EXACT, identities
 from fullcircle.data.parquet_columns import cut, is_text, moments, series
 from fullcircle.data.parquet_footers import unreadable
@@ -148,10 +148,11 @@ def typed(frame: pd.DataFrame, project: Project) -> pd.DataFrame:
         what = f"project {project.name!r}: column {project.time!r} holds no times with a timezone"
         raise DataUnavailable(what, hint="make it a timestamp in UTC; 'fullcircle data check' says more")
     for column in project.columns:
-        if isinstance(column, Number) and column.name in made:
+        if column.kind == "number" and column.name in made:
             made[column.name] = _numbers(made[column.name], column.name)
-    if project.target.name in made and project.target.has_numbers:
-        made[project.target.name] = _numbers(made[project.target.name], project.target.name)
+    for name in project.target.columns if project.target.has_numbers else ():
+        if name in made:
+            made[name] = _numbers(made[name], name)
     if made[project.row_id].dtype == object:
         ids = made[project.row_id].dropna()
         made[project.row_id] = pd.Series(identities(ids), index=ids.index, dtype=object).reindex(made.index)
@@ -160,7 +161,7 @@ def typed(frame: pd.DataFrame, project: Project) -> pd.DataFrame:
 
 def wanted(project: Project) -> tuple[str, ...]:
     """Names of all that the platform reads of a row: columns, target, time and row id."""
-    return (*(column.name for column in project.columns), project.target.name, project.time, project.row_id)
+    return (*(column.name for column in project.columns), *project.target.columns, project.time, project.row_id)
 
 
 def _columns(part: Partition, names: Sequence[str], needed: Sequence[str]) -> tuple[dict[str, pa.ChunkedArray], int]:

@@ -67,7 +67,7 @@ def _cut(project: Project, frame: pd.DataFrame, names: Sequence[str]) -> dict[st
     in_train = ~in_test & ~in_validation
     if rule.history is not None:
         in_train &= time > validation_from - rule.history
-    kept = [*names, project.target.name, project.time, project.row_id]
+    kept = [*names, *project.target.columns, project.time, project.row_id]
     masks = {"train": in_train, "validation": in_validation, "test": in_test}
     order = [project.time, project.row_id]
     return {
@@ -84,7 +84,7 @@ def _span(project: Project, part: str, rows: pd.DataFrame) -> Span:
     times = rows[project.time]
     start, end = times.min().to_pydatetime().astimezone(UTC), times.max().to_pydatetime().astimezone(UTC)
     if not project.target.judgeable(targets):
-        only = f"{project.target.name}={rows[project.target.name].iloc[0]}"
+        only = ", ".join(f"{name}={rows[name].iloc[0]}" for name in project.target.columns)
         where = f"the {part} part ({start:%Y-%m-%d} to {end:%Y-%m-%d}, {len(rows):,} rows)"
         hint = "take more data, or lengthen that part in project.py"
         raise DataUnavailable(f"project {project.name!r}: {where} has only {only}", hint=hint)
@@ -93,7 +93,7 @@ def _span(project: Project, part: str, rows: pd.DataFrame) -> Span:
 
 def _check_present(project: Project, frame: pd.DataFrame, names: Sequence[str]) -> None:
     hint = "check the data contract first"
-    needed = [*names, project.target.name, project.time, project.row_id]
+    needed = [*names, *project.target.columns, project.time, project.row_id]
     if missing := [name for name in needed if name not in frame.columns]:
         raise DataUnavailable(f"project {project.name!r}: the rows have no column {missing[0]!r}", hint=hint)
     if frame.empty:

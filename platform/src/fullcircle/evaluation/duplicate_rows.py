@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.project import Image, Project
+from fullcircle.core.project import Project
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ def distinct_rows(project: Project, frame: pd.DataFrame) -> NDArray[np.bool_]:
     taken as they are.
     """
     everything = np.ones(len(frame), dtype=bool)
-    inputs = [column.name for column in project.inputs if not isinstance(column, Image)]
+    inputs = [column.name for column in project.inputs if column.groupable]
     if len(inputs) < len(project.inputs) or not {project.time, *inputs} <= set(frame.columns):
         return everything
     labels = np.unique(project.target.targets(frame), axis=0, return_inverse=True)[1].reshape(-1)

@@ -7,8 +7,9 @@ Nothing is unpickled, and side files of weights are not followed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Graph:
                 f"graph {digest[:12]} has no output of one number a row", hint="export it with fullcircle"
             )
         self.metadata: Mapping[str, str] = dict(session.get_modelmeta().custom_metadata_map)
-        largest = max((column.values for column in self._columns if isinstance(column, Image)), default=1)
+        largest = max((column.values for column in self._columns), default=1)
         self._chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_VALUES // largest))
 
     @classmethod
@@ -97,12 +98,7 @@ class Graph:
             name = column.name
             if name not in tensors:
                 raise BadRequest(f"column {name!r} is missing", field=name)
-            values = np.asarray(tensors[name])
-            if isinstance(column, Image):
-                feed[name] = _images(column, values)
-            else:
-                column_of = values.reshape(-1, 1)
-                feed[name] = _strings(column_of) if isinstance(column, Category) else _floats(name, column_of)
+            feed[name] = _FEED[column.kind](column, np.asarray(tensors[name]))
         lengths = {len(values) for values in feed.values()}
         if len(lengths) > 1:
             raise BadRequest(f"columns differ in their number of rows: {sorted(lengths)}")
@@ -137,9 +133,9 @@ class Graph:
 
 def kind(column: Column) -> str:
     """What a graph takes a column as: "float32", "string", or "float32[height,width,channels]"."""
-    if isinstance(column, Image):
-        return f"float32[{','.join(map(str, column.shape))}]"
-    return "string" if isinstance(column, Category) else "float32"
+    if column.values > 1:
+        return f"float32[{','.join(map(str, column.tensor_shape))}]"
+    return "string" if column.is_text else "float32"
 
 
 def _column(name: str, onnx_type: str, shape: tuple[object, ...]) -> Column:
@@ -157,23 +153,34 @@ def _column(name: str, onnx_type: str, shape: tuple[object, ...]) -> Column:
     return Image(name, shape=lengths)
 
 
-def _images(column: Image, values: NDArray[Any]) -> NDArray[np.float32]:
+def _images(column: Column, values: NDArray[Any]) -> NDArray[np.float32]:
     rows = len(values) if values.ndim else 0
-    if values.shape not in ((rows, *column.shape), (rows, column.values)):
-        must = f"must have shape (rows, {', '.join(map(str, column.shape))})"
+    if values.shape not in ((rows, *column.tensor_shape), (rows, column.values)):
+        must = f"must have shape (rows, {', '.join(map(str, column.tensor_shape))})"
         raise BadRequest(f"column {column.name!r} {must}, got {values.shape}", field=column.name)
-    return _floats(column.name, values.reshape(rows, *column.shape))
+    return _floats(column, values.reshape(rows, *column.tensor_shape))
 
 
-def _floats(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+def _numbers(column: Column, values: NDArray[Any]) -> NDArray[np.float32]:
+    return _floats(column, values.reshape(-1, 1))
+
+
+def _floats(column: Column, values: NDArray[Any]) -> NDArray[np.float32]:
     try:
         return values.astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
-        raise BadRequest(f"column {name!r} must be numbers ({error})", field=name) from error
+        raise BadRequest(f"column {column.name!r} must be numbers ({error})", field=column.name) from error
 
 
-def _strings(values: NDArray[Any]) -> NDArray[Any]:
+def _strings(column: Column, values: NDArray[Any]) -> NDArray[Any]:
+    values = values.reshape(-1, 1)
     return values if values.dtype.kind in "OU" else values.astype(str)
+
+
+_FEED: Mapping[str, Callable[[Column, NDArray[Any]], NDArray[Any]]] = MappingProxyType(
+    {"number": _numbers, "category": _strings, "image": _images}
+)
+"""Kind of column -> its tensor as the graph takes it."""
 
 
 def _session(content: bytes, path: Path, threads: int) -> Any:

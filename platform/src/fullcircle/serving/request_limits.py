@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.project import Image, Project
+from fullcircle.core.project import Project
 
 SPARE_COLUMNS = 64
 """Columns beside those of the model, its row id and its time that each row may have when there are most rows."""
@@ -43,7 +43,7 @@ class Limits:
     @classmethod
     def of(cls, project: Project, *, rows: int, length: int) -> Limits:
         """The limits of requests to this project's model."""
-        width = sum(column.values if isinstance(column, Image) else 1 for column in project.inputs)
+        width = sum(column.values for column in project.inputs)
         return cls(rows=rows, length=length, width=width + 2)
 
     @property

@@ -1,9 +1,13 @@
-"""The kinds of raw column that a project may have: numbers, categories, images."""
+"""The kinds of raw column that a project may have: numbers, categories, images.
+
+Of each kind a room has one entry in one table, found by `kind`: how the contract checks it, how it becomes a feature,
+how a request says it. What is a plain fact (`values`, `tensor_shape`, `is_text`) is asked of the column itself.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fullcircle.core.errors import ProjectInvalid
 from fullcircle.core.field_ranges import Float32, check_fields, shown
@@ -26,6 +30,12 @@ class Number:
     high: Float32 | None = None
     nullable: bool = False
     after: bool = False
+
+    kind: ClassVar[str] = "number"
+    is_text: ClassVar[bool] = False
+    groupable: ClassVar[bool] = True
+    values: ClassVar[int] = 1
+    tensor_shape: ClassVar[tuple[int, ...]] = (1,)
 
     def __post_init__(self) -> None:
         check_fields(self, f"column {shown(self.name)}")
@@ -51,6 +61,12 @@ class Category:
     nullable: bool = False
     after: bool = False
 
+    kind: ClassVar[str] = "category"
+    is_text: ClassVar[bool] = True
+    groupable: ClassVar[bool] = True
+    values: ClassVar[int] = 1
+    tensor_shape: ClassVar[tuple[int, ...]] = (1,)
+
 
 @dataclass(frozen=True)
 class Image:
@@ -74,6 +90,10 @@ class Image:
     unit: str = ""
     after: bool = False
 
+    kind: ClassVar[str] = "image"
+    is_text: ClassVar[bool] = False
+    groupable: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_fields(self, f"image {shown(self.name)}")
 
@@ -89,9 +109,23 @@ class Image:
         return height * width * channels
 
     @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """Shape of one row in the graph."""
+        return self.shape
+
+    @property
     def size(self) -> str:
         """Its shape for people: `8 x 8 x 1`."""
         return " x ".join(str(length) for length in self.shape)
 
 
 Column = Number | Category | Image
+"""What all have beside their name:
+
+- `kind`: by which rooms find their entry for it;
+- `nullable`, `after`;
+- `is_text`: whether its cells are text, else float32;
+- `values`: numbers or texts in one cell;
+- `tensor_shape`: of one row in the graph, (1,) or (height, width, channels);
+- `groupable`: whether rows may be grouped by it.
+"""

@@ -143,7 +143,7 @@ def _check(project: Project) -> None:
     for gate in project.gates:
         check_gate(gate, project.target, refuse)
     check_search(project.search, project.training, refuse)
-    groupable = {column.name for column in project.inputs if not isinstance(column, Image)}
+    groupable = {column.name for column in project.inputs if column.groupable}
     sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, SliceGate))]
     if unknown := sorted(set(sliced) - groupable):
         refuse("slices", "name input columns that are numbers or categories", unknown)

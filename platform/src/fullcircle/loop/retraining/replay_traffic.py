@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.project import Image, Project
+from fullcircle.core.project import Project
 from fullcircle.core.settings import Settings
 from fullcircle.evaluation.disagreement import disagreement, with_agreement
 from fullcircle.graph.onnx_session import Graph
@@ -64,7 +64,7 @@ def replay_answers(
     _, rows = window(project, settings.folder("predictions", project.name), start, at)
     if rows.empty:
         return None
-    largest = max(column.values if isinstance(column, Image) else 1 for column in project.inputs)
+    largest = max(column.values for column in project.inputs)
     count = min(SAMPLE, max(200, SAMPLE_VALUES // largest), len(rows))
     rows = rows.sample(count, random_state=stable_seed(project.name, "replay")).sort_index().reset_index(drop=True)
     own = (rows["model_version"] == champion.version.version).to_numpy()

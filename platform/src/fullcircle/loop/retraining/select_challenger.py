@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from fullcircle.core.project import Image, Project
+from fullcircle.core.project import Project
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Candidate, Evaluation, Verdict
 from fullcircle.core.row_tensors import raw_frame
@@ -295,7 +295,7 @@ def _against(verdict: Verdict) -> str:
 
 def _reference(project: Project, winner: Trained, candidate: Candidate, prepared: Prepared) -> Path:
     train = prepared.frames.train
-    largest = max(column.values if isinstance(column, Image) else 1 for column in project.inputs)
+    largest = max(column.values for column in project.inputs)
     count = min(REFERENCE_ROWS, max(1000, REFERENCE_VALUES // largest), len(train))
     rows = train.sample(count, random_state=stable_seed(project.name, "reference")).sort_index()
     frame = raw_frame(rows, project.inputs)

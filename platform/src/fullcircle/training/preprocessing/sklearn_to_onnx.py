@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 
-from fullcircle.core.project import Category, Column
+from fullcircle.core.project import Column
 from fullcircle.training.onnx_file import OPSET, OPSET_ML, save_normalized
 
 
@@ -43,7 +43,7 @@ def save(transformer: Any, columns: Sequence[Column], fitted_names: Sequence[str
 
     update_registered_converter(MissingFlags, "FullcircleMissingFlags", _flags_shape, _flags_graph, overwrite=True)
     inputs = [
-        (name, StringTensorType([None, 1]) if isinstance(column, Category) else FloatTensorType([None, 1]))
+        (name, StringTensorType([None, 1]) if column.is_text else FloatTensorType([None, 1]))
         for name, column in zip(fitted_names, columns, strict=True)
     ]
     model = convert_sklearn(

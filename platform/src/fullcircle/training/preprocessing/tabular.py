@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import DataUnavailable, ExportFailed, ProjectInvalid
-from fullcircle.core.project import Category, Column, Image, Number, Project
+from fullcircle.core.project import Column, Image, Project
 from fullcircle.core.row_tensors import raw_frame
 from fullcircle.training.preprocessing.images import ImagePreprocessor, fit_images
 
@@ -104,9 +104,9 @@ def fit(project: Project, frame: pd.DataFrame) -> TabularPreprocessor | ImagePre
         )
     raw = raw_frame(frame, columns)
     plain = dict(zip((column.name for column in columns), plain_names(columns), strict=True))
-    numbers = [column.name for column in columns if isinstance(column, Number)]
+    numbers = [column.name for column in columns if not column.is_text]
     holed = [name for name in numbers if 0 < int(raw[name].isna().sum()) < len(raw)]
-    categories = {column.name: _categories(raw[column.name]) for column in columns if isinstance(column, Category)}
+    categories = {column.name: _categories(raw[column.name]) for column in columns if column.is_text}
     transformer = _transformer(
         [plain[name] for name in numbers],
         [plain[name] for name in holed],
@@ -174,7 +174,7 @@ def _round_to_float32(pipeline: Any) -> None:
 
 
 def _unfit(raw: pd.DataFrame, columns: Sequence[Column], error: ValueError) -> DataUnavailable:
-    infinite = [c.name for c in columns if isinstance(c, Number) and bool(np.isinf(raw[c.name].to_numpy()).any())]
+    infinite = [c.name for c in columns if not c.is_text and bool(np.isinf(raw[c.name].to_numpy()).any())]
     if infinite:
         return DataUnavailable(
             f"infinite values in {', '.join(infinite)}", hint="give the column a 'low' and a 'high' in project.py"
