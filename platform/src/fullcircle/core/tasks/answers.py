@@ -26,6 +26,7 @@ class AnswerColumn:
         choices: of a column of text, what it may say, in the order of the answer's numbers: it says the one whose
             number is the largest, the first of equals. Empty: it is a number, float32.
         title: what people call it ("probability of arriving late").
+        part: the class, or the label, whose number it is; empty where it is of all there is.
     """
 
     name: str
@@ -33,6 +34,7 @@ class AnswerColumn:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    part: str = ""
 
     @property
     def is_number(self) -> bool:

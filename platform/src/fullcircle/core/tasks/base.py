@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fullcircle.core.tasks.answer_format import AnswerFormat
     from fullcircle.core.tasks.answers import AnswerSpec
     from fullcircle.core.tasks.metric import Metric
 
@@ -272,6 +273,47 @@ class Task(ABC):
     @abstractmethod
     def scalar(self, answers: Answers) -> NDArray[np.float64]:
         """One number an answer, float64 (rows,), for a histogram or a table: the probability, the prediction."""
+
+    @property
+    @abstractmethod
+    def answer_format(self) -> AnswerFormat:
+        """How the numbers of an answer are written for people."""
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """The names of the numbers that explanations are of."""
+        return self.answers.numbers
+
+    def given(self, answers: Answers) -> NDArray[np.intp]:
+        """Of each answer, which of its numbers is the answer that was given, (rows,): the largest, the first of equals.
+
+        Args:
+            answers: (rows,) or (rows, numbers), of the `explained` numbers or some of them.
+        """
+        values = np.asarray(answers)
+        return np.zeros(len(values), dtype=np.intp) if values.ndim == 1 else np.argmax(values, axis=1)
+
+    @abstractmethod
+    def shown(self, target: Any) -> str:
+        """One row's target in words: "yes", a class, a number with its unit."""
+
+    def happened(self, targets: Targets, part: int) -> NDArray[np.bool_]:
+        """For which targets that part of an answer, such as the class of this index, came true, bool (rows,)."""
+        return np.asarray(np.asarray(targets) == part, dtype=np.bool_)
+
+    def right(self, targets: Targets, answers: Answers) -> NDArray[np.bool_] | None:
+        """Which answers are right, bool (rows,); None where an answer is more or less right."""
+        return None
+
+    @property
+    def extremes(self) -> tuple[str, str, str]:
+        """What the answers of the highest `scalar` are, those nearest the `middle`, and those of the lowest."""
+        return "the highest", "the middle", "the lowest"
+
+    def from_middle(self, answers: Answers) -> NDArray[np.float64]:
+        """How far an answer's `scalar` is from the middle, (rows,): from what neither side can claim."""
+        values = self.scalar(answers)
+        return np.asarray(np.abs(values - np.median(values)), dtype=np.float64)
 
     def distance(self, a: Answers, b: Answers) -> NDArray[np.float64]:
         """How far apart two models' answers are, (rows,), comparable to the margin of `AgreementGate`."""

@@ -14,6 +14,7 @@ from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.statistics import intervals
 from fullcircle.core.statistics.binary_metrics import brier_losses, calibration_error, log_losses, roc_auc
 from fullcircle.core.statistics.small_samples import spare_rows
+from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
 from fullcircle.core.tasks.decisions import (
@@ -238,3 +239,35 @@ class Binary(Task):
     def scalar(self, answers: Answers) -> NDArray[np.float64]:
         """The probability."""
         return column(answers, 0)
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """In per cent."""
+        return per_cent("the probability")
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """The probability; a decision follows from it."""
+        return self.answers.numbers[:1]
+
+    def given(self, answers: Answers) -> NDArray[np.intp]:
+        """The probability."""
+        return np.zeros(len(answers), dtype=np.intp)
+
+    def shown(self, target: Any) -> str:
+        """`yes` or `no`: whether it is the positive class."""
+        return "yes" if target == 1 else "no"
+
+    def right(self, targets: Targets, answers: Answers) -> NDArray[np.bool_]:
+        """Which decisions are right, or which probabilities are on the right side of one half, bool (rows,)."""
+        decided = column(answers, len(self.answers.numbers) - 1) >= 0.5
+        return np.asarray(decided == (np.asarray(targets) == 1), dtype=np.bool_)
+
+    @property
+    def extremes(self) -> tuple[str, str, str]:
+        """From yes to no."""
+        return "the surest yes", "the least sure", "the surest no"
+
+    def from_middle(self, answers: Answers) -> NDArray[np.float64]:
+        """Distance from one half."""
+        return np.asarray(np.abs(self.scalar(answers) - 0.5), dtype=np.float64)

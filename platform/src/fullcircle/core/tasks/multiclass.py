@@ -11,6 +11,7 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.statistics.binary_metrics import equal_count_bins
 from fullcircle.core.statistics.small_samples import unseen_share
+from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
 from fullcircle.core.tasks.estimation import (
@@ -196,10 +197,28 @@ class Multiclass(Task):
         """Total variation: the share of the probability that lies on other classes."""
         return np.asarray(np.abs(np.asarray(a, dtype=np.float64) - b).sum(axis=1) / 2.0, dtype=np.float64)
 
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """In per cent."""
+        return per_cent("the probabilities", "class", "classes")
+
+    def shown(self, target: Any) -> str:
+        """The class."""
+        return self.names[int(target)]
+
+    def right(self, targets: Targets, answers: Answers) -> NDArray[np.bool_]:
+        """Whether the likeliest class is the right one, bool (rows,)."""
+        return np.asarray(np.argmax(answers, axis=1) == targets, dtype=np.bool_)
+
+    @property
+    def extremes(self) -> tuple[str, str, str]:
+        """By the probability of the likeliest class."""
+        return "the surest", "the usual", "the least sure"
+
 
 def probability_of(label: str) -> AnswerColumn:
     """The column of one class's, or one label's, probability: `p_<label>`."""
-    return AnswerColumn(name=f"p_{label}", title=f"probability of {label}", low=0.0, high=1.0)
+    return AnswerColumn(name=f"p_{label}", title=f"probability of {label}", low=0.0, high=1.0, part=label)
 
 
 def rarest(targets: Targets) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerSpec
 from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting, is_label
 from fullcircle.core.tasks.estimation import (
@@ -184,6 +185,28 @@ class Multilabel(Task):
     def distance(self, a: Answers, b: Answers) -> NDArray[np.float64]:
         """The largest difference of a label's probability."""
         return np.asarray(np.abs(np.asarray(a, dtype=np.float64) - b).max(axis=1), dtype=np.float64)
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """In per cent."""
+        return per_cent("the probabilities", "label", "labels")
+
+    def shown(self, target: Any) -> str:
+        """The row's labels: `red, blue`."""
+        return ", ".join(self.labels[index] for index in np.flatnonzero(target)) or "none"
+
+    def happened(self, targets: Targets, part: int) -> NDArray[np.bool_]:
+        """Which rows have that label, bool (rows,)."""
+        return np.asarray(np.asarray(targets)[:, part] == 1, dtype=np.bool_)
+
+    def right(self, targets: Targets, answers: Answers) -> NDArray[np.bool_]:
+        """Whether all labels of a row are right, bool (rows,)."""
+        return np.asarray(subset_correct(targets, answers) == 1.0, dtype=np.bool_)
+
+    @property
+    def extremes(self) -> tuple[str, str, str]:
+        """By the number of labels."""
+        return "the most labels", "the usual number of them", "the fewest"
 
 
 def _listed(cell: object) -> list[str] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.tasks.answer_format import AnswerFormat
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting
 from fullcircle.core.tasks.estimation import column, mean_metric, share_metric
@@ -233,6 +234,25 @@ class Regression(Task):
         one, other = self.scalar(a), self.scalar(b)
         spread = float(np.nanstd(other)) or 1.0
         return np.asarray(np.abs(one - other) / spread, dtype=np.float64)
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """In the unit of the target."""
+        unit = self.unit
+        return AnswerFormat(quantity="prediction", subject="the prediction", unit=unit, step=unit, short_step=unit)
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """The prediction, not the ends of its interval."""
+        return self.answers.numbers[:1]
+
+    def given(self, answers: Answers) -> NDArray[np.intp]:
+        """The prediction."""
+        return np.zeros(len(answers), dtype=np.intp)
+
+    def shown(self, target: Any) -> str:
+        """The number, with its unit."""
+        return self.answer_format.value(float(target))
 
 
 def _numbers(labels: Any) -> Numbers:
