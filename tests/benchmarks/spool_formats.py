@@ -25,10 +25,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from fullcircle.core.framed_log.frames import FrameWriter, read
 from fullcircle.core.framed_log.layout import FileKind
-from fullcircle.core.framed_log.reader import read
-from fullcircle.core.framed_log.writer import FrameWriter
-from fullcircle.tracking.spool.entries import Points, encode, packed
+from fullcircle.tracking.spool.spool_file import Points, encode, packed
 
 METRICS, STEPS_A_FRAME = 20, 24
 SYNC_EVERY = 10

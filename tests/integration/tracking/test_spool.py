@@ -33,8 +33,8 @@ from fullcircle.core.system.outages import Patience, patient
 from fullcircle.core.system.processes import free_port, process_exists
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore, RunWriter
-from fullcircle.tracking.spool.entries import KIND
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
+from fullcircle.tracking.spool.spool_file import KIND
 from fullcircle.tracking.spool.sync import backlog, sync
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import FormatTooNew
+from fullcircle.core.framed_log.frames import FrameWriter, read, scan
 from fullcircle.core.framed_log.layout import HEAD_BYTES, LONGEST, VERSION, End, FileKind
-from fullcircle.core.framed_log.reader import read, scan
-from fullcircle.core.framed_log.writer import FrameWriter
 
 KIND = FileKind(magic=b"fctt")
 FRAME_BYTES = 12
@@ -178,7 +177,7 @@ def test_a_full_disk_takes_nothing_or_all_of_what_is_appended_at_once(tmp_path: 
         import resource
         from pathlib import Path
         from fullcircle.core.framed_log.layout import FileKind
-        from fullcircle.core.framed_log.writer import FrameWriter
+        from fullcircle.core.framed_log.frames import FrameWriter
         writer = FrameWriter(Path({str(tmp_path)!r}) / "a.log", FileKind(magic=b"fctt"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
         taken = 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import UsageError
-from fullcircle.tracking.runs.dedup import EXACT, MetricDedup, whole
+from fullcircle.tracking.runs.metrics import EXACT, MetricDedup, whole
 
 told = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 300)), max_size=200)
 
@@ -37,7 +37,8 @@ def test_only_the_new_ones_of_a_step_are_told() -> None:
     assert dedup.new(("loss", "auc"), 4) == ("loss", "auc")
     assert dedup.new(("loss", "auc"), 4) == ()
     assert (dedup.has("loss", 2), dedup.has("loss", 5), dedup.has("other", 0)) == (True, False, False)
-    assert (dedup.last(["loss", "auc"]), dedup.last(["other"])) == (4, 0)
+    assert [dedup.beyond(["loss", "auc"], step) for step in (3, 4, 5)] == [False, False, True]
+    assert dedup.beyond(["other"], 0)
 
 
 def test_a_long_training_does_not_make_it_grow_and_its_newest_steps_may_come_in_any_order() -> None:

@@ -18,12 +18,11 @@ from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavail
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.runs.run_tags import SPOOL
 from fullcircle.tracking.spool.artifacts import write_text
-from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.rejected import LONGEST_TAG, REJECTED_TAG, with_what
 from fullcircle.tracking.spool.rejection import drop_first_rejected
+from fullcircle.tracking.spool.sender import Uploader
 from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir, SpoolMetadata, create_spool_dir
-from fullcircle.tracking.spool.uploader import Uploader
-from fullcircle.tracking.spool.writer import SpoolWriter
+from fullcircle.tracking.spool.spool_file import Artifact, Inputs, Params, Point, SpoolWriter, Status, Tags
 
 TrainingLogger = Callable[[SpoolWriter, Path], None]
 

@@ -21,14 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import UsageError
+from fullcircle.core.framed_log.frames import read
 from fullcircle.core.framed_log.layout import End
-from fullcircle.core.framed_log.reader import read
-from fullcircle.tracking.runs import dedup as repeats_module
-from fullcircle.tracking.runs import metric_validation as intake_module
-from fullcircle.tracking.runs.dedup import MetricDedup
-from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator
-from fullcircle.tracking.spool.entries import KIND, Points, decode, unpacked
-from fullcircle.tracking.spool.writer import BATCH, FLUSH_AT, SpoolWriter
+from fullcircle.tracking.runs import metrics as metrics_module
+from fullcircle.tracking.runs.metrics import FastMetricPath, MetricDedup, MetricValidator
+from fullcircle.tracking.spool.spool_file import BATCH, FLUSH_AT, KIND, Points, SpoolWriter, decode, unpacked
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -132,9 +129,9 @@ def test_a_process_that_was_forked_is_refused_on_the_hot_path_too(tmp_path: Path
         import os
         from pathlib import Path
         from fullcircle.core.errors import UsageError
-        from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator
-        from fullcircle.tracking.runs.dedup import MetricDedup
-        from fullcircle.tracking.spool.writer import SpoolWriter
+        from fullcircle.tracking.runs.metrics import FastMetricPath, MetricValidator
+        from fullcircle.tracking.runs.metrics import MetricDedup
+        from fullcircle.tracking.spool.spool_file import SpoolWriter
         writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         hot = FastMetricPath(MetricValidator(MetricDedup()), writer)
         hot.points({{"loss": 1.0}}, 1)
@@ -209,9 +206,9 @@ def test_a_fork_while_another_thread_holds_the_lock_is_refused_and_does_not_wait
         import os, signal
         from pathlib import Path
         from fullcircle.core.errors import UsageError
-        from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator
-        from fullcircle.tracking.runs.dedup import MetricDedup
-        from fullcircle.tracking.spool.writer import SpoolWriter
+        from fullcircle.tracking.runs.metrics import FastMetricPath, MetricValidator
+        from fullcircle.tracking.runs.metrics import MetricDedup
+        from fullcircle.tracking.spool.spool_file import SpoolWriter
         dedup = MetricDedup()
         hot = FastMetricPath(MetricValidator(dedup), SpoolWriter(Path({str(tmp_path)!r}) / "main.spool"))
         with dedup._lock:
@@ -229,8 +226,7 @@ def test_a_fork_while_another_thread_holds_the_lock_is_refused_and_does_not_wait
 
 
 def few_are_remembered(patch: pytest.MonkeyPatch, exact: int) -> None:
-    for module in (repeats_module, intake_module):
-        patch.setattr(module, "EXACT", exact)
+    patch.setattr(metrics_module, "EXACT", exact)
 
 
 @pytest.fixture
@@ -264,7 +260,7 @@ class Caller:
             self.told = dedup.new(names, step)
             return
         yield
-        settle = len(told) > repeats_module.EXACT
+        settle = len(told) > metrics_module.EXACT
         yield
         self.told = dedup.settled(told, claim, names, step) if settle else names
 

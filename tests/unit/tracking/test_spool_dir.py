@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.spool.artifacts import copy_file, write_text
-from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
+from fullcircle.tracking.spool.sender import Uploader
 from fullcircle.tracking.spool.spool_dir import NewRun, SpoolDir, SpoolMetadata, create_spool_dir, remove_unbegun
-from fullcircle.tracking.spool.uploader import Uploader
-from fullcircle.tracking.spool.writer import SpoolWriter
+from fullcircle.tracking.spool.spool_file import Artifact, Inputs, Params, Point, SpoolWriter, Status, Tags
 
 STEPS = range(1, 31)
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import SpoolTooNew
+from fullcircle.core.framed_log.frames import read
 from fullcircle.core.framed_log.layout import End
-from fullcircle.core.framed_log.reader import read
-from fullcircle.tracking.spool.entries import KIND, Points, Status, Tags, decode, encode, packed
+from fullcircle.tracking.spool.spool_file import KIND, Points, Status, Tags, decode, encode, packed
 
 OLD = (Path(__file__).parents[2] / "fixtures" / "logs-0.1.0" / "main.spool").read_bytes()
 

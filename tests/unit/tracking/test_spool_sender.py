@@ -13,13 +13,13 @@ from typing import cast
 import pytest
 
 from fullcircle.core.errors import TrackerAway
-from fullcircle.core.framed_log.reader import read
+from fullcircle.core.framed_log.frames import read
 from fullcircle.core.settings import Settings
-from fullcircle.tracking.spool.entries import KIND, Point, Points, decode
+from fullcircle.tracking.spool.backend import Backend
 from fullcircle.tracking.spool.sender import Sender
 from fullcircle.tracking.spool.spool import Spool
 from fullcircle.tracking.spool.spool_dir import NewRun, SpoolMetadata, create_spool_dir
-from fullcircle.tracking.spool.uploader import Backend
+from fullcircle.tracking.spool.spool_file import KIND, Point, Points, decode
 
 BEGIN = NewRun(experiment="e", experiment_tags={}, name="n", tags={}, started_ms=1)
 FOR_EVER_S = 1e9

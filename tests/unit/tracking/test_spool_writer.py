@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fullcircle.core.framed_log.frames import read
 from fullcircle.core.framed_log.layout import End
-from fullcircle.core.framed_log.reader import read
-from fullcircle.tracking.spool.entries import KIND, Points, Tags, decode
-from fullcircle.tracking.spool.writer import BATCH, SpoolWriter
+from fullcircle.tracking.spool.spool_file import BATCH, KIND, Points, SpoolWriter, Tags, decode
 
 
 def entries(path: Path) -> list[object]:
@@ -77,8 +76,8 @@ def test_a_forked_process_cannot_write_over_what_the_one_that_made_the_file_writ
         import os
         from pathlib import Path
         from fullcircle.core.errors import UsageError
-        from fullcircle.tracking.spool.entries import KIND, Tags
-        from fullcircle.tracking.spool.writer import SpoolWriter
+        from fullcircle.tracking.spool.spool_file import KIND, Tags
+        from fullcircle.tracking.spool.spool_file import SpoolWriter
         writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         writer.points({{"loss": 1.0}}, 1)
         if (child := os.fork()) == 0:
@@ -104,7 +103,7 @@ def test_what_was_flushed_survives_kill_minus_nine(tmp_path: Path) -> None:
     program = f"""
         import os, signal
         from pathlib import Path
-        from fullcircle.tracking.spool.writer import SpoolWriter
+        from fullcircle.tracking.spool.spool_file import SpoolWriter
         writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         for step in range(1000):
             writer.points({{"loss": 1.0 / (step + 1)}}, step)
@@ -120,7 +119,7 @@ def test_points_of_a_killed_process_that_never_flushed_are_there_but_for_a_momen
     program = f"""
         import os, signal, sys, time
         from pathlib import Path
-        from fullcircle.tracking.spool.writer import SpoolWriter
+        from fullcircle.tracking.spool.spool_file import SpoolWriter
         path = Path({str(tmp_path)!r}) / "main.spool"
         writer = SpoolWriter(path)
         writer.points({{"loss": 1.0}}, 1)
@@ -140,7 +139,7 @@ def test_a_full_disk_leaves_whole_frames_and_loses_no_point_when_there_is_room_a
         import resource, sys
         from pathlib import Path
         from fullcircle.core.errors import HomeUnwritable
-        from fullcircle.tracking.spool.writer import SpoolWriter
+        from fullcircle.tracking.spool.spool_file import SpoolWriter
         writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
         refused = 0
@@ -165,7 +164,7 @@ def test_ctrl_c_in_the_midst_of_writing_loses_no_point_and_tears_no_frame(tmp_pa
     program = f"""
         import random, signal
         from pathlib import Path
-        from fullcircle.tracking.spool.writer import SpoolWriter
+        from fullcircle.tracking.spool.spool_file import SpoolWriter
         writer = SpoolWriter(Path({str(tmp_path)!r}) / "main.spool")
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         later, step = random.Random(1), 0

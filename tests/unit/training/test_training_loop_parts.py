@@ -17,7 +17,7 @@ from fullcircle.core.records.training import EpochMetrics
 from fullcircle.training.jobs import Seconds
 from fullcircle.training.telemetry import rank_metrics
 from fullcircle.training.training_loop.chunk_schedule import MOST_STEPS, ChunkSchedule
-from fullcircle.training.training_loop.event_log import EventLog, NullListener, follow, read_events
+from fullcircle.training.training_loop.event_log import DedupListener, EventLog, NullListener, follow, read_events
 from fullcircle.training.training_loop.sampler import row_order, share, steps_of
 
 
@@ -105,10 +105,10 @@ def write_steps(event_log: EventLog, first: int, losses: list[float]) -> None:
     event_log.steps(first, 1, losses, [1.0] * len(losses), [7] * len(losses), 100.0, Seconds())
 
 
-def test_a_restarted_rank_is_told_once_of_each_step_and_epoch(tmp_path: Path) -> None:
+def test_of_a_restarted_rank_each_step_and_epoch_is_told_once_to_whom_it_matters(tmp_path: Path) -> None:
     heard = Heard()
     path = tmp_path / "rank-0.events"
-    with follow(path, heard):
+    with follow(path, DedupListener(heard)):
         first = EventLog(path)
         write_steps(first, 1, [0.5, 0.4, 0.3])
         first.epoch(epoch(1))

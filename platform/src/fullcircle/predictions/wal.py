@@ -24,9 +24,9 @@ from pathlib import Path
 import msgspec
 
 from fullcircle.core.errors import HomeUnwritable
+from fullcircle.core.framed_log.frames import FrameWriter
+from fullcircle.core.framed_log.frames import read as read_frames
 from fullcircle.core.framed_log.layout import Earlier, FileKind
-from fullcircle.core.framed_log.reader import read as read_frames
-from fullcircle.core.framed_log.writer import FrameWriter
 from fullcircle.core.project import Category, Column, Image, Number
 from fullcircle.predictions.ids import PredictionIds
 

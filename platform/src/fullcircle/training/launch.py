@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
 
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed
-from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import home_unwritable
 from fullcircle.training import rank_main
 from fullcircle.training.jobs import BEST, FATAL, PREEMPTED, RESULT, RankJob, TrainJob, TrainOutcome
@@ -106,24 +104,14 @@ def _outcome(
     )
 
 
-@dataclass
 class RecordingListener:
-    """A Listener that passes everything on and records the notes: they are the outcome's warnings."""
+    """A Listener that records the notes: they are the outcome's warnings. All else is told the other one itself."""
 
-    listener: Listener
-
-    def __post_init__(self) -> None:
+    def __init__(self, listener: Listener) -> None:
         self.notes: list[str] = []
-
-    def epoch(self, metrics: EpochMetrics) -> None:
-        """An epoch was done."""
-        self.listener.epoch(metrics)
-
-    def steps(self, first: int, losses: object, norms: object, rate: float) -> None:
-        """Steps were done."""
-        self.listener.steps(first, losses, norms, rate)  # type: ignore[arg-type]
+        self.epoch, self.steps, self._note = listener.epoch, listener.steps, listener.note
 
     def note(self, text: str) -> None:
         """A sentence for people."""
         self.notes.append(text)
-        self.listener.note(text)
+        self._note(text)

@@ -36,7 +36,7 @@ from fullcircle.loop.outage_retry import retry_outages
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.provenance.run_provenance import packages
 from fullcircle.tracking.runs.run_schema import MASKED_TAG
-from fullcircle.training.training_loop.event_log import follow
+from fullcircle.training.training_loop.event_log import DedupListener, follow
 
 if TYPE_CHECKING:
     from fullcircle.tracking.runs.run_store import RunStore
@@ -161,7 +161,7 @@ def _trained(run: OriginalRun, code: CodeSource, data: Path, folder: Path, optio
     progress.current().stage(STAGE, f"{then.framework}, {_place(then)}, {then.steps:,} steps")
     log = folder / "training.log"
     command = (sys.executable, "-m", "fullcircle.apps.reproduction.rerun", str(folder))
-    with follow(folder / rerun.JOB / "rank-0.events", _RerunProgress(run.recorded)):
+    with follow(folder / rerun.JOB / "rank-0.events", DedupListener(_RerunProgress(run.recorded))):
         exit_code = run_to_end(command, cwd=code.top, env=_environment(then, code, folder), log=log)
     if not (folder / rerun.RESULT).exists():
         raise _failed(run, folder, exit_code, log)

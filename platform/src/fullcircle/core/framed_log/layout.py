@@ -112,8 +112,3 @@ def layout_of(path: Path, kind: FileKind, file: BinaryIO) -> Layout | End:
     if SUM.unpack_from(start, HEAD_BYTES - SUM.size)[0] != zlib.crc32(start[: -SUM.size]):
         return End.DAMAGED
     return Layout(HEAD_BYTES, start[-MARKER.size - SUM.size : -SUM.size])
-
-
-def checksum(marker: bytes, payload: bytes) -> int:
-    """CRC-32 of a frame; of one of before where there is no marker."""
-    return zlib.crc32(payload, zlib.crc32(marker + SUM.pack(len(payload))))

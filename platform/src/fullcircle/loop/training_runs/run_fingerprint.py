@@ -19,7 +19,7 @@ from fullcircle.core.project.overrides import written
 from fullcircle.core.records.fingerprint import COMPUTE, VARIABLES, EpochMark, Fingerprint, Machine
 from fullcircle.training.arrays import digests
 from fullcircle.training.launchers.devices import detect_hardware
-from fullcircle.training.training_loop.event_log import DedupListener, read_events
+from fullcircle.training.training_loop.event_log import DedupListener, read_events, tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def fingerprint(job: TrainJob, outcome: TrainOutcome) -> tuple[Fingerprint, NDAr
     seen = _Losses()
     once = DedupListener(seen)  # a rank that was killed and replaced writes a step twice
     for entry in read_events(job.folder / "rank-0.events"):
-        once.handle(entry)
+        tell(once, entry)
     losses = np.frombuffer(seen.losses, dtype=np.float64)
     every = max(1, -(-len(losses) // MAX_LOSSES))
     parameters = written_job(job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,9 @@ class TrainingLogger:
         self._run, self._job, self._mirror = run, job, mirror
         self._steps_per_epoch = steps_per_epoch
         self._view = progress.current()  # another thread may tell, and context variables stay behind in this one
+        self._shown = 0
+        self.steps = functools.partial(run.steps, heard=self._moved)
+        """Steps were done: the run hears of them itself."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """An epoch was done, or was found done in a checkpoint."""
@@ -113,13 +117,9 @@ class TrainingLogger:
         self._run.epoch(metrics)
         if new and self._mirror is not None:
             self._mirror.scalars(metrics.logged, metrics.epoch)
-        self._view.epoch(self._job.framework, metrics, self._job.training.epochs)
-
-    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
-        """Steps were done."""
-        self._point(self._run.steps(first, losses, norms, rate))
-        done = (first + len(losses) - 1) / self._steps_per_epoch
-        self._view.moved(self._job.framework, done, self._job.training.epochs, rate)
+        if metrics.epoch > self._shown:  # not again when a rank was replaced
+            self._shown = metrics.epoch
+            self._view.epoch(self._job.framework, metrics, self._job.training.epochs)
 
     def rank(self, rank: int, values: Mapping[str, float], at_s: float) -> None:
         """What a process takes of its machine; the step is the seconds since the run began."""
@@ -143,6 +143,10 @@ class TrainingLogger:
         self._point(self._run.last_of_steps())
         if self._mirror is not None:
             self._mirror.close()
+
+    def _moved(self, number: int, rate: float, point: tuple[int, Mapping[str, float]] | None) -> None:
+        self._point(point)
+        self._view.moved(self._job.framework, number / self._steps_per_epoch, self._job.training.epochs, rate)
 
     def _point(self, point: tuple[int, Mapping[str, float]] | None) -> None:
         if point is not None and self._mirror is not None:

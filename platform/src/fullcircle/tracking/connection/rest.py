@@ -7,6 +7,8 @@ on its own. The API: https://mlflow.org/docs/latest/api_reference/rest-api.html
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +16,7 @@ import msgspec
 from fullcircle.core.errors import TrackerAway
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection import credentials
-from fullcircle.tracking.connection.client import address
+from fullcircle.tracking.connection.client import address, translated
 from fullcircle.tracking.connection.connectivity import LISTENS_WITHIN_S
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_S = 30.0
 _SHOWN_CHARACTERS = 300
+_LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
 
 
 class MlflowError(Exception):
@@ -53,7 +56,7 @@ class Rest:
         import requests
 
         self._base = settings.tracking_uri.rstrip("/")
-        self._shown = address(settings)
+        self._settings, self._shown = settings, address(settings)
         self._timeout_s = (LISTENS_WITHIN_S, timeout_s)
         self._session = session = requests.Session()
         around = session.merge_environment_settings(
@@ -73,6 +76,20 @@ class Rest:
         """What the server answers to this body, as JSON."""
         return self._json(path, self._asked("POST", path, data=msgspec.json.encode(body)))
 
+    def log_points(self, run_id: str, points: Iterable[tuple[str, float, int, int]]) -> None:
+        """Log at most 1,000 points in one request, each (metric, value, milliseconds since the epoch, step).
+
+        The request of MLflow's `log_batch` without its thousand protobuf messages, which take 20 times as long to make:
+        it is made in the process that trains, and once: the spool tries again, with a pause that the training does not
+        pay for. Raises as `connection.client.translated`.
+        """
+        metrics = [
+            _Metric(key, value if math.isfinite(value) else _word(value), at_ms, step)
+            for key, value, at_ms, step in points
+        ]
+        with translated(self._settings, f"logging metrics of run {run_id}"):
+            self.post(_LOG_BATCH, {"run_id": run_id, "metrics": metrics})
+
     def content(self, path: str) -> bytes:
         """The file that the server has there."""
         return self._asked("GET", path).content
@@ -91,6 +108,18 @@ class Rest:
             return msgspec.json.decode(answer.content)
         except msgspec.DecodeError as error:
             raise MlflowError("", answer.status_code, f"{path} answered no JSON: is it MLflow?") from error
+
+
+class _Metric(msgspec.Struct, gc=False):
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+
+
+def _word(value: float) -> str:
+    """As protobuf's JSON has numbers that are none."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _refused(answer: Response) -> MlflowError:

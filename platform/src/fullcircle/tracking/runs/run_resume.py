@@ -15,7 +15,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import process_mark
 from fullcircle.tracking.connection.client import address, translated
 from fullcircle.tracking.provenance.run_provenance import host
-from fullcircle.tracking.runs.dedup import MetricDedup
+from fullcircle.tracking.runs.metrics import MetricDedup
 from fullcircle.tracking.runs.run_schema import COMMIT, DIRTY
 from fullcircle.tracking.runs.run_tags import BEGAN_AS, PROCESS, known, packed, process_of
 from fullcircle.tracking.runs.run_writer import FAILURE, PAUSED, PREEMPTED, RunWriter

@@ -17,8 +17,8 @@ from fullcircle.tracking.connection.client import connect, translated
 from fullcircle.tracking.provenance.origin import Origin, origin_of, said_in_tags
 from fullcircle.tracking.provenance.run_provenance import provenance
 from fullcircle.tracking.runs import run_lookup, run_resume, run_start
-from fullcircle.tracking.runs.dedup import MetricDedup
 from fullcircle.tracking.runs.experiments import experiment_id, experiment_tags
+from fullcircle.tracking.runs.metrics import MetricDedup
 from fullcircle.tracking.runs.run_resume import RunState, is_gone, last_steps, ref, state
 from fullcircle.tracking.runs.run_schema import COMMIT, DATA, PROVENANCE, data_version
 from fullcircle.tracking.runs.run_tags import KIND, PROJECT

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import math
+import operator
 import re
 import time
 import uuid
@@ -26,15 +27,14 @@ from fullcircle.core.system.outages import is_patient, wait_out
 from fullcircle.core.tasks import Task
 from fullcircle.store.json_values import to_json
 from fullcircle.tracking.connection.client import address
-from fullcircle.tracking.runs.dedup import MetricDedup
-from fullcircle.tracking.runs.metric_validation import FastMetricPath, MetricValidator, require_names
+from fullcircle.tracking.runs.metrics import FastMetricPath, MetricDedup, MetricValidator, require_names
 from fullcircle.tracking.runs.run_schema import DATA, MASKED_TAG, data_tags, flat_params, metrics_of
 from fullcircle.tracking.runs.system_metrics import SystemMonitor
 from fullcircle.tracking.secrets.detection import masked, masked_file, masked_value
-from fullcircle.tracking.spool.entries import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
 from fullcircle.tracking.spool.spool import Spool
 from fullcircle.tracking.spool.spool_dir import Backlog, SpoolMetadata
+from fullcircle.tracking.spool.spool_file import Inputs, Params, Status, Tags
 from fullcircle.tracking.spool.sync import sync_run
 from fullcircle.tracking.ui.review import score_tags
 
@@ -46,6 +46,8 @@ _NO_KEY = re.compile(r"[^\w./ -]")
 STEP_POINT_EVERY_S = 1.0
 """Of the steps, one point a second is kept: a training may do thousands."""
 
+StepPoint = tuple[int, Mapping[str, float]]
+"""A step and its metrics."""
 STEP_METRICS = ("step_loss", "gradient_norm", "samples_per_second")
 PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
 PAUSED = "SCHEDULED"
@@ -77,7 +79,7 @@ class RunWriter:
         environment: reads, when it is asked for and `ref` has none, the digest of what was installed.
 
     The run holds each (metric, step) once: of a point that is logged again, the first one stays. A metric's steps need
-    not ascend, as long as they are among the newest: see `tracking.runs.dedup`.
+    not ascend, as long as they are among the newest: see `tracking.runs.metrics`.
 
     Methods that write raise HomeUnwritable when the spool cannot be written; those of an appended run also
     TrackingUnavailable, when what they logged waits in the spool, for which a patient use case has waited. Metrics may
@@ -110,11 +112,10 @@ class RunWriter:
         self._begun_ms = begun_ms
         self._had = had
         self._environment = environment
-        self._last_step = 0 if spool is None else self._validator.last(STEP_METRICS)
         self._tell = self.metrics if spool is None else FastMetricPath(self._validator, spool.writer).points
         self._params = dict(params or {})
         self._step_at = -math.inf
-        self._step_waits: tuple[int, dict[str, float]] | None = None
+        self._step_waits: StepPoint | None = None
         self._system_monitor: SystemMonitor | None = None
 
     @cached_property
@@ -145,29 +146,33 @@ class RunWriter:
         self.metrics({**epoch.logged, "epoch_seconds": epoch.seconds}, epoch.epoch)
 
     def steps(
-        self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float
-    ) -> tuple[int, Mapping[str, float]] | None:
+        self,
+        first: int,
+        losses: Sequence[float],
+        norms: Sequence[float],
+        rate: float,
+        heard: Callable[[int, float, StepPoint | None], None] = lambda number, rate, point: None,
+    ) -> None:
         """Hear of steps `first`, `first + 1`, ...; about once a second the newest becomes a point of `step_loss`,
-        `gradient_norm` and `samples_per_second`, with its number as step. Returns the point when there is one."""
-        number = first + len(losses) - 1
-        if not losses or number <= self._last_step:
-            return None
-        values = dict(zip(STEP_METRICS, (losses[-1], norms[-1], rate), strict=True))
-        if time.monotonic() - self._step_at < STEP_POINT_EVERY_S:
-            self._step_waits = (number, values)
-            return None
-        self._step_at, self._step_waits = time.monotonic(), None
-        self._last_step = number
-        self.points(values, number)
-        return number, values
+        `gradient_norm` and `samples_per_second`, with its number as step, if it is beyond all that the run has.
 
-    def last_of_steps(self) -> tuple[int, Mapping[str, float]] | None:
+        Args:
+            heard: is told then: the newest step, the rate, and the point when there is one.
+        """
+        number = first + len(losses) - 1
+        if not losses:
+            return
+        newest = (number, dict(zip(STEP_METRICS, (losses[-1], norms[-1], rate), strict=True)))
+        # Of a rank that replaced another one come steps behind the one that waits.
+        self._step_waits = max(self._step_waits or newest, newest, key=operator.itemgetter(0))
+        point = None
+        if time.monotonic() - self._step_at >= STEP_POINT_EVERY_S:
+            point = self._step_point(newest)
+        heard(number, rate, point)
+
+    def last_of_steps(self) -> StepPoint | None:
         """The newest step becomes a point, if it is none yet: a training that ends shows its last step."""
-        waits, self._step_waits = self._step_waits, None
-        if waits is not None:
-            self._last_step = waits[0]
-            self.points(waits[1], waits[0])
-        return waits
+        return self._step_point(self._step_waits) if self._step_waits is not None else None
 
     def age_s(self, at_s: float) -> int:
         """Whole seconds from the run's beginning until `at_s` (seconds since the epoch)."""
@@ -297,6 +302,14 @@ class RunWriter:
         # What went wrong matters more than that it could not be written down.
         with contextlib.suppress(Exception):
             self.end(status, reason=f"{type(error).__name__}: {error}".strip(": "))
+
+    def _step_point(self, newest: StepPoint) -> StepPoint | None:
+        number, values = newest
+        if not self._validator.beyond(STEP_METRICS, number):
+            return None
+        self._step_at = time.monotonic()
+        self.points(values, number)
+        return newest
 
     def _file(self, spool: Spool, path: Path, folder: str) -> None:
         text, kinds = masked_file(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.settings import home_unwritable
 from fullcircle.core.system.files import sha256_of
-from fullcircle.tracking.spool.entries import Artifact
+from fullcircle.tracking.spool.spool_file import Artifact
 
 FOLDER = "artifacts"
 _LOST_IN_AN_ADDRESS = re.compile(r"[#?\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")

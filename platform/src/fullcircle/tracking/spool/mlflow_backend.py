@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from fullcircle.core.errors import TrackingUnavailable
 from fullcircle.core.settings import Settings
@@ -17,17 +14,17 @@ from fullcircle.tracking.connection.client import address, connect, is_server, t
 from fullcircle.tracking.connection.connectivity import probe
 from fullcircle.tracking.connection.rest import Rest
 from fullcircle.tracking.runs.run_tags import SPOOL, filters
-from fullcircle.tracking.spool.entries import Artifact, Inputs, Params, Point, Status, Tags
 from fullcircle.tracking.spool.spool_dir import NewRun
+from fullcircle.tracking.spool.spool_file import Artifact, Inputs, Params, Point, Status, Tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_LOG_BATCH, _CREATE = "/api/2.0/mlflow/runs/log-batch", "/api/2.0/mlflow/runs/create"
+_CREATE = "/api/2.0/mlflow/runs/create"
 
 
 class MlflowBackend:
-    """A `spool.uploader.Backend` to the settings' MLflow.
+    """A `spool.backend.Backend` to the settings' MLflow.
 
     Args:
         client: None: one is connected now. Raises as `tracking.connection.client.connect`.
@@ -72,15 +69,10 @@ class MlflowBackend:
             made = self._client.create_run(experiment, begin.started_ms, tags=tags, run_name=begin.name)
         return str(made.info.run_id), experiment
 
-    def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        """Log at most 1,000 points in one request."""
-        with translated(self._settings, f"logging metrics of run {run_id}"):
-            if is_server(self._settings):
-                self._post(run_id, points)
-                return
-            from mlflow.entities import Metric
-
-            self._client.log_batch(run_id, metrics=[Metric(*point) for point in points])
+    @cached_property
+    def log_points(self) -> Callable[[str, Sequence[Point]], None]:
+        """Log at most 1,000 points in one request: of a server the connection's own method, into a database ours."""
+        return self._rest.log_points if is_server(self._settings) else self._insert_points
 
     def log(self, run_id: str, entry: Params | Tags | Inputs) -> None:
         """Log parameters, tags or a dataset."""
@@ -130,6 +122,12 @@ class MlflowBackend:
             else:
                 self._client.set_terminated(run_id, status.status, status.at_ms)
 
+    def _insert_points(self, run_id: str, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        with translated(self._settings, f"logging metrics of run {run_id}"):
+            self._client.log_batch(run_id, metrics=[Metric(*point) for point in points])
+
     def _experiment(self, begin: NewRun) -> str:
         from fullcircle.tracking.runs.experiments import experiment_id
 
@@ -158,28 +156,3 @@ class MlflowBackend:
         except (KeyError, TypeError) as error:
             what = f"{address(self._settings)} answered without a run when asked for {begin.name!r}"
             raise TrackingUnavailable(what, hint="is MLFLOW_TRACKING_URI an MLflow server?") from error
-
-    def _post(self, run_id: str, points: Sequence[Point]) -> None:
-        """The request of `log_batch` without its thousand protobuf messages, which take 20 times as long to make: it
-        is made in the process that trains, and once: the spool tries again, with a pause that the training does not
-        pay for."""
-        body = {
-            "run_id": run_id,
-            "metrics": [
-                _Metric(key, value if math.isfinite(value) else _word(value), at_ms, step)
-                for key, value, at_ms, step in points
-            ],
-        }
-        self._rest.post(_LOG_BATCH, body)
-
-
-class _Metric(msgspec.Struct, gc=False):
-    key: str
-    value: float | str
-    timestamp: int
-    step: int
-
-
-def _word(value: float) -> str:
-    """As protobuf's JSON has numbers that are none."""
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from fullcircle.core.system.files import write_whole
-from fullcircle.tracking.spool.entries import Artifact, Entry, Inputs, Params, Points, Status, Tags
+from fullcircle.tracking.spool.spool_file import Artifact, Entry, Inputs, Params, Points, Status, Tags
 
 REJECTED_TAG = "fullcircle.left_out"
 """Tag of a run: what it lacks, because the tracker refused it and somebody gave it up."""

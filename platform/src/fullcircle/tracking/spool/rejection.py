@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from fullcircle.core.errors import FullcircleError, HomeUnwritable, SpoolTooNew, TrackerAway, TrackingUnavailable
-from fullcircle.core.framed_log.reader import first_frame, read
+from fullcircle.core.framed_log.frames import first_frame, read
 from fullcircle.tracking.runs.run_tags import SPOOL, names
 from fullcircle.tracking.spool import rejected
-from fullcircle.tracking.spool.entries import KIND, Entry, Params, Points, Tags, decode, packed
+from fullcircle.tracking.spool.backend import Backend
+from fullcircle.tracking.spool.sender import Uploader
 from fullcircle.tracking.spool.spool_dir import SpoolDir
-from fullcircle.tracking.spool.uploader import Backend, Uploader
+from fullcircle.tracking.spool.spool_file import KIND, Entry, Params, Points, Tags, decode, packed
 
 Part = TypeVar("Part")
 _NO_REJECTION = (TrackerAway, SpoolTooNew, HomeUnwritable)

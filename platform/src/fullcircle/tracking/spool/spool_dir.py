@@ -30,13 +30,13 @@ from typing import Any
 import msgspec
 
 from fullcircle.core.errors import SpoolTooNew, TrackingUnavailable
+from fullcircle.core.framed_log.frames import read
 from fullcircle.core.framed_log.layout import End
-from fullcircle.core.framed_log.reader import read
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.core.system.files import write_whole
-from fullcircle.tracking.spool.entries import KIND, Artifact, Entry, Points, decode
 from fullcircle.tracking.spool.lock import locked
 from fullcircle.tracking.spool.rejected import RejectedEntry, rejected_entries
+from fullcircle.tracking.spool.spool_file import KIND, Artifact, Entry, Points, decode
 
 FORMAT = 1
 MAIN = "main"

@@ -1,9 +1,10 @@
 """Each rank's event log: an entry for each chunk; its writer, its readers, and the listeners.
 
 A framed log (`core.framed_log`) of JSON objects, each with a line feed, so that it can be read with `less`, too. A
-restarted rank appends to the same file and may write a step a second time, with the same numbers; a listener receives
-each step and each epoch once. An entry that is torn (kill -9) or damaged is skipped, and whoever follows the file is
-told so. What a version of before wrote, lines with checksums in `rank-<r>.jsonl`, is read as the beginning.
+restarted rank appends to the same file and may write a step a second time, with the same numbers; a listener hears of
+it a second time, and drops it where that matters (`DedupListener`). An entry that is torn (kill -9) or damaged is skipped, and
+whoever follows the file is told so. What a version of before wrote, lines with checksums in `rank-<r>.jsonl`, is read
+as the beginning.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from fullcircle.core.framed_log.frames import FrameWriter, read, scan
 from fullcircle.core.framed_log.layout import FileKind
-from fullcircle.core.framed_log.reader import read, scan
-from fullcircle.core.framed_log.writer import FrameWriter
 from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.settings import home_unwritable
 from fullcircle.training.jobs import Seconds
@@ -34,13 +34,14 @@ LOAD_EVERY_S = 5.0
 
 
 class Listener(Protocol):
-    """Whoever wants to hear how a training goes. Each epoch and each step is told once, in order."""
+    """Whoever wants to hear how a training goes, in the order of its doing. What a rank that replaced another one does
+    again is told again, with the same numbers: a run drops it by itself, others have `DedupListener`."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """An epoch was done, or was found done in a checkpoint."""
         ...
 
-    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float, /) -> None:
         """Steps `first`, `first + 1`, ... were done at `rate` samples a second of the whole job."""
         ...
 
@@ -67,7 +68,7 @@ class EventLog:
 
     def __init__(self, path: Path, listener: Listener | None = None) -> None:
         self.path = path
-        self._listener = DedupListener(listener) if listener else None
+        self._listener = listener
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._log = _opened(path)
@@ -83,7 +84,7 @@ class EventLog:
         except OSError as error:
             raise home_unwritable(self.path.parent, error) from error
         if self._listener:
-            self._listener.handle(entry)
+            tell(self._listener, entry)
 
     def steps(
         self,
@@ -131,31 +132,37 @@ class EventLog:
         self._log.close()
 
 
+def tell(listener: Listener, entry: dict[str, Any]) -> None:
+    """Tell a listener one entry of an event log."""
+    kind = entry["kind"]
+    if kind == "steps":
+        listener.steps(entry["first"], entry["losses"], entry["norms"], entry["rate"])
+    elif kind == "epoch":
+        listener.epoch(EpochMetrics.of({key: value for key, value in entry.items() if key != "kind"}))
+    elif kind == "note":
+        listener.note(entry["text"])
+
+
 class DedupListener:
-    """Passes entries of an event log on to a listener, each epoch and each step once."""
+    """A Listener that passes each epoch and each step on once, and all notes."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._epoch = 0
-        self._step = 0
+        self._epoch = self._step = 0
+        self.note = listener.note
 
-    def handle(self, entry: dict[str, Any]) -> None:
-        """Pass one entry on, or the part of it that was not told yet."""
-        kind = entry["kind"]
-        if kind == "epoch" and entry["epoch"] > self._epoch:
-            self._epoch = entry["epoch"]
-            self._listener.epoch(EpochMetrics.of({key: value for key, value in entry.items() if key != "kind"}))
-        elif kind == "steps":
-            self._steps(entry)
-        elif kind == "note":
-            self._listener.note(entry["text"])
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch was done."""
+        if metrics.epoch > self._epoch:
+            self._epoch = metrics.epoch
+            self._listener.epoch(metrics)
 
-    def _steps(self, entry: dict[str, Any]) -> None:
-        first, losses, norms = entry["first"], entry["losses"], entry["norms"]
+    def steps(self, first: int, losses: Sequence[float], norms: Sequence[float], rate: float) -> None:
+        """Steps were done."""
         seen = max(0, self._step + 1 - first)
         if seen < len(losses):
             self._step = first + len(losses) - 1
-            self._listener.steps(first + seen, losses[seen:], norms[seen:], entry["rate"])
+            self._listener.steps(first + seen, losses[seen:], norms[seen:], rate)
 
 
 def event_log_path(folder: Path, rank: int = 0) -> Path:
@@ -227,7 +234,7 @@ class _Follower:
     def __init__(self, path: Path, listener: Listener) -> None:
         self.ended = threading.Event()
         self.error: BaseException | None = None
-        self._listener = DedupListener(listener)
+        self._listener = listener
         self._events = EventReader(path, from_now=True)
 
     def run(self) -> None:
@@ -240,7 +247,7 @@ class _Follower:
 
     def _read(self) -> None:
         for entry in self._events.new():
-            self._listener.handle(entry)
+            tell(self._listener, entry)
 
 
 def _opened(path: Path) -> FrameWriter:

@@ -1,19 +1,172 @@
-"""Writes a spool file: the caller appends to a list, a thread writes what waits five times a second."""
+"""A spool file: the entries of which it is made, and its writing end, where the caller appends to a list."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from fullcircle.core.errors import UsageError
-from fullcircle.core.framed_log.writer import FrameWriter
+import msgspec
+
+from fullcircle.core.errors import SpoolTooNew, UsageError
+from fullcircle.core.framed_log.frames import FrameWriter
+from fullcircle.core.framed_log.layout import Earlier, FileKind
 from fullcircle.core.settings import home_unwritable
-from fullcircle.tracking.spool.entries import KIND, Entry, Names, Points, Row, encode, packed, packing
+
+TOO_NEW = "send it with the version of fullcircle that wrote it, or a newer one"
+KIND = FileKind(
+    magic=b"fcsp",
+    earlier=Earlier(head=b"fcsp\x01\0\0\0\xe8\xd8 \x05", sums_length=True),
+    too_new=SpoolTooNew,
+    hint=TOO_NEW,
+)
+"""A spool file, whose payloads are the entries below."""
+
+Point = tuple[str, float, int, int]
+"""(metric, value, milliseconds since the epoch, step). The time is that of its making and never changes: MLflow takes a
+point with the same time, step and value for the same one, so that sending it again does not double it."""
+
+
+Names = tuple[str, ...]
+Row = tuple[Names, bytes, int, int]
+"""What one call logged: (metrics, their values, milliseconds since the epoch, step). Of the values only their bytes are
+kept, see `packing`: a training that logs each step fills its processor's caches with whatever is kept for long."""
+
+
+@lru_cache(maxsize=256)
+def packing(count: int) -> struct.Struct:
+    """How so many values are kept: float64, little-endian, one behind the other."""
+    return struct.Struct(f"<{count}d")
+
+
+def packed(values: Mapping[str, float]) -> tuple[Names, bytes]:
+    """Metrics and their values as a `Row` has them."""
+    return tuple(values), packing(len(values)).pack(*values.values())
+
+
+def unpacked(values: bytes) -> tuple[float, ...]:
+    """The values of a `Row`."""
+    return packing(len(values) // packing(1).size).unpack(values)
+
+
+class Points(msgspec.Struct, tag="rows", array_like=True, frozen=True):
+    """Points of metrics, at most 1,000: what MLflow takes in one request. Written as they came, a call a row: taking
+    them apart is the sender's work, not the training's.
+
+    Attributes:
+        names: the different sets of metrics.
+        rows: (the set's place in `names`, the values as `packing` has them, milliseconds since the epoch, step).
+    """
+
+    names: list[Names]
+    rows: list[tuple[int, bytes, int, int]]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Points:
+        """These rows."""
+        places: dict[Names, int] = {}
+        last: Names | None = None
+        place, found = 0, []
+        for names, values, at_ms, step in rows:
+            if names is not last:  # a loop hands in the same tuple each time
+                place, last = places.setdefault(names, len(places)), names
+            found.append((place, values, at_ms, step))
+        return cls(list(places), found)
+
+    def points(self) -> list[Point]:
+        """Each of them."""
+        return [
+            (key, value, at_ms, step)
+            for place, values, at_ms, step in self.rows
+            for key, value in zip(self.names[place], unpacked(values), strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return sum(len(self.names[place]) for place, *_ in self.rows)
+
+
+class _Before(msgspec.Struct, tag="points", array_like=True, frozen=True):
+    """Points as they were written before they were packed; spools that wait may hold some."""
+
+    rows: list[tuple[dict[str, float], int, int]]
+
+
+class Params(msgspec.Struct, tag="params", array_like=True, frozen=True):
+    """Parameters as text."""
+
+    values: dict[str, str]
+
+
+class Tags(msgspec.Struct, tag="tags", array_like=True, frozen=True):
+    """Tags of the run."""
+
+    values: dict[str, str]
+
+
+class Inputs(msgspec.Struct, tag="inputs", array_like=True, frozen=True):
+    """A dataset that the run used, in MLflow's fields."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    profile: str
+    context: str
+
+
+class Artifact(msgspec.Struct, tag="artifact", array_like=True, frozen=True):
+    """A file that is kept in the spool until the tracker has it.
+
+    Attributes:
+        file: its path below the spool's folder.
+        folder: the folder within the run; "" for its root.
+        sha256: hexadecimal digest of its bytes.
+        size: in bytes.
+    """
+
+    file: str
+    folder: str
+    sha256: str
+    size: int
+
+
+class Status(msgspec.Struct, tag="status", array_like=True, frozen=True):
+    """How the run ended, or that it was paused (SCHEDULED); the time in milliseconds since the epoch."""
+
+    status: str
+    at_ms: int
+
+
+Entry = Points | Params | Tags | Inputs | Artifact | Status
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry | _Before)
+
+
+def encode(entry: Entry) -> bytes:
+    """An entry as the payload of a frame."""
+    return _encoder.encode(entry)
+
+
+def decode(payload: bytes) -> Entry:
+    """The entry of a payload. Raises SpoolTooNew when it is none of this version's."""
+    try:
+        entry: Entry | _Before = _decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        raise SpoolTooNew(
+            f"a spool holds an entry that this version does not know ({error})",
+            hint=TOO_NEW,
+        ) from error
+    if isinstance(entry, _Before):
+        return Points.of((*packed(values), at_ms, step) for values, at_ms, step in entry.rows)
+    return entry
+
 
 FLUSH_EVERY_S = 0.2
 """Points wait in memory at most about this long; a kill -9 of the process loses no others."""
@@ -42,7 +195,7 @@ class SpoolWriter:
     forked every call raises UsageError, for it would write over what the process that made it writes.
 
     Attributes:
-        waiting: rows of at most `BATCH` metrics, to which `runs.metric_validation.FastMetricPath` appends.
+        waiting: rows of at most `BATCH` metrics, to which `runs.metrics.FastMetricPath` appends.
         forks: the module's, when it was made; as long as these are the same no fork lies between.
 
     Raises:
@@ -70,7 +223,7 @@ class SpoolWriter:
         self.packed(*packed(values), step)
 
     def packed(self, names: Names, values: bytes, step: int) -> None:
-        """Append points of now, see `entries.Row`. Costs an append to a list; they are in the file about 0.2 s later.
+        """Append points of now, see `Row`. Costs an append to a list; they are in the file about 0.2 s later.
 
         Raises HomeUnwritable, seldom: when so many wait that this call has to write them and cannot.
         """
