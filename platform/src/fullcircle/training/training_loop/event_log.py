@@ -2,9 +2,9 @@
 
 A framed log (`core.framed_log`) of JSON objects, each with a line feed, so that it can be read with `less`, too. A
 restarted rank appends to the same file and may write a step a second time, with the same numbers; a listener hears of
-it a second time, and drops it where that matters (`DedupListener`). An entry that is torn (kill -9) or damaged is skipped, and
-whoever follows the file is told so. What a version of before wrote, lines with checksums in `rank-<r>.jsonl`, is read
-as the beginning.
+it a second time, and drops it where that matters (`DedupListener`). An entry that is torn (kill -9) or damaged is
+skipped, and whoever follows the file is told so. What a version of before wrote, lines with checksums in
+`rank-<r>.jsonl`, is read as the beginning.
 """
 
 from __future__ import annotations
