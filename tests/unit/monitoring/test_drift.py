@@ -15,8 +15,9 @@ from scipy.stats import wasserstein_distance
 
 from fullcircle.core.project import Category, Number, Project
 from fullcircle.core.records.health import ColumnDrift
-from fullcircle.monitoring.drift import column_drift, prediction_drift
+from fullcircle.monitoring.drift import column_drift
 from fullcircle.monitoring.drift_metrics import Resamples, jensen_shannon, js_of_counts, null_wasserstein, wasserstein
+from fullcircle.monitoring.prediction_drift import prediction_drift
 from fullcircle.monitoring.samples import null_quantile
 
 Rows = Callable[..., pd.DataFrame]

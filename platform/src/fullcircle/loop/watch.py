@@ -34,7 +34,9 @@ from fullcircle.store.leases import Lease, Leases
 from fullcircle.tracking.runs.run_schema import score_tag
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 MONITORING = "monitoring"
 """The folder of a champion's run that keeps what its windows came to."""
@@ -45,7 +47,8 @@ class WatchResult:
     """What was seen in one window and what is to be done.
 
     Attributes:
-        rows: the window's rows as logged, one a row id, with `probability` and `label` (NaN while unknown).
+        rows: the window's rows as logged, one a row id, with the columns of an answer and `label` (NaN or
+            None while unknown).
         report: the Evidently HTML report, also kept with the champion's run.
         report_url: where the MLflow UI shows the one that is kept.
     """
@@ -118,7 +121,8 @@ def read_window(project: Project, settings: Settings, start: datetime, end: date
 
 
 def load_reference(workspace: Workspace, champion: ModelVersion) -> pd.DataFrame:
-    """A sample of the champion's training rows with its own answers: raw inputs, `probability`, row id."""
+    """A sample of the champion's training rows with its own answers: raw inputs, the columns of an answer,
+    row id."""
     import pandas as pd
 
     return pd.read_parquet(workspace.run_store.download(champion.run_id, REFERENCE))
@@ -133,9 +137,7 @@ def judge_window(
     champion: ModelVersion,
 ) -> Health:
     """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
-    registry = workspace.registry
-    before = registry.alias(project.name, PREVIOUS)
-    previous = Graph.load(registry.graph(before), digest=before.digest)(rows) if before and len(rows) else None
+    previous = previous_answers(project, workspace, rows)
     expected = champion.tags.get(score_tag(project.target))
     health = assess_window(
         project,
@@ -149,6 +151,18 @@ def judge_window(
     worst = f": {', '.join(health.drifted[:4])}" if health.drifted else ""
     progress.current().stage("drift", f"{len(health.drifted)} of {len(health.columns)} columns{worst}")
     return health
+
+
+def previous_answers(project: Project, workspace: Workspace, rows: pd.DataFrame) -> NDArray[np.float32] | None:
+    """What the previous champion would have answered; None where there is none, or it knew other classes."""
+    registry = workspace.registry
+    before = registry.alias(project.name, PREVIOUS)
+    if before is None or rows.empty:
+        return None
+    graph = Graph.load(registry.graph(before), digest=before.digest)
+    wanted = project.target.answers.numbers
+    # The names, not their number alone: a class may have been renamed, and old graphs of one number call it anything.
+    return graph(rows) if len(wanted) == len(graph.answers) == 1 or graph.answers == wanted else None
 
 
 def write_report(

@@ -1,4 +1,4 @@
-"""Drift of columns and of predictions, against thresholds that hold the false alarms at any size of window.
+"""Drift of input columns, against thresholds that hold the false alarms at any size of window.
 
 A threshold is the distance that two samples of the reference itself, as large as those compared, exceed in only
 `watch.false_alarms` of the cases. See docs/adr/0051-drift-thresholds.md.
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-PREDICTION = "prediction"
-
 
 def column_drift(
     project: Project, current: pd.DataFrame, reference: pd.DataFrame, *, seed: int = 0
@@ -57,28 +55,6 @@ def column_drift(
         for column in project.inputs
         if not isinstance(column, Image)
     )
-
-
-def prediction_drift(
-    current: NDArray[np.float32],
-    reference: NDArray[np.float32],
-    *,
-    false_alarms: float = 0.01,
-    seed: int = 0,
-) -> ColumnDrift | None:
-    """The drift of the champion's probabilities; None when a side has none."""
-    import pandas as pd
-
-    now, before = (pd.DataFrame({PREDICTION: side}) for side in (current, reference))
-    now, before = now[np.isfinite(now[PREDICTION])], before[np.isfinite(before[PREDICTION])]
-    if now.empty or before.empty:
-        return None
-    held, pool = sample(before, ROWS, seed), sample(before, POOL, seed)
-    now = sample(now, ROWS, seed)
-    draws = Resamples.of(len(pool), len(held), len(now), n_resamples=n_resamples(false_alarms), seed=seed)
-    values = numbers(held, PREDICTION)
-    threshold = null_quantile(null_wasserstein(numbers(pool, PREDICTION), values, draws), false_alarms)
-    return _drift(PREDICTION, WASSERSTEIN, wasserstein(values, numbers(now, PREDICTION)), threshold)
 
 
 def _column(

@@ -10,22 +10,24 @@ and categories are made harmless before it sees them, and its page stands in a f
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.project import Category, Project
-from fullcircle.core.records.health import Health
+from fullcircle.core.records.health import ColumnDrift, Health
 from fullcircle.core.security.html_page import framed_page, html_page
 from fullcircle.core.security.untrusted import disambiguated, html_text
 from fullcircle.core.settings import home_unwritable
 from fullcircle.core.system.files import replacing
 from fullcircle.monitoring import drift_metrics
-from fullcircle.monitoring.drift import PREDICTION
 from fullcircle.monitoring.image_drift import as_numbers
+from fullcircle.monitoring.labelled_report import Naming, labelled_snapshot
+from fullcircle.monitoring.prediction_drift import answer_frames, number_drifts
 from fullcircle.monitoring.samples import ROWS, categories, numbers, sample
 
 if TYPE_CHECKING:
@@ -36,10 +38,8 @@ MOST_COLUMNS = 40
 """Columns in a report, the furthest over their thresholds first: Evidently draws several pictures of each."""
 MOST_SUMMARIES = 10
 """Of these, the columns with a table of statistics: Evidently draws seven pictures for each, of which it shows one."""
-LABEL = "label"
-"""Name of the target column in the report."""
-Naming = Callable[[Iterable[str]], Mapping[str, str]]
-"""Texts from outside -> text: how each is shown."""
+MOST_ANSWERS = 8
+"""Numbers of an answer in a report, the furthest over their thresholds first."""
 
 
 def evidently_report(
@@ -100,13 +100,15 @@ def snapshot(
         naming: how Evidently gets the names of columns and the categories. It escapes nothing: with the texts as they
             are, a category runs as a script.
     """
+    current, reference = current.reset_index(drop=True), reference.reset_index(drop=True)
+    answers = _answers(project, health, current, reference, seed)
     project, health, current, reference = as_numbers(project, health, current, reference, seed=seed)
     now, before = sample(current, ROWS, seed), sample(reference, ROWS, seed)
-    found = _drift_snapshot(project, health, now, before, naming)
-    labelled = now[now["label"].notna() & now["probability"].notna()] if "label" in now else now.iloc[:0]
-    if health.performance is None or labelled["label"].nunique() < 2:
+    found = _drift_snapshot(project, health, now, before, answers, naming)
+    if health.performance is None or "label" not in now:
         return found
-    return _with_widgets_of(found, _performance_snapshot(labelled))
+    labelled = labelled_snapshot(project.target, now, naming)
+    return found if labelled is None else _with_widgets_of(found, labelled)
 
 
 def drift_column(column: str, method: str) -> str:
@@ -114,14 +116,44 @@ def drift_column(column: str, method: str) -> str:
     return f"{column} (missing)" if method == drift_metrics.MISSING else column
 
 
-def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before: pd.DataFrame, naming: Naming) -> Any:
+@dataclasses.dataclass(frozen=True)
+class _Answers:
+    """The numbers of an answer that are shown, worst first, and both sides' values by row (of the whole frames)."""
+
+    drifts: tuple[ColumnDrift, ...]
+    now: pd.DataFrame
+    before: pd.DataFrame
+
+    @property
+    def names(self) -> list[str]:
+        return [drift.column for drift in self.drifts]
+
+
+def _answers(project: Project, health: Health, current: pd.DataFrame, reference: pd.DataFrame, seed: int) -> _Answers:
+    spec = project.target.answers
+    now, before = answer_frames(spec.of_some(current), spec.of_some(reference), spec.numbers)
+    if len(now.columns) > 1:
+        # The health keeps the worst alone; the same seed draws the same rows again.
+        found = number_drifts(now, before, project.watch.false_alarms, seed=seed)
+    else:
+        found = (health.prediction,) if health.prediction else ()
+    return _Answers(tuple(sorted(found, key=_badness)[:MOST_ANSWERS]), now, before)
+
+
+def _badness(drift: ColumnDrift) -> float:
+    return -drift.distance / max(drift.threshold, 1e-12)
+
+
+def _drift_snapshot(
+    project: Project, health: Health, now: pd.DataFrame, before: pd.DataFrame, answers: _Answers, naming: Naming
+) -> Any:
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset, DataSummaryPreset
 
     _register()
     methods = {drift_metrics.WASSERSTEIN: CLIPPED}
-    worst = sorted(health.columns, key=lambda c: -c.distance / max(c.threshold, 1e-12))[:MOST_COLUMNS]
+    worst = sorted(health.columns, key=_badness)[:MOST_COLUMNS]
     shown = {c.column for c in worst}
     names = {
         kind: [c.name for c in project.inputs if c.name in shown and isinstance(c, Category) == kind]
@@ -133,15 +165,20 @@ def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before:
         name for name in names[False] if np.isnan(numbers(now, name)).all() or np.isnan(numbers(before, name)).all()
     ]
     kept = [name for name in names[False] if name not in hollow]
-    called = naming([*kept, *names[True], *(drift_column(name, drift_metrics.MISSING) for name in gaps)])
+    called = naming(
+        [*kept, *names[True], *(drift_column(name, drift_metrics.MISSING) for name in gaps), *answers.names]
+    )
     columns = {called[drift_column(c.column, c.method)]: c for c in worst}
     definition = DataDefinition(
-        numerical_columns=[*(called[name] for name in kept), PREDICTION],
+        numerical_columns=[called[name] for name in (*kept, *answers.names)],
         categorical_columns=[
             called[name] for name in (*names[True], *(drift_column(n, drift_metrics.MISSING) for n in gaps))
         ],
     )
     frames = _frames((now, before), kept, names[True], gaps, naming)
+    for frame, side, values in zip(frames, (now, before), (answers.now, answers.before), strict=True):
+        for name in answers.names:
+            frame[name] = values[name].reindex(side.index).to_numpy(dtype=np.float64)
     sides = [Dataset.from_pandas(frame.rename(columns=called), data_definition=definition) for frame in frames]
     drift = DataDriftPreset(
         columns=list(columns),
@@ -149,8 +186,9 @@ def _drift_snapshot(project: Project, health: Health, now: pd.DataFrame, before:
         per_column_method={name: methods.get(c.method, drift_metrics.JENSEN_SHANNON) for name, c in columns.items()},
         per_column_threshold={name: c.threshold for name, c in columns.items()},
     )
-    answers = health.prediction
-    answered = [ValueDrift(column=PREDICTION, method=CLIPPED, threshold=answers.threshold)] if answers else []
+    answered = [
+        ValueDrift(column=called[each.column], method=CLIPPED, threshold=each.threshold) for each in answers.drifts
+    ]
     summed = [c.column for c in worst if c.column in (*kept, *names[True])][:MOST_SUMMARIES]
     summary = DataSummaryPreset(columns=[called[name] for name in dict.fromkeys(summed)])
     return Report([drift, *answered, summary]).run(sides[0], sides[1])
@@ -173,23 +211,7 @@ def _frames(
             data[drift_column(name, drift_metrics.MISSING)] = np.where(
                 np.isnan(numbers(side, name)), "missing", "present"
             )
-        data[PREDICTION] = numbers(side, "probability")
     return [pd.DataFrame(data) for data in made]
-
-
-def _performance_snapshot(labelled: pd.DataFrame) -> Any:
-    """Evidently's classification metrics. A run of their own: the reference has no labels, and late labels are few."""
-    import pandas as pd
-    from evidently import BinaryClassification, DataDefinition, Dataset, Report
-    from evidently.presets import ClassificationQuality
-
-    frame = pd.DataFrame({LABEL: labelled["label"].astype(int), PREDICTION: numbers(labelled, "probability")})
-    definition = DataDefinition(
-        classification=[BinaryClassification(target=LABEL, prediction_probas=PREDICTION, pos_label=1)],
-        categorical_columns=[LABEL],
-        numerical_columns=[PREDICTION],
-    )
-    return Report([ClassificationQuality()]).run(Dataset.from_pandas(frame, data_definition=definition), None)
 
 
 def _with_widgets_of(main: Any, other: Any) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fullcircle.core.records.health import Health, Window
-from fullcircle.monitoring.drift import column_drift, prediction_drift
+from fullcircle.monitoring.drift import column_drift
 from fullcircle.monitoring.performance import performance
+from fullcircle.monitoring.prediction_drift import prediction_drift
 from fullcircle.monitoring.quality import quality
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -32,27 +32,30 @@ def assess_window(
     """Judge a window against the champion's own training data.
 
     Args:
-        current: the window's rows: raw inputs, `probability`, `label` (NaN while unknown).
-        reference: the champion's training rows: raw inputs and its `probability`.
+        current: the window's rows: raw inputs, the columns of an answer, `label` (NaN or None while unknown).
+        reference: the champion's training rows: raw inputs and its answers.
         expected: the primary metric as the gate measured it at release.
-        previous: the previous champion's probabilities on `current`'s rows, if there is one.
+        previous: the previous champion's answers to `current`'s rows, if there is one.
 
     An empty window has no columns and no performance; below `watch.min_rows` it says so (`enough_rows`).
     """
-    probability = current["probability"].to_numpy(dtype=np.float32)
-    labels = current["label"].to_numpy(dtype=np.float64, na_value=np.nan)
+    task = project.target
+    answers = task.answers.of_some(current)
     return Health(
         window=window,
         champion_version=champion_version,
         columns=column_drift(project, current, reference, seed=seed),
         prediction=prediction_drift(
-            probability,
-            reference["probability"].to_numpy(dtype=np.float32),
+            answers,
+            task.answers.of_some(reference),
+            names=task.answers.numbers,
             false_alarms=project.watch.false_alarms,
             seed=seed,
         ),
         quality=quality(project, current, reference),
-        performance=performance(project.target, labels, probability, expected=expected, previous=previous, seed=seed),
+        performance=performance(
+            task, task.known_labels(current["label"]), answers, expected=expected, previous=previous, seed=seed
+        ),
         drifted_share_limit=project.watch.drifted_share,
         enough_rows=len(current) >= project.watch.min_rows,
     )

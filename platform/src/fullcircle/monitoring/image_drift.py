@@ -114,10 +114,11 @@ def as_numbers(
         columns=tuple(dataclasses.replace(drift, column=names[drift.column]) for drift in drifts),
         drifted_share_limit=0.5 / len(drifts),
     )
-    others = [name for name in ("probability", "label") if name in current]
+    answers = [name for name in project.target.answers.numbers if name in reference]
+    others = [name for name in (*project.target.answers.numbers, "label") if name in current]
     return (
         dataclasses.replace(project, columns=tuple(Number(name) for name in names.values())),
         seen,
         embedded.now.rename(columns=names).join(current[others]),
-        embedded.before.rename(columns=names).join(reference[["probability"]]),
+        embedded.before.rename(columns=names).join(reference[answers]),
     )

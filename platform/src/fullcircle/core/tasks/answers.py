@@ -70,7 +70,20 @@ class AnswerSpec:
 
     def of(self, frame: pd.DataFrame) -> Answers:
         """The numbers of a frame's rows, such as the prediction log's, NaN where there is none. Raises KeyError."""
-        columns = [frame[name].to_numpy(dtype=np.float32, na_value=np.nan) for name in self.numbers]
+        return self._stacked([frame[name].to_numpy(dtype=np.float32, na_value=np.nan) for name in self.numbers])
+
+    def of_some(self, frame: pd.DataFrame) -> Answers:
+        """As `of`, and NaN in a column that the frame lacks: it was written before that class was named."""
+        nothing = np.full(len(frame), np.nan, dtype=np.float32)
+        there = set(frame.columns)
+        return self._stacked(
+            [
+                frame[name].to_numpy(dtype=np.float32, na_value=np.nan) if name in there else nothing
+                for name in self.numbers
+            ]
+        )
+
+    def _stacked(self, columns: list[NDArray[np.float32]]) -> Answers:
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
     def by_name(self, answers: Answers) -> dict[str, NDArray[np.float32]]:

@@ -212,6 +212,10 @@ class Task(ABC):
         """Targets of what the prediction log keeps of labels that arrived: their codes."""
         return np.asarray(values).astype(np.int16)
 
+    def known_labels(self, cells: pd.Series) -> NDArray[np.float64]:
+        """The `label` column of a log window as float64 (rows,), or (rows, labels); NaN in rows not known yet."""
+        return cells.to_numpy(dtype=np.float64, na_value=np.nan)
+
     def encode(self, labels: Any) -> Targets:
         """Labels as they are in the data to targets, (rows,).
 

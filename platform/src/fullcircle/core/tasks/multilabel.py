@@ -122,6 +122,18 @@ class Multilabel(Task):
         """The targets of raw rows, int8 (rows, labels)."""
         return self.encode(frame[list(self.columns)] if self.separate else frame[self.name])
 
+    def logged(self, values: NDArray[np.float64]) -> Targets:
+        """int8 (rows, labels)."""
+        return np.asarray(values).astype(np.int8)
+
+    def known_labels(self, cells: pd.Series) -> NDArray[np.float64]:
+        """A list of 0 and 1 in each cell as float64 (rows, labels); NaN in rows not known yet."""
+        found = np.full((len(cells), len(self.labels)), np.nan)
+        for row, cell in enumerate(cells):
+            if np.ndim(cell) == 1 and len(cell) == len(self.labels):
+                found[row] = cell
+        return found
+
     def holds(self, labels: Any) -> NDArray[np.bool_]:
         """Which rows fit, bool (rows,): of 0 and 1 (rows, labels) or (rows,), or lists of known labels (rows,)."""
         if self.separate:
