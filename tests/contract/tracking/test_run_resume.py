@@ -32,6 +32,7 @@ from fullcircle.core.system.files import sha256_of
 from fullcircle.loop.retraining.resume import find_interrupted
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.registry.model_registry import Registry
+from fullcircle.tracking.runs import run_writer
 from fullcircle.tracking.runs.run_schema import PROVENANCE
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.runs.run_tags import PROCESS, packed, process_of
@@ -126,6 +127,29 @@ def test_thousands_of_steps_become_about_one_point_a_second_and_the_last_one_is_
     assert (steps[0], steps[-1]) == (10, 5000)
     assert len(steps) < 500
     assert client.get_run(run.id).data.metrics["samples_per_second"] == 1000.0
+
+
+@pytest.mark.parametrize("every_s", [0.0, 1e9], ids=["each-chunk-is-a-point", "none-but-the-first-and-the-last"])
+def test_steps_that_a_replaced_rank_does_again_are_points_once_in_their_order_and_the_last_one_stays(
+    tracker: RunStore,
+    project: Project,
+    client: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    every_s: float,
+) -> None:
+    monkeypatch.setattr(run_writer, "STEP_POINT_EVERY_S", every_s)
+    heard: list[int] = []
+    with tracker.start(project, name="torch", kind="train") as run:
+        for first in (1, 11, 21, 6, 16):  # killed behind step 30, gone on with from the checkpoint of step 5
+            run.steps(
+                *(first, [float(first)] * 10, [1.0] * 10, 100.0),
+                heard=lambda number, rate, point: heard.append(number if point else -number),
+            )
+    history = client.get_metric_history(run.id, "step_loss")
+    expected = {0.0: [(10, 1.0), (20, 11.0), (30, 21.0)], 1e9: [(10, 1.0), (30, 21.0)]}[every_s]
+    assert [(point.step, point.value) for point in history] == expected
+    assert [number for number in heard if number > 0] == ([10, 20, 30] if not every_s else [10])
+    assert len(heard) == 5
 
 
 def test_runs_of_a_killed_process_are_ended_and_those_of_a_living_one_are_not(
