@@ -62,7 +62,7 @@ def learn(options, process_group):
         own=losses,
         norms=np.concatenate([part.norms for part in parts]),
         waited=sum(part.communication_s for part in parts),
-        logits=engine.logits(rows),
+        logits=engine.outputs(rows),
         **engine.weights(),
     )
     if options.preempted:

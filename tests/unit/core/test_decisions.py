@@ -86,11 +86,17 @@ def test_a_project_that_draws_a_line_answers_with_a_decision_beside_the_same_pro
     assert dear == pytest.approx((5 * (y * (p < 0.3)) + (1 - y) * (p >= 0.3)).mean())
 
 
+def test_a_decision_on_the_edge_of_its_threshold_is_no_difference_of_two_graphs() -> None:
+    one, other = np.array([[0.3, 1.0]], dtype=np.float32), np.array([[0.29999998, 0.0]], dtype=np.float32)
+    assert STRICT.answers.largest_difference(one, other) < 1e-6
+    assert STRICT.answers.largest_difference(one, np.array([[0.3, np.nan]], dtype=np.float32)) == np.inf
+
+
 def test_costs_choose_the_threshold_of_a_model_by_its_answers_and_a_fixed_one_stays() -> None:
     y, p = drawn(3, rows=4000)
     both = np.stack([p, p], axis=1)
     link = DEAR.link(y, Weighting())
-    assert (link.name, link.threshold) == ("sigmoid_decision", 0.5)
+    assert (link.name, link.threshold, link.numbers) == ("sigmoid_decision", 0.5, 2)
     assert DEAR.settled(link, y, both).threshold == Costs(1.0, 5.0).cheapest(y, p) < 0.4
     assert STRICT.settled(STRICT.link(y, Weighting()), y, both).threshold == 0.3
     assert LATE.link(y, Weighting()) == Link(name="sigmoid", offset=(-0.0,))

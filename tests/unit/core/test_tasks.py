@@ -203,11 +203,15 @@ def test_training_targets_of_a_number_come_back_exactly_through_the_link(loss: A
 
 
 @pytest.mark.parametrize("balanced", [True, False])
-def test_weights_have_the_shape_of_the_targets_of_rows_and_of_batches_of_rows(balanced: bool) -> None:
+def test_every_row_has_one_weight_by_its_class(balanced: bool) -> None:
     targets = np.array([0, 0, 0, 1], dtype=np.float32)
     weighting = LATE.weighting(targets, balanced=balanced)
     assert weighting.rows(targets).tolist() == (pytest.approx([2 / 3, 2 / 3, 2 / 3, 2]) if balanced else [1, 1, 1, 1])
-    assert weighting.rows(np.stack([targets, targets])).shape == (2, 4)
+
+
+def test_a_row_of_several_labels_has_one_weight() -> None:
+    task = Multilabel("tags", ("a", "b", "c"))
+    assert task.weighting(np.ones((4, 3)), balanced=True).rows(np.ones((4, 3))).tolist() == [1.0] * 4
 
 
 def test_a_percentage_error_says_why_it_is_not_defined() -> None:

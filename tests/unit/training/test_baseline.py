@@ -11,7 +11,8 @@ import pytest
 from fullcircle.core.project import Binary, Training
 from fullcircle.core.records.training import Arrays, Fitted
 from fullcircle.training import trainers
-from fullcircle.training.on_sklearn.baseline import EXACT_FEATURES, PENALTY, BaselineFitted
+from fullcircle.training.on_sklearn.baseline import BaselineFitted
+from fullcircle.training.on_sklearn.estimators import EXACT_FEATURES, PENALTY
 
 TASK = Binary("late", positive="came late")
 
@@ -49,7 +50,7 @@ def test_its_answers_without_the_class_weights_are_the_optimum(
 ) -> None:
     arrays = _arrays(800, shape)
     fitted = _fit(arrays, tmp_path, balanced=balanced)
-    assert np.abs(_slope(fitted.coefficients, arrays, balanced=balanced)).max() < largest
+    assert np.abs(_slope(fitted.coefficients[0], arrays, balanced=balanced)).max() < largest
 
 
 @pytest.mark.parametrize("shape", [(7,), (4, 3, 2), (EXACT_FEATURES + 1,)], ids=["few", "image", "many"])
@@ -68,5 +69,5 @@ def test_its_training_loss_is_that_of_its_coefficients(tmp_path: Path) -> None:
     p = fitted.answers(arrays.x_train).astype(np.float64)
     y = arrays.y_train
     loss = -np.mean(y * np.log(p) + (1 - y) * np.log1p(-p))
-    penalty = 0.5 * PENALTY * float(np.square(fitted.coefficients[:-1].astype(np.float64)).sum()) / len(y)
+    penalty = 0.5 * PENALTY * float(np.square(fitted.coefficients[0, :-1].astype(np.float64)).sum()) / len(y)
     assert fitted.history[0].train_loss == pytest.approx(loss + penalty, abs=1e-6)

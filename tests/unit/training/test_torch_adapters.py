@@ -123,7 +123,7 @@ def test_it_learns_resumes_and_exports(build: ModelFunction, shape: Shape, train
         (answer,) = session.run(["answers"], {"features": x})
         assert answer.shape == (rows, 1)
         np.testing.assert_allclose(fitted.answers(x), answer[:, 0], atol=1e-6)
-        logit = engine.logits(x) - 0.3
+        logit = engine.outputs(x) - 0.3
         np.testing.assert_allclose(1 / (1 + np.exp(-logit)), answer[:, 0], atol=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_a_model_whose_main_input_is_token_numbers_gets_whole_numbers() -> None:
     with FRAMEWORK.process_group(CPU) as process_group:
         engine = FRAMEWORK.engine(words, (4,), PLAIN, CPU, process_group)
         tokens = np.array([[0, 1, 2, 4], [1, 1, 1, 1]], dtype=np.float32)
-        first, second = engine.logits(tokens)
+        first, second = engine.outputs(tokens)
         assert first != second
 
 

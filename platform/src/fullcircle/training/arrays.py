@@ -99,7 +99,7 @@ def digest(arrays: Arrays) -> str:
 
 
 def labels(project: Project, frame: pd.DataFrame) -> NDArray[np.float32]:
-    """The targets as the task encodes them, float32 (rows,)."""
+    """The targets as the task encodes them, float32 (rows,), or (rows, labels)."""
     return project.target.targets(frame).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.records.training import EpochMetrics, Fitted
-from fullcircle.core.tasks import Link
+from fullcircle.core.tasks import Link, Objective
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,8 +35,9 @@ class Chunk:
 
     Attributes:
         first: number of the first step, from 1 over the whole training.
-        x: float32 (steps, rows, *shape). y, w: float32 (steps, rows); w is the row's weight, 0 for a row that only
-            fills up a rank's share.
+        x: float32 (steps, rows, *shape).
+        y: what the loss compares with (`Task.training_targets`), float32 (steps, rows), or (steps, rows, labels).
+        w: float32 (steps, rows): the row's weight, 0 for a row that only fills up a rank's share.
         counts: int64 (steps,): rows of the whole batch, over all ranks, fillers left out.
     """
 
@@ -116,8 +117,9 @@ class TrainEngine(Protocol):
         in `compute.accumulate` parts, clipped to `training.clip_norm`."""
         ...
 
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logit of each row, float32 (rows,), as in production: no dropout. Collective where weights are sharded."""
+    def outputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the last layer gives for each row, float32 (rows, outputs), as in production: no dropout. Collective
+        where weights are sharded."""
         ...
 
     def weights(self) -> Tensors:
@@ -147,12 +149,19 @@ class Framework(Protocol):
 
     name: str
 
-    def check(self, build: ModelFunction, shape: Shape, training: Training, compute: Compute) -> None:
-        """Build the model once and look at what it answers for two rows.
+    def check(
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """Build the model once and look at what it gives for two rows.
 
         Raises:
-            UsageError: the model function fails, or returns something else than a model of one logit a row; the
-                device or precision asked for is not to be had here.
+            UsageError: the model function fails, or returns something else than a model of as many numbers a row as
+                the objective asks for; the device or precision asked for is not to be had here.
         """
         ...
 
@@ -167,11 +176,10 @@ class Framework(Protocol):
         training: Training,
         compute: Compute,
         process_group: ProcessGroup,
-        *,
-        loss: str = "binary_cross_entropy",
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
     ) -> TrainEngine:
-        """The model, built from `training.seed`, with the same first weights on every rank; it minimises the loss of
-        that name in the framework's LOSSES."""
+        """The model, built from `training.seed`, with the same first weights on every rank; it minimises the
+        objective, whose loss is an entry of the framework's LOSSES."""
         ...
 
     def fitted(
@@ -213,7 +221,7 @@ class Trainer(Protocol):
     - `fit` on the folder of one that was stopped or killed comes to the very same model; what is done is not done a
       second time. The listener receives each epoch once, in order, those from before included.
     - A number that is not finite, or memory that runs out, is a TrainingFailed that names where.
-    - `fitted` answers and exports alike: its graph agrees with it within 1e-6.
+    - `fitted` answers and exports alike: its graph agrees with it within 1e-6 of the answers' scale.
     """
 
     name: str

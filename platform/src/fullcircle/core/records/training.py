@@ -88,7 +88,7 @@ class Arrays:
 
     Attributes:
         x_train, x_validation: float32 (rows, *shape of a row: features, or height, width and channels).
-        y_train, y_validation: float32 (rows,), 0 or 1.
+        y_train, y_validation: the task's targets (codes of classes, or numbers), float32 (rows,), or (rows, labels).
         ids_train: (rows,) the beginnings of the project's row ids, where they are known.
         digest: SHA-256 of the rows, where it is known.
     """

@@ -25,6 +25,8 @@ class AnswerColumn:
         low, high: inclusive bounds of a number; None: none.
         choices: of a column of text, what it may say, in the order of the answer's numbers: it says the one whose
             number is the largest, the first of equals. Empty: it is a number, float32.
+        follows: whether it follows from the numbers before it, such as a decision: it is not compared by itself, since
+            two graphs that agree to the last digit but one may be on either side of its threshold.
         title: what people call it ("probability of arriving late").
         part: the class, or the label, whose number it is; empty where it is of all there is.
     """
@@ -35,6 +37,7 @@ class AnswerColumn:
     high: float | None = None
     choices: tuple[str, ...] = ()
     part: str = ""
+    follows: bool = False
 
     @property
     def is_number(self) -> bool:
@@ -105,6 +108,8 @@ class AnswerSpec:
         sides = (np.reshape(each, (len(a), len(self.numbers))).T.astype(np.float64) for each in (a, b))
         for column, one, other in zip((each for each in self.columns if each.is_number), *sides, strict=True):
             difference = np.abs(one - other)
+            if column.follows and np.isfinite(difference).all():
+                continue
             if not np.isfinite(difference).all():
                 return float("inf")
             bounded = column.low is not None and column.high is not None

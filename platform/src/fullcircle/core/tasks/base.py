@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import TargetInvalid
+from fullcircle.core.tasks.objective import Link, Objective, Weighting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,44 +32,6 @@ if TYPE_CHECKING:
 SHOWN_LABELS = 5
 Label = bool | int | str
 """What a class is called in the data. Numbers and booleans are taken for each other: True is 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """The fixed last step from a network's raw outputs to answers, with what was fitted on the training rows.
-
-    `answer = inverse(function(scale * raw + offset))`, the function by `name` in each framework's LINKS table.
-
-    Attributes:
-        name: `sigmoid`, `softmax`, `identity` or `exp`.
-        offset: added to each output: undoes class weights (minus the log of their ratio), or adds the mean back.
-        scale: the spread that the targets were divided by for training.
-        inverse: "" or `expm1`: of a target that was learned as its log1p.
-        threshold: of a decision: the probability from which on it is 1.
-    """
-
-    name: str
-    offset: tuple[float, ...] = (0.0,)
-    scale: float = 1.0
-    inverse: str = ""
-    threshold: float = 0.5
-
-
-@dataclass(frozen=True)
-class Weighting:
-    """The weight of each training row, by its target; the mean over the training rows is 1.
-
-    Attributes:
-        by_class: weight of each class by its code; empty: every row weighs 1.
-    """
-
-    by_class: tuple[float, ...] = ()
-
-    def rows(self, targets: Targets) -> NDArray[np.float32]:
-        """Weight of each target, float32, of the targets' shape: (rows,), or (steps, rows) of a chunk of batches."""
-        if not self.by_class:
-            return np.ones(np.shape(targets), dtype=np.float32)
-        return np.asarray(self.by_class, dtype=np.float32)[np.asarray(targets).astype(np.intp)]
 
 
 @dataclass(frozen=True)
@@ -160,6 +123,11 @@ class Task(ABC):
     def outputs(self) -> int:
         """Width of the model's last layer."""
         return 1
+
+    @property
+    def objective(self) -> Objective:
+        """What a network minimises, with the width of its last layer."""
+        return Objective(loss=self.loss)
 
     @property
     @abstractmethod

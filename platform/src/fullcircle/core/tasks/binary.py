@@ -16,7 +16,7 @@ from fullcircle.core.statistics.binary_metrics import brier_losses, calibration_
 from fullcircle.core.statistics.small_samples import spare_rows
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
-from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
+from fullcircle.core.tasks.base import Label, Scarcity, Task, is_label
 from fullcircle.core.tasks.decisions import (
     F1,
     PR_AUC,
@@ -29,6 +29,7 @@ from fullcircle.core.tasks.decisions import (
 )
 from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, column, mean_metric, worst_by_outcome
 from fullcircle.core.tasks.metric import Metric
+from fullcircle.core.tasks.objective import Link, Weighting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from fullcircle.core.tasks.base import Answers, Targets
 
 PROBABILITY = AnswerColumn(name="probability", title="probability", low=0.0, high=1.0)
-DECISION = AnswerColumn(name="decision", title="decision", low=0.0, high=1.0)
+DECISION = AnswerColumn(name="decision", title="decision", low=0.0, high=1.0, follows=True)
 
 ROC_AUC = Metric(
     name="roc_auc",

@@ -13,7 +13,7 @@ from fullcircle.core.statistics.binary_metrics import equal_count_bins
 from fullcircle.core.statistics.small_samples import unseen_share
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
-from fullcircle.core.tasks.base import Label, Link, Scarcity, Task, Weighting, is_label
+from fullcircle.core.tasks.base import Label, Scarcity, Task, is_label
 from fullcircle.core.tasks.estimation import (
     area_metric,
     auc_against_rest,
@@ -23,6 +23,7 @@ from fullcircle.core.tasks.estimation import (
     share_metric,
 )
 from fullcircle.core.tasks.metric import Metric
+from fullcircle.core.tasks.objective import Link, Objective, Weighting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,6 +88,13 @@ class Multiclass(Task):
         return len(self.classes)
 
     @property
+    def objective(self) -> Objective:
+        """Cross entropy of a logit for each class."""
+        width = len(self.classes)
+        answers = f"{width} numbers a row, one for each class of {self.name!r}"
+        return Objective(loss=self.loss, outputs=width, answers=answers)
+
+    @property
     def metrics(self) -> Mapping[str, Metric]:
         """Macro ROC AUC, accuracy, macro F1, log loss, Brier score, calibration error, and ROC AUC of each class."""
         found = (_MACRO_AUC, ACCURACY, MACRO_F1, LOG_LOSS, BRIER, CALIBRATION_ERROR)
@@ -148,7 +156,7 @@ class Multiclass(Task):
             TargetInvalid: a class without training rows, or a part with one class alone.
         """
         for part, targets in parts.items():
-            counts = np.bincount(targets, minlength=len(self.classes))
+            counts = np.bincount(np.asarray(targets, dtype=np.intp), minlength=len(self.classes))
             if int((counts > 0).sum()) < 2:
                 only = f" is {self.classes[int(counts.argmax())]!r} in each" if len(targets) else " has none"
                 raise TargetInvalid(
@@ -236,7 +244,7 @@ def macro_auc_rows(targets: Targets, answers: Answers) -> Numbers:
 
     Source: Provost & Domingos 2000, "Well-trained PETs: improving probability estimation trees", unweighted.
     """
-    y = np.asarray(targets)
+    y = np.asarray(targets, dtype=np.intp)
     there = np.unique(y)
     return np.asarray(np.mean([auc_rows(y == code, answers[:, code]) for code in there], axis=0), dtype=np.float64)
 

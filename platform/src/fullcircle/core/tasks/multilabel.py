@@ -11,7 +11,7 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerSpec
-from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting, is_label
+from fullcircle.core.tasks.base import Scarcity, Task, is_label
 from fullcircle.core.tasks.estimation import (
     area_metric,
     auc_against_rest,
@@ -23,6 +23,7 @@ from fullcircle.core.tasks.estimation import (
 )
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.multiclass import EPS, MOST, probability_of
+from fullcircle.core.tasks.objective import Link, Objective, Weighting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,13 @@ class Multilabel(Task):
     def outputs(self) -> int:
         """One for each label."""
         return len(self.labels)
+
+    @property
+    def objective(self) -> Objective:
+        """Binary cross entropy of a logit for each label."""
+        width = len(self.labels)
+        answers = f"{width} numbers a row, one for each label of {self.name!r}"
+        return Objective(loss=self.loss, outputs=width, targets=width, answers=answers)
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

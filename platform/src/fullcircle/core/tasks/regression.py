@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,9 +14,20 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.tasks.answer_format import AnswerFormat
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
-from fullcircle.core.tasks.base import Link, Scarcity, Task, Weighting
-from fullcircle.core.tasks.estimation import column, mean_metric, share_metric
+from fullcircle.core.tasks.base import Scarcity, Task
+from fullcircle.core.tasks.estimation import column
 from fullcircle.core.tasks.metric import Metric
+from fullcircle.core.tasks.objective import Link, Objective, Weighting
+from fullcircle.core.tasks.regression_metrics import (
+    COVERAGE,
+    MAPE,
+    POISSON_DEVIANCE,
+    R2,
+    interval_width,
+    mae,
+    pinball,
+    rmse,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +36,23 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-LOSSES = ("squared", "absolute", "huber", "poisson", "quantile")
+BASELINES = MappingProxyType(
+    {
+        "squared": "ridge",
+        "absolute": "quantile_regression",
+        "huber": "huber_regression",
+        "poisson": "poisson_regression",
+        "quantile": "quantile_regression",
+    }
+)
+"""Loss by name -> the baseline's estimator; the absolute loss is that of the median."""
+
 DEFAULT_COVERAGE = 0.8
+LARGEST = 1e36
+"""Targets beyond it, of either sign, leave float32 answers no room for a few standard deviations more."""
+
+STEPS = 8.0
+"""The spread of a target that is learned, at least, in steps between neighbouring float32 numbers."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +77,6 @@ class Regression(Task):
     high: float | None = None
 
     kind = "regression"
-    baseline = "ridge"
     association = "rank_correlation"
     plots = ("predicted_against_actual", "residuals")
     primary = "mae"
@@ -59,8 +85,8 @@ class Regression(Task):
         def refuse(field: str, must: str, got: object) -> None:
             raise ProjectInvalid(f"{field} of target {self.name!r} must {must}, got {got!r}")
 
-        if self.loss not in LOSSES:
-            refuse("loss", f"be one of {', '.join(LOSSES)}", self.loss)
+        if self.loss not in BASELINES:
+            refuse("loss", f"be one of {', '.join(BASELINES)}", self.loss)
         coverage: object = self.coverage
         if not (isinstance(coverage, int | float) and 0.0 < coverage < 1.0):
             refuse("coverage", "be above 0 and below 1", self.coverage)
@@ -125,13 +151,26 @@ class Regression(Task):
         return 3 if self.has_interval else 1
 
     @property
+    def objective(self) -> Objective:
+        """The loss that the project chose, of one number, or of the median and the ends of the interval."""
+        one = f"one number a row, {self.name!r}"
+        three = f"3 numbers a row: the median of {self.name!r} and the low and the high end of its interval"
+        answers = three if self.has_interval else one
+        return Objective(loss=self.loss, outputs=self.outputs, quantiles=self.quantiles, answers=answers)
+
+    @property
+    def baseline(self) -> str:
+        """A linear model that minimises the same loss."""
+        return BASELINES[self.loss]
+
+    @property
     def metrics(self) -> Mapping[str, Metric]:
         """MAE, RMSE, R2, MAPE; Poisson deviance, or pinball loss and coverage, with the loss that has them."""
-        found = [_mae(self.unit), _rmse(self.unit), R2, MAPE]
+        found = [mae(self.unit), rmse(self.unit), R2, MAPE]
         if self.loss == "poisson":
             found.append(POISSON_DEVIANCE)
         if self.has_interval:
-            found += [pinball(self.quantiles, self.unit), COVERAGE, _width(self.unit)]
+            found += [pinball(self.quantiles, self.unit), COVERAGE, interval_width(self.unit)]
         return {each.name: each for each in found}
 
     @property
@@ -174,10 +213,10 @@ class Regression(Task):
         return np.asarray(values, dtype=np.float64)
 
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
-        """More than one value in every part.
+        """More than one value in every part, apart from each other and of a size that float32 answers can tell.
 
         Raises:
-            TargetInvalid: a part has no rows, or the same target in all.
+            TargetInvalid: a part has no rows, the same target in all, or targets that float32 has no room for.
         """
         for part, targets in parts.items():
             if len(targets) < 2 or float(targets.min()) == float(targets.max()):
@@ -186,6 +225,29 @@ class Regression(Task):
                     f"the {len(targets):,} {part} rows cannot be learned from: target {self.name!r}{each}",
                     hint="take longer spans: see 'split' in project.py, or another target",
                 )
+        self._require_float32(np.asarray(parts["training"], dtype=np.float64))
+
+    def _require_float32(self, targets: Numbers) -> None:
+        largest = float(np.abs(targets).max())
+        if largest > LARGEST:
+            raise TargetInvalid(
+                f"target {self.name!r} is as large as {largest:.3g}, and float32 answers end at 3.4e+38",
+                hint="divide it by a fixed number where the data is prepared",
+            )
+        values = self._learned(targets)
+        mean, spread = float(values.mean()), float(values.std())
+        step = float(np.spacing(np.float32(max(abs(mean), 1.0 if self.transform else 0.0))))
+        if spread < STEPS * step:
+            raise TargetInvalid(
+                f"target {self.name!r} varies by {spread:.3g} around {mean:.8g}, where float32 answers are {step:.3g} "
+                "apart",
+                hint="take a fixed number away from it, or multiply it by one, where the data is prepared",
+            )
+
+    def _learned(self, targets: Targets) -> Numbers:
+        """The targets, or their log1p, float64: the mean of huge float32 numbers would overflow."""
+        values = np.asarray(targets, dtype=np.float64)
+        return np.log1p(values) if self.transform else values
 
     def weighting(self, targets: Targets, *, balanced: bool) -> Weighting:
         """Every row weighs the same."""
@@ -195,8 +257,8 @@ class Regression(Task):
         """Back from standardised outputs to the target's unit: learning starts at its mean and spread."""
         if self.loss == "poisson":
             # exp(raw + log(mean)): raw outputs near 0 are counts near their mean. All zeros is refused before.
-            return Link(name="exp", offset=(float(np.log(targets.mean())),))
-        values = np.log1p(targets) if self.transform else targets
+            return Link(name="exp", offset=(float(np.log(np.mean(targets, dtype=np.float64))),))
+        values = self._learned(targets)
         # As float32, which is what the graph computes with.
         mean, spread = float(np.float32(values.mean())), float(np.float32(values.std()))
         name = "sorted_quantiles" if self.has_interval else "identity"
@@ -206,9 +268,8 @@ class Regression(Task):
     def training_targets(self, targets: Targets, link: Link) -> NDArray[np.float32]:
         """Standardised (of `poisson`: in means), float32 (rows,)."""
         if link.name == "exp":
-            return np.asarray(targets / np.exp(link.offset[0]), dtype=np.float32)
-        values = np.log1p(targets) if link.inverse == "expm1" else targets
-        return np.asarray((values - link.offset[0]) / link.scale, dtype=np.float32)
+            return np.asarray(np.asarray(targets, dtype=np.float64) / np.exp(link.offset[0]), dtype=np.float32)
+        return np.asarray((self._learned(targets) - link.offset[0]) / link.scale, dtype=np.float32)
 
     def summary(self, targets: Targets) -> Mapping[str, float]:
         """Mean, standard deviation, least and largest."""
@@ -265,127 +326,3 @@ def _numbers(labels: Any) -> Numbers:
         for cell in cells.astype(object).tolist()
     )
     return np.fromiter(found, dtype=np.float64, count=len(cells))
-
-
-def squared_errors(targets: Targets, answers: Answers) -> Numbers:
-    """Squared error of each row, (rows,)."""
-    return np.asarray((column(answers, 0) - np.asarray(targets, dtype=np.float64)) ** 2, dtype=np.float64)
-
-
-def absolute_errors(targets: Targets, answers: Answers) -> Numbers:
-    """Absolute error of each row, (rows,)."""
-    return np.asarray(np.abs(column(answers, 0) - np.asarray(targets, dtype=np.float64)), dtype=np.float64)
-
-
-def rmse_rows(targets: Targets, answers: Answers) -> Numbers:
-    """Pseudo-values of the root mean squared error: its square's influence by the chain rule."""
-    errors = squared_errors(targets, answers)
-    value = float(np.sqrt(errors.mean()))
-    return value + (errors - errors.mean()) / (2.0 * value) if value else np.zeros(len(errors))
-
-
-def r2_rows(targets: Targets, answers: Answers) -> Numbers:
-    """Pseudo-values of R2, the share of the variance that is told: a ratio of means, taken from 1."""
-    y = np.asarray(targets, dtype=np.float64)
-    errors, spread = squared_errors(targets, answers), (y - y.mean()) ** 2
-    variance = float(spread.mean())
-    if variance == 0.0:
-        return np.zeros(len(y))
-    unexplained = float(errors.mean()) / variance
-    return np.asarray(1.0 - unexplained - (errors - unexplained * spread) / variance, dtype=np.float64)
-
-
-def rmse_differences(targets: Targets, a: Answers, b: Answers) -> Numbers:
-    """Rows whose mean is RMSE(a) - RMSE(b), exactly: the squares' difference over the roots' sum.
-
-    Where two models are alike, the rows' sign is a coin's toss: then the test keeps its level whatever the tails.
-    """
-    one, other = squared_errors(targets, a), squared_errors(targets, b)
-    total = float(np.sqrt(one.mean()) + np.sqrt(other.mean()))
-    return np.asarray((one - other) / total if total else one - other, dtype=np.float64)
-
-
-def r2_differences(targets: Targets, a: Answers, b: Answers) -> Numbers:
-    """Rows whose mean is R2(a) - R2(b), exactly: both are held against the same variance."""
-    variance = float(np.asarray(targets, dtype=np.float64).var())
-    rows = squared_errors(targets, b) - squared_errors(targets, a)
-    return np.asarray(rows / variance if variance else rows, dtype=np.float64)
-
-
-def mape_rows(targets: Targets, answers: Answers) -> Numbers:
-    """Absolute error of each row as a share of its target, (rows,). Defined where no target is 0."""
-    return np.asarray(absolute_errors(targets, answers) / np.abs(np.asarray(targets, dtype=np.float64)))
-
-
-def poisson_rows(targets: Targets, answers: Answers) -> Numbers:
-    """Poisson deviance of each row, (rows,). Source: McCullagh & Nelder 1989, "Generalized linear models", ch. 2."""
-    y, mu = np.asarray(targets, dtype=np.float64), np.maximum(column(answers, 0), 1e-9)
-    return np.asarray(2.0 * (np.where(y > 0, y * np.log(np.maximum(y, 1e-300) / mu), 0.0) - y + mu), dtype=np.float64)
-
-
-def _some_zero(targets: Targets) -> str | None:
-    if not (zeros := int((np.asarray(targets) == 0).sum())):
-        return None
-    return f"the target is 0 in {zeros:,} of {len(targets):,} rows, where a share of it is not defined"
-
-
-def _constant(targets: Targets) -> str | None:
-    return None if len(targets) and np.min(targets) < np.max(targets) else "the target is the same in every row"
-
-
-def _mae(unit: str) -> Metric:
-    return mean_metric("mae", "mean absolute error", absolute_errors, greater_is_better=False, unit=unit, relative=True)
-
-
-def _rmse(unit: str) -> Metric:
-    return mean_metric(
-        "rmse",
-        "root mean squared error",
-        rmse_rows,
-        paired_rows=rmse_differences,
-        greater_is_better=False,
-        unit=unit,
-        relative=True,
-    )
-
-
-R2 = mean_metric(
-    "r2", "R2", r2_rows, paired_rows=r2_differences, greater_is_better=True, bounds=(None, 1.0), undefined=_constant
-)
-MAPE = mean_metric(
-    "mape", "mean absolute percentage error", mape_rows, greater_is_better=False, relative=True, undefined=_some_zero
-)
-POISSON_DEVIANCE = mean_metric(
-    "poisson_deviance", "Poisson deviance", poisson_rows, greater_is_better=False, relative=True
-)
-
-
-def covered(targets: Targets, answers: Answers) -> Numbers:
-    """Whether the interval holds the target, 0 or 1, (rows,)."""
-    y = np.asarray(targets, dtype=np.float64)
-    return np.asarray((column(answers, 1) <= y) & (y <= column(answers, 2)), dtype=np.float64)
-
-
-COVERAGE = share_metric("coverage", "coverage of the interval", covered)
-
-
-def _width(unit: str) -> Metric:
-    def widths(targets: Targets, answers: Answers) -> Numbers:
-        return np.asarray(column(answers, 2) - column(answers, 1), dtype=np.float64)
-
-    title = "width of the interval"
-    return mean_metric("interval_width", title, widths, greater_is_better=False, unit=unit, relative=True)
-
-
-def pinball(quantiles: tuple[float, ...], unit: str) -> Metric:
-    """Mean pinball loss over the quantiles. Source: Koenker & Bassett 1978, "Regression quantiles"."""
-
-    def losses(targets: Targets, answers: Answers) -> Numbers:
-        y = np.asarray(targets, dtype=np.float64)
-        total = np.zeros(len(y))
-        for index, quantile in enumerate(quantiles):
-            short = y - column(answers, index)
-            total += np.maximum(quantile * short, (quantile - 1.0) * short)
-        return total / len(quantiles)
-
-    return mean_metric("pinball", "pinball loss", losses, greater_is_better=False, unit=unit, relative=True)

@@ -25,10 +25,11 @@ import numpy as np
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.project import Compute, Training
 from fullcircle.core.system.files import fsync, sha256_of, write_whole
+from fullcircle.core.tasks import Objective
 from fullcircle.training.ports import Tensors
 
-FIRST_LOSS = "binary_cross_entropy"
-"""The one loss of the versions whose keys named none."""
+FIRST_OBJECTIVE = Objective(loss="binary_cross_entropy")
+"""The one objective of the versions whose keys named none."""
 
 LATEST, MANIFEST, META, BEST = "LATEST", "manifest.json", "meta.json", "best.npz"
 _NAME = re.compile(r"step-(\d{10})")
@@ -61,15 +62,19 @@ def checkpoint_key(
     architecture: str,
     training: Training,
     compute: Compute,
-    loss: str = FIRST_LOSS,
+    objective: Objective = FIRST_OBJECTIVE,
+    inverse: str = "",
 ) -> CheckpointKey:
     """The mark of a training. Neither the number of processes nor where they run is part of it.
 
     Nor is `epochs`: a training may be made longer and goes on.
+
+    Args:
+        inverse: of the link: whether the targets are learned as they are.
     """
     parameters = {**dataclasses.asdict(training), "epochs": None, "precision": compute.precision}
-    if loss != FIRST_LOSS:
-        parameters["loss"] = loss
+    if objective != FIRST_OBJECTIVE or inverse:
+        parameters["objective"] = [objective.loss, objective.outputs, objective.quantiles, inverse]
     text = json.dumps([_ADDRESS.sub("", architecture), parameters], sort_keys=True, default=repr)
     sha = hashlib.sha256(text.encode()).hexdigest()
     return CheckpointKey(project=project, framework=framework, data=data, parameters=sha)

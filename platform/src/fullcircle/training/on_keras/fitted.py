@@ -30,6 +30,7 @@ class KerasFitted:
     ) -> None:
         self.history = history
         self.best_epoch = best_epoch
+        self._width = link.numbers
         self._signature = [tf.TensorSpec((None, *shape), tf.float32, name="features")]
         self._answer = tf.function(
             lambda features: {"answers": LINKS[link.name](model(features, training=False), link)},
@@ -39,7 +40,8 @@ class KerasFitted:
 
     def answers(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Answers, float32 (rows,) or (rows, numbers) (`core.records.training.Fitted`)."""
-        return predict_in_chunks(lambda rows: self._answer(rows)["answers"], features)
+        found = predict_in_chunks(lambda rows: self._answer(rows)["answers"], features, self._width)
+        return found[:, 0] if self._width == 1 else found
 
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph in one file: `features` (rows, *shape) to `answers` (rows, numbers).

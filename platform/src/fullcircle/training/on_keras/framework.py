@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.records.training import EpochMetrics
-from fullcircle.core.tasks import Link
+from fullcircle.core.tasks import Link, Objective
 from fullcircle.training.on_keras import models, process_group, strategy
 from fullcircle.training.on_keras.backend import require_tensorflow, tf
 from fullcircle.training.on_keras.fitted import KerasFitted
@@ -23,17 +23,24 @@ class KerasFramework:
 
     name = "keras"
 
-    def check(self, build: ModelFunction, shape: Shape, training: Training, compute: Compute) -> None:
+    def check(
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
+    ) -> None:
         """Build the model once and look at what it answers for two rows.
 
         Raises:
             UsageError: Keras is set to another backend; the model function fails, or returns something else than a
-                Keras model of one logit a row; the device is not to be had here.
+                Keras model of the width that the objective asks for; the device is not to be had here.
         """
         require_tensorflow()
         strategy.configure_devices(compute)
         with models.precision(compute.precision):
-            models.build_model(build, shape, training)
+            models.build_model(build, shape, training, objective)
 
     def process_group(self, compute: Compute) -> AbstractContextManager[ProcessGroup]:
         """Join the processes that the launcher's environment names, or be alone.
@@ -50,11 +57,10 @@ class KerasFramework:
         training: Training,
         compute: Compute,
         process_group: ProcessGroup,
-        *,
-        loss: str = "binary_cross_entropy",
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
     ) -> TrainEngine:
         """The model, built from `training.seed`, with the same first weights on every rank."""
-        return KerasEngine(build, shape, training, compute, _own_group(process_group), loss=loss)
+        return KerasEngine(build, shape, training, compute, _own_group(process_group), objective)
 
     def fitted(
         self,
@@ -72,7 +78,7 @@ class KerasFramework:
         Raises:
             ValueError, KeyError: the weights do not fit.
         """
-        model = models.build_model(build, shape, training)
+        model = models.build_model(build, shape, training, Objective(outputs=len(link.offset)))
         models.assign("model", models.weights_of(model), weights)
         return KerasFitted(model, shape, link, history, best_epoch)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import ModelFunction, Shape, Training
+from fullcircle.core.tasks import Objective
 from fullcircle.training.on_keras.backend import keras, tf
 from fullcircle.training.ports import Tensors
 
@@ -35,11 +36,11 @@ def precision(name: str) -> Iterator[None]:
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def build_model(build: ModelFunction, shape: Shape, training: Training) -> Any:
+def build_model(build: ModelFunction, shape: Shape, training: Training, objective: Objective) -> Any:
     """The project's model, built from `training.seed`, after a look at what it answers for two rows.
 
     Raises:
-        UsageError: the function fails, or returns something else than a Keras model of one logit a row.
+        UsageError: the function fails, or returns something else than a Keras model of the objective's width.
     """
     keras.utils.set_random_seed(training.seed)
     inputs = shape[0] if len(shape) == 1 else shape
@@ -52,14 +53,15 @@ def build_model(build: ModelFunction, shape: Shape, training: Training) -> Any:
         ) from error
     if not isinstance(model, keras.Model):
         raise UsageError(f"the Keras model function must return a keras.Model, got {type(model).__name__}")
-    expected = f"float32 (rows, {', '.join(map(str, shape))}) to one logit a row, (rows, 1)"
+    expected = f"float32 (rows, {', '.join(map(str, shape))}) to {objective.answers}, (rows, {objective.outputs})"
     try:
         answer = model(tf.zeros((2, *shape)), training=False)
     except Exception as error:
         raise UsageError(f"the Keras model must take {expected}; it failed ({_first_line(error)})") from error
     came = tuple(answer.shape) if hasattr(answer, "shape") else type(answer).__name__
-    if came != (2, 1):
-        raise UsageError(f"the Keras model must take {expected}; for 2 rows it gave {came} instead of (2, 1)")
+    wanted = (2, objective.outputs)
+    if came != wanted:
+        raise UsageError(f"the Keras model must take {expected}; for 2 rows it gave {came} instead of {wanted}")
     if not model.trainable_variables:
         raise UsageError("the Keras model has nothing to learn: no variable of it is trainable")
     return model
@@ -108,12 +110,12 @@ def assign(kind: str, variables: list[Any], values: Tensors) -> None:
         variable.assign(values[f"{kind}/{index:04d}"])
 
 
-def predict_in_chunks(answer: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What `answer`, a function of a tensor of rows, says of each row: float32 (rows,)."""
-    result = np.empty(len(features), dtype=np.float32)
+def predict_in_chunks(answer: Any, features: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """What `answer`, a function of a tensor of rows, says of each row: float32 (rows, width)."""
+    result = np.empty((len(features), width), dtype=np.float32)
     for start in range(0, len(features), CHUNK_ROWS):
         rows = tf.constant(features[start : start + CHUNK_ROWS], tf.float32)
-        result[start : start + len(rows)] = answer(rows).numpy().reshape(-1)
+        result[start : start + len(rows)] = answer(rows).numpy()
     return result
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.core.tasks import Objective
 from fullcircle.training.on_keras.backend import keras, tf
 from fullcircle.training.on_keras.losses import LOSSES
 from fullcircle.training.ports import Diagnosis
@@ -29,9 +30,10 @@ def diagnose(
     y: NDArray[np.float32],
     w: NDArray[np.float32],
     count: int,
-    loss_name: str = "binary_cross_entropy",
+    objective: Objective = Objective(),  # noqa: B008 - it is frozen
 ) -> Diagnosis | None:
-    """Do one step of one replica; None when all stayed finite. Shapes: x (rows, *shape), y and w (rows,).
+    """Do one step of one replica; None when all stayed finite. Shapes: x (rows, *shape), y
+    (rows,) or (rows, labels), w (rows,).
 
     Args:
         model: a copy of the model that may be spoiled: it is not the same afterwards.
@@ -44,7 +46,7 @@ def diagnose(
     with _watched(model) as calls, tf.GradientTape() as tape:
         rows = tf.constant(x)
         tape.watch(rows)
-        losses = w * LOSSES[loss_name](tf.cast(model(rows, training=True), tf.float32), y)
+        losses = w * LOSSES[objective.loss](tf.cast(model(rows, training=True), tf.float32), y, objective)
         loss = tf.reduce_sum(losses) / float(count) + sum(model.losses)
     for call in calls:
         if not all(map(_finite, call.outputs)):

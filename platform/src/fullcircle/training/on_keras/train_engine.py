@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.core.tasks import Objective
 from fullcircle.training.on_keras import checkpoint, models, nonfinite
 from fullcircle.training.on_keras.backend import tf
 from fullcircle.training.on_keras.optimizer import optimizer_for
@@ -33,13 +34,12 @@ class KerasEngine:
         training: Training,
         compute: Compute,
         process_group: KerasProcessGroup,
-        *,
-        loss: str = "binary_cross_entropy",
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
     ) -> None:
         self._build, self._shape, self._training, self._compute = build, shape, training, compute
-        self._process_group, self._loss_name = process_group, loss
+        self._process_group, self._objective = process_group, objective
         with process_group.scope(), models.precision(compute.precision):
-            self._model = models.build_model(build, shape, training)
+            self._model = models.build_model(build, shape, training, objective)
             self._optimizer = optimizer_for(training, compute)
             self._optimizer.build(self._model.trainable_variables)
         self.architecture = models.architecture(self._model)
@@ -47,8 +47,8 @@ class KerasEngine:
         self._weights = models.weights_of(self._model)
         self._seeds = models.seeds_of(self._model)
         self._assign_seeds(self._fresh_seeds(step=0))
-        self._chunk_graph = ChunkGraph(self._model, self._optimizer, shape, training, compute, process_group, loss)
-        self._logits = tf.function(
+        self._chunk_graph = ChunkGraph(self._model, self._optimizer, shape, training, compute, process_group, objective)
+        self._outputs = tf.function(
             lambda x: tf.cast(self._model(x, training=False), tf.float32), autograph=False, reduce_retracing=True
         )
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keras-checkpoint")
@@ -57,9 +57,9 @@ class KerasEngine:
         """One optimizer step for each step of the chunk, all in one call."""
         return self._chunk_graph(chunk)
 
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logit of each row, float32 (rows,), as in production: no dropout."""
-        return models.predict_in_chunks(self._logits, features)
+    def outputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the last layer gives for each row, float32 (rows, outputs), as in production: no dropout."""
+        return models.predict_in_chunks(self._outputs, features, self._objective.outputs)
 
     def weights(self) -> Tensors:
         """Copies of what the model answers with."""
@@ -105,7 +105,7 @@ class KerasEngine:
             rows = np.minimum(own, len(y) - 1)
             model, optimizer = self._copy(seeds[replica])
             weights = np.where(own < len(y), w[rows], np.float32(0))
-            found = nonfinite.diagnose(model, optimizer, x[rows], y[rows], weights, count, self._loss_name)
+            found = nonfinite.diagnose(model, optimizer, x[rows], y[rows], weights, count, self._objective)
             if found is not None:
                 return dataclasses.replace(found, rows=tuple(sorted({int(rows[row]) for row in found.rows})))
         return None
@@ -113,7 +113,7 @@ class KerasEngine:
     def _copy(self, seeds: NDArray[np.int64]) -> tuple[Any, Any]:
         """A copy of the model and, when no gradients of others are needed for an update, of the optimizer."""
         with models.precision(self._compute.precision):
-            model = models.build_model(self._build, self._shape, self._training)
+            model = models.build_model(self._build, self._shape, self._training, self._objective)
         models.assign("model", models.weights_of(model), self.weights())
         for variable, seed in zip(models.seeds_of(model), seeds, strict=True):
             variable.assign(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fullcircle.core.project import Compute, Shape, Training
+from fullcircle.core.tasks import Objective
 from fullcircle.training.on_keras.backend import keras, tf
 from fullcircle.training.on_keras.losses import LOSSES
 from fullcircle.training.on_keras.process_group import KerasProcessGroup
@@ -25,10 +26,10 @@ class ChunkGraph:
         training: Training,
         compute: Compute,
         process_group: KerasProcessGroup,
-        loss: str,
+        objective: Objective,
     ) -> None:
         self._model = model
-        self._loss = LOSSES[loss]
+        self._loss, self._objective = LOSSES[objective.loss], objective
         self._variables = model.trainable_variables
         self._optimizer = optimizer
         self._scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -38,9 +39,10 @@ class ChunkGraph:
         self._gradients = self._gradients_of_step
         if compute.compile:
             self._gradients = tf.function(self._gradients_of_step, jit_compile=True, autograph=False)
+        labels = () if objective.targets == 1 else (objective.targets,)
         signature = [
             tf.TensorSpec((None, None, *shape), tf.float32),
-            tf.TensorSpec((None, None), tf.float32),
+            tf.TensorSpec((None, None, *labels), tf.float32),
             tf.TensorSpec((None, None), tf.float32),
             tf.TensorSpec((None,), tf.int64),
         ]
@@ -103,13 +105,13 @@ class ChunkGraph:
 
     def _gradients_of_part(self, x: Any, y: Any, w: Any, count: Any) -> tuple[Any, list[Any]]:
         with tf.GradientTape() as tape:
-            losses = w * self._loss(tf.cast(self._model(x, training=True), tf.float32), y)
-            objective = tf.reduce_sum(losses) / count
+            losses = w * self._loss(tf.cast(self._model(x, training=True), tf.float32), y, self._objective)
+            total = tf.reduce_sum(losses) / count
             if self._model.losses:  # the project's regularizers; each part brings its share of them
-                objective += tf.add_n(self._model.losses) / (self._accumulate * self._process_group.all_replicas)
+                total += tf.add_n(self._model.losses) / (self._accumulate * self._process_group.all_replicas)
             if self._scaled:
-                objective = self._optimizer.scale_loss(objective)
+                total = self._optimizer.scale_loss(total)
         variables = [variable.value for variable in self._variables]
-        gradients = tape.gradient(objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(total, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         loss = tf.reduce_sum(tf.cast(losses, tf.float64)) / tf.cast(count, tf.float64)
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]  # an embedding's is sparse

@@ -1,26 +1,27 @@
-"""The baseline model, a logistic regression: the simplest viable model, which the networks are compared with.
+"""The baseline model, linear in the features: the simplest viable model, which the networks are compared with.
 
 The solver is scikit-learn's and the ONNX graph skl2onnx's; which estimator it is, `ESTIMATORS` says by name.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.errors import TrainingFailed
 from fullcircle.core.project.model_specs import BASELINE
-from fullcircle.core.records.training import Arrays, EpochMetrics
+from fullcircle.core.records.training import EpochMetrics
 from fullcircle.core.tasks import Link, Weighting
 from fullcircle.training.jobs import RankJob
-from fullcircle.training.onnx_file import OPSET, OPSET_ML, save_normalized
+from fullcircle.training.links import answers, settled
+from fullcircle.training.on_sklearn import graph
+from fullcircle.training.on_sklearn.estimators import ESTIMATORS, PENALTY
 from fullcircle.training.results import FitResult, write_result
 from fullcircle.training.training_loop.event_log import Listener
 from fullcircle.training.training_loop.validation import primary_metric
@@ -28,29 +29,6 @@ from fullcircle.training.training_loop.validation_losses import mean_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-PENALTY = 1.0
-"""Weight of the squared coefficients beside the summed log loss: only guards against separable columns."""
-
-
-EXACT_BYTES, EXACT_FEATURES = 256 << 20, 2_000
-"""Up to so many bytes of training rows and so many features the optimum is solved for exactly. Newton's method copies
-the rows and needs a matrix of features by features; L-BFGS takes 24 bytes a row, and stops near the optimum."""
-
-
-def _logistic_regression(x: NDArray[np.float32]) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    if x.nbytes <= EXACT_BYTES and x.shape[1] <= EXACT_FEATURES:
-        return LogisticRegression(C=1 / PENALTY, solver="newton-cholesky", tol=1e-6)
-    # The products are in float32, so a finer tolerance would chase rounding.
-    return LogisticRegression(C=1 / PENALTY, solver="lbfgs", tol=1e-4, max_iter=200)
-
-
-ESTIMATORS: Mapping[str, Callable[[NDArray[np.float32]], Any]] = MappingProxyType(
-    {"logistic_regression": _logistic_regression}
-)
-"""The baseline's estimator, by name: from the training rows, float32 (rows, features), to one that is not fitted."""
 
 
 class BaselineTrainer:
@@ -72,108 +50,112 @@ class BaselineTrainer:
         weighting = task.weighting(arrays.y_train, balanced=job.training.class_weights)
         link = task.link(arrays.y_train, weighting)
         start = time.perf_counter()
-        model = _solve(ESTIMATORS[task.baseline], arrays, weighting)
-        metrics = _metrics(model, job, weighting, link, start)
+        outputs = _solve(job, link, weighting)
+        metrics = _metrics(outputs, job, weighting, link, start)
         if listener is not None:
             listener.epoch(metrics)
-        fitted = BaselineFitted(_answering(model, link), (metrics,), arrays.shape)
-        result = FitResult(weights={"coefficients": fitted.coefficients}, history=(metrics,), best_epoch=1)
+        result = FitResult(weights={"coefficients": _answering(outputs, link)}, history=(metrics,), best_epoch=1)
         write_result(job.folder, result)
 
     def fitted(self, job: RankJob, result: FitResult) -> BaselineFitted:
-        """The estimator with these coefficients (`ports.Trainer`)."""
-        model, coefficients = ESTIMATORS[job.task.baseline](_flat(job.arrays.x_train)), result.weights["coefficients"]
-        model.coef_, model.intercept_ = coefficients[None, :-1], coefficients[-1:]
-        model.classes_, model.n_features_in_ = np.array([False, True]), len(coefficients) - 1
-        return BaselineFitted(model, result.history, job.arrays.shape)
+        """The model with these coefficients (`ports.Trainer`)."""
+        arrays, task = job.arrays, job.task
+        link = task.link(arrays.y_train, task.weighting(arrays.y_train, balanced=job.training.class_weights))
+        # Of one output a version wrote them flat.
+        coefficients = result.weights["coefficients"].reshape(task.outputs, -1)
+
+        def made(link: Link) -> BaselineFitted:
+            return BaselineFitted(coefficients, link, result.history, arrays.shape)
+
+        return made(settled(task, link, arrays, made))
 
 
-def _answering(model: Any, link: Link) -> Any:
-    """The model with the link's offset in its intercept: its class weights are undone."""
-    model.intercept_ = (model.intercept_ + link.offset[0]).astype(np.float32)
-    return model
+def _answering(coefficients: NDArray[Any], link: Link) -> NDArray[np.float32]:
+    """Coefficients of what the link's function is taken of, float32: its offset and scale are in them.
+
+    The offset undoes class weights, or brings a standardised target back to its unit.
+    """
+    found = coefficients * coefficients.dtype.type(link.scale)
+    found[:, -1] += np.asarray(link.offset, dtype=found.dtype)
+    return np.asarray(found, dtype=np.float32)
 
 
 class BaselineFitted:
-    """A fitted logistic regression (`core.records.training.Fitted`), its class weights undone.
+    """A fitted linear model (`core.records.training.Fitted`), its class weights undone.
 
     Features of more than one dimension, as those of an image, are taken as one flat row.
+
+    Args:
+        coefficients: float32 (outputs, features + 1), the intercept last; the link's offset and scale are in them.
     """
 
     framework = "baseline"
 
-    def __init__(self, model: Any, history: tuple[EpochMetrics, ...], shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        coefficients: NDArray[np.float32],
+        link: Link,
+        history: tuple[EpochMetrics, ...],
+        shape: tuple[int, ...],
+    ) -> None:
         self.history = history
         self.best_epoch = 1
+        self.coefficients = coefficients
         self._shape = shape
-        self._model = model
-
-    @property
-    def coefficients(self) -> NDArray[np.float32]:
-        """Of the features, the intercept last: float32 (features + 1,)."""
-        return np.append(self._model.coef_, self._model.intercept_).astype(np.float32)
+        self._link = dataclasses.replace(link, offset=(0.0,) * len(coefficients), scale=1.0)
 
     def answers(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Answers, float32 (rows,) or (rows, numbers) (`core.records.training.Fitted`)."""
-        from scipy.special import expit
-
-        return np.asarray(expit(_logits(self._model, features)), dtype=np.float32)
+        return np.asarray(answers(self._link, _outputs(self.coefficients, features)), dtype=np.float32)
 
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph in one file: `features` (rows, *shape) to `answers` (rows, numbers)."""
-        from skl2onnx.algebra.onnx_operator import OnnxSubEstimator
-        from skl2onnx.algebra.onnx_ops import OnnxFlatten, OnnxSlice
-        from skl2onnx.common.data_types import FloatTensorType
-
-        begin, end, axis = (np.array([number], np.int64) for number in (1, 2, 1))
-        flat = OnnxFlatten("features", axis=1, op_version=OPSET)
-        classes = OnnxSubEstimator(self._model, flat, op_version=OPSET, options={"zipmap": False})
-        positive = OnnxSlice(classes[1], begin, end, axis, op_version=OPSET, output_names=["answers"])
-        graph = positive.to_onnx(
-            [("features", FloatTensorType([None, *self._shape]))],
-            outputs=[("answers", FloatTensorType([None, 1]))],
-            target_opset={"": OPSET, "ai.onnx.ml": OPSET_ML},
-        )
-        save_normalized(graph, path)
+        graph.save(self.coefficients, self._link, self._shape, path)
 
 
 def _flat(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return features.reshape(len(features), math.prod(features.shape[1:]))  # -1 cannot be told of no rows
 
 
-def _logits(model: Any, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    # Not decision_function: that refuses no rows.
-    logits: NDArray[np.float32] = _flat(features) @ model.coef_[0] + model.intercept_[0]
-    return logits
+def _outputs(coefficients: NDArray[Any], features: NDArray[np.float32]) -> NDArray[Any]:
+    """Raw outputs, (rows, outputs)."""
+    if len(coefficients) == 1:  # a vector's product, whose sums have the same order whatever the number of rows
+        return np.asarray(_flat(features) @ coefficients[0, :-1] + coefficients[0, -1])[:, None]
+    return np.asarray(_flat(features) @ coefficients[:, :-1].T + coefficients[:, -1])
 
 
-def _solve(estimator: Callable[[NDArray[np.float32]], Any], arrays: Arrays, weighting: Weighting) -> Any:
+def _solve(job: RankJob, link: Link, weighting: Weighting) -> NDArray[Any]:
     from sklearn.exceptions import ConvergenceWarning
 
     hopeless = TrainingFailed("baseline: the loss of epoch 1 is not finite", hint="look for huge values in the columns")
-    x = _flat(arrays.x_train)
-    model = estimator(x)
+    arrays, task = job.arrays, job.task
+    targets = task.training_targets(np.asarray(arrays.y_train), link)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():  # what is not finite is reported below
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(x, arrays.y_train > 0.5, sample_weight=weighting.rows(arrays.y_train))
+            solve = ESTIMATORS[task.baseline]
+            found = solve(_flat(arrays.x_train), targets, weighting.rows(arrays.y_train), task.objective)
     except ValueError as error:  # of scikit-learn, for NaN and infinity
         raise hopeless from error
-    if not (np.isfinite(model.coef_).all() and np.isfinite(model.intercept_).all()):
+    if not np.isfinite(found).all():
         raise hopeless
-    return model
+    return found
 
 
-def _metrics(model: Any, job: RankJob, weighting: Weighting, link: Link, start: float) -> EpochMetrics:
+def _metrics(coefficients: NDArray[Any], job: RankJob, weighting: Weighting, link: Link, start: float) -> EpochMetrics:
     arrays, task = job.arrays, job.task
     row_weights = weighting.rows(arrays.y_train)
-    penalty = 0.5 * PENALTY * float(np.square(model.coef_, dtype=np.float64).sum())
-    outputs, targets = _logits(model, arrays.x_validation), arrays.y_validation
+    penalty = 0.5 * PENALTY * float(np.square(coefficients[:, :-1], dtype=np.float64).sum())
+    outputs, targets = _outputs(coefficients, arrays.x_validation), np.asarray(arrays.y_validation)
+
+    def loss(outputs: NDArray[Any], targets: NDArray[np.float32], row_weights: NDArray[np.float32]) -> float:
+        return mean_loss(task.objective, outputs, task.training_targets(targets, link), row_weights)
+
     return EpochMetrics(
         epoch=1,
-        train_loss=mean_loss(task.loss, _logits(model, arrays.x_train), arrays.y_train, row_weights)
+        train_loss=loss(_outputs(coefficients, arrays.x_train), np.asarray(arrays.y_train), row_weights)
         + penalty / float(row_weights.sum(dtype=np.float64)),
-        validation_loss=mean_loss(task.loss, outputs, targets, weighting.rows(targets)),
+        validation_loss=loss(outputs, targets, weighting.rows(targets)),
         validation={task.primary: primary_metric(task, link, outputs, targets)},
         seconds=time.perf_counter() - start,
     )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Training
+from fullcircle.core.tasks import Objective
 
 
 class Logits(nn.Module):
@@ -30,7 +32,7 @@ class Logits(nn.Module):
         self.main_input = str(getattr(model, "main_input_name", "input_ids"))
 
     def forward(self, features: torch.Tensor) -> Any:
-        """Logits, (rows, 1) if the model's head has one label."""
+        """Logits, (rows, labels of the model's head)."""
         given = features.long() if self.main_input == "input_ids" else features
         return getattr(self.model(**{self.main_input: given}), "logits", None)
 
@@ -84,7 +86,7 @@ def optimization(model: nn.Module, training: Training) -> Optimization:
     return Optimization(optimizer, schedule)
 
 
-def check_own_loss(model: nn.Module, x: torch.Tensor, training: Training) -> None:
+def check_own_loss(model: nn.Module, x: torch.Tensor, training: Training, objective: Objective) -> None:
     """Ask a LightningModule for the loss of two rows.
 
     Raises:
@@ -96,25 +98,41 @@ def check_own_loss(model: nn.Module, x: torch.Tensor, training: Training) -> Non
             hint="set Training(class_weights=False)",
         )
     try:
-        loss = own_loss(model, x, torch.tensor([[0.0], [1.0]]))
+        loss = own_loss(model, x, torch.tensor([[0.0], [1.0]]).repeat(1, objective.targets), objective.loss)
     except UsageError:
         raise
     except Exception as error:
         raise UsageError(
             f"the model's training_step failed ({type(error).__name__}: {error})",
-            hint="it gets ((features, targets (rows, 1)), batch number) and no Lightning Trainer",
+            hint=f"it gets ((features, {_targets(objective)}), batch number) and no Lightning Trainer",
         ) from error
     if loss.dim():
         raise UsageError(f"the model's training_step must give a loss of no dimensions, got {tuple(loss.shape)}")
 
 
-def own_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean loss over the rows by the model's `training_step`: its answer, or the `loss` in it."""
-    answer: Any = model.training_step((x, y), 0)  # type: ignore[operator]
+def own_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss_name: str) -> torch.Tensor:
+    """Mean loss over the rows by the model's `training_step`: its answer, or the `loss` in it.
+
+    Args:
+        y: float32 (rows, 1), or (rows, labels). Where the task's loss is `cross_entropy` the model is given codes of
+            classes, int64 (rows,), which torch's own cross entropy takes; a regression's are standardised.
+    """
+    given = TARGETS[loss_name](y) if loss_name in TARGETS else y
+    answer: Any = model.training_step((x, given), 0)  # type: ignore[operator]
     loss = answer.get("loss") if isinstance(answer, Mapping) else answer
     if not isinstance(loss, torch.Tensor):
         raise UsageError(f"the model's training_step must give a tensor or a mapping with 'loss', got {answer!r}")
     return loss
+
+
+TARGETS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType(
+    {"cross_entropy": lambda targets: targets[:, 0].long()}
+)
+"""Loss by name -> what a model that brings its own is given of the targets (rows, 1), where that is another form."""
+
+
+def _targets(objective: Objective) -> str:
+    return "codes of classes (rows,)" if objective.loss in TARGETS else f"targets (rows, {objective.targets})"
 
 
 def _one(configured: Any) -> tuple[Any, Any]:

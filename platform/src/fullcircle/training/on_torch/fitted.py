@@ -40,17 +40,17 @@ class TorchFitted:
         self.history = history
         self.best_epoch = best_epoch
         self._answer = _ServedModel(model, shape, link).eval()
-        self._shape = shape
+        self._shape, self._width = shape, link.numbers
 
     def answers(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Answers, float32 (rows,) or (rows, numbers) (`core.records.training.Fitted`)."""
-        answer = np.empty(len(features), dtype=np.float32)
+        answer = np.empty((len(features), self._width), dtype=np.float32)
         step = chunk_rows(self._shape)
         with torch.inference_mode():
             for start in range(0, len(features), step):
                 chunk = torch.from_numpy(np.ascontiguousarray(features[start : start + step], dtype=np.float32))
-                answer[start : start + len(chunk)] = self._answer(chunk).numpy().reshape(-1)
-        return answer
+                answer[start : start + len(chunk)] = self._answer(chunk).numpy()
+        return answer[:, 0] if self._width == 1 else answer
 
     def save_onnx(self, path: Path) -> None:
         """Write it as a graph in one file: `features` (rows, *shape) to `answers` (rows, numbers).
@@ -72,7 +72,7 @@ class TorchFitted:
 
 
 class _ServedModel(torch.nn.Module):
-    """The model as it is served: its logit, shifted back to the training rows' frequencies, as a probability."""
+    """The model as it is served: its outputs, through the link, as answers."""
 
     def __init__(self, model: torch.nn.Module, shape: Shape, link: Link) -> None:
         super().__init__()
@@ -81,8 +81,8 @@ class _ServedModel(torch.nn.Module):
         self.link = link
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        logit: torch.Tensor = self.model(to_model(features, self.shape))
-        return LINKS[self.link.name](logit, self.link)
+        outputs: torch.Tensor = self.model(to_model(features, self.shape))
+        return LINKS[self.link.name](outputs, self.link)
 
 
 def _export(answer: torch.nn.Module, shape: Shape, path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
 from fullcircle.core.records.training import EpochMetrics, Fitted
-from fullcircle.core.tasks import Link
+from fullcircle.core.tasks import Link, Objective
 from fullcircle.training.on_torch import checkpoint, models
 from fullcircle.training.on_torch.devices import check_precision, device_for
 from fullcircle.training.on_torch.fitted import TorchFitted
@@ -27,8 +27,15 @@ class TorchFramework:
 
     name = "torch"
 
-    def check(self, build: ModelFunction, shape: Shape, training: Training, compute: Compute) -> None:
-        """Build the model once and look at what it answers for two rows (`ports.Framework`).
+    def check(
+        self,
+        build: ModelFunction,
+        shape: Shape,
+        training: Training,
+        compute: Compute,
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """Build the model once and look at what it gives for two rows (`ports.Framework`).
 
         Raises:
             UsageError: what the model function, the device or the precision is, and what it must be.
@@ -36,7 +43,7 @@ class TorchFramework:
         require_known(compute)
         check_precision(compute, device_for(compute))
         with models.preserve_rng_state():
-            models.check(models.build_model(build, shape, training), shape, training)
+            models.check(models.build_model(build, shape, training), shape, training, objective)
 
     def process_group(self, compute: Compute) -> AbstractContextManager[ProcessGroup]:
         """The processes that the environment names, or this one alone (`ports.Framework`)."""
@@ -49,11 +56,10 @@ class TorchFramework:
         training: Training,
         compute: Compute,
         process_group: ProcessGroup,
-        *,
-        loss: str = "binary_cross_entropy",
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
     ) -> TrainEngine:
         """One rank's model and optimizer (`ports.Framework`)."""
-        return TorchEngine(build, shape, training, compute, cast("AnyProcessGroup", process_group), loss=loss)
+        return TorchEngine(build, shape, training, compute, cast("AnyProcessGroup", process_group), objective)
 
     def fitted(
         self,

@@ -1,4 +1,4 @@
-"""Builds and checks the torch model of a project: seeding, shapes of input and output, one logit a row."""
+"""Builds and checks the torch model of a project: seeding, shapes of input and output."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import ModelFunction, Shape, Training
+from fullcircle.core.tasks import Objective
 from fullcircle.training.on_torch.adapters import adapted, check_own_loss, has_own_loss, optimization
 
 if TYPE_CHECKING:
@@ -77,29 +78,30 @@ def build_model(build: ModelFunction, shape: Shape, training: Training) -> torch
     return model.to(memory_format=torch.channels_last) if len(shape) == 3 else model  # type: ignore[call-overload]
 
 
-def check(model: torch.nn.Module, shape: Shape, training: Training) -> None:
+def check(model: torch.nn.Module, shape: Shape, training: Training, objective: Objective) -> None:
     """Ask the model about two rows of zeros, and for the loss and the optimizer that it may bring itself.
 
     Raises:
-        UsageError: it fails, or answers with something else than one logit a row.
+        UsageError: it fails, or gives something else than the objective's numbers of each row.
     """
-    _check_answer(model, shape)
+    _check_outputs(model, shape, objective)
     optimization(model, training)
     if has_own_loss(model):
-        check_own_loss(model.train(), to_model(torch.zeros(2, *shape), shape), training)
+        check_own_loss(model.train(), to_model(torch.zeros(2, *shape), shape), training, objective)
 
 
-def _check_answer(model: torch.nn.Module, shape: Shape) -> None:
+def _check_outputs(model: torch.nn.Module, shape: Shape, objective: Objective) -> None:
     inputs = ", ".join(map(str, (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape))
-    expected = f"float32 (rows, {inputs}) to one logit a row, (rows, 1)"
+    expected = f"float32 (rows, {inputs}) to {objective.answers}, (rows, {objective.outputs})"
     try:
         with torch.inference_mode():
             answer: Any = model.eval()(to_model(torch.zeros(2, *shape), shape))
     except Exception as error:
         raise UsageError(f"the torch model must take {expected}; it failed ({error})") from error
     found = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
-    if found != (2, 1):
-        raise UsageError(f"the torch model must take {expected}; for 2 rows it gave {found} instead of (2, 1)")
+    wanted = (2, objective.outputs)
+    if found != wanted:
+        raise UsageError(f"the torch model must take {expected}; for 2 rows it gave {found} instead of {wanted}")
 
 
 def architecture(model: torch.nn.Module) -> str:

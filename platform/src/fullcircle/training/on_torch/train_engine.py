@@ -13,6 +13,7 @@ from torch import nn
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Compute, ModelFunction, Shape, Training
+from fullcircle.core.tasks import Objective
 from fullcircle.training.on_torch import adapters, checkpoint, models, nonfinite
 from fullcircle.training.on_torch.fitted import chunk_rows
 from fullcircle.training.on_torch.losses import Loss, ModelOwnLoss, loss_of
@@ -36,16 +37,15 @@ class TorchEngine:
         training: Training,
         compute: Compute,
         process_group: AnyProcessGroup,
-        *,
-        loss: str = "binary_cross_entropy",
+        objective: Objective = Objective(),  # noqa: B008 - it is frozen
     ) -> None:
         self._shape, self._training, self._compute, self._process_group = shape, training, compute, process_group
-        self._build, self._device, self._loss_name = build, process_group.device, loss
+        self._build, self._device, self._objective = build, process_group.device, objective
         model = models.build_model(build, shape, training)
         self.architecture = models.architecture(model)
         self._model: nn.Module = model.to(self._device)
-        self._own = loss_of(self._model, compute, process_group.device, loss)
-        self._parallelism = _parallelize(self._own, shape, compute, process_group)
+        self._own = loss_of(self._model, compute, process_group.device, objective)
+        self._parallelism = _parallelize(self._own, shape, compute, process_group, objective)
         self._sharded = isinstance(self._parallelism, FSDP)
         self._loss = self._parallelism.loss
         self.communication_measured = self._parallelism.measured
@@ -78,7 +78,8 @@ class TorchEngine:
     def _on_device(self, chunk: Chunk) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         # One division for the whole chunk makes every step's loss a plain weighted sum.
         shares = chunk.w / chunk.counts.astype(np.float32)[:, None]
-        arrays = (chunk.x, chunk.y[..., None], shares[..., None])
+        targets = chunk.y if chunk.y.ndim == 3 else chunk.y[..., None]
+        arrays = (chunk.x, targets, shares[..., None])
         tensors = [torch.from_numpy(np.require(values, np.float32, "W")) for values in arrays]
         if self._device.type == "cuda":
             tensors = [values.pin_memory().to(self._device, non_blocking=True) for values in tensors]
@@ -127,23 +128,23 @@ class TorchEngine:
         skipped = ~torch.isfinite(norm) & (factor >= 1.0)
         return torch.where(skipped, torch.zeros_like(norm), norm)
 
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logit of each row, without dropout (`ports.TrainEngine`)."""
+    def outputs(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the last layer gives for each row, without dropout (`ports.TrainEngine`)."""
         self._sync_buffers()
         self._model.eval()
         step = chunk_rows(self._shape)
         chunks = -(-len(features) // step)
         process_group, sharded = self._process_group, self._sharded
         passes = process_group.maximum(chunks) if sharded and isinstance(process_group, TorchProcessGroup) else chunks
-        answer = np.empty(len(features), dtype=np.float32)
+        answer = np.empty((len(features), self._objective.outputs), dtype=np.float32)
         with torch.inference_mode(not sharded), torch.no_grad(), self._own.autocast():
             for start in range(0, passes * step, step):
                 rows = np.ascontiguousarray(features[start : start + step], dtype=np.float32)
                 if not len(rows):  # another rank has more rows, and each pass gathers weights from all
                     rows = np.zeros((1, *self._shape), dtype=np.float32)
                 x = models.to_model(torch.from_numpy(rows).to(self._device), self._shape)
-                logit = self._model(x).float().cpu().numpy().reshape(-1)
-                answer[start : start + step] = logit[: len(answer[start : start + step])]
+                outputs = self._model(x).float().cpu().numpy()
+                answer[start : start + step] = outputs[: len(answer[start : start + step])]
         return answer
 
     def _sync_buffers(self) -> None:
@@ -193,7 +194,7 @@ class TorchEngine:
             with models.preserve_rng_state():
                 model = models.build_model(self._build, self._shape, self._training).to(self._device)
             checkpoint.fill(model.state_dict(), whole_weights)
-        return nonfinite.diagnose(model, loss_of(model, self._compute, self._device, self._loss_name), x[0], y[0], w[0])
+        return nonfinite.diagnose(model, loss_of(model, self._compute, self._device, self._objective), x[0], y[0], w[0])
 
 
 def _numbers(values: Sequence[torch.Tensor]) -> NDArray[np.float64]:
@@ -201,21 +202,23 @@ def _numbers(values: Sequence[torch.Tensor]) -> NDArray[np.float64]:
     return numbers
 
 
-def _parallelize(loss: Loss, shape: Shape, compute: Compute, process_group: AnyProcessGroup) -> Parallelism:
+def _parallelize(
+    loss: Loss, shape: Shape, compute: Compute, process_group: AnyProcessGroup, objective: Objective
+) -> Parallelism:
     if isinstance(process_group, TorchProcessGroup) and compute.strategy == "fsdp":
         return FSDP(loss, process_group, compiled=compute.compile)
     compiled: nn.Module = torch.compile(loss) if compute.compile else loss  # type: ignore[assignment]
     if not isinstance(process_group, TorchProcessGroup):
         return SingleProcess(compiled)
-    return DDP(compiled, process_group.device, unused=_has_unused(loss, shape, process_group.device))
+    return DDP(compiled, process_group.device, unused=_has_unused(loss, shape, process_group.device, objective))
 
 
-def _has_unused(loss: Loss, shape: Shape, device: torch.device) -> bool:
+def _has_unused(loss: Loss, shape: Shape, device: torch.device, objective: Objective) -> bool:
     """Whether some parameter has no part in the loss: DDP would wait for its gradient for ever."""
     with models.preserve_rng_state():
         probe = copy.deepcopy(loss).train()
-        rows = torch.zeros(2, 1, device=device)
-        probe(models.to_model(torch.zeros(2, *shape, device=device), shape), rows, rows + 0.5).backward()
+        targets, shares = torch.zeros(2, objective.targets, device=device), torch.full((2, 1), 0.5, device=device)
+        probe(models.to_model(torch.zeros(2, *shape, device=device), shape), targets, shares).backward()
     return any(values.grad is None for values in probe.parameters() if values.requires_grad)
 
 

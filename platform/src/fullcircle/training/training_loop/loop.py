@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,12 @@ from fullcircle.training.ports import Framework, ProcessGroup, TrainEngine
 from fullcircle.training.training_loop.chunk_schedule import ChunkSchedule
 from fullcircle.training.training_loop.event_log import EventLog
 from fullcircle.training.training_loop.nonfinite import diagnose
-from fullcircle.training.training_loop.prefetch import BatchPrefetcher, PrefetchedChunk, open_prefetcher
+from fullcircle.training.training_loop.prefetch import (
+    BatchPrefetcher,
+    PrefetchedChunk,
+    TrainingTargets,
+    open_prefetcher,
+)
 from fullcircle.training.training_loop.sampler import row_order, steps_of
 from fullcircle.training.training_loop.stopwatch import Stopwatch
 from fullcircle.training.training_loop.train_state import TrainState, best_epoch
@@ -93,12 +98,9 @@ class TrainingLoop:
             HomeUnwritable: a checkpoint cannot be written; the one before stays.
             UsageError: the checkpoints belong to another training.
         """
-        setup = self._setup
         try:
             self._resume()
-            with open_prefetcher(
-                setup.arrays, setup.weighting, setup.training.batch_size, self._process_group
-            ) as prefetcher:
+            with self._open_prefetcher() as prefetcher:
                 while not self._is_done():
                     self._epoch(prefetcher)
             self._checkpointer.finish()
@@ -107,6 +109,11 @@ class TrainingLoop:
             self._checkpointer.close()
         self.clock.checkpoint_s = self._checkpointer.seconds
         return self.state
+
+    def _open_prefetcher(self) -> AbstractContextManager[BatchPrefetcher]:
+        setup = self._setup
+        targets = TrainingTargets(setup.task, setup.weighting, setup.link)
+        return open_prefetcher(setup.arrays, targets, setup.training.batch_size, self._process_group)
 
     def _is_done(self) -> bool:
         history, training, budget = self.state.history, self._setup.training, self._setup.compute.budget_s
@@ -272,9 +279,7 @@ class TrainingLoop:
         )
         self._restore(int(newest))
         setup = self._setup
-        with open_prefetcher(
-            setup.arrays, setup.weighting, setup.training.batch_size, self._process_group
-        ) as prefetcher:
+        with self._open_prefetcher() as prefetcher:
             for order, position, first, steps in self._chunks_until(step):
                 if steps:
                     self._engine.steps(prefetcher.gather(order, position, steps, first)[0])

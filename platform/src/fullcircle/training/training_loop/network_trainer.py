@@ -6,8 +6,10 @@ import dataclasses
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.records.training import Fitted
+from fullcircle.core.tasks import Link
 from fullcircle.training.jobs import RankJob
 from fullcircle.training.launchers.sigterm import sigterm_event
+from fullcircle.training.links import settled
 from fullcircle.training.ports import Framework
 from fullcircle.training.results import FitResult, write_result, write_stats
 from fullcircle.training.training_loop.event_log import EventLog, Listener
@@ -27,7 +29,7 @@ class NetworkTrainer:
         require_fit(job, size)
         if job.compute.accumulate < 1:
             raise UsageError(f"compute.accumulate must be at least 1, got {job.compute.accumulate}")
-        self.framework.check(job.model_function, job.arrays.shape, job.training, job.compute)
+        self.framework.check(job.model_function, job.arrays.shape, job.training, job.compute, job.task.objective)
 
     def fit(self, job: RankJob, listener: Listener | None = None) -> None:
         """Train as the rank that the environment names (`ports.Trainer`)."""
@@ -50,13 +52,18 @@ class NetworkTrainer:
 
     def fitted(self, job: RankJob, result: FitResult) -> Fitted:
         """The model with the weights of the best epoch (`ports.Trainer`)."""
-        weighting = job.task.weighting(job.arrays.y_train, balanced=job.training.class_weights)
-        return self.framework.fitted(
-            job.model_function,
-            job.arrays.shape,
-            job.training,
-            weights=result.weights,
-            link=job.task.link(job.arrays.y_train, weighting),
-            history=result.history,
-            best_epoch=result.best_epoch,
-        )
+        arrays, task = job.arrays, job.task
+        link = task.link(arrays.y_train, task.weighting(arrays.y_train, balanced=job.training.class_weights))
+
+        def made(link: Link) -> Fitted:
+            return self.framework.fitted(
+                job.model_function,
+                arrays.shape,
+                job.training,
+                weights=result.weights,
+                link=link,
+                history=result.history,
+                best_epoch=result.best_epoch,
+            )
+
+        return made(settled(task, link, arrays, made))

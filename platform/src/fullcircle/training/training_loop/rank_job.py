@@ -64,7 +64,7 @@ def _train_rank(
         rank_job.training,
         rank_job.compute,
         process_group,
-        loss=task.loss,
+        task.objective,
     )
     key = checkpoint_key(
         rank_job.project,
@@ -73,7 +73,8 @@ def _train_rank(
         engine.architecture,
         rank_job.training,
         rank_job.compute,
-        task.loss,
+        task.objective,
+        inverse=link.inverse,
     )
     checkpoints = Checkpoints(
         rank_job.storage, key, staging=rank_job.folder / "checkpoints", keep=rank_job.compute.keep
