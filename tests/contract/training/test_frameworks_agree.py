@@ -85,5 +85,5 @@ def test_torch_and_keras_learn_along_the_same_curve(torch_build, keras_build, sh
         rows = np.random.default_rng(1).normal(size=(16, *shape)).astype(np.float32)
         assert other_losses == pytest.approx(losses, abs=TOLERANCE)
         assert other_norms == pytest.approx(norms, abs=10 * TOLERANCE)
-        assert by_keras.outputs(rows) == pytest.approx(by_torch.logits(rows), abs=10 * TOLERANCE)
+        assert by_keras.outputs(rows) == pytest.approx(by_torch.outputs(rows), abs=10 * TOLERANCE)
     assert losses[-10:].mean() < losses[:10].mean()

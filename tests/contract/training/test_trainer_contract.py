@@ -157,7 +157,7 @@ def test_the_best_epoch_is_what_answers(kind: Kind, arrays: Arrays, tmp_path: Pa
     (offset,) = TASK.link(arrays.y_train, weighting).offset
     p = wild.answers(arrays.x_validation).astype(np.float64)
     logits = (np.log(p) - np.log1p(-p) - offset).astype(np.float32)
-    loss = mean_loss(TASK.loss, logits, arrays.y_validation, weighting.rows(arrays.y_validation))
+    loss = mean_loss(TASK.objective, logits[:, None], arrays.y_validation, weighting.rows(arrays.y_validation))
     assert loss == pytest.approx(best.validation_loss, abs=1e-4)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.project import Compute, Training
+from fullcircle.core.tasks import Objective
 from fullcircle.training.checkpoints.checkpoint_store import (
     LATEST,
     MANIFEST,
@@ -210,5 +211,7 @@ def test_an_epoch_that_a_version_of_before_wrote_is_read() -> None:
 
 def test_the_loss_of_every_version_before_leaves_the_key_as_it_was_and_another_changes_it() -> None:
     given: tuple[Any, ...] = ("p", "torch", "d", "layers", Training(), Compute())
-    assert checkpoint_key(*given) == checkpoint_key(*given, "binary_cross_entropy")
-    assert checkpoint_key(*given) != checkpoint_key(*given, "squared")
+    squared = Objective(loss="squared")
+    assert checkpoint_key(*given) == checkpoint_key(*given, Objective(loss="binary_cross_entropy"))
+    assert checkpoint_key(*given) != checkpoint_key(*given, squared)
+    assert checkpoint_key(*given, squared) != checkpoint_key(*given, squared, "expm1")

@@ -72,7 +72,7 @@ def test_the_fitted_model_answers_with_the_weights_and_its_graph_agrees(tmp_path
             history=(),
             best_epoch=1,
         )
-        expected = 1 / (1 + np.exp(-(engine.outputs(features) - 0.25)))
+        expected = 1 / (1 + np.exp(-(engine.outputs(features)[:, 0] - 0.25)))
     assert fitted.answers(features) == pytest.approx(expected, abs=1e-6)
     fitted.save_onnx(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")

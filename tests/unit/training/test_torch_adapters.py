@@ -123,7 +123,7 @@ def test_it_learns_resumes_and_exports(build: ModelFunction, shape: Shape, train
         (answer,) = session.run(["answers"], {"features": x})
         assert answer.shape == (rows, 1)
         np.testing.assert_allclose(fitted.answers(x), answer[:, 0], atol=1e-6)
-        logit = engine.outputs(x) - 0.3
+        logit = engine.outputs(x)[:, 0] - 0.3
         np.testing.assert_allclose(1 / (1 + np.exp(-logit)), answer[:, 0], atol=1e-6)
 
 

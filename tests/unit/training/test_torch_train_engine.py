@@ -151,7 +151,7 @@ def test_logits_are_without_dropout_and_draw_nothing() -> None:
         first = asked.steps(part(whole, slice(0, 1)))
         answers = [asked.outputs(features) for _ in range(2)]
         second = asked.steps(part(whole, slice(1, 2)))
-    assert answers[0].shape == (16,) and answers[0].dtype == np.float32
+    assert answers[0].shape == (16, 1) and answers[0].dtype == np.float32
     assert answers[0].tobytes() == answers[1].tobytes()
     assert expected.losses.tolist() == [float(first.losses[0]), float(second.losses[0])]
 
@@ -219,7 +219,7 @@ def test_an_image_model_sees_channels_first_in_memory_that_has_them_last() -> No
     with FRAMEWORK.process_group(settings) as process_group:
         made = FRAMEWORK.engine(images, shape, Training(), settings, process_group)
         made.steps(chunk(1, 4, shape=shape))
-        assert made.outputs(np.zeros((5, *shape), dtype=np.float32)).shape == (5,)
+        assert made.outputs(np.zeros((5, *shape), dtype=np.float32)).shape == (5, 1)
     assert seen == [(torch.Size((4, 3, 8, 10)), True), (torch.Size((5, 3, 8, 10)), True)]
 
 
