@@ -11,6 +11,7 @@ import pytest
 
 from fullcircle.core.errors import DataUnavailable, HomeUnwritable, UsageError
 from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.explain.explained_answers import ExplainedAnswers
 from fullcircle.explain.plots import summary_plot, waterfall
 from fullcircle.explain.shap_values import BACKGROUND_ROWS, Explanation, explain
 
@@ -59,7 +60,7 @@ def explanation(project: Project, frame: pd.DataFrame) -> Explanation:
 def test_base_and_values_add_up_to_the_probability(explanation: Explanation, frame: pd.DataFrame) -> None:
     rows = frame.set_index("box").loc[list(explanation.row_ids)]
     answers = score(rows.astype({"weight": "float32"}))
-    np.testing.assert_allclose(explanation.probability, answers, atol=1e-7)
+    np.testing.assert_allclose(explanation.answers, answers, atol=1e-7)
     np.testing.assert_allclose(explanation.base + explanation.values.sum(axis=1), answers, atol=1e-6)
 
 
@@ -97,7 +98,7 @@ def test_a_category_that_the_background_never_shows_is_explained(project: Projec
     strange = frame.iloc[:2].assign(maker="zzz")
     found = explain(score, project, frame.iloc[100:150], strange)
     assert found.rows["maker"].tolist() == ["zzz", "zzz"]
-    np.testing.assert_allclose(found.base + found.values.sum(axis=1), found.probability, atol=1e-6)
+    np.testing.assert_allclose(found.base + found.values.sum(axis=1), found.answers, atol=1e-6)
 
 
 def test_without_rows_there_is_nothing_to_explain(project: Project, frame: pd.DataFrame) -> None:
@@ -121,11 +122,11 @@ def test_many_columns_still_fit_the_pictures(tmp_path: Path) -> None:
     wide = Explanation(
         columns=names,
         values=np.zeros((3, 40)),  # nothing moves anything: no empty axis may break the plot
-        base=0.5,
-        probability=np.full(3, 0.5),
+        base=np.array(0.5),
+        answers=np.full(3, 0.5),
         row_ids=("a", "b", "c"),
         rows=pd.DataFrame(np.nan, index=range(3), columns=list(names), dtype="float32"),
-        outcome="broke",
+        explained=ExplainedAnswers(Binary("broke", "broke"), (0,)),
     )
     assert summary_plot(wide, tmp_path / "summary.png").is_file()
     assert waterfall(wide, 2, tmp_path / "row.png").is_file()
@@ -150,7 +151,11 @@ def test_columns_categories_and_row_ids_that_look_like_formulas_are_drawn(
         [f"$x^{{$ {name}" if name in explanation.columns else name for name in explanation.rows.columns], axis=1
     ).assign(**{columns[1]: "$y_{$"})
     odd = dataclasses.replace(
-        explanation, columns=columns, rows=rows, row_ids=("$z^{$",) * len(explanation.row_ids), outcome="$o^{$"
+        explanation,
+        columns=columns,
+        rows=rows,
+        row_ids=("$z^{$",) * len(explanation.row_ids),
+        explained=ExplainedAnswers(Binary("broke", "$o^{$"), (0,)),
     )
     assert summary_plot(odd, tmp_path / "summary.png").stat().st_size > 10_000
     assert waterfall(odd, 0, tmp_path / "waterfall.png").stat().st_size > 5_000

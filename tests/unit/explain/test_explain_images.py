@@ -55,9 +55,7 @@ def explanation() -> ImageExplanation:
 
 
 def test_base_and_values_add_up_to_the_probability(explanation):
-    np.testing.assert_allclose(
-        explanation.base + explanation.values.sum(axis=(1, 2)), explanation.probability, atol=1e-6
-    )
+    np.testing.assert_allclose(explanation.base + explanation.values.sum(axis=(1, 2)), explanation.answers, atol=1e-6)
 
 
 def test_only_what_the_model_looks_at_has_an_effect(explanation):
@@ -74,10 +72,10 @@ def test_the_surest_answers_and_the_least_sure_are_explained_in_their_order(expl
     answers = np.sort(looks_at(SCAN, slice(1, 3), slice(2, 4))(rows).astype("float64"))[::-1]
     third = EXPLAINED // 3
 
-    np.testing.assert_array_equal(answers[:third], explanation.probability[:third])
-    np.testing.assert_array_equal(answers[-third:], explanation.probability[-third:])
+    np.testing.assert_array_equal(answers[:third], explanation.answers[:third])
+    np.testing.assert_array_equal(answers[-third:], explanation.answers[-third:])
     nearest = np.sort(np.abs(answers - 0.5))[:third]
-    np.testing.assert_allclose(np.sort(np.abs(explanation.probability[third:-third] - 0.5)), nearest)
+    np.testing.assert_allclose(np.sort(np.abs(explanation.answers[third:-third] - 0.5)), nearest)
     labels = rows.set_index("scan_id")["ill"]
     assert explanation.labels.tolist() == labels.loc[list(explanation.row_ids)].tolist()
 
@@ -101,7 +99,7 @@ def test_large_images_are_explained_in_patches_all_channels_together(tmp_path):
     assert max(patches) <= 14
     assert found.heat().shape == (3, 40, 30)
     assert np.abs(found.heat()[:, 20:, 20:]).max() < 1e-9
-    np.testing.assert_allclose(found.base + found.values.sum(axis=(1, 2)), found.probability, atol=1e-6)
+    np.testing.assert_allclose(found.base + found.values.sum(axis=(1, 2)), found.answers, atol=1e-6)
     assert heat_maps(found, tmp_path / "photos.png").is_file()
 
 

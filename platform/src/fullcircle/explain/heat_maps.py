@@ -7,11 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fullcircle.core.security.untrusted import figure_text
+from fullcircle.core.tasks.answer_format import rounded, with_unit
 from fullcircle.explain.image_values import ImageExplanation
-from fullcircle.explain.plots import DOWN, FAINT, HEAD_INCHES, INK, LINE, UP, figure_of, headline, saved
+from fullcircle.explain.plots import (
+    DOWN,
+    FAINT,
+    HEAD_INCHES,
+    INK,
+    LINE,
+    OUTCOME,
+    PART,
+    UP,
+    figure_of,
+    headline,
+    saved,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fullcircle.core.tasks.answer_format import AnswerFormat
 
 ACROSS = 4
 """Images in a line of the picture."""
@@ -28,9 +44,12 @@ OUTLINE = 0.5
 TITLE, CAPTION, KEY = 0.26, 0.22, 0.78
 """Inches: above and below an image, and for the colours' key."""
 
+WORD = 10
+"""Characters of a class that stand above an image."""
+
 
 def heat_maps(explanation: ImageExplanation, path: Path) -> Path:
-    """Each explained image in grey, with its attributions beside it: the surest yes first, the surest no last.
+    """Each explained image in grey, with its attributions beside it: the highest answer on the task's scale first.
 
     Raises:
         HomeUnwritable: the PNG cannot be written.
@@ -41,19 +60,27 @@ def heat_maps(explanation: ImageExplanation, path: Path) -> Path:
     block = (2 * wide + BETWEEN + AROUND, TITLE + down + CAPTION + AROUND / 2)
     figure = figure_of(max(AROUND + across * block[0], 5.6), HEAD_INCHES + 0.1 + lines * block[1] + KEY)
     figure.set_layout_engine("none")
-    heat = 100 * explanation.heat()
+    form = explanation.explained.task.answer_format
+    heat = form.factor * explanation.heat()
     strongest = float(np.quantile(np.abs(heat), QUANTILE)) or 1.0
     for index in range(count):
         left = AROUND + index % ACROSS * block[0]
         top = HEAD_INCHES + 0.1 + index // ACROSS * block[1] + TITLE
         axes = [_axes(figure, left + shift, top, wide, down) for shift in (0.0, wide + BETWEEN)]
         drawn = _draw(axes, explanation, index, heat[index], strongest)
-    _key(figure, drawn, strongest)
-    right = int(((explanation.probability >= 0.5) == (explanation.labels == 1)).sum())
-    order = "the surest yes first, the least sure in the middle, the surest no last"
-    note = f"{explanation.outcome} - base {explanation.base:.0%}, {right} of {count} right; {order}"
-    headline(figure, "Where the model looks", note, make_room=False)
+    _key(figure, drawn, form, strongest)
+    headline(figure, "Where the model looks", _note(explanation), make_room=False)
     return saved(figure, path)
+
+
+def _note(explanation: ImageExplanation) -> str:
+    task, right = explanation.explained.task, explanation.right
+    known = [] if task.answer_format.part else [f"base {task.answer_format.brief(float(explanation.base[0]))}"]
+    if right is not None:
+        known.append(f"{int(right.sum())} of {len(right)} right")
+    first, middle, last = task.extremes
+    order = f"{first} first, {middle} in the middle, {last} last"
+    return f"{figure_text(task.outcome, OUTCOME)} - {', '.join(known)}; {order}"
 
 
 def _size(explanation: ImageExplanation) -> tuple[float, float]:
@@ -86,13 +113,10 @@ def _draw(
     if grey.min() < OUTLINE < grey.max():
         # What is in the picture, or nobody can tell where in it the colours are.
         effects.contour(grey, levels=[OUTLINE], colors=[INK], linewidths=0.8, alpha=0.5)
-    probability, label = explanation.probability[index], explanation.labels[index]
-    wrong = (probability >= 0.5) != (label == 1)
-    title = f"answer {_percent(probability)}, label {'yes' if label == 1 else 'no'}"
-    picture.set_title(title, fontsize=9.5, color=UP if wrong else INK, loc="left", pad=4)
-    picture.set_xlabel(explanation.row_ids[index][:18], fontsize=8, color=FAINT, labelpad=3)
-    moved = 100 * (probability - explanation.base)
-    effects.set_xlabel(f"in all {moved:+.0f} points", fontsize=8, color=FAINT, labelpad=3)
+    wrong = explanation.right is not None and not explanation.right[index]
+    picture.set_title(_title(explanation, index), fontsize=9.5, color=UP if wrong else INK, loc="left", pad=4)
+    picture.set_xlabel(figure_text(explanation.row_ids[index][:18], 18), fontsize=8, color=FAINT, labelpad=3)
+    effects.set_xlabel(_moved(explanation, index), fontsize=8, color=FAINT, labelpad=3)
     return drawn
 
 
@@ -103,9 +127,29 @@ def _grey(explanation: ImageExplanation, index: int) -> NDArray[np.float64]:
     return np.asarray(np.clip((mean - column.low) / (column.high - column.low), 0, 1), dtype=np.float64)
 
 
-def _percent(probability: float) -> str:
+def _title(explanation: ImageExplanation, index: int) -> str:
+    """What was answered, and what is true: `answer 7 (98%), label 7`."""
+    task, answer = explanation.explained.task, float(explanation.answers[index])
+    label, part = figure_text(task.shown(explanation.labels[index]), WORD), explanation.parts[index]
+    if part:
+        return f"{task.answer_format.lead} {figure_text(part, WORD)} ({_percent(answer, 0)}), label {label}"
+    if task.answer_format.is_share:
+        return f"answer {_percent(answer, 1)}, label {label}"
+    return f"answer {rounded(answer)}, label {label}"
+
+
+def _moved(explanation: ImageExplanation, index: int) -> str:
+    """How far all patches together moved the answer: `in all +12 points`."""
+    form = explanation.explained.task.answer_format
+    size = form.brief_effect(float(explanation.answers[index] - explanation.base[index]))
+    return f"in all {size} {figure_text(form.short_step, WORD)}".rstrip()
+
+
+def _percent(probability: float, decimals: int) -> str:
     """A probability that never claims to be certain."""
-    return "over 99.9%" if probability > 0.999 else "under 0.1%" if probability < 0.001 else f"{probability:.1%}"
+    if probability > 0.999:
+        return "over 99.9%"
+    return "under 0.1%" if probability < 0.001 else f"{probability:.{decimals}%}"
 
 
 def _diverging() -> Any:
@@ -114,13 +158,15 @@ def _diverging() -> Any:
     return LinearSegmentedColormap.from_list("against_to_for", [DOWN, "#ffffff", UP])
 
 
-def _key(figure: Any, drawn: Any, strongest: float) -> None:
+def _key(figure: Any, drawn: Any, form: AnswerFormat, strongest: float) -> None:
     """The colours' key, at the lower edge."""
     height = figure.get_figheight()
     axes = _axes(figure, AROUND, height - 0.38, 2.6, 0.11)
     bar = figure.colorbar(drawn, cax=axes, orientation="horizontal", ticks=[-strongest, 0, strongest])
-    bar.ax.set_xticklabels([f"{-strongest:.0f}", "0", f"+{strongest:.0f}"], fontsize=8, color=INK)
-    title = "Effect of a pixel or patch on the probability, percentage points"
+    end = f"{strongest:.0f}" if form.is_share else rounded(strongest)
+    bar.ax.set_xticklabels([f"-{end}", "0", f"+{end}"], fontsize=8, color=INK)
+    of = f"the probability of the likeliest {form.part}" if form.part else form.subject
+    title = with_unit(f"Effect of a pixel or patch on {of}", figure_text(form.step, PART))
     bar.ax.set_title(title, fontsize=8.5, color=INK, pad=4, loc="left")
     bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)

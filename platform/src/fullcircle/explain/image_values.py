@@ -2,13 +2,13 @@
 
 The scorer is the graph as it is served. A hidden patch takes the pixels of each background image, one after the other,
 so what is compared with are real images and not grey squares. Method as in `shap_values`: permutation SHAP, whose
-values add up exactly: base + sum of an image's values = its probability.
+values add up exactly: base + sum of an image's values = its answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.project import Image, Project
 from fullcircle.core.records.training import Scorer
 from fullcircle.core.row_tensors import flat_images, identities, pixels
+from fullcircle.explain.explained_answers import ExplainedAnswers, of_given
 from fullcircle.explain.shap_values import PERMUTATIONS, permutation_shap, sampled
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ PIXELS_SCORED = 300_000_000
 """About how many pixels the graph is shown in all, which bounds the time: large images get coarser patches."""
 
 EXPLAINED = 12
-"""Images that are explained: four that the model is surest of on either side, and four that it is least sure of."""
+"""Images that are explained: four of either end of the task's scale of answers, and four of its middle."""
 
 SCORED = 2_000
 """Images among which those are looked for."""
@@ -40,28 +41,41 @@ SCORED = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class ImageExplanation:
-    """Why images got their answers. All values are in probability: 0.07 is seven percentage points.
+    """Why images got the answers that they were given: of several classes, the likeliest.
+
+    Probabilities are from 0 to 1: 0.07 is seven percentage points. Other answers, and what moved them, are in the unit
+    of the target.
 
     Attributes:
         images: float32 (images, height, width, channels), as they were sent.
-        values: SHAP values, float64 (images, patches down, patches across); base + values.sum() = probability.
+        values: SHAP values, float64 (images, patches down, patches across); base + values.sum() = answer.
         patch: height and width of a patch in pixels; those at the lower and right edge may be smaller.
-        base: mean probability of the background images.
-        probability: what the scorer answers for each image, float64 (images,).
-        labels: what turned out to be true, 0 or 1, int64 (images,).
+        base: mean answer to the background images, of the class that an image was given, float64 (images,).
+        answers: the answer that each image was given, float64 (images,).
+        given: which of the explained numbers that is, (images,).
+        right: whether it is right, bool (images,); None where answers are more or less right.
+        labels: what turned out to be true, targets of the task.
         row_ids: ids of the images.
-        outcome: what the probability is of, in the project's words.
+        explained: which numbers of an answer are explained.
     """
 
     column: Image
     images: NDArray[np.float32]
     values: NDArray[np.float64]
     patch: tuple[int, int]
-    base: float
-    probability: NDArray[np.float64]
-    labels: NDArray[np.int64]
+    base: NDArray[np.float64]
+    answers: NDArray[np.float64]
+    given: NDArray[np.intp]
+    right: NDArray[np.bool_] | None
+    labels: NDArray[Any]
     row_ids: tuple[str, ...]
-    outcome: str
+    explained: ExplainedAnswers
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The class that each image was given; empty where an answer is one number."""
+        parts = self.explained.parts
+        return tuple(parts[index] for index in self.given)
 
     def heat(self) -> NDArray[np.float64]:
         """The values spread over their pixels, (images, height, width): a patch's value at each of its pixels."""
@@ -72,39 +86,43 @@ class ImageExplanation:
 def explain_images(
     score: Scorer, project: Project, background: pd.DataFrame, rows: pd.DataFrame, *, seed: int = 0
 ) -> ImageExplanation:
-    """Explain the images that say most about a model: its surest answers on either side and its least sure ones.
+    """Explain the images that say most about a model: those at either end of its answers and those in the middle.
 
     Args:
         score: answers raw rows; the loaded graph.
         background: rows of the model's own training data; `BACKGROUND_IMAGES` of them are used.
-        rows: raw rows with row id and target; `EXPLAINED` of them are explained, the surest yes first.
+        rows: raw rows with row id and target; `EXPLAINED` of them are explained, the surest first.
 
     Raises:
         DataUnavailable: no rows, or no background.
     """
-    column = project.inputs[0]
+    column, task = project.inputs[0], project.target
     assert isinstance(column, Image), "the caller asks only of image projects"
     if len(background) == 0 or len(rows) == 0:
         raise DataUnavailable(f"project {project.name!r}: no images to explain, or none to compare them with")
     candidates = sampled(rows, SCORED, seed)
-    probability = score(candidates).astype(np.float64)
-    chosen = _telling(probability)
-    shown = candidates.iloc[chosen]
-    images = pixels(shown[column.name], column)
+    answers = score(candidates)
+    chosen = _telling(task.scalar(answers), task.from_middle(answers))
+    shown, answers = candidates.iloc[chosen], answers[chosen]
+    explained, labels = ExplainedAnswers.among(task, answers), task.targets(shown)
+    told = explained.of(answers)
+    images, given = pixels(shown[column.name], column), explained.given(told)
     patches = _Patches(column, pixels(sampled(background, BACKGROUND_IMAGES, seed)[column.name], column))
     values, base = permutation_shap(
-        lambda x: _scored(score, column, x), images.astype(np.float64), patches, patches.background, seed
+        lambda x: explained.of(_scored(score, column, x)), images.astype(np.float64), patches, patches.background, seed
     )
     return ImageExplanation(
         column=column,
         images=images.reshape(-1, *column.shape),
-        values=values.reshape(-1, *patches.grid),
+        values=(values if told.ndim == 1 else of_given(values, given)).reshape(-1, *patches.grid),
         patch=patches.patch,
-        base=base,
-        probability=probability[chosen],
-        labels=project.target.targets(shown).astype(np.int64),
+        base=np.atleast_1d(base)[given],
+        answers=told if told.ndim == 1 else of_given(told, given),
+        given=given,
+        right=task.right(labels, answers),
+        labels=labels,
         row_ids=tuple(identities(shown[project.row_id])),
-        outcome=project.target.outcome,
+        explained=explained,
     )
 
 
@@ -147,20 +165,20 @@ def _affordable_side(column: Image) -> int:
     return SIDES[-1]
 
 
-def _telling(probability: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Places of the surest yes, the least sure and the surest no, in this order; all, where there are few."""
-    order = np.argsort(-probability, kind="stable")
+def _telling(scale: NDArray[np.float64], from_middle: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Places of the highest answers on the task's scale, of the middle and of the lowest, in this order; all of few."""
+    order = np.argsort(-scale, kind="stable")
     if len(order) <= EXPLAINED:
         return order
     third = EXPLAINED // 3
-    unsure = np.argsort(np.abs(probability - 0.5), kind="stable")
-    sure = {*order[:third].tolist(), *order[-third:].tolist()}
-    middle = [place for place in unsure.tolist() if place not in sure][:third]
-    chosen = {*sure, *middle}
+    central = np.argsort(from_middle, kind="stable")
+    ends = {*order[:third].tolist(), *order[-third:].tolist()}
+    middle = [place for place in central.tolist() if place not in ends][:third]
+    chosen = {*ends, *middle}
     return np.array([place for place in order.tolist() if place in chosen], dtype=np.intp)
 
 
-def _scored(score: Scorer, column: Image, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scored(score: Scorer, column: Image, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     import pandas as pd
 
-    return score(pd.DataFrame({column.name: flat_images(matrix.astype(np.float32))})).astype(np.float64)
+    return score(pd.DataFrame({column.name: flat_images(matrix.astype(np.float32))}))

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.security.untrusted import without_formulas
+from fullcircle.core.security.untrusted import figure_text, without_formulas
 from fullcircle.core.settings import home_unwritable
+from fullcircle.core.tasks.answer_format import with_unit
 from fullcircle.explain.shap_values import Explanation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from fullcircle.core.tasks.answer_format import AnswerFormat
 
 SHOWN = 14
 """Columns with a bar of their own; the others share the last one."""
+
+NAME, PART, OUTCOME = 40, 32, 80
+"""Characters of a column's name or a row's id, of a class's and of an outcome's that are drawn."""
 
 HEAD_INCHES = 0.66
 """Strip above the axes for the title and the note below it."""
@@ -33,34 +41,45 @@ def summary_plot(explanation: Explanation, path: Path) -> Path:
         HomeUnwritable: the PNG cannot be written.
     """
     ranked = explanation.importance()
-    shown = [name for name, _ in ranked[:SHOWN]]
-    places = np.arange(len(shown))[::-1]
-    figure = figure_of(9.6, 1.7 + 0.36 * len(shown))
+    form, count = explanation.explained.task.answer_format, explanation.explained.count
+    shown = min(len(ranked), SHOWN)
+    figure = figure_of(9.6, 1.7 + 0.36 * shown)
     bars, dots = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.7))
-    means = [100 * value for _, value in ranked[:SHOWN]]
-    bars.barh(places, means, color=BAR, height=0.62)
-    for place, mean in zip(places, means, strict=True):
-        bars.text(mean, place, f" {mean:.1f}", va="center", ha="left", fontsize=8.5, color=INK)
-    bars.set_xlim(0, max(means) * 1.18 or 1)
-    bars.set_yticks(places, shown, fontsize=9.5, color=INK)
-    bars.set_ylim(-0.6, len(shown) - 0.4)
-    bars.set_title("Mean effect, percentage points", fontsize=10, color=INK, loc="left")
-    for place, name in zip(places, shown, strict=True):
+    _mean_effects(bars, form, ranked[:SHOWN])
+    bars.set_ylim(-0.6, shown - 0.4)
+    for place, (name, _) in enumerate(reversed(ranked[:SHOWN])):
         _dots(dots, explanation, name, float(place))
     dots.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
-    dots.set_title("Effect on each row, percentage points", fontsize=10, color=INK, loc="left")
+    on_each = f"Effect on each row's likeliest {form.part}" if count else "Effect on each row"
+    dots.set_title(with_unit(on_each, figure_text(form.step, PART)), fontsize=10, color=INK, loc="left")
     _colour_key(figure, dots)
-    note = f"{explanation.outcome} - {len(explanation.row_ids)} rows, base {explanation.base:.1%}"
-    if rest := len(ranked) - len(shown):
+    note = f"{_outcome(explanation)} - {len(explanation.row_ids)} rows, "
+    note += count or f"base {figure_text(form.value(float(explanation.base)), NAME)}"
+    if rest := len(ranked) - shown:
         note += f", {rest} weaker columns not shown"
-    headline(figure, "What moves the probability", note)
+    headline(figure, f"What moves {form.subject}", note)
     for axes in (bars, dots):
-        _clean(axes)
+        _clean(axes, form)
     return saved(figure, path)
 
 
+def _mean_effects(axes: Any, form: AnswerFormat, ranked: Sequence[tuple[str, float]]) -> None:
+    """A bar for each column, the strongest at the top."""
+    places, means = np.arange(len(ranked))[::-1], [form.factor * value for _, value in ranked]
+    axes.barh(places, means, color=BAR, height=0.62)
+    for place, mean, (_, value) in zip(places, means, ranked, strict=True):
+        size = form.amount(value, ranked[0][1])
+        axes.text(mean, place, f" {size}", va="center", ha="left", fontsize=8.5, color=INK)
+    axes.set_xlim(0, max(means) * 1.18 or 1)
+    axes.set_yticks(places, [figure_text(name, NAME) for name, _ in ranked], fontsize=9.5, color=INK)
+    # The panel is narrow, and there is more to say where an answer has parts.
+    title = with_unit(f"Mean effect, all {form.parts}" if form.parts else "Mean effect",
+                      figure_text(form.short_step if form.parts else form.step, PART))  # fmt: skip
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+
+
 def waterfall(explanation: Explanation, index: int, path: Path) -> Path:
-    """How one row's answer came about: from the base, column by column, to its probability.
+    """How one row's answer came about: from the base, column by column, to the answer that it was given.
 
     Args:
         index: which of the explained rows.
@@ -71,37 +90,59 @@ def waterfall(explanation: Explanation, index: int, path: Path) -> Path:
     """
     if not 0 <= index < len(explanation.row_ids):
         raise UsageError(f"there is no explained row {index}: there are {len(explanation.row_ids)}, counted from 0")
+    form = explanation.explained.task.answer_format
+    base, answer = float(explanation.given_base[index]), float(explanation.given_answers[index])
     labels, effects = _steps(explanation, index)
-    places = np.arange(len(labels))[::-1]
-    ends = explanation.base + np.cumsum(effects)
     figure = figure_of(8.2, 1.7 + 0.36 * len(labels))
     axes = figure.subplots()
-    for place, end, effect in zip(places, ends, effects, strict=True):
-        axes.barh(
-            place, 100 * effect, left=100 * (end - effect), color=UP if effect >= 0 else DOWN, height=0.62, zorder=3
-        )
-        right = 100 * max(end, end - effect)
-        axes.text(right, place, f" {100 * effect:+.1f}", va="center", ha="left", fontsize=8.5, color=INK, zorder=4)
-        if place > 0:
-            axes.plot([100 * end] * 2, [place - 1 + 0.31, place + 0.31], color=FAINT, linewidth=0.7, zorder=2)
-    axes.axvline(100 * explanation.base, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_yticks(places, labels, fontsize=9.5, color=INK)
+    _draw_steps(axes, form, base, effects)
+    axes.set_yticks(np.arange(len(labels))[::-1], labels, fontsize=9.5, color=INK)
     axes.set_ylim(-0.6, len(labels) - 0.4)
-    span = 100 * np.array([explanation.base, *ends, *(ends - effects)])
-    axes.set_xlim(span.min() - 0.04 * np.ptp(span) - 0.2, span.max() + 0.12 * np.ptp(span) + 0.2)
-    axes.set_xlabel("Probability, %", fontsize=9.5, color=INK)
-    answer = explanation.probability[index]
-    note = f"{explanation.outcome} - row {explanation.row_ids[index]}, base {explanation.base:.1%}"
-    headline(figure, f"Why the probability is {answer:.1%}", note)
-    _clean(axes)
+    part = explanation.explained.parts[int(explanation.given[index])]
+    quantity = f"{form.quantity} of {figure_text(part, PART)}" if part else form.quantity
+    title = with_unit(quantity[0].upper() + quantity[1:], figure_text(form.unit, PART))
+    axes.set_xlabel(title, fontsize=9.5, color=INK)
+    row = figure_text(explanation.row_ids[index], NAME)
+    note = f"{_outcome(explanation)} - row {row}, base {figure_text(form.value(base), NAME)}"
+    headline(figure, f"Why the {quantity} is {figure_text(form.value(answer), NAME)}", note)
+    _clean(axes, form)
     return saved(figure, path)
 
 
+def _draw_steps(axes: Any, form: AnswerFormat, base: float, effects: NDArray[np.float64]) -> None:
+    """A bar for each effect, from where the one above it ends."""
+    places, ends = np.arange(len(effects))[::-1], base + np.cumsum(effects)
+    factor, largest = form.factor, float(np.abs(effects).max())
+    for place, end, effect in zip(places, ends, effects, strict=True):
+        axes.barh(
+            place,
+            factor * effect,
+            left=factor * (end - effect),
+            color=UP if effect >= 0 else DOWN,
+            height=0.62,
+            zorder=3,
+        )
+        right, size = factor * max(end, end - effect), form.effect(effect, largest)
+        axes.text(right, place, f" {size}", va="center", ha="left", fontsize=8.5, color=INK, zorder=4)
+        if place > 0:
+            axes.plot([factor * end] * 2, [place - 1 + 0.31, place + 0.31], color=FAINT, linewidth=0.7, zorder=2)
+    axes.axvline(factor * base, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    span = factor * np.array([base, *ends, *(ends - effects)])
+    # Where nothing moves anything, an axis still has some length.
+    room = 0.2 if form.is_share or not span.any() else 1e-3 * float(np.abs(span).max())
+    axes.set_xlim(span.min() - 0.04 * np.ptp(span) - room, span.max() + 0.12 * np.ptp(span) + room)
+
+
+def _outcome(explanation: Explanation) -> str:
+    return figure_text(explanation.explained.task.outcome, OUTCOME)
+
+
 def _steps(explanation: Explanation, index: int) -> tuple[list[str], NDArray[np.float64]]:
-    values = explanation.values[index]
+    values = explanation.given_values[index]
     order = np.argsort(-np.abs(values), kind="stable")
     top, rest = order[:SHOWN], order[SHOWN:]
-    labels = [f"{explanation.columns[i]} = {_shown(explanation.rows.iloc[index, int(i)])}" for i in top]
+    names = [figure_text(explanation.columns[i], NAME) for i in top]
+    labels = [f"{name} = {_shown(explanation.rows.iloc[index, int(i)])}" for name, i in zip(names, top, strict=True)]
     effects = list(values[top])
     if len(rest):
         labels.append(f"{len(rest)} other columns")
@@ -111,7 +152,7 @@ def _steps(explanation: Explanation, index: int) -> tuple[list[str], NDArray[np.
 
 def _shown(value: object) -> str:
     if isinstance(value, str):
-        return value[:24] or "(none)"
+        return figure_text(value[:24], 24) or "(none)"
     number = float(value)  # type: ignore[arg-type]
     return "missing" if np.isnan(number) else f"{number:g}"
 
@@ -119,7 +160,8 @@ def _shown(value: object) -> str:
 def _dots(axes: Any, explanation: Explanation, name: str, place: float) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    effect = 100 * explanation.values[:, explanation.columns.index(name)]
+    factor = explanation.explained.task.answer_format.factor
+    effect = factor * explanation.given_values[:, explanation.columns.index(name)]
     column = explanation.rows[name]
     height = place + _spread(effect)
     if column.dtype == object:
@@ -180,7 +222,11 @@ def headline(figure: Any, title: str, note: str, *, make_room: bool = True) -> N
     figure.text(0.012, 1 - 0.37 / height, note, ha="left", va="top", fontsize=9.5, color=FAINT)
 
 
-def _clean(axes: Any) -> None:
+def _clean(axes: Any, form: AnswerFormat) -> None:
+    if not form.is_share:
+        # Numbers of any size, which must not run into each other.
+        axes.locator_params(axis="x", nbins=5)
+        axes.xaxis.set_major_formatter("{x:,.7g}")
     axes.grid(axis="x", color=LINE, linewidth=0.6, zorder=0)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelcolor=INK)

@@ -2,7 +2,8 @@
 
 The scorer is the graph as it is served, so what is explained is what answers. Strings travel through SHAP as codes and
 are strings again before they are scored. Method: permutation SHAP with antithetic pairs (Strumbelj and Kononenko 2014;
-Lundberg and Lee 2017), which keeps additivity exactly: base + sum of a row's values = its probability.
+Lundberg and Lee 2017), which keeps additivity exactly: base + sum of a row's values = its answer, for each of the
+numbers that an answer has.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.project import Category, Column, Project
+from fullcircle.core.project import Column, Project
 from fullcircle.core.records.training import Scorer
 from fullcircle.core.row_tensors import coded, identities, raw_frame
+from fullcircle.explain.explained_answers import ExplainedAnswers, of_given
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,30 +37,53 @@ PERMUTATIONS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why the rows got their answers. All values are in probability: 0.07 is seven percentage points.
+    """Why the rows got their answers. Probabilities are from 0 to 1: 0.07 is seven percentage points. Other answers,
+    and what moved them, are in the unit of the target.
 
     Attributes:
         columns: the raw columns, in the project's order.
-        values: SHAP values, float64 (rows, columns); base + values.sum(axis=1) = probability.
-        base: mean probability of the background rows.
-        probability: what the scorer answers for each row, float64 (rows,).
+        values: SHAP values, float64 (rows, columns) where one number of an answer is explained, else
+            (rows, columns, answers); base + values.sum(axis=1) = answers.
+        base: mean answer to the background rows, float64 () or (answers,).
+        answers: what the scorer answers for each row, float64 (rows,) or (rows, answers).
         row_ids: ids of the explained rows.
         rows: the raw rows, in the raw convention.
-        outcome: what the probability is of, in the project's words.
+        explained: which numbers of an answer these are.
     """
 
     columns: tuple[str, ...]
     values: NDArray[np.float64]
-    base: float
-    probability: NDArray[np.float64]
+    base: NDArray[np.float64]
+    answers: NDArray[np.float64]
     row_ids: tuple[str, ...]
     rows: pd.DataFrame
-    outcome: str
+    explained: ExplainedAnswers
+
+    @property
+    def given(self) -> NDArray[np.intp]:
+        """Which answer each row was given, such as its likeliest class, (rows,)."""
+        return self.explained.given(self.answers)
+
+    @property
+    def given_values(self) -> NDArray[np.float64]:
+        """What moved the answer that each row was given, (rows, columns)."""
+        return self.values if self.values.ndim == 2 else of_given(self.values, self.given)
+
+    @property
+    def given_answers(self) -> NDArray[np.float64]:
+        """The answer that each row was given, (rows,)."""
+        return self.answers if self.answers.ndim == 1 else of_given(self.answers, self.given)
+
+    @property
+    def given_base(self) -> NDArray[np.float64]:
+        """The base of the answer that each row was given, (rows,)."""
+        return np.atleast_1d(self.base)[self.given]
 
     def importance(self) -> tuple[tuple[str, float], ...]:
-        """(column, mean absolute value), largest first, in probability."""
+        """(column, mean absolute value), largest first: over the rows, summed over the answers."""
         mean = np.abs(self.values).mean(axis=0)
-        return tuple(sorted(zip(self.columns, map(float, mean), strict=True), key=lambda pair: -pair[1]))
+        summed = mean if mean.ndim == 1 else mean.sum(axis=1)
+        return tuple(sorted(zip(self.columns, map(float, summed), strict=True), key=lambda pair: -pair[1]))
 
 
 def explain(
@@ -89,18 +114,18 @@ def explain(
     both = pd.concat([raw_frame(reference, project.inputs), raw], ignore_index=True)
     codes = _Codes(both, project.inputs)
     matrix = codes.encode(both)
-    hidden = matrix[: len(reference)]
-    values, base = permutation_shap(
-        lambda x: _scored(score, codes, x), matrix[len(reference) :], _Masker(hidden), hidden, seed
-    )
+    hidden, told = matrix[: len(reference)], matrix[len(reference) :]
+    answers = score(codes.decode(told))
+    explained = ExplainedAnswers.among(project.target, answers)
+    values, base = permutation_shap(lambda x: explained.of(score(codes.decode(x))), told, _Masker(hidden), hidden, seed)
     return Explanation(
         columns=tuple(column.name for column in project.inputs),
         values=values,
         base=base,
-        probability=_scored(score, codes, matrix[len(reference) :]),
+        answers=explained.of(answers),
         row_ids=tuple(identities(chosen[project.row_id])),
         rows=raw.reset_index(drop=True),
-        outcome=project.target.outcome,
+        explained=explained,
     )
 
 
@@ -121,9 +146,7 @@ class _Codes:
 
     def __init__(self, frame: pd.DataFrame, columns: Sequence[Column]) -> None:
         self._columns = columns
-        self._words = {
-            c.name: coded(frame[c.name].to_numpy(dtype=object))[1] for c in columns if isinstance(c, Category)
-        }
+        self._words = {c.name: coded(frame[c.name].to_numpy(dtype=object))[1] for c in columns if c.is_text}
 
     def encode(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         columns = []
@@ -159,21 +182,20 @@ class _Masker:
         return len(self._background), len(row)
 
 
-def _scored(score: Scorer, codes: _Codes, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    return score(codes.decode(matrix)).astype(np.float64)
-
-
 def permutation_shap(
     function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     rows: NDArray[np.float64],
     masker: Masker,
     background: NDArray[np.float64],
     seed: int,
-) -> tuple[NDArray[np.float64], float]:
-    """SHAP values, float64 (rows, features of the masker), and the base: the function's mean over the background.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """SHAP values and the base: the function's mean over the background.
 
     Args:
-        function: matrix of rows to their answers, (rows,).
+        function: matrix of rows to their answers, (rows,) or (rows, answers).
+
+    Returns:
+        float64 (rows, features of the masker) and (), or (rows, features, answers) and (answers,).
     """
     logging.getLogger("shap").setLevel(logging.ERROR)
     import shap
@@ -189,7 +211,7 @@ def permutation_shap(
     evaluations = PERMUTATIONS * (2 * width + 1)
     # One call of the scorer for several masks: a call costs more than its rows.
     found = explainer(rows, max_evals=evaluations, batch_size=MASKS_A_CALL, silent=True)
-    return np.asarray(found.values, dtype=np.float64), float(function(background).mean())
+    return np.asarray(found.values, dtype=np.float64), np.asarray(function(background).mean(axis=0), dtype=np.float64)
 
 
 def sampled(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:

@@ -122,6 +122,16 @@ def safe_link(url: str | None) -> str | None:
     return url.strip() if scheme in ("", "http", "https", "file") else None
 
 
+def figure_text(text: object, most: int) -> str:
+    """The text for a picture, in one line.
+
+    Args:
+        most: characters; what is longer is cut and ends in an ellipsis.
+    """
+    shown = visible(text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}\u2026"
+
+
 def without_formulas(figure: Any) -> None:
     """In no text of a matplotlib figure are dollar signs mathematics: a category such as `$x^{$` could not be drawn."""
     for text in figure.findobj(lambda drawn: hasattr(drawn, "set_parse_math")):

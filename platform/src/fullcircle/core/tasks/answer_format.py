@@ -19,6 +19,7 @@ class AnswerFormat:
         short_step: the same where there is little room, "points".
         part: what each of several numbers stands for, "class"; empty where an answer is one number.
         parts: the same of several: "classes".
+        lead: what stands before the part that is shown: "answer", or "top" where the likeliest need not be answered.
     """
 
     quantity: str
@@ -29,6 +30,7 @@ class AnswerFormat:
     short_step: str = ""
     part: str = ""
     parts: str = ""
+    lead: str = "answer"
 
     @property
     def is_share(self) -> bool:
@@ -51,8 +53,15 @@ class AnswerFormat:
         """A difference with its sign, without its unit: `+4.2`. `largest`: as of `amount`."""
         if self.is_share:
             return f"{self.factor * difference:+.1f}"
-        text = rounded(difference, largest)
-        return text if text.startswith("-") else f"+{text}"
+        return _signed(rounded(difference, largest))
+
+    def brief(self, number: float) -> str:
+        """A number where there is little room: `12%`, `7.31`."""
+        return f"{number:.0%}" if self.is_share else rounded(number)
+
+    def brief_effect(self, difference: float) -> str:
+        """A difference with its sign where there is little room: `+4`, `-2.50`."""
+        return f"{self.factor * difference:+.0f}" if self.is_share else _signed(rounded(difference))
 
 
 def with_unit(title: str, unit: str) -> str:
@@ -60,7 +69,7 @@ def with_unit(title: str, unit: str) -> str:
     return f"{title}, {unit}" if unit else title
 
 
-def per_cent(subject: str, part: str = "", parts: str = "") -> AnswerFormat:
+def per_cent(subject: str, part: str = "", parts: str = "", lead: str = "answer") -> AnswerFormat:
     """The format of probabilities."""
     return AnswerFormat(
         quantity="probability",
@@ -71,7 +80,12 @@ def per_cent(subject: str, part: str = "", parts: str = "") -> AnswerFormat:
         short_step="points",
         part=part,
         parts=parts,
+        lead=lead,
     )
+
+
+def _signed(text: str) -> str:
+    return text if text.startswith("-") else f"+{text}"
 
 
 def rounded(number: float, like: float | None = None) -> str:

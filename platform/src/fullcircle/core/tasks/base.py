@@ -280,7 +280,7 @@ class Task(ABC):
     @property
     def extremes(self) -> tuple[str, str, str]:
         """What the answers of the highest `scalar` are, those nearest the `middle`, and those of the lowest."""
-        return "the highest", "the middle", "the lowest"
+        return "the highest", "the median", "the lowest"
 
     def from_middle(self, answers: Answers) -> NDArray[np.float64]:
         """How far an answer's `scalar` is from the middle, (rows,): from what neither side can claim."""

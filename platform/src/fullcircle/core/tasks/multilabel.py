@@ -209,7 +209,7 @@ class Multilabel(Task):
     @property
     def answer_format(self) -> AnswerFormat:
         """In per cent."""
-        return per_cent("the probabilities", "label", "labels")
+        return per_cent("the probabilities", "label", "labels", lead="top")
 
     def shown(self, target: Any) -> str:
         """The row's labels: `red, blue`."""

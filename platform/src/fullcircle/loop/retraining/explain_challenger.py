@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fullcircle.core.project import Image, Project
+from fullcircle.core.project import Project
 from fullcircle.core.records.training import Scorer
 from fullcircle.explain.heat_maps import heat_maps
 from fullcircle.explain.image_values import explain_images
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BACKGROUND_ROWS = 1000
 """Training rows among which the explainers choose their background."""
+
+ANSWER = "answer"
+"""Column of the kept values that says which number of an answer they are of, where it has several."""
 
 SUMMARY, FOLDER = "shap_summary.png", "explanation"
 """The one picture that reports show, whatever the columns are; and the run's folder of artifacts."""
@@ -55,15 +58,14 @@ class ExplainRequest:
 
 def explain_graph(asked: ExplainRequest) -> Path:
     """Explain a graph by the kind of its inputs. Returns the path of the summary."""
-    is_image = isinstance(asked.project.inputs[0], Image)
-    return _images(asked) if is_image else _columns(asked)
+    return EXPLAINERS[asked.project.inputs[0].kind](asked)
 
 
 def _columns(asked: ExplainRequest) -> Path:
     """SHAP values of raw columns: a summary, two waterfalls, the values, and each column's mean effect."""
     explanation = explain(asked.score, asked.project, asked.background(), asked.frames.test, seed=asked.seed)
     summary = asked.keep(SUMMARY, lambda path: summary_plot(explanation, path))
-    total = explanation.values.sum(axis=1)
+    total = explanation.given_values.sum(axis=1)
     highest, lowest = int(total.argmax()), int(total.argmin())
     asked.keep("waterfall_highest.png", lambda path: waterfall(explanation, highest, path))
     asked.keep("waterfall_lowest.png", lambda path: waterfall(explanation, lowest, path))
@@ -84,12 +86,29 @@ def _images(asked: ExplainRequest) -> Path:
     return summary
 
 
+EXPLAINERS: dict[str, Callable[[ExplainRequest], Path]] = {"number": _columns, "category": _columns, "image": _images}
+"""How a graph is explained, by the kind of its first input: an image is the only one there is."""
+
+
 def _column_table(explanation: Explanation) -> pd.DataFrame:
+    """One row an explained row; where an answer is several numbers, one row for each of them, which says its name."""
+    import numpy as np
     import pandas as pd
 
-    table = pd.DataFrame(explanation.values, columns=list(explanation.columns))
-    table.insert(0, "row_id", list(explanation.row_ids))
+    several = explanation.values.ndim == 3
+    values = explanation.values.transpose(0, 2, 1) if several else explanation.values[:, None, :]
+    rows, answers, columns = values.shape
+    table = pd.DataFrame(values.reshape(-1, columns), columns=list(explanation.columns))
+    if several:
+        names = np.array(explanation.explained.names, dtype=object)
+        table.insert(0, _free_name(ANSWER, explanation.columns), np.tile(names, rows))
+    table.insert(0, "row_id", np.array(explanation.row_ids, dtype=object).repeat(answers))
     return table
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a line before it where a raw column has it already."""
+    return name if name not in taken else _free_name(f"_{name}", taken)
 
 
 def _patch_table(explanation: ImageExplanation) -> pd.DataFrame:
@@ -99,9 +118,13 @@ def _patch_table(explanation: ImageExplanation) -> pd.DataFrame:
 
     images, down, across = explanation.values.shape
     image, y, x = (places.reshape(-1) for places in np.indices((images, down, across)))
+    names, answer = explanation.explained.names, {}
+    if len(names) > 1:
+        answer[ANSWER] = np.array(names, dtype=object)[explanation.given][image]
     return pd.DataFrame(
         {
             "row_id": np.asarray(explanation.row_ids, dtype=object)[image],
+            **answer,
             "y": y * explanation.patch[0],
             "x": x * explanation.patch[1],
             "value": explanation.values.reshape(-1),
