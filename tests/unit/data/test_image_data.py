@@ -12,9 +12,9 @@ from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.project import Binary, Image, Number, Project, SplitRule
 from fullcircle.core.records.dataset import Violation
 from fullcircle.core.row_tensors import pixels
+from fullcircle.data.association import strength
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.contract_rules import column_rules
-from fullcircle.data.leakage import strength
 from fullcircle.data.parquet_reader import load
 from fullcircle.data.partitions import partitions
 from fullcircle.data.splits import split

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from fullcircle.core.errors import DataUnavailable, LeakageFound
 from fullcircle.core.project import Category, Number
-from fullcircle.data.leakage import auc, strength
+from fullcircle.data.association import auc, strength
 from fullcircle.data.splits import split
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import DataUnavailable, LeakageFound
 from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import Leak, LeakageReport, Span, Split, SplitFrames
-from fullcircle.data.leakage import after_leaks, overlap_leaks, row_leaks, strengths
+from fullcircle.data.leakage import after_leaks, overlap_leaks, row_leaks, strengths, strong_leaks, sum_leaks
 from fullcircle.data.partitions import aware
 
 if TYPE_CHECKING:
@@ -44,13 +44,9 @@ def split(
     parts = _cut(project, frame, names)
     spans = {part: _span(project, part, rows) for part, rows in parts.items()}
     leaks += overlap_leaks(project, parts)
-    strongest = strengths(project, parts["train"], [column for column in project.columns if column.name in names])
-    limit = project.split.suspicious_auc
-    leaks += [
-        Leak(kind="suspicious", column=name, detail=f"{name!r} alone reaches ROC AUC {area:.3f} (limit {limit:g})")
-        for name, area in strongest
-        if area >= limit
-    ]
+    columns = [column for column in project.columns if column.name in names]
+    strongest = strengths(project, parts["train"], columns)
+    leaks += [*sum_leaks(project, parts["train"], columns), *strong_leaks(project, strongest)]
     if leaks:
         _refuse(project, leaks, strongest)
     report = LeakageReport(leaks=(), strongest=strongest[:STRONGEST])
@@ -111,5 +107,7 @@ def _refuse(project: Project, leaks: Sequence[Leak], strongest: Sequence[tuple[s
         hint = "mark it after=True in project.py, or take it out of the inputs"
     elif leaks[0].kind == "suspicious":
         hint = "mark it after=True if it is known only afterwards; if it truly is that good, raise split.suspicious_auc"
+    elif leaks[0].kind == "sum":
+        hint = "mark those known only afterwards after=True; if all are known before, no model is needed to add them up"
     report = LeakageReport(leaks=tuple(leaks), strongest=tuple(strongest[:STRONGEST]))
     raise LeakageFound(f"project {project.name!r}: {leaks[0].detail}{more}", report=report, hint=hint)

@@ -83,7 +83,8 @@ class LeakageReport:
 
     Attributes:
         leaks: what must be mended; empty when the split is clean.
-        strongest: (column, ROC AUC of it alone on the training rows), strongest first.
+        strongest: (column, how strongly it alone tells the target of the training rows, on the scale of ROC AUC),
+            strongest first.
     """
 
     leaks: tuple[Leak, ...]

@@ -53,7 +53,7 @@ class Multilabel(Task):
     kind = "multilabel"
     loss = "binary_cross_entropy"
     baseline = "logistic_regression_by_label"
-    association = "macro_roc_auc"
+    association = "label_roc_auc"
     plots = ("reliability_by_class",)
     primary = "roc_auc"
     headline = ("roc_auc", "micro_f1", "macro_f1", "subset_accuracy")
