@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import yaml
 
 from fullcircle.core.project import Project
 from fullcircle.core.project.loading import load_project
@@ -22,7 +23,6 @@ from fullcircle.core.records.health import Retrain
 from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.row_tensors import pixels
 from fullcircle.core.settings import Settings
-from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.system.processes import free_port
 from fullcircle.data.parquet_reader import load
@@ -39,6 +39,9 @@ from fullcircle.serving.server_process import service
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 
+if TYPE_CHECKING:
+    from tests.conftest import Shipped
+
 JUNE, JULY, AUGUST = (datetime(2024, month, 1, tzinfo=UTC) for month in (6, 7, 8))
 MONTHS = {f"2024-{month:02d}": {"rows": 200, "world": "plain"} for month in range(1, 7)} | {
     "2024-07": {"rows": 200, "world": "rotated"}
@@ -48,7 +51,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(repository: Path, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project in a folder of its own, with half a year of upright digits and a month of rotated ones."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(repository / "projects" / "digits", root / "projects" / "digits")
@@ -57,8 +60,9 @@ def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert spec.loader is not None
     prepare: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(prepare)
-    params = {"seed": 13, "rotation_degrees": [25, 45], "noise": 4.0, "months": MONTHS}
-    prepare.write(prepare.months(params), root / ".fullcircle" / "data" / "digits")
+    params = yaml.safe_load((root / "projects" / "digits" / "params.yaml").read_text())["digits"]
+    rows = prepare.months(params | {"months": MONTHS}, prepare.read(shipped(params, prepare.RAW)))
+    prepare.write(rows, root / ".fullcircle" / "data" / "digits")
     return root
 
 
@@ -88,7 +92,7 @@ def served(project: Project, settings: Settings, trained: RetrainResult) -> Iter
         for month in ("2024-06", "2024-07"):
             frame = rows_of(project, month)
             client.predict(frame)
-            client.labels(frame["digit_id"].tolist(), frame["closed_loop"].tolist())
+            client.labels(frame["digit_id"].tolist(), frame["digit"].tolist())
         yield client
 
 
@@ -107,12 +111,12 @@ def rows_of(project: Project, month: str) -> pd.DataFrame:
 
 
 def test_a_convolutional_net_beats_the_baseline_and_is_released(trained: RetrainResult) -> None:
-    scores = {name: each.metrics["roc_auc"].value for name, each in trained.evaluations.items()}
+    scores = {name: each.metrics["accuracy"].value for name, each in trained.evaluations.items()}
 
     assert trained.verdict.outcome is Outcome.PROMOTE
     assert trained.promoted
     assert set(scores) == {"baseline", "torch", "keras"}
-    assert min(scores["torch"], scores["keras"]) > scores["baseline"] > 0.9
+    assert min(scores["torch"], scores["keras"]) > scores["baseline"] > 0.75
 
 
 def test_the_released_graph_takes_raw_pixels_and_has_no_augmentation_in_it(
@@ -122,7 +126,7 @@ def test_the_released_graph_takes_raw_pixels_and_has_no_augmentation_in_it(
     champion = registry.alias(project.name, CHAMPION)
     assert champion is not None
 
-    assert Graph.load(registry.graph(champion), digest=champion.digest).inputs == (("image", "float32[8,8,1]"),)
+    assert Graph.load(registry.graph(champion), digest=champion.digest).inputs == (("image", "float32[14,14,1]"),)
     augmenting = {"GridSample", "AffineGrid", "RandomUniform", "RandomUniformLike", "RandomNormal", "RandomNormalLike"}
     for run_id in tracker_runs(settings, trained):
         model = onnx.load(tracker.download(run_id, "graph/model.onnx"))
@@ -145,14 +149,14 @@ def test_keras_augmentation_is_drawn_from_its_seeded_generator_and_only_while_tr
 
     assert framework.FRAMEWORK.name == "keras"
     assert project.keras is not None
-    images = np.stack(list(rows_of(project, "2024-06")["image"].iloc[:20])).reshape(-1, 8, 8, 1)
-    first, again = (project.keras((8, 8, 1), project.training.extra).layers[0] for _ in range(2))
+    images = np.stack(list(rows_of(project, "2024-06")["image"].iloc[:20])).reshape(-1, 14, 14, 1)
+    first, again = (project.keras((14, 14, 1), project.training.extra).layers[0] for _ in range(2))
 
     drawn = first(images, training=True).numpy()
 
     assert np.array_equal(drawn, again(images, training=True).numpy())
     assert not np.array_equal(drawn, first(images, training=True).numpy())  # the generator went on
-    assert np.abs(drawn - images).mean() < 3
+    assert np.abs(drawn - images).mean() < 30
     assert np.array_equal(images, first(images, training=False).numpy())
 
 
@@ -166,29 +170,32 @@ def test_the_run_keeps_what_explains_the_model_and_what_it_is_watched_by(
     reference = pd.read_parquet(tracker.download(trained.winner_run_id, "reference/reference.parquet"))
 
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert (values.groupby("row_id").size() == 64).all()
-    assert reference["image"].map(len).eq(64).all()
+    assert (values.groupby("row_id").size() == 196).all()
+    assert reference["image"].map(len).eq(196).all()
     card = tracker.download(trained.winner_run_id, "model_card.md").read_text()
-    assert "One image a row: `image`, 8 x 8 x 1." in card
+    assert "One image a row: `image`, 14 x 14 x 1." in card
 
 
 def test_one_image_over_http_gets_the_graphs_own_answer_and_is_in_the_log(
     project: Project, settings: Settings, served: Client, trained: RetrainResult
 ) -> None:
     frame = rows_of(project, "2024-06").iloc[:1]
-    body = {"instances": [{"image": frame["image"].iloc[0].reshape(8, 8).tolist()}]}
+    body = {"instances": [{"image": frame["image"].iloc[0].reshape(14, 14).tolist()}]}
 
     answer = httpx.post(f"{served.url}/invocations", json=body).raise_for_status().json()
 
     champion = Registry(settings).version(project.name, CHAMPION)
     graph = Graph.load(Registry(settings).graph(champion))
-    assert answer["predictions"][0]["probability"] == pytest.approx(float(graph(frame)[0]), abs=1e-7)
+    expected = dict(zip(graph.answers, graph(frame)[0].tolist(), strict=True))
+    said = answer["predictions"][0]
+    assert {name: said[name] for name in expected} == pytest.approx(expected, abs=1e-7)
+    assert said["class"] == max(expected, key=lambda name: expected[name]).removeprefix("p_")
     logged = find(settings.folder("predictions", project.name), answer["prediction_ids"][0])
     assert logged is not None
     assert logged["image"] == frame["image"].iloc[0].tolist()
 
 
-@pytest.mark.parametrize("values", [[0.0] * 63, ["dark"] * 64, None])
+@pytest.mark.parametrize("values", [[0.0] * 195, ["dark"] * 196, None])
 def test_what_is_no_image_is_refused_over_http_naming_the_field(served: Client, values: object) -> None:
     answer = httpx.post(f"{served.url}/invocations", json={"instances": [{"image": values}]})
 
@@ -204,7 +211,9 @@ def test_the_log_gives_back_what_was_sent(project: Project, settings: Settings, 
     (column,) = project.inputs
     by_id = rows.set_index("row_id").loc[sent["digit_id"].tolist()]
     np.testing.assert_array_equal(pixels(sent["image"], column), pixels(by_id["image"], column))  # type: ignore[arg-type]
-    assert roc_auc(by_id["label"].to_numpy(), by_id["probability"].to_numpy()) < 0.9
+    said = project.target.answers.of(by_id).argmax(axis=1)
+    assert (said == by_id["label"]).mean() < 0.9
+    assert by_id["label"].tolist() == sent["digit"].tolist()
 
 
 def test_a_month_of_unseen_upright_digits_raises_no_alarm(plain: WatchResult) -> None:
