@@ -112,8 +112,8 @@ def registered(settings: Settings, folder: Path) -> ModelVersion:
 
 def fill(settings: Settings, version: ModelVersion, rows: int) -> list[str]:
     """Log that many rows over the year, and their labels; all prediction ids."""
-    folder, header = settings.folder("predictions", PROJECT.name), wal.Header.of(PROJECT.inputs)
-    labels, rng = LabelLog(folder / "labels"), np.random.default_rng(7)
+    folder, header = settings.folder("predictions", PROJECT.name), wal.Header.of(PROJECT.inputs, PROJECT.target.answers)
+    labels, rng = LabelLog(folder / "labels", PROJECT.target), np.random.default_rng(7)
     each, ids = (rows - UNSEALED) // (DAYS * SEGMENTS_A_DAY), []
     for day in range(DAYS):
         named: list[str] = []
@@ -130,14 +130,14 @@ def fill(settings: Settings, version: ModelVersion, rows: int) -> list[str]:
                 event_times=np.full(each, microseconds(moment), "<i8").tobytes(),
                 numbers=rng.normal(size=(12, each)).astype("<f4").tobytes(),
                 categories=[[f"w{word}" for word in rng.integers(16, size=each)] for _ in range(3)],
-                probability=rng.random(each).astype("<f4").tobytes(),
+                answers=rng.random(each).astype("<f4").tobytes(),
             )
             parquet_segments.write(
                 parquet_segments.table(header, [record]), folder / "segments", PredictionIds().take(1)[0]
             )
             ids, named = ids + batch[:: max(1, each // 50)], named + row_ids
         labels.append(named, rng.integers(2, size=len(named)).tolist())
-    log = PredictionLog(folder, PROJECT.inputs, background=False, seal_rows=1 << 30)
+    log = PredictionLog(folder, PROJECT.inputs, PROJECT.target.answers, background=False, seal_rows=1 << 30)
     inputs = {column.name: np.ones(UNSEALED, "float32") for column in PROJECT.inputs if isinstance(column, Number)}
     inputs |= {f"c{index}": np.full(UNSEALED, "w1", object) for index in range(3)}
     ids += log.append(
@@ -147,7 +147,7 @@ def fill(settings: Settings, version: ModelVersion, rows: int) -> list[str]:
             event_times=[START + timedelta(days=DAYS)] * UNSEALED,
             row_ids=[""] * UNSEALED,
             inputs=inputs,
-            probability=np.full(UNSEALED, 0.5, "float32"),
+            answers=np.full(UNSEALED, 0.5, "float32"),
         )
     )[:: UNSEALED // 1000]
     return ids

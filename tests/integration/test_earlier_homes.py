@@ -138,11 +138,11 @@ def test_a_prediction_of_it_is_traced_to_the_version_that_answered(ask: Ask, ear
 
 
 def test_the_answers_that_a_killed_server_never_sealed_are_recovered(unpacked: Path, earlier: EarlierHome) -> None:
-    folder, columns = unpacked / "home" / "predictions" / "tickets", load_project("tickets", unpacked).columns
+    folder, project = unpacked / "home" / "predictions" / "tickets", load_project("tickets", unpacked)
     files = list((folder / "wal").glob("*.wal"))
     assert len(files) == bool(earlier.unsealed)
     before = _sealed(folder)
-    PredictionLog(folder, columns, background=False).close()
+    PredictionLog(folder, project.inputs, project.target.answers, background=False).close()
     assert _sealed(folder) == before + earlier.unsealed
     assert not any(file.exists() for file in files)
     assert not (folder / "damaged").exists()

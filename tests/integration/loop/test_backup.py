@@ -99,15 +99,17 @@ WRITER = """
     from datetime import UTC, datetime
     from pathlib import Path
     import numpy as np
-    from fullcircle.core.project import Number
+    from fullcircle.core.project import Binary, Number
     from fullcircle.predictions.labels import LabelLog
     from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
     folder = Path(sys.argv[1]) / "predictions" / "p"
-    log, labels = PredictionLog(folder, (Number("x"),), background=False), LabelLog(folder / "labels")
+    task = Binary("y", "yes")
+    log = PredictionLog(folder, (Number("x"),), task.answers, background=False)
+    labels = LabelLog(folder / "labels", task)
     for count in range(1_000_000):
         batch = Batch(model_version="1", digest="d", event_times=[datetime(2024, 1, 1, tzinfo=UTC)],
-                      row_ids=[f"row-{count}"], inputs={"x": np.ones(1, "float32")}, probability=np.ones(1, "float32"))
+                      row_ids=[f"row-{count}"], inputs={"x": np.ones(1, "float32")}, answers=np.ones(1, "float32"))
         log.append(batch)
         labels.append([f"row-{count}"], [count % 2])
         if count % 3 == 0:

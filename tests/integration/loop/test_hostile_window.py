@@ -45,13 +45,15 @@ def test_a_category_from_a_request_is_text_in_the_kept_page_and_in_what_on_call_
     RunStore(settings).append(version.run_id).file(tmp_path / "reference.parquet", str(Path(REFERENCE).parent))
     with WebhookReceiver() as receiver:
         watched = replace(project, columns=(*project.columns, Category(hostile)), routes=(receiver.url,))
-        with PredictionLog(settings.folder("predictions", project.name), watched.inputs, background=False) as log:
+        with PredictionLog(
+            settings.folder("predictions", project.name), watched.inputs, watched.target.answers, background=False
+        ) as log:
             inputs = {"x": x + 5, hostile: np.array([hostile, "plain", "other"] * (ROWS // 3), dtype=object)}
             ids = [f"{hostile} {number}" for number in range(ROWS)]
             log.append(
                 Batch(
                     model_version=version.version, digest="d", event_times=[AT] * ROWS, row_ids=ids, inputs=inputs,
-                    probability=x,
+                    answers=x,
                 )
             )  # fmt: skip
         seen = watch(watched, Workspace(settings), AT, datetime(2013, 6, 1, tzinfo=UTC))

@@ -153,7 +153,9 @@ def mlflow(settings: Settings) -> MlflowClient:
 
 
 def answer(settings: Settings, project: Project, version: ModelVersion, rows: list[str]) -> tuple[str, ...]:
-    with PredictionLog(settings.folder("predictions", project.name), project.inputs, background=False) as log:
+    with PredictionLog(
+        settings.folder("predictions", project.name), project.inputs, project.target.answers, background=False
+    ) as log:
         return log.append(
             Batch(
                 model_version=version.version,
@@ -161,7 +163,7 @@ def answer(settings: Settings, project: Project, version: ModelVersion, rows: li
                 event_times=[MARCH] * len(rows),
                 row_ids=rows,
                 inputs={"x": np.ones(len(rows), "float32")},
-                probability=np.full(len(rows), 0.25, "float32"),
+                answers=np.full(len(rows), 0.25, "float32"),
             )
         )
 

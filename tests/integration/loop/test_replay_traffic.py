@@ -45,13 +45,15 @@ def project() -> Project:
 
 def champion(path: Path) -> Champion:
     version = ModelVersion(name="shadowed", version="7", run_id="r", digest="d", aliases=(), created=AT, tags={})
-    return Champion(version=version, score=Graph.load(path), probability=np.zeros(1, dtype="float32"))
+    return Champion(version=version, score=Graph.load(path), answers=np.zeros(1, dtype="float32"))
 
 
 def log(project: Project, settings: Settings, version: str, x: np.ndarray, first: int, at: datetime) -> None:
     """Log the answers 0.5 of a version to rows r<first>, ..."""
     ids = [f"r{first + number}" for number in range(len(x))]
-    with PredictionLog(settings.folder("predictions", project.name), project.inputs, background=False) as written:
+    with PredictionLog(
+        settings.folder("predictions", project.name), project.inputs, project.target.answers, background=False
+    ) as written:
         written.append(
             Batch(
                 model_version=version,
@@ -59,7 +61,7 @@ def log(project: Project, settings: Settings, version: str, x: np.ndarray, first
                 event_times=[at] * len(x),
                 row_ids=ids,
                 inputs={"x": x.astype("float32")},
-                probability=np.full(len(x), 0.5, dtype="float32"),
+                answers=np.full(len(x), 0.5, dtype="float32"),
             )
         )
 
@@ -71,7 +73,7 @@ def test_the_champions_answers_are_those_of_the_log_and_an_earlier_models_rows_a
     log(project, settings, "7", np.array([0.0, 1.0, 4.0]), 0, AT - timedelta(days=1))
     log(project, settings, "6", np.array([-4.0]), 3, AT - timedelta(days=2))
     log(project, settings, "7", np.array([9.0]), 4, AT - timedelta(days=8))  # before the window
-    LabelLog(settings.folder("predictions", project.name) / "labels").append(["r2"], [1])
+    LabelLog(settings.folder("predictions", project.name) / "labels", project.target).append(["r2"], [1])
 
     serving = champion(write_graph(tmp_path / "champion.onnx", 1.0))
     found = replay_answers(project, settings, write_graph(tmp_path / "challenger.onnx", 0.0), serving, AT)

@@ -210,7 +210,7 @@ def test_every_answer_of_a_server_killed_with_kill_9_is_in_the_log(project, sett
     folder = log_folder(settings, project)
     assert 10 < len(answered) < 60
     assert set(answered) <= log_reader.logged_row_ids(folder, START, END)  # no row id was sent: the prediction id is it
-    with PredictionLog(folder, project.inputs, background=False):
+    with PredictionLog(folder, project.inputs, project.target.answers, background=False):
         assert set(answered) <= log_reader.logged_row_ids(folder, START, END)
 
 

@@ -46,7 +46,7 @@ def batch() -> MakeBatch:
                 "wind": np.full((rows, 1), wind, "float32"),
                 "carrier": np.full((rows, 1), "UA", object),
             },
-            probability=np.full(rows, probability, "float32"),
+            answers=np.full(rows, probability, "float32"),
         )
 
     return make

@@ -32,7 +32,7 @@ def kept(log: LabelLog) -> list[str]:
 
 
 def test_ids_of_integers_and_of_text_are_one_form(tmp_path):
-    log = LabelLog(tmp_path)
+    log = LabelLog(tmp_path, LATE)
 
     assert log.append([7, "8", np.int64(2**62 + 1), "007"], [0, 1, 1, 0], arrived=NOW) == 4
 
@@ -57,7 +57,7 @@ def test_ids_of_integers_and_of_text_are_one_form(tmp_path):
 )
 def test_what_is_no_id_or_no_label_is_refused_and_nothing_is_kept(tmp_path, row_id, label, why):
     with pytest.raises(UsageError, match=why):
-        LabelLog(tmp_path).append(["fine", row_id], [0, label], arrived=NOW)
+        LabelLog(tmp_path, LATE).append(["fine", row_id], [0, label], arrived=NOW)
 
     assert not list(tmp_path.iterdir())
 

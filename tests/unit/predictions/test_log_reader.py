@@ -21,7 +21,7 @@ END = START + timedelta(days=30)
 
 @pytest.fixture
 def log(project, tmp_path):
-    with PredictionLog(tmp_path, project.inputs, background=False) as open_log:
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, background=False) as open_log:
         yield open_log
 
 
@@ -61,7 +61,7 @@ def test_only_the_days_that_a_window_needs_are_opened(log, project, batch, tmp_p
 
 
 def test_labels_find_their_rows_and_the_last_one_wins(log, project, batch, tmp_path):
-    labels = LabelLog(tmp_path / "labels")
+    labels = LabelLog(tmp_path / "labels", project.target)
     labels.append(["c"], [1])  # before its row
     ids = log.append(batch(["a", "b", "c", ""]))
     assert labels.append(["a", "b", ids[3]], [0, 0, 1]) == 3
@@ -74,7 +74,7 @@ def test_labels_find_their_rows_and_the_last_one_wins(log, project, batch, tmp_p
 
 def test_rows_without_a_label_are_nan_not_zero(log, project, batch, tmp_path):
     log.append(batch(["a", "b"]))
-    LabelLog(tmp_path / "labels").append(["b", "never-predicted"], [0, 1])
+    LabelLog(tmp_path / "labels", project.target).append(["b", "never-predicted"], [0, 1])
     window, frame = log_reader.window(project, tmp_path, START, END)
     assert window.labelled == 1
     assert frame["label"].isna().tolist() == [True, False]
@@ -88,14 +88,14 @@ def test_rows_without_a_label_are_nan_not_zero(log, project, batch, tmp_path):
         ([""], [1], "a label without a row id"),
     ],
 )
-def test_a_bad_label_is_refused_and_nothing_is_written(tmp_path, row_ids, labels, message):
+def test_a_bad_label_is_refused_and_nothing_is_written(project, tmp_path, row_ids, labels, message):
     with pytest.raises(UsageError, match=message):
-        LabelLog(tmp_path).append(row_ids, labels)
+        LabelLog(tmp_path, project.target).append(row_ids, labels)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_many_label_files_become_one_and_say_the_same(log, project, batch, tmp_path):
-    labels = LabelLog(tmp_path / "labels")
+    labels = LabelLog(tmp_path / "labels", project.target)
     log.append(batch(["a", "b"]))
     for index in range(parquet_segments.MERGE_FROM_FILES + 1):
         labels.append(["a", "b"], [index % 2, (index + 1) % 2])
@@ -106,7 +106,7 @@ def test_many_label_files_become_one_and_say_the_same(log, project, batch, tmp_p
 
 
 def test_rows_logged_before_a_column_was_added_have_it_missing(project, batch, tmp_path):
-    with PredictionLog(tmp_path, [Number("distance")], background=False) as old:
+    with PredictionLog(tmp_path, [Number("distance")], project.target.answers, background=False) as old:
         full = batch(["a"])
         old.append(full)
     _, frame = log_reader.window(project, tmp_path, START, END)
@@ -116,7 +116,7 @@ def test_rows_logged_before_a_column_was_added_have_it_missing(project, batch, t
 
 def test_a_days_files_are_merged_over_a_change_of_columns(project, batch, tmp_path):
     for columns, count in ([Number("distance")], 1), (project.inputs, parquet_segments.MERGE_FROM_FILES - 1):
-        with PredictionLog(tmp_path, columns, background=False) as log:
+        with PredictionLog(tmp_path, columns, project.target.answers, background=False) as log:
             for index in range(count):
                 log.append(batch([f"{len(columns)}-{index}"]))
                 log.seal()
@@ -150,7 +150,7 @@ number = st.floats(width=32, allow_nan=True, allow_infinity=False)
 def test_what_is_logged_comes_back_to_the_last_bit(project, tmp_path_factory, rows, read_segment):
     folder = tmp_path_factory.mktemp("log")
     distance, wind, carrier, day = (list(part) for part in zip(*rows, strict=True))
-    with PredictionLog(folder, project.inputs, background=False) as log:
+    with PredictionLog(folder, project.inputs, project.target.answers, background=False) as log:
         log.append(
             Batch(
                 model_version="1",
@@ -162,7 +162,7 @@ def test_what_is_logged_comes_back_to_the_last_bit(project, tmp_path_factory, ro
                     "wind": np.array(wind, "float32").reshape(-1, 1),
                     "carrier": np.array(carrier, object).reshape(-1, 1),
                 },
-                probability=np.array(distance, "float32"),
+                answers=np.array(distance, "float32"),
             )
         )
         if read_segment:

@@ -49,7 +49,7 @@ def batch(values: np.ndarray, first: int = 0) -> Batch:
         event_times=[START + timedelta(hours=first + index) for index in range(rows)],
         row_ids=[f"s{first + index:03d}" for index in range(rows)],
         inputs={"scan": values},
-        probability=np.full(rows, 0.5, "float32"),
+        answers=np.full(rows, 0.5, "float32"),
     )
 
 
@@ -60,7 +60,7 @@ def read(project: Project, folder) -> np.ndarray:
 
 def test_images_come_back_to_the_last_bit_before_and_after_sealing(scans, tmp_path):
     given = images(30)
-    with PredictionLog(tmp_path, scans.inputs, background=False) as log:
+    with PredictionLog(tmp_path, scans.inputs, scans.target.answers, background=False) as log:
         log.append(batch(given[:10]))
         log.append(batch(given[10:], first=10))
         read_wals = read(scans, tmp_path)
@@ -73,18 +73,18 @@ def test_images_come_back_to_the_last_bit_before_and_after_sealing(scans, tmp_pa
 
 
 def test_images_survive_a_writer_that_died(scans, tmp_path):
-    dead = PredictionLog(tmp_path, scans.inputs, background=False)
+    dead = PredictionLog(tmp_path, scans.inputs, scans.target.answers, background=False)
     dead.append(batch(images(5)))
     dead._wal.close()  # what the kernel does with the lock of a killed process
 
-    with PredictionLog(tmp_path, scans.inputs, background=False):
+    with PredictionLog(tmp_path, scans.inputs, scans.target.answers, background=False):
         assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
         np.testing.assert_array_equal(images(5).reshape(5, 6), read(scans, tmp_path))
 
 
 def test_a_day_of_many_small_files_of_images_is_merged_into_one(scans, tmp_path):
     given = images(6)
-    with PredictionLog(tmp_path, scans.inputs, background=False) as log:
+    with PredictionLog(tmp_path, scans.inputs, scans.target.answers, background=False) as log:
         for index in range(6):
             log.append(batch(given[index : index + 1], first=index))
             log.seal()
@@ -97,7 +97,7 @@ def test_a_day_of_many_small_files_of_images_is_merged_into_one(scans, tmp_path)
 
 
 def test_a_batch_of_another_image_size_is_refused_and_not_logged(scans, tmp_path):
-    with PredictionLog(tmp_path, scans.inputs, background=False) as log:
+    with PredictionLog(tmp_path, scans.inputs, scans.target.answers, background=False) as log:
         wrong = Batch(**{**vars(batch(images(2))), "inputs": {"scan": np.zeros((2, 2, 2, 1), "float32")}})
         with pytest.raises(UsageError, match="2 row ids, but inputs of shape"):
             log.append(wrong)
@@ -108,9 +108,9 @@ def test_a_batch_of_another_image_size_is_refused_and_not_logged(scans, tmp_path
 @pytest.mark.parametrize("before", [Image("scan", shape=(4, 4, 1)), Number("scan")])
 def test_rows_from_before_the_image_had_its_size_are_images_of_nan(scans, tmp_path, before):
     shape = (3, *before.shape) if isinstance(before, Image) else (3, 1)
-    with PredictionLog(tmp_path, project_of(before).inputs, background=False) as log:
+    with PredictionLog(tmp_path, project_of(before).inputs, scans.target.answers, background=False) as log:
         log.append(batch(np.ones(shape, "float32")))
-    with PredictionLog(tmp_path, scans.inputs, background=False) as log:
+    with PredictionLog(tmp_path, scans.inputs, scans.target.answers, background=False) as log:
         log.append(batch(images(2), first=3))
 
     found = read(scans, tmp_path)

@@ -17,7 +17,7 @@ START = datetime(2013, 4, 1, tzinfo=UTC)
 
 @pytest.fixture
 def log(project, tmp_path):
-    with PredictionLog(tmp_path, project.inputs, background=False) as open_log:
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, background=False) as open_log:
         yield open_log
 
 
@@ -25,7 +25,7 @@ def test_one_prediction_is_found_by_its_id_sealed_or_not(log, project, batch, tm
     ids = log.append(batch(["a", "b"], probability=0.25))
     read_wals = lookup.find(tmp_path, ids[1])
     log.seal()
-    LabelLog(tmp_path / "labels").append(["b"], [1])
+    LabelLog(tmp_path / "labels", project.target).append(["b"], [1])
     found = lookup.find(tmp_path, ids[1])
     assert read_wals == {**found, "label": None}
     assert tuple(
@@ -80,9 +80,9 @@ def test_all_predictions_of_a_row_are_found(log, batch, tmp_path):
     assert lookup.of_row(tmp_path, "c") == ()
 
 
-def test_the_last_label_of_a_prediction_wins_however_many_files_hold_one(log, batch, tmp_path):
+def test_the_last_label_of_a_prediction_wins_however_many_files_hold_one(log, project, batch, tmp_path):
     (id_,) = log.append(batch(["b"]))
-    labels = LabelLog(tmp_path / "labels")
+    labels = LabelLog(tmp_path / "labels", project.target)
     for value in (0, 1):
         labels.append(["a", "b", "c"], [value, 1 - value, value])
     labels.append(["a", "c"], [1, 1])  # its statistics allow a "b", and it has none

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from fullcircle.core.errors import HomeUnwritable, UsageError
 from fullcircle.core.framed_log.layout import HEAD_BYTES
-from fullcircle.core.project import Category, Number
+from fullcircle.core.project import Binary, Category, Number
 from fullcircle.predictions import log_reader, parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, canonical_id, time_of_id
 from fullcircle.predictions.labels import LabelLog
@@ -29,11 +29,12 @@ from fullcircle.predictions.prediction_log import PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 END = START + timedelta(days=30)
+PROBABILITY = Binary("late", positive="late").answers
 
 
 @pytest.fixture
 def log(project, tmp_path):
-    with PredictionLog(tmp_path, project.inputs, background=False) as open_log:
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, background=False) as open_log:
         yield open_log
 
 
@@ -77,7 +78,7 @@ def test_threads_and_the_background_sealer_lose_nothing(project, batch, tmp_path
     import threading
 
     answered: list[str] = []
-    with PredictionLog(tmp_path, project.inputs, seal_rows=40, sync_s=0.01) as log:
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, seal_rows=40, sync_s=0.01) as log:
 
         def write(name: str) -> None:
             for index in range(60):
@@ -95,7 +96,7 @@ def test_threads_and_the_background_sealer_lose_nothing(project, batch, tmp_path
 
 def test_two_logs_share_a_folder_and_do_not_recover_each_other(log, project, batch, tmp_path):
     log.append(batch(["a"]))
-    with PredictionLog(tmp_path, project.inputs, background=False) as other:
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, background=False) as other:
         other.append(batch(["b"]))
         other.seal()
         assert {"a", "b"} == log_reader.logged_row_ids(tmp_path, START, END)
@@ -109,18 +110,19 @@ WRITER = """
     from pathlib import Path
     from datetime import UTC, datetime, timedelta
     import numpy as np
-    from fullcircle.core.project import Category, Number
+    from fullcircle.core.project import Binary, Category, Number
     from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
     START = datetime(2013, 4, 1, tzinfo=UTC)
     folder, seed = Path(sys.argv[1]), int(sys.argv[2])
     random.seed(seed)
-    log = PredictionLog(folder, [Number("distance"), Number("wind"), Category("carrier")], seal_rows=60, sync_s=0.005)
+    columns, answers = [Number("distance"), Number("wind"), Category("carrier")], Binary("late", "late").answers
+    log = PredictionLog(folder, columns, answers, seal_rows=60, sync_s=0.005)
     print("ready", flush=True)
     while True:
         rows = random.choice([1, 3, 40])
         ids = log.append(Batch(
-            model_version="1", digest="d", row_ids=[""] * rows, probability=np.full(rows, 0.25, "float32"),
+            model_version="1", digest="d", row_ids=[""] * rows, answers=np.full(rows, 0.25, "float32"),
             event_times=[START + timedelta(hours=random.randrange(600)) for _ in range(rows)],
             inputs={"distance": np.ones((rows, 1), "float32"), "wind": np.ones((rows, 1), "float32"),
                     "carrier": np.full((rows, 1), "UA", object)},
@@ -142,7 +144,7 @@ def test_every_answered_row_survives_kill_9_and_is_there_once(project, tmp_path,
     writer.wait()
 
     assert set(answered) <= log_reader.logged_row_ids(tmp_path, START, END)
-    with PredictionLog(tmp_path, project.inputs, background=False):
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, background=False):
         assert len(wals(tmp_path)) == 1, "the dead writer's file was recovered"
         _, frame = log_reader.window(project, tmp_path, START, END)
         assert set(answered) <= set(frame["prediction_id"])
@@ -151,7 +153,7 @@ def test_every_answered_row_survives_kill_9_and_is_there_once(project, tmp_path,
 
 def dead_writer(folder, project, batches) -> Path:
     """A write-ahead file whose writer is gone, as kill -9 leaves it."""
-    log = PredictionLog(folder, project.inputs, background=False)
+    log = PredictionLog(folder, project.inputs, project.target.answers, background=False)
     for rows in batches:
         log.append(rows)
     log._wal.close()
@@ -162,7 +164,10 @@ def test_a_torn_tail_keeps_the_good_prefix_and_names_what_is_set_aside(project, 
     path = dead_writer(tmp_path, project, [batch(["a"]), batch(["b"])])
     torn = path.read_bytes()[:-7]
     path.write_bytes(torn)
-    with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
+    with (
+        caplog.at_level(logging.WARNING),
+        PredictionLog(tmp_path, project.inputs, project.target.answers, background=False) as log,
+    ):
         (damage,) = log.damaged
         assert {"a"} == log_reader.logged_row_ids(tmp_path, START, END)
     assert (path.name, 1) == (damage.source, damage.rows_kept)
@@ -183,7 +188,7 @@ def test_whatever_happens_to_the_bytes_a_group_is_there_whole_or_named_as_lost_a
     tmp_path_factory, data
 ):
     folder = tmp_path_factory.mktemp("damaged")
-    file = wal.WriteAheadLog(folder, [Number("distance")])
+    file = wal.WriteAheadLog(folder, [Number("distance")], PROBABILITY)
     bounds = [file.size]
     groups = [records(index, count) for index, count in enumerate((1, 3, 2, 1))]
     for group in groups:
@@ -211,7 +216,7 @@ def test_whatever_happens_to_the_bytes_a_group_is_there_whole_or_named_as_lost_a
 
 
 def test_a_group_of_batches_is_one_frame_and_comes_back_in_order(project, batch, tmp_path):
-    file = wal.WriteAheadLog(tmp_path, [Number("distance")])
+    file = wal.WriteAheadLog(tmp_path, [Number("distance")], PROBABILITY)
     file.append(records(0, 40))
     file.sync()
     assert wal.read(file.path).records == records(0, 40)
@@ -226,7 +231,10 @@ def test_damage_in_the_middle_costs_its_own_batch_and_is_set_aside(project, batc
     data = bytearray(path.read_bytes())
     data[data.index(b"\xa1b") + 1] ^= 1
     path.write_bytes(data)
-    with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
+    with (
+        caplog.at_level(logging.WARNING),
+        PredictionLog(tmp_path, project.inputs, project.target.answers, background=False) as log,
+    ):
         (damage,) = log.damaged
         assert {"a", "c"} == log_reader.logged_row_ids(tmp_path, START, END)
     assert (damage.rows_kept, damage.bytes_lost) == (2, len(damage.kept_in.read_bytes()))
@@ -239,7 +247,10 @@ def test_a_log_that_a_newer_version_wrote_is_left_as_it_is_and_named(project, ba
     data[4] = 3
     data[8:12] = zlib.crc32(data[:8]).to_bytes(4, "little")
     path.write_bytes(data)
-    with caplog.at_level(logging.WARNING), PredictionLog(tmp_path, project.inputs, background=False) as log:
+    with (
+        caplog.at_level(logging.WARNING),
+        PredictionLog(tmp_path, project.inputs, project.target.answers, background=False) as log,
+    ):
         log.append(batch(["b"]))
         log.seal()
     assert path.read_bytes() == data
@@ -252,22 +263,22 @@ def test_a_log_from_before_the_framed_format_is_sealed_row_for_row(tmp_path):
     (tmp_path / "wal" / old.name).write_bytes(old.read_bytes())
     expected = {f"r{number}{letter}" for number in range(3) for letter in "ab"}
     assert log_reader.logged_row_ids(tmp_path, START, END) == expected
-    with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], background=False) as log:
+    with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], PROBABILITY, background=False) as log:
         assert (log.damaged, wals(tmp_path)[0].name == old.name) == ((), False)
     assert log_reader.logged_row_ids(tmp_path, START, END) == expected
     (tmp_path / "wal" / old.name).write_bytes(old.read_bytes()[:-3])
-    with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], background=False) as log:
+    with PredictionLog(tmp_path, [Number("distance"), Category("carrier")], PROBABILITY, background=False) as log:
         assert [damage.rows_kept for damage in log.damaged] == [4]
 
 
 def test_sealing_the_same_file_again_after_a_crash_between_parquet_and_delete_doubles_nothing(project, batch, tmp_path):
     path = dead_writer(tmp_path, project, [batch(["a", "b"])])
     left_behind = path.read_bytes()
-    with PredictionLog(tmp_path, project.inputs, background=False):
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, background=False):
         path.write_bytes(left_behind)
         _, frame = log_reader.window(project, tmp_path, START, END)
         assert frame["row_id"].tolist() == ["a", "b"]
-    with PredictionLog(tmp_path, project.inputs, background=False):
+    with PredictionLog(tmp_path, project.inputs, project.target.answers, background=False):
         assert len(list(tmp_path.glob("segments/*/*.parquet"))) == 1
 
 
@@ -277,13 +288,13 @@ FULL = """
     import numpy as np
     from datetime import UTC, datetime
     from fullcircle.core.errors import HomeUnwritable
-    from fullcircle.core.project import Number
+    from fullcircle.core.project import Binary, Number
     from fullcircle.predictions.prediction_log import Batch, PredictionLog
 
-    log = PredictionLog(Path(sys.argv[1]), [Number("distance")], background=False)
+    log = PredictionLog(Path(sys.argv[1]), [Number("distance")], Binary("late", "late").answers, background=False)
     def append(rows):
         return log.append(Batch(model_version="1", digest="d", row_ids=[""] * rows,
-            probability=np.ones(rows, "float32"),
+            answers=np.ones(rows, "float32"),
             event_times=[datetime(2013, 4, 1, tzinfo=UTC)] * rows, inputs={"distance": np.ones((rows, 1), "float32")}))
     print(*append(2))
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
@@ -306,12 +317,12 @@ def test_a_full_disk_refuses_the_batch_whole_and_the_next_one_that_fits_is_logge
 def test_a_folder_that_cannot_be_written_is_said_at_once(project, tmp_path):
     (tmp_path / "wal").write_text("in the way")
     with pytest.raises(HomeUnwritable, match="cannot write the prediction log"):
-        PredictionLog(tmp_path, project.inputs)
+        PredictionLog(tmp_path, project.inputs, project.target.answers)
 
 
 def test_a_column_named_like_the_logs_own_is_refused(tmp_path):
     with pytest.raises(UsageError, match="columns probability are names of the prediction log"):
-        PredictionLog(tmp_path, [Number("probability")])
+        PredictionLog(tmp_path, [Number("probability")], PROBABILITY)
 
 
 def test_a_batch_with_a_missing_column_or_unequal_rows_is_refused(log, batch):
@@ -364,8 +375,8 @@ def test_what_cannot_be_an_id_is_left_as_it_was_but_for_capitals_and_spaces_arou
 
 
 def test_a_log_that_is_moved_while_it_is_open_takes_what_is_answered_along(project, batch, tmp_path):
-    log = PredictionLog(tmp_path / "home" / "log", project.inputs, background=False)
-    labels = LabelLog(tmp_path / "home" / "log" / "labels")
+    log = PredictionLog(tmp_path / "home" / "log", project.inputs, project.target.answers, background=False)
+    labels = LabelLog(tmp_path / "home" / "log" / "labels", project.target)
     log.append(batch(["a", "b"]))
     (tmp_path / "home").rename(tmp_path / "moved")
     log.append(batch(["c"]))
@@ -376,7 +387,7 @@ def test_a_log_that_is_moved_while_it_is_open_takes_what_is_answered_along(proje
     log.append(batch(["d"]))
     log.close()
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
-    with PredictionLog(tmp_path / "moved" / "log", project.inputs, background=False):
+    with PredictionLog(tmp_path / "moved" / "log", project.inputs, project.target.answers, background=False):
         pass
     assert log_reader.logged_row_ids(tmp_path / "moved" / "log", START, END) == {"a", "b", "c", "d"}
 

@@ -126,7 +126,7 @@ def reloader(settings, project, registry) -> ModelReloader:
 
 @pytest.fixture
 def log(project, tmp_path):
-    with PredictionLog(tmp_path / "log", project.inputs, background=False) as open_log:
+    with PredictionLog(tmp_path / "log", project.inputs, project.target.answers, background=False) as open_log:
         yield open_log
 
 
@@ -135,6 +135,8 @@ def http(project, registry, reloader, log, tmp_path):
     """A test client of the application, with version 1 released."""
     registry.release("1")
     reloader.check()
-    app = create_app(project, reloader, log, LabelLog(tmp_path / "log" / "labels"), max_rows=1000, max_bytes=1 << 20)
+    app = create_app(
+        project, reloader, log, LabelLog(tmp_path / "log" / "labels", project.target), max_rows=1000, max_bytes=1 << 20
+    )
     with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         yield client

@@ -174,7 +174,7 @@ def test_a_bad_request_is_refused_with_one_line_and_the_field(
 
 def test_while_nothing_is_loaded_it_is_alive_but_not_ready(project, reloader, log, tmp_path):
     reloader.check()
-    with TestClient(create_app(project, reloader, log, LabelLog(tmp_path)), "http://localhost") as http:
+    with TestClient(create_app(project, reloader, log, LabelLog(tmp_path, project.target)), "http://localhost") as http:
         assert http.get("/v2/health/live").status_code == 200
         for answer in (http.get("/v2/health/ready"), http.get("/ping"), http.post(INFER, json=body(1))):
             assert answer.status_code == 503
@@ -192,7 +192,7 @@ def test_what_cannot_be_logged_is_not_answered(http, log, project, tmp_path):
 def test_another_hosts_name_is_not_answered_on_loopback(project, reloader, log, registry, tmp_path):
     registry.release("1")
     reloader.check()
-    app = create_app(project, reloader, log, LabelLog(tmp_path))
+    app = create_app(project, reloader, log, LabelLog(tmp_path, project.target))
     with TestClient(app) as http:
         assert http.get("/v2", headers={"Host": "127.0.0.1:8080"}).status_code == 200
         assert http.get("/v2", headers={"Host": "evil.example"}).status_code == 400
@@ -202,7 +202,7 @@ def test_every_route_but_the_open_ones_asks_for_the_token(project, reloader, log
     registry.release("1")
     reloader.check()
     token = "a-token-that-is-long-enough-for-it-to-be-one"
-    app = create_app(project, reloader, log, LabelLog(tmp_path), access=Access(token=token))
+    app = create_app(project, reloader, log, LabelLog(tmp_path, project.target), access=Access(token=token))
     filled = {"name": "small", "version": "1"}
     with TestClient(app, "http://localhost") as http:
         asked = [(method, route.path.format_map(filled)) for route in app.routes for method in route.methods]

@@ -96,8 +96,10 @@ def follow(settings, project, path, digest) -> ModelReloader:
 def http(settings, project, tmp_path):
     digest = write_graph(tmp_path / "graph.onnx")
     reloader = follow(settings, project, tmp_path / "graph.onnx", digest)
-    with PredictionLog(tmp_path / "log", project.inputs, background=False) as log:
-        app = create_app(project, reloader, log, LabelLog(tmp_path / "log" / "labels"), max_bytes=1 << 20)
+    with PredictionLog(tmp_path / "log", project.inputs, project.target.answers, background=False) as log:
+        app = create_app(
+            project, reloader, log, LabelLog(tmp_path / "log" / "labels", project.target), max_bytes=1 << 20
+        )
         with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
             yield client
 

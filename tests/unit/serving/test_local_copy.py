@@ -62,7 +62,9 @@ def test_the_version_that_was_served_last_answers_and_ready_says_so(start, regis
 
     assert reloader.current.version == before.version
     assert reloader.current.graph.predict(ROW) == before.graph.predict(ROW)
-    with TestClient(create_app(project, reloader, log, LabelLog(tmp_path / "l")), "http://localhost") as http:
+    with TestClient(
+        create_app(project, reloader, log, LabelLog(tmp_path / "l", project.target)), "http://localhost"
+    ) as http:
         ready = http.get("/v2/health/ready")
     assert (ready.status_code, ready.json()["model_version"]) == (200, "1")
     assert ready.json()["problem"].startswith("serving version 1 from the local copy, registry unreachable since 2")
@@ -135,7 +137,9 @@ def test_a_copy_that_is_not_what_it_was_is_refused_with_the_reason(start, regist
     assert reloader.current is None
     assert "registry unreachable since" in reloader.problem
     assert why in reloader.problem
-    with TestClient(create_app(project, reloader, log, LabelLog(tmp_path / "l")), "http://localhost") as http:
+    with TestClient(
+        create_app(project, reloader, log, LabelLog(tmp_path / "l", project.target)), "http://localhost"
+    ) as http:
         answer = http.get("/v2/health/ready")
     assert (answer.status_code, why in answer.json()["error"]) == (503, True)
 

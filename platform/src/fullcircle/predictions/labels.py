@@ -3,40 +3,64 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.row_tensors import identity, text_fault
+from fullcircle.core.tasks.base import Task, cells_of
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _names = PredictionIds()
+
+
+def _types() -> Mapping[str, Callable[[], pa.DataType]]:
+    """What a task keeps of a target, by name -> its type in Parquet."""
+    import pyarrow as pa
+
+    return MappingProxyType(
+        {
+            "int8": pa.int8,
+            "float64": pa.float64,
+            "text": pa.string,
+            "truths": lambda: pa.map_(pa.string(), pa.int8()),
+        }
+    )
 
 
 class LabelLog:
     """Appends labels. Guarantees: when `append` returned they are on disk, all of them or none; of several labels
     for one row the last wins (by `arrived`, then by the order of appending). Labels may come before their row.
-    Several processes may share a folder. Nothing is written before the first append."""
+    Several processes may share a folder. Nothing is written before the first append.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        task: whose targets they are.
+    """
+
+    def __init__(self, folder: Path, task: Task) -> None:
+        self.folder, self._task = folder, task
         self._log_was_there = folder.parent.is_dir()
 
-    def append(self, row_ids: Sequence[str | int], labels: Sequence[int], *, arrived: datetime | None = None) -> int:
+    def append(self, row_ids: Sequence[str | int], labels: Sequence[Any], *, arrived: datetime | None = None) -> int:
         """Write labels down; how many.
 
         Args:
             row_ids: the row's own id, text or a whole number, or its prediction id where the caller named none.
-            labels: 0 or 1.
+            labels: targets as the task encodes them: 0 or 1, a class's code, a number, or 0 or 1 for each label.
             arrived: when the truth came, timezone-aware; now by default.
 
         Raises:
-            UsageError: unequal lengths, a label that is not 0 or 1, a row id that is empty or none at all, a time
-                without a zone.
+            UsageError: unequal lengths, a label that is no target of the task, a row id that is empty or none at all,
+                a time without a zone.
             HomeUnwritable: the folder cannot be written; none of these labels was.
         """
         import pyarrow as pa
@@ -44,13 +68,13 @@ class LabelLog:
         if self._log_was_there:
             wal.require_there(self.folder.parent)
         arrived = arrived or datetime.now(UTC)
-        named = _checked(row_ids, labels, arrived)
+        named = _checked(row_ids, labels, arrived, self._task)
         if not len(row_ids):
             return 0
         rows = pa.table(
             {
                 "row_id": pa.array(named, pa.string()),
-                "label": pa.array(np.asarray(labels, "int8")),
+                "label": pa.array(self._task.stored(labels), _types()[self._task.stored_as]()),
                 "arrived": pa.array([microseconds(arrived)] * len(row_ids)).cast(pa.timestamp("us", tz="UTC")),
                 # Two labels may arrive in one microsecond; this says which was appended later.
                 "recorded": pa.array(time.time_ns() + np.arange(len(row_ids))),
@@ -64,14 +88,14 @@ class LabelLog:
         return len(row_ids)
 
 
-def _checked(row_ids: Sequence[str | int], labels: Sequence[int], arrived: datetime) -> list[str]:
+def _checked(row_ids: Sequence[str | int], labels: Sequence[Any], arrived: datetime, task: Task) -> list[str]:
     """The ids in their one form, by which they find their predictions."""
     if len(row_ids) != len(labels):
         raise UsageError(f"{len(row_ids)} row ids but {len(labels)} labels")
     if arrived.tzinfo is None:
         raise UsageError(f"arrived must have a time zone, got {arrived.isoformat()}")
     named = []
-    for row_id, label in zip(row_ids, labels, strict=True):
+    for row_id, label, fits in zip(row_ids, labels, task.are_targets(cells_of(labels)), strict=True):
         text = identity(row_id)
         if text is None:
             raise UsageError(f"a row id must be text or a whole number, got {row_id!r:.60}")
@@ -79,7 +103,7 @@ def _checked(row_ids: Sequence[str | int], labels: Sequence[int], arrived: datet
             raise UsageError("a label without a row id", hint="send the row_id or the prediction id that it is for")
         if fault := text_fault(text):
             raise UsageError(f"row id {text!r:.60} {fault}")
-        if label not in (0, 1):
-            raise UsageError(f"the label of row {text!r} must be 0 or 1, got {label!r}")
+        if not fits:
+            raise UsageError(f"the label of row {text!r} must be {task.target_sentence}, got {label!r:.80}")
         named.append(text)
     return named

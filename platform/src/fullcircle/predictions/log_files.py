@@ -39,12 +39,12 @@ def read_segment(path: Path, wanted: Sequence[str] | None = None) -> pa.Table:
         DataUnavailable: it is damaged; names it.
         FileNotFoundError: it was merged into another one; see `retry_read`.
     """
-    return read_parquet(
-        path,
-        lambda file: file.read(
-            None if wanted is None else [name for name in wanted if name in file.schema_arrow.names]
-        ),
-    )
+
+    def read(file: pq.ParquetFile) -> pa.Table:
+        there = set(file.schema_arrow.names)
+        return file.read(None if wanted is None else [name for name in wanted if name in there])
+
+    return read_parquet(path, read)
 
 
 def read_parquet(path: Path, read: Callable[[pq.ParquetFile], _T]) -> _T:

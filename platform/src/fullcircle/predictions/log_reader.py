@@ -3,12 +3,12 @@ several rows with one id only one is kept. See `lookup` for single predictions."
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.project import Column, Project
 from fullcircle.core.records.health import Window
 from fullcircle.predictions import parquet_segments
 from fullcircle.predictions.log_files import read_segment, read_wals, retry_read
@@ -16,8 +16,11 @@ from fullcircle.predictions.log_files import read_segment, read_wals, retry_read
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
-KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "probability")
+    from fullcircle.core.tasks.base import Task
+
+KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version")
 
 
 def window(project: Project, folder: Path, start: datetime, end: datetime) -> tuple[Window, pd.DataFrame]:
@@ -26,8 +29,10 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     Returns:
         The window, and a frame sorted by (event_time, row_id), one row for each row id (its latest prediction):
         prediction_id, row_id, event_time (datetime64[us, UTC]), model_version, the project's inputs in the
-        convention of `core.row_tensors` (an image that the file does not have is all NaN), probability (float32), label
-        (float64: 0, 1, or NaN while unknown).
+        convention of `core.row_tensors` (an image that the file does not have is all NaN), the numbers of the answers
+        (float32, NaN where an earlier version had none of that name: `probability`), label: the
+        encoded target, float64, NaN while unknown, or where a target is several numbers a list of them, None while
+        unknown.
         Memory: that frame, plus one file of a day at a time.
 
     Raises:
@@ -35,29 +40,29 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     """
     import pyarrow as pa
 
-    columns = project.inputs
-    wanted = (*KEPT, *(column.name for column in columns))
+    columns, answers = project.inputs, project.target.answers.numbers
+    kinds = _kinds(columns, answers)
 
     def collect() -> list[pa.Table]:
-        return [_shaped(part, columns) for part in _parts(folder, start, end, wanted)]
+        return [_shaped(part, kinds) for part in _parts(folder, start, end, tuple(kinds))]
 
     parts = retry_read(collect)
-    rows = pa.concat_tables(parts) if parts else _shaped(pa.table({}), columns)
+    rows = pa.concat_tables(parts) if parts else _shaped(pa.table({}), kinds)
     frame: pd.DataFrame = rows.to_pandas()
     del rows, parts
     for column in columns:
-        if isinstance(column, Image):
+        if column.kind == "image":
             frame[column.name] = _never_none(frame[column.name], column)
     frame = frame.sort_values(["logged_at", "prediction_id"], kind="stable").drop_duplicates("row_id", keep="last")
     frame = frame.sort_values(["event_time", "row_id"], kind="stable").drop(columns="logged_at").reset_index(drop=True)
-    frame["label"] = frame["row_id"].map(_labels(folder / "labels", frame["row_id"])).astype("float64")
+    frame["label"] = _labels(folder / "labels", frame["row_id"], project.target)
     order = [
         "prediction_id",
         "row_id",
         "event_time",
         "model_version",
         *(c.name for c in columns),
-        "probability",
+        *answers,
         "label",
     ]
     seen = Window(
@@ -99,20 +104,28 @@ def _parts(folder: Path, start: datetime, end: datetime, wanted: Sequence[str]) 
         event_time = rows["event_time"]
         inside = rows.filter(pc.and_(pc.greater_equal(event_time, first), pc.less(event_time, last)))
         if inside.num_rows:
-            yield inside.select([name for name in wanted if name in inside.column_names])
+            there = set(inside.column_names)
+            yield inside.select([name for name in wanted if name in there])
 
 
-def _shaped(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
+def _kinds(columns: Sequence[Column], answers: Sequence[str]) -> dict[str, pa.DataType]:
+    """What is read, and as what."""
+    import pyarrow as pa
+
+    times = pa.timestamp("us", tz="UTC")
+    kinds = dict.fromkeys(KEPT, pa.string()) | {"event_time": times, "logged_at": times}
+    return kinds | {column.name: _kind(column) for column in columns} | dict.fromkeys(answers, pa.float32())
+
+
+def _shaped(rows: pa.Table, kinds: Mapping[str, pa.DataType]) -> pa.Table:
     """The same columns and types for every file, whatever the project's columns were when it was written."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    times = pa.timestamp("us", tz="UTC")
-    kinds = dict.fromkeys(KEPT, pa.string()) | {"event_time": times, "logged_at": times, "probability": pa.float32()}
-    kinds |= {column.name: _kind(column) for column in columns}
     arrays = {}
+    there = set(rows.column_names)
     for name, kind in kinds.items():
-        if name in rows.column_names:
+        if name in there:
             try:
                 values = rows[name].cast(kind)
                 # Files merged over a change of columns hold nulls where the older rows had none of that name.
@@ -128,12 +141,12 @@ def _shaped(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:
 def _kind(column: Column) -> pa.DataType:
     import pyarrow as pa
 
-    if isinstance(column, Image):
+    if column.kind == "image":
         return pa.list_(pa.float32(), column.values)
-    return pa.string() if isinstance(column, Category) else pa.float32()
+    return pa.string() if column.is_text else pa.float32()
 
 
-def _never_none(cells: pd.Series[Any], column: Image) -> pd.Series[Any]:
+def _never_none(cells: pd.Series[Any], column: Column) -> pd.Series[Any]:
     """Cells without an image as images of NaN: a column's cells then have one form."""
     import numpy as np
 
@@ -141,8 +154,9 @@ def _never_none(cells: pd.Series[Any], column: Image) -> pd.Series[Any]:
     return cells.map(lambda cell: nothing if cell is None else cell).astype(object)
 
 
-def _labels(folder: Path, row_ids: pd.Series[str]) -> dict[str, int]:
+def _labels(folder: Path, row_ids: pd.Series[str], task: Task) -> NDArray[Any]:
     """The last label of each of these rows; one file of labels in memory at a time."""
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -152,7 +166,7 @@ def _labels(folder: Path, row_ids: pd.Series[str]) -> dict[str, int]:
 
     def collect() -> list[pd.DataFrame]:
         found = []
-        for path in parquet_segments.files(folder):
+        for path in parquet_segments.files(folder) if len(wanted) else ():
             with pq.ParquetFile(path) as file:
                 rows = file.read()
             rows = rows.filter(pc.is_in(rows["row_id"], value_set=wanted))
@@ -160,10 +174,15 @@ def _labels(folder: Path, row_ids: pd.Series[str]) -> dict[str, int]:
                 found.append(rows.to_pandas())
         return found
 
-    if not len(wanted) or not (found := retry_read(collect)):
-        return {}
+    if not (found := retry_read(collect)):
+        unknown = task.recalled(np.empty(0, dtype=object))
+        return np.full(len(row_ids), None, dtype=unknown.dtype)
     labels = pd.concat(found).sort_values(["arrived", "recorded"], kind="stable").drop_duplicates("row_id", keep="last")
-    return dict(zip(labels["row_id"], labels["label"].astype(int), strict=True))
+    known = task.recalled(labels["label"].to_numpy())
+    position = pd.Index(labels["row_id"]).get_indexer(pd.Index(row_ids))
+    shown = np.full(len(row_ids), None, dtype=known.dtype)
+    shown[position >= 0] = known[position[position >= 0]]
+    return shown
 
 
 def _by_number(version: str) -> tuple[int, str]:

@@ -120,17 +120,20 @@ def _ids_of_row(file: pq.ParquetFile, row_id: str) -> list[str]:
     return found
 
 
-def _label(folder: Path, row_id: str) -> int | None:
-    """The last label of a row; of each file only the ids are read, unless the row is there."""
-    found: list[tuple[object, int, int]] = []
+def _label(folder: Path, row_id: str) -> object:
+    """The last label of a row as the label log kept it; of each file only the ids are read, unless the row is there."""
+    found: list[tuple[Any, int, object]] = []
     for path in parquet_segments.files(folder):
         for row in read_parquet(path, lambda file: _labels_in(file, row_id)):
             found.append((row["arrived"], row["recorded"], row["label"]))
-    return int(max(found)[2]) if found else None
+    if not found:
+        return None
+    label = max(found, key=lambda each: each[:2])[2]
+    return dict(label) if isinstance(label, list) else label  # of several labels pairs of a name and 0 or 1
 
 
-def _labels_in(file: pq.ParquetFile, row_id: str) -> list[dict[str, int]]:
-    found: list[dict[str, int]] = []
+def _labels_in(file: pq.ParquetFile, row_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
     for group in _groups(file, "row_id", row_id):
         if _equal(file.read_row_group(group, ["row_id"]), row_id).num_rows:
             found += _plain(_equal(file.read_row_group(group), row_id))

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 IDENTITY = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest")
-RESERVED = (*IDENTITY, "probability", "label")
-"""Names that the log gives to its own columns; a project's columns may not have them."""
+RESERVED = (*IDENTITY, "label")
+"""Names that the log gives to its own columns. A project's columns may not have them, nor those of its answers."""
 
 ROWS_A_GROUP = 20_000
 """So many rows are read where one is looked for: each row group has statistics of its own."""
@@ -71,7 +71,9 @@ def table(header: Header, records: Sequence[Record]) -> pa.Table:
     for index, (name, values) in enumerate(header.images):
         flat = _joined([record.images[index] for record in records], "<f4")
         columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), values)
-    columns["probability"] = pa.array(_joined([record.probability for record in records], "<f4"))
+    answers = _joined([record.answers for record in records], "<f4").reshape(-1, len(header.answers))
+    for index, name in enumerate(header.answers):
+        columns[name] = pa.array(answers[:, index])
     return pa.table(columns)
 
 

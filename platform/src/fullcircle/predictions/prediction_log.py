@@ -26,6 +26,7 @@ from fullcircle.core.errors import FormatTooNew, HomeUnwritable, ServiceUnavaila
 from fullcircle.core.project import Column
 from fullcircle.core.row_tensors import identity
 from fullcircle.core.system.files import write_whole
+from fullcircle.core.tasks.answers import AnswerSpec
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds
 
@@ -44,7 +45,7 @@ class Batch:
         row_ids: each row's own id; "" where the caller gave none: the prediction id then stands in, so that a
             label can still find its row.
         inputs: column name -> (rows,) or (rows, 1), an image (rows, height, width, channels), as in `core.row_tensors`.
-        probability: (rows,) or (rows, 1).
+        answers: (rows,) or (rows, 1) of one number, else (rows, numbers) in the order of the log's.
     """
 
     model_version: str
@@ -52,7 +53,7 @@ class Batch:
     event_times: Sequence[datetime]
     row_ids: Sequence[str]
     inputs: Mapping[str, NDArray[np.generic]]
-    probability: NDArray[np.float32]
+    answers: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +76,21 @@ class PredictionLog:
     Args:
         folder: made if missing.
         columns: the raw columns that are logged.
+        answers: the columns of an answer, of which the numbers are logged: what it says in words follows from them.
         seal_rows, seal_bytes, seal_s: seal when the write-ahead file has so many rows or bytes, or is that old.
         sync_s: how often the write-ahead file is synced to disk; 0: at every append.
         background: seal and sync in a thread of our own; without it, call `seal` yourself.
 
     Raises:
         HomeUnwritable: when the folder cannot be written.
-        UsageError: when a column has a name that the log keeps for itself.
+        UsageError: when a column has a name that the log keeps for itself, or for the answers.
     """
 
     def __init__(
         self,
         folder: Path,
         columns: Sequence[Column],
+        answers: AnswerSpec,
         *,
         seal_rows: int = 100_000,
         seal_bytes: int = 32 << 20,
@@ -95,13 +98,14 @@ class PredictionLog:
         sync_s: float = 1.0,
         background: bool = True,
     ) -> None:
-        if taken := sorted({column.name for column in columns} & set(parquet_segments.RESERVED)):
+        own = {*parquet_segments.RESERVED, *answers.names}
+        if taken := sorted(own.intersection(column.name for column in columns)):
             raise UsageError(
                 f"columns {', '.join(taken)} are names of the prediction log", hint="rename them in project.py"
             )
         self.folder = folder
         self.damaged: tuple[Damage, ...] = ()
-        self._columns = tuple(columns)
+        self._columns, self._answers, self._width = tuple(columns), answers, len(answers.numbers)
         self._limits = (seal_rows, seal_bytes, seal_s)
         self._sync_s = sync_s
         self._ids = PredictionIds()
@@ -127,16 +131,17 @@ class PredictionLog:
         Raises:
             HomeUnwritable: the disk is full or gone. Nothing was logged, so do not answer.
             UsageError: when a column is missing or has another number of rows than the rest, a row id is neither text
-                nor a whole number, or a category is no text.
+                nor a whole number, a category is no text, or the answers are of another shape.
             ServiceUnavailable: after `close`.
         """
         rows = len(batch.row_ids)
         row_ids = [row_id if type(row_id) is str else _named(row_id) for row_id in batch.row_ids]
         numbers, categories, images = self._inputs(batch.inputs, rows)
-        probability = np.ascontiguousarray(batch.probability, "<f4")
-        if probability.size != rows or len(batch.event_times) != rows:
+        answers = np.ascontiguousarray(batch.answers, "<f4")
+        if answers.size != rows * self._width or len(answers) != rows or len(batch.event_times) != rows:
             raise UsageError(
-                f"{rows} row ids, {len(batch.event_times)} times and {probability.size} probabilities in one batch"
+                f"{rows} row ids, {len(batch.event_times)} times and answers of shape {answers.shape} in one batch, "
+                f"where an answer has {self._width} numbers"
             )
         try:
             times = np.fromiter(map(microseconds, batch.event_times), "<i8", rows).tobytes()
@@ -155,7 +160,7 @@ class PredictionLog:
                 event_times=times,
                 numbers=numbers,
                 categories=categories,
-                probability=probability.tobytes(),
+                answers=answers.tobytes(),
                 images=images,
             )
             if self._wal.torn:
@@ -223,7 +228,7 @@ class PredictionLog:
 
     def _open(self) -> None:
         wal.require_there(self.folder)
-        self._wal = wal.WriteAheadLog(self.folder / "wal", self._columns)
+        self._wal = wal.WriteAheadLog(self.folder / "wal", self._columns, self._answers)
         self._rows, self._opened = 0, time.monotonic()
 
     def _inputs(

@@ -8,7 +8,7 @@ that can be locked has no writer any more and may be recovered.
 What a completed `append` survives: the death of the process (kill -9) always, because the bytes are with the
 kernel; the death of the machine after the next `sync`, which the log calls every second. See docs/adr/0040.
 
-Files of before have one `Record` a frame. They are read as they are.
+Files of before have one `Record` a frame, or no names of answers. They are read as they are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from fullcircle.core.errors import HomeUnwritable
 from fullcircle.core.framed_log.frames import FrameWriter
 from fullcircle.core.framed_log.frames import read as read_frames
 from fullcircle.core.framed_log.layout import Earlier, FileKind
-from fullcircle.core.project import Category, Column, Image, Number
+from fullcircle.core.project import Column
+from fullcircle.core.tasks.answers import AnswerSpec
 from fullcircle.predictions.ids import PredictionIds
 
 SUFFIX = ".wal"
@@ -36,31 +37,36 @@ _names = PredictionIds()
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
-    """Which raw columns the records hold, in order, and who writes. `images`: (column, values of one image)."""
+    """Which raw columns and answers the records hold, in order, and who writes.
+
+    `images`: (column, values of one image). What stands at the end with a default is not in files of before.
+    """
 
     numbers: list[str]
     categories: list[str]
     pid: int
     created: float
-    images: list[tuple[str, int]] = []  # at the end and with a default: files of before have none
+    images: list[tuple[str, int]] = []
+    answers: list[str] = msgspec.field(default_factory=lambda: ["probability"])
 
     @classmethod
-    def of(cls, columns: Sequence[Column]) -> Header:
-        """The header for these columns."""
+    def of(cls, columns: Sequence[Column], answers: AnswerSpec) -> Header:
+        """The header for these columns and answers."""
         return cls(
-            numbers=[column.name for column in columns if isinstance(column, Number)],
-            categories=[column.name for column in columns if isinstance(column, Category)],
+            numbers=[column.name for column in columns if column.kind == "number"],
+            categories=[column.name for column in columns if column.kind == "category"],
             pid=os.getpid(),
             created=time.time(),
-            images=[(column.name, column.values) for column in columns if isinstance(column, Image)],
+            images=[(column.name, column.values) for column in columns if column.kind == "image"],
+            answers=list(answers.numbers),
         )
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
     """One answered batch.
 
-    `event_times` is int64 microseconds (rows,), `numbers` float32 (numbers, rows), `probability` float32 (rows,),
-    all little-endian; `categories` has one list of `rows` strings for each category, `images` one float32
+    `event_times` is int64 microseconds (rows,), `numbers` float32 (numbers, rows), `answers` float32 (rows, numbers of
+    an answer), all little-endian; `categories` has one list of `rows` strings for each category, `images` one float32
     (rows, values) for each image.
     """
 
@@ -72,7 +78,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     event_times: bytes
     numbers: bytes
     categories: list[list[str]]
-    probability: bytes
+    answers: bytes
     images: list[bytes] = []
 
 
@@ -89,8 +95,8 @@ class WriteAheadLog:
         HomeUnwritable: when the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, columns: Sequence[Column]) -> None:
-        self.header = Header.of(columns)
+    def __init__(self, folder: Path, columns: Sequence[Column], answers: AnswerSpec) -> None:
+        self.header = Header.of(columns, answers)
         try:
             self._writer = _create(folder)
             try:

@@ -229,7 +229,7 @@ class _Server:
                 event_times=request.event_times,
                 row_ids=request.row_ids,
                 inputs=request.tensors,
-                probability=probability,
+                answers=probability,
             )
         )
         return served, request, probability, ids

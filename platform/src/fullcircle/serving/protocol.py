@@ -77,7 +77,7 @@ class _Infer(msgspec.Struct):
 
 class _Label(msgspec.Struct):
     row_id: str | int
-    label: bool | int | str
+    label: bool | int | float | str | list[Any] | dict[str, Any]
 
 
 class _Labels(msgspec.Struct):
@@ -190,7 +190,7 @@ class Protocol:
         return [csv_number(name, index, value) for index, value in enumerate(values)]
 
 
-def labels(body: bytes, limits: Limits, task: Task) -> tuple[list[str], list[int]]:
+def labels(body: bytes, limits: Limits, task: Task) -> tuple[list[str], list[Any]]:
     """Row ids and targets of `{"labels": [{"row_id": ..., "label": ...}, ...]}`, each label as it is in the data.
 
     Raises:
@@ -199,10 +199,10 @@ def labels(body: bytes, limits: Limits, task: Task) -> tuple[list[str], list[int
     """
     rows = _decoded(_labels, body, limits).labels
     limits.check_rows(len(rows))
-    cells = np.array([row.label for row in rows], dtype=object)
+    cells = task.received([row.label for row in rows])
     for index in np.flatnonzero(~task.holds(cells))[:1]:
-        must = task.sentence.removeprefix("is ")
-        raise BadRequest(f"labels[{index}].label must be {must}, got {cells[index]!r:.80}", field="label")
+        must = task.received_sentence
+        raise BadRequest(f"labels[{index}].label must be {must}, got {rows[index].label!r:.80}", field="label")
     return texts("row_id", [row.row_id for row in rows]), task.codes(cells).tolist()
 
 

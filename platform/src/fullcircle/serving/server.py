@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _application(project: Project, reloader: ModelReloader, folder: Path, access: Access, port: int) -> Starlette:
     from fullcircle.serving.app import create_app
 
-    log = PredictionLog(folder, project.inputs)
+    log = PredictionLog(folder, project.inputs, project.target.answers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -140,7 +140,9 @@ def _application(project: Project, reloader: ModelReloader, folder: Path, access
             await run_in_threadpool(log.close)
             logger.info("%s: stopped, the prediction log is sealed", project.name)
 
-    return create_app(project, reloader, log, LabelLog(folder / "labels"), access=access, lifespan=lifespan)
+    return create_app(
+        project, reloader, log, LabelLog(folder / "labels", project.target), access=access, lifespan=lifespan
+    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

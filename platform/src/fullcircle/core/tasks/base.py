@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -184,6 +184,45 @@ class Task(ABC):
         """The `label` column of a log window as float64 (rows,), or (rows, labels); NaN in rows not known yet."""
         return cells.to_numpy(dtype=np.float64, na_value=np.nan)
 
+    @property
+    def stored_as(self) -> str:
+        """What the label log keeps of a target, by name, an entry of its table: `int8`, `float64`, `text`, `truths`."""
+        return "int8"
+
+    @property
+    @abstractmethod
+    def target_sentence(self) -> str:
+        """What an encoded target is: "0 or 1"."""
+
+    @abstractmethod
+    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Which cells are encoded targets, bool (rows,). Never raises, whatever the cells are."""
+
+    def stored(self, targets: Sequence[Any]) -> Sequence[Any] | Targets:
+        """What the label log keeps of targets that are some: a number, or words that outlive a change of classes."""
+        return np.asarray(targets, dtype=self.stored_as)
+
+    def recalled(self, cells: NDArray[Any]) -> NDArray[Any]:
+        """What a window's `label` column shows of what the label log kept: codes or numbers, float64 (rows,).
+
+        NaN for what another version of the project kept and this one does not know.
+        """
+        return real_numbers(cells)
+
+    def sent(self, frame: pd.DataFrame) -> list[Any]:
+        """The labels of raw rows as HTTP takes them, a JSON value a row. Raises KeyError."""
+        cells: list[Any] = frame[self.name].tolist()
+        return cells
+
+    def received(self, cells: Sequence[Any]) -> NDArray[Any]:
+        """Labels as HTTP brings them, a JSON value a row, as `holds` and `codes` take them. Never raises."""
+        return cells_of(cells)
+
+    @property
+    def received_sentence(self) -> str:
+        """What a label over HTTP is: "0 or 1"."""
+        return self.sentence.removeprefix("is ")
+
     def encode(self, labels: Any) -> Targets:
         """Labels as they are in the data to targets, (rows,).
 
@@ -294,6 +333,23 @@ class Task(ABC):
     def fault(self, answers: NDArray[Any], rows: int) -> str | None:
         """Why these cannot be answers to so many rows; None when they can."""
         return self.answers.fault(answers, rows)
+
+
+def cells_of(values: Sequence[Any]) -> NDArray[np.object_]:
+    """The values as they are, object (rows,), lists among them."""
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
+def real_numbers(labels: Any) -> NDArray[np.float64]:
+    """Labels as float64 (rows,); NaN for what is no number. A boolean is none, and neither is text of digits."""
+    cells = np.asarray(labels)
+    if cells.dtype.kind in "iuf":
+        return cells.astype(np.float64)
+    found = (
+        float(cell) if type(cell) is not bool and isinstance(cell, numbers.Real | Decimal) else np.nan
+        for cell in cells.astype(object).tolist()
+    )
+    return np.fromiter(found, dtype=np.float64, count=len(cells))
 
 
 def is_label(cells: NDArray[Any], label: Label) -> NDArray[np.bool_]:

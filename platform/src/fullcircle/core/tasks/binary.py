@@ -186,6 +186,15 @@ class Binary(Task):
         """int8 (rows,): 1 where the label is the positive one, else 0."""
         return is_label(np.asarray(labels), self.labels[1]).astype(np.int8)
 
+    @property
+    def target_sentence(self) -> str:
+        """`0 or 1`."""
+        return "0 or 1"
+
+    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Which are 0 or 1, bool (rows,)."""
+        return is_label(values, 0) | is_label(values, 1)
+
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
         """Both classes in every part.
 

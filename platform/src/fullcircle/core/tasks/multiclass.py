@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from fullcircle.core.statistics.binary_metrics import equal_count_bins
 from fullcircle.core.statistics.small_samples import unseen_share
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
-from fullcircle.core.tasks.base import Label, Scarcity, Task, is_label
+from fullcircle.core.tasks.base import Label, Scarcity, Task, is_label, real_numbers
 from fullcircle.core.tasks.estimation import (
     area_metric,
     auc_against_rest,
@@ -141,6 +141,32 @@ class Multiclass(Task):
     def codes(self, labels: Any) -> Targets:
         """int16 (rows,): the index of each class."""
         return self._codes(labels)
+
+    @property
+    def stored_as(self) -> str:
+        """The class's name: another version of the project may have it in another place."""
+        return "text"
+
+    @property
+    def target_sentence(self) -> str:
+        """`a class's code, from 0 to 2`."""
+        return f"a class's code, from 0 to {len(self.classes) - 1}"
+
+    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Which are codes of classes, bool (rows,)."""
+        codes = real_numbers(values)
+        with np.errstate(invalid="ignore"):
+            return np.asarray((codes >= 0) & (codes < len(self.classes)) & (codes % 1 == 0), dtype=np.bool_)
+
+    def stored(self, targets: Sequence[Any]) -> list[str]:
+        """The names of the classes."""
+        return [self.names[int(code)] for code in targets]
+
+    def recalled(self, cells: NDArray[Any]) -> NDArray[Any]:
+        """The codes that the classes have now, float64 (rows,); NaN for one that there is no more."""
+        code = {name: float(code) for code, name in enumerate(self.names)}
+        found = (code.get(cell, np.nan) if isinstance(cell, str) else np.nan for cell in cells.tolist())
+        return np.fromiter(found, dtype=np.float64, count=len(cells))
 
     def _codes(self, labels: Any) -> NDArray[np.int16]:
         cells = np.asarray(labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerSpec
-from fullcircle.core.tasks.base import Scarcity, Task, is_label
+from fullcircle.core.tasks.base import Scarcity, Task, cells_of, is_label
 from fullcircle.core.tasks.estimation import (
     area_metric,
     auc_against_rest,
@@ -162,6 +162,73 @@ class Multilabel(Task):
         for row, cell in enumerate(labels):
             found[row, [position[label] for label in _listed(cell) or ()]] = 1
         return found
+
+    @property
+    def stored_as(self) -> str:
+        """Each label by name: another version of the project may have others, or have them in another order."""
+        return "truths"
+
+    @property
+    def target_sentence(self) -> str:
+        """`3 values of 0 or 1`."""
+        return f"{len(self.labels)} values of 0 or 1"
+
+    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Which are as many values of 0 or 1 as there are labels, bool (rows,)."""
+
+        def fits(cell: object) -> bool:
+            cells = cell.tolist() if isinstance(cell, np.ndarray) else cell
+            if not isinstance(cells, list | tuple) or len(cells) != len(self.labels):
+                return False
+            return bool((is_label(cells_of(cells), 0) | is_label(cells_of(cells), 1)).all())
+
+        return np.fromiter(map(fits, values), dtype=np.bool_, count=len(values))
+
+    def stored(self, targets: Sequence[Any]) -> list[dict[str, int]]:
+        """Label -> 0 or 1, of each row."""
+        return [dict(zip(self.labels, map(int, row), strict=True)) for row in targets]
+
+    def recalled(self, cells: NDArray[Any]) -> NDArray[Any]:
+        """Lists of 0 and 1, one for each label, object (rows,); None where one of them was not known then."""
+
+        def of(cell: object) -> list[int] | None:
+            known = dict(cell) if isinstance(cell, list) else cell
+            if not isinstance(known, dict) or any(known.get(label) is None for label in self.labels):
+                return None
+            return [int(known[label]) for label in self.labels]
+
+        return cells_of([of(cell) for cell in cells])
+
+    def sent(self, frame: pd.DataFrame) -> list[Any]:
+        """The labels that each row has, as a list."""
+        if not self.separate:
+            return [_listed(cell) for cell in frame[self.name]]
+        has = self.codes(frame[list(self.columns)])
+        return [[self.labels[index] for index in np.flatnonzero(row)] for row in has]
+
+    def received(self, cells: Sequence[Any]) -> NDArray[Any]:
+        """Lists of labels, or {label: 0 or 1} of all of them, in the form of the data."""
+        lists = cells_of([self._named(cell) for cell in cells])
+        if not self.separate:
+            return lists
+        known = frozenset(self.labels)
+        found = np.full((len(cells), len(self.labels)), None, dtype=object)
+        for row, listed in enumerate(lists):
+            if listed is not None and known.issuperset(listed):
+                found[row] = [int(label in listed) for label in self.labels]
+        return found
+
+    @property
+    def received_sentence(self) -> str:
+        """Both forms."""
+        return f"a list of some of the {len(self.labels)} labels, or an object that says 0 or 1 of each"
+
+    def _named(self, cell: object) -> list[str] | None:
+        """The labels that a cell names, known or not; None when it is no list and no object of all labels."""
+        if not isinstance(cell, dict):
+            return _listed(cell)
+        said = is_label(cells_of(list(cell.values())), 0) | is_label(cells_of(list(cell.values())), 1)
+        return [label for label, has in cell.items() if has] if set(cell) == set(self.labels) and said.all() else None
 
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
         """Every label both there and not there among the training rows; some such label in every part.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +12,7 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.tasks.answer_format import AnswerFormat
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
-from fullcircle.core.tasks.base import Scarcity, Task
+from fullcircle.core.tasks.base import Scarcity, Task, real_numbers
 from fullcircle.core.tasks.estimation import column
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.objective import Link, Objective, Weighting
@@ -197,7 +195,7 @@ class Regression(Task):
 
     def holds(self, labels: Any) -> NDArray[np.bool_]:
         """Which labels are finite numbers within the range, bool (rows,)."""
-        values = _numbers(labels)
+        values = real_numbers(labels)
         with np.errstate(invalid="ignore"):
             held = np.isfinite(values) & (np.abs(values) < np.finfo(np.float32).max)
             for low in (self.low, self._least):
@@ -206,11 +204,25 @@ class Regression(Task):
 
     def codes(self, labels: Any) -> Targets:
         """float64 (rows,), in the target's unit."""
-        return _numbers(labels)
+        return real_numbers(labels)
 
     def logged(self, values: NDArray[np.float64]) -> Targets:
         """The number itself."""
         return np.asarray(values, dtype=np.float64)
+
+    @property
+    def stored_as(self) -> str:
+        """The number."""
+        return "float64"
+
+    @property
+    def target_sentence(self) -> str:
+        """`a finite number, at least 0`."""
+        return self.sentence.removeprefix("is ")
+
+    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Which are finite numbers within the range, bool (rows,)."""
+        return self.holds(values)
 
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
         """More than one value in every part, apart from each other and of a size that float32 answers can tell.
@@ -314,15 +326,3 @@ class Regression(Task):
     def shown(self, target: Any) -> str:
         """The number, with its unit."""
         return self.answer_format.value(float(target))
-
-
-def _numbers(labels: Any) -> Numbers:
-    """Labels as float64 (rows,); NaN for what is no number. A boolean is none, and neither is text of digits."""
-    cells = np.asarray(labels)
-    if cells.dtype.kind in "iuf":
-        return cells.astype(np.float64)
-    found = (
-        float(cell) if type(cell) is not bool and isinstance(cell, numbers.Real | Decimal) else np.nan
-        for cell in cells.astype(object).tolist()
-    )
-    return np.fromiter(found, dtype=np.float64, count=len(cells))
