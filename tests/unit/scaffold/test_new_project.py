@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.core.project import Category, Number
+from fullcircle.core.project import Category, Number, Project
 from fullcircle.core.project.loading import load_project, project_names
 from fullcircle.core.statistics.binary_metrics import roc_auc
+from fullcircle.data.contract import check
+from fullcircle.scaffold.kinds import KINDS
 from fullcircle.scaffold.new_project import create, put_under_git
 from fullcircle.scaffold.tickets_data import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
 from fullcircle.tracking.provenance.git import git
@@ -24,6 +26,43 @@ from fullcircle.tracking.provenance.run_provenance import provenance
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     return create("my-project", tmp_path)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def of_kind(kind: str, tmp_path: Path) -> Project:
+    return load_project("my-project", create("my-project", tmp_path, kind=kind).parent)
+
+
+def test_a_new_project_has_a_target_of_the_kind_that_was_asked_for(of_kind: Project, kind: str) -> None:
+    assert of_kind.target.kind == kind
+    assert of_kind.partitions.parent.name == "my-project"
+
+
+def test_the_data_of_every_kind_keeps_the_contract(of_kind: Project) -> None:
+    rows = pd.concat(map(pd.read_parquet, sorted(of_kind.partitions.glob("*.parquet"))))
+    assert check(of_kind, rows).violations == ()
+
+
+def test_the_model_of_every_kind_ends_in_as_many_outputs_as_its_task_has(of_kind: Project) -> None:
+    torch = pytest.importorskip("torch")
+    assert of_kind.torch is not None
+    assert of_kind.torch(19, of_kind.training.extra)(torch.zeros(3, 19)).shape == (3, of_kind.target.outputs)
+
+
+def test_the_world_changes_in_the_fourth_month_whatever_is_asked(kind: str) -> None:
+    before, after = tickets("2024-03", kind=kind), tickets(LAUNCH, kind=kind)
+    # The same questions for every kind; only what becomes of them is another.
+    shared = list(tickets(LAUNCH).columns[:-2])
+    pd.testing.assert_frame_equal(after[shared], tickets(LAUNCH)[shared])
+    target = after.columns[-1]
+    first, then = (rows[target].astype(str).value_counts(normalize=True) for rows in (before, after))
+    assert 0.5 * first.sub(then, fill_value=0.0).abs().sum() > 0.1
 
 
 def test_a_new_project_loads_by_its_name(made: Path) -> None:
@@ -84,13 +123,6 @@ def test_the_column_that_is_the_answer_is_marked_as_known_only_afterwards(made: 
     assert "minutes_to_answer" not in {column.name for column in project.inputs}
 
 
-def test_the_model_functions_give_one_logit_a_row(made: Path) -> None:
-    torch = pytest.importorskip("torch")
-    project = load_project("my-project", made.parent)
-    assert project.torch is not None
-    assert project.torch(19, project.training.extra)(torch.zeros(3, 19)).shape == (3, 1)
-
-
 def test_what_stands_there_already_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(UsageError, match="exists already"):
@@ -118,12 +150,14 @@ def test_what_a_kill_left_half_made_is_no_project_and_is_replaced(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["my-project"]
 
 
-def test_the_project_file_is_as_tidy_as_our_own_code(made: Path, repository: Path) -> None:
+def test_the_project_file_is_as_tidy_as_our_own_code(of_kind: Project, repository: Path) -> None:
     ruff = Path(sys.executable).with_name("ruff")
     for words in (["check"], ["format", "--check"]):
         config = str(repository / "pyproject.toml")
         done = subprocess.run(
-            [ruff, *words, "--no-cache", "--config", config, made / "project.py"], capture_output=True, text=True
+            [ruff, *words, "--no-cache", "--config", config, of_kind.folder / "project.py"],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -10,6 +10,7 @@ from fullcircle.cli.decided_by import decided_by
 from fullcircle.cli.output.lines import say
 from fullcircle.core.settings import Settings
 from fullcircle.loop.workspace import Workspace
+from fullcircle.scaffold.kinds import KINDS
 
 
 @click.command(short_help="The whole circle on a year of real flights.", epilog="Example: fullcircle demo --fresh")
@@ -38,18 +39,26 @@ def demo(fresh: bool, months: int | None, as_json: bool) -> None:
 
 
 @click.command(
-    short_help="Make a project, ready to run.", epilog="Example: fullcircle new my-project && fullcircle run my-project"
+    short_help="Make a project, ready to run.",
+    epilog="Example: fullcircle new my-project --task regression",
 )
 @click.argument("name")
+@click.option(
+    "--task",
+    type=click.Choice(KINDS),
+    default=KINDS[0],
+    show_default=True,
+    help="What it predicts: yes or no, a number, one of several classes, or any number of labels.",
+)
 @click.option("--git/--no-git", default=True, show_default=True, help="Commit it to a git repository of its own.")
-def new(name: str, git: bool) -> None:
+def new(name: str, task: str, git: bool) -> None:
     """Make a project: a commented project.py, a small generated data set, a README.
 
     Each run names the commit of its code. A project that is made in a git checkout is left for you to commit.
     """
     from fullcircle.scaffold.new_project import create, put_under_git
 
-    folder = create(name, Path.cwd())
+    folder = create(name, Path.cwd(), kind=task)
     committed = git and put_under_git(folder)
     where = ", in a git repository of its own" if committed else ""
     say(f"made {folder.relative_to(Path.cwd())}/ with project.py, data/ and README.md{where}")

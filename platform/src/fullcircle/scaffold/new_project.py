@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from importlib import resources
 from pathlib import Path
 from string import Template
 
 from fullcircle.core.errors import FullcircleError, UsageError
+from fullcircle.scaffold.kinds import KINDS, TEMPLATES, parts
 from fullcircle.scaffold.tickets_data import MONTHS, tickets
 from fullcircle.tracking.provenance.git import git
 
@@ -17,8 +17,11 @@ FILES = ("README.md", "runbook.md", "project.py")
 IGNORED = "# The rows are versioned by fullcircle, and are large.\n/data/\n__pycache__/\n"
 
 
-def create(name: str, folder: Path) -> Path:
+def create(name: str, folder: Path, *, kind: str = KINDS[0]) -> Path:
     """Make `folder/name` with project.py, README.md, runbook.md and six months of data; returns it.
+
+    Args:
+        kind: of its target, one of KINDS.
 
     Raises:
         UsageError: when the name does not fit or something of that name exists already; nothing was touched.
@@ -37,7 +40,7 @@ def create(name: str, folder: Path) -> Path:
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         (unfinished / "data").mkdir(parents=True)
-        _fill(unfinished, name)
+        _fill(unfinished, name, kind)
         unfinished.rename(target)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -62,11 +65,11 @@ def put_under_git(folder: Path) -> bool:
     return False
 
 
-def _fill(folder: Path, name: str) -> None:
+def _fill(folder: Path, name: str, kind: str) -> None:
     for month in MONTHS:
-        tickets(month).to_parquet(folder / "data" / f"{month}.parquet", index=False)
+        tickets(month, kind=kind).to_parquet(folder / "data" / f"{month}.parquet", index=False)
     (folder / ".gitignore").write_text(IGNORED, encoding="utf-8")
-    templates = resources.files("fullcircle.scaffold") / "templates"
+    words = parts(kind)
     for file in FILES:
-        text = (templates / f"{file}.tmpl").read_text(encoding="utf-8")
-        (folder / file).write_text(Template(text).substitute(name=name), encoding="utf-8")
+        text = (TEMPLATES / f"{file}.tmpl").read_text(encoding="utf-8")
+        (folder / file).write_text(Template(text).substitute(words, name=name), encoding="utf-8")
