@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from fullcircle.core.errors import DataUnavailable, LeakageFound
+from fullcircle.core.errors import DataUnavailable, LeakageFound, TargetInvalid
 from fullcircle.core.project import Category, Number
 from fullcircle.data.association import auc, strength
 from fullcircle.data.splits import split
@@ -151,7 +151,7 @@ def test_an_empty_part_says_which_and_what_to_do(project, frame, with_split):
 def test_a_part_of_one_class_says_which(project, frame):
     quiet = frame.copy()
     quiet.loc[quiet["hour"] > quiet["hour"].max() - timedelta(days=7), "late"] = 0
-    with pytest.raises(DataUnavailable, match=r"the test part \(2024-.* has only late=0"):
+    with pytest.raises(TargetInvalid, match=r"the test part \(2024-.* has only late=0"):
         split(project, quiet, now=NOW)
 
 

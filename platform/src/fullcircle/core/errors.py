@@ -7,7 +7,7 @@ FullcircleError                exit code 1
 |   `-- TargetInvalid          the target does not fit its kind of problem: which column, which values
 |-- HomeUnwritable             FULLCIRCLE_HOME is read-only or full
 |-- DataUnavailable            rows, a data version or one of its blobs cannot be had
-|-- ContractViolated           a batch breaks the data contract (carries the table of violations)
+|-- ContractViolated           a batch breaks the data contract (carries its violations); code 2: the target does
 |-- LeakageFound               a split would let the answer, or the future, into training
 |-- RetrainRefused             the budget of retrains is spent, or this very one was made already
 |-- TrainingFailed             a trainer could not produce a finite model

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.errors import ContractViolated
+from fullcircle.core.errors import ContractViolated, TargetInvalid
 from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import ContractReport, Violation
 from fullcircle.core.security.untrusted import visible
 from fullcircle.core.system.files import sha256_of
+from fullcircle.core.tasks.base import shown_values
 from fullcircle.data.contract_rules import rules
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 LONGEST_EXAMPLE = 80
+ONCE = "is there once"
 
 
 def check(project: Project, frame: pd.DataFrame) -> ContractReport:
@@ -46,7 +48,7 @@ def check(project: Project, frame: pd.DataFrame) -> ContractReport:
         )
         for name, each in asked.items()
     }
-    violations = [Violation(column=name, rule="is there once", count=len(frame), examples=()) for name in doubled]
+    violations = [Violation(column=name, rule=ONCE, count=len(frame), examples=()) for name in doubled]
     try:
         pandera.DataFrameSchema(columns).validate(batch, lazy=True)
     except pandera.errors.SchemaErrors as found:
@@ -73,7 +75,23 @@ def enforce(project: Project, frame: pd.DataFrame, quarantine: Path) -> Contract
         hint = f"the batch and violations.json are kept in {kept}"
     except OSError as error:  # a full disk must not let the batch through
         kept, hint = "", f"the batch could not be kept in {quarantine} ({error.strerror or error})"
-    raise ContractViolated(_summary(report), report=report, quarantine=kept, hint=hint)
+    refused = ContractViolated(_summary(report), report=report, quarantine=kept, hint=hint)
+    if values := _target_values(project, frame, report):
+        what, hint = f"{_summary(report)}; {values}", f"{project.target.advice}; {hint}"
+        refused = ContractViolated(what, report=report, quarantine=kept, hint=hint)
+        refused.exit_code = TargetInvalid.exit_code
+    raise refused
+
+
+def _target_values(project: Project, frame: pd.DataFrame, report: ContractReport) -> str:
+    """What the target holds that is none: `late holds 'maybe' (12)`. "" where something else is broken as well."""
+    first = report.violations[0]
+    if any(each.column not in project.target.columns for each in report.violations) or first.rule == ONCE:
+        return ""
+    if first.column not in frame:
+        return ""
+    broken = ~rules(project)[first.column][0].holds(frame[first.column]).to_numpy(dtype=bool)
+    return f"{first.column!r} holds {shown_values(frame[first.column], broken)}"
 
 
 def _violation(project: Project, batch: pd.DataFrame, error: SchemaError, asked: Container[str]) -> Violation:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fullcircle.core.errors import DataUnavailable, LeakageFound
-from fullcircle.core.project import Project
+from fullcircle.core.errors import DataUnavailable, LeakageFound, TargetInvalid
+from fullcircle.core.project import AtLeast, Better, NotWorse, Project
 from fullcircle.core.records.dataset import Leak, LeakageReport, Span, Split, SplitFrames
-from fullcircle.data.leakage import after_leaks, overlap_leaks, row_leaks, strengths, strong_leaks, sum_leaks
+from fullcircle.data.leakage import after_leaks, listed, overlap_leaks, row_leaks, strengths, strong_leaks, sum_leaks
 from fullcircle.data.partitions import aware
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STRONGEST = 10
+PARTS = {"train": "training", "validation": "validation", "test": "test"}
+"""A split's part -> what tasks call it in sentences."""
 
 
 def split(
@@ -33,7 +35,9 @@ def split(
 
     Raises:
         LeakageFound: with what leaks, where, and the report.
-        DataUnavailable: a part has no row, or only one class; or rows have no time.
+        DataUnavailable: a part has no row; or rows have no time.
+        TargetInvalid: targets from which nothing can be learned, or on which a gate cannot be judged: one class alone
+            in a part, a class that no training row has, the same number in all rows.
     """
     now = aware(now)
     names = [column.name for column in project.inputs] if inputs is None else list(inputs)
@@ -43,6 +47,7 @@ def split(
         _refuse(project, leaks, ())
     parts = _cut(project, frame, names)
     spans = {part: _span(project, part, rows) for part, rows in parts.items()}
+    _require_learnable(project, parts)
     leaks += overlap_leaks(project, parts)
     columns = [column for column in project.columns if column.name in names]
     strongest = strengths(project, parts["train"], columns)
@@ -83,8 +88,23 @@ def _span(project: Project, part: str, rows: pd.DataFrame) -> Span:
         only = ", ".join(f"{name}={rows[name].iloc[0]}" for name in project.target.columns)
         where = f"the {part} part ({start:%Y-%m-%d} to {end:%Y-%m-%d}, {len(rows):,} rows)"
         hint = "take more data, or lengthen that part in project.py"
-        raise DataUnavailable(f"project {project.name!r}: {where} has only {only}", hint=hint)
+        raise TargetInvalid(f"project {project.name!r}: {where} has only {only}", hint=hint)
     return Span(start=start, end=end, rows=len(rows), summary=project.target.summary(targets))
+
+
+def _require_learnable(project: Project, parts: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse before training what training, or the gate, would refuse after it."""
+    task = project.target
+    targets = {PARTS[part]: task.targets(rows) for part, rows in parts.items()}
+    task.require_learnable(targets)
+    for name in sorted({gate.metric for gate in project.gates if isinstance(gate, AtLeast | NotWorse | Better)}):
+        if (why := task.metrics[name].undefined(targets["test"])) is not None:
+            columns = listed(task.columns[:5])
+            raise TargetInvalid(
+                f"project {project.name!r}: the gate on {name} cannot be judged on the {len(targets['test']):,} test "
+                f"rows, target {columns}: {why}",
+                hint="name another metric in 'gates' of project.py, or take other rows for the test: see 'split'",
+            )
 
 
 def _check_present(project: Project, frame: pd.DataFrame, names: Sequence[str]) -> None:
