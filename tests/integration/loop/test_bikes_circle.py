@@ -136,11 +136,7 @@ def test_one_hour_over_http_gets_the_graphs_own_numbers_and_they_are_in_the_log(
     frame = rows_of(project, "2011-05").iloc[:1]
     cells = frame[[column.name for column in project.inputs]].astype(object).iloc[0].to_dict()
     row = {name: value if isinstance(value, str) else float(value) for name, value in cells.items()}
-    body = {
-        "dataframe_records": [
-            {name: None if pd.isna(v) else getattr(v, "item", lambda v=v: v)() for name, v in row.items()}
-        ]
-    }
+    body = {"dataframe_split": {"columns": list(row), "data": [[None if pd.isna(v) else v for v in row.values()]]}}
 
     answer = httpx.post(f"{served.url}/invocations", json=body).raise_for_status().json()
 
