@@ -185,3 +185,24 @@ def test_the_curves_show_the_best_trial_from_its_first_epoch_on() -> None:
     ]
     bottom, top = _curves(trials, "ROC AUC").axes[0].get_ylim()
     assert 0.5 < bottom < 0.60 < 0.78 < top
+
+
+def test_where_less_is_better_a_study_seeks_prunes_and_shows_the_least(tmp_path: Path) -> None:
+    settings = Settings.from_env({"FULLCIRCLE_HOME": str(tmp_path)})
+    with contextlib.closing(Study(Database(settings), "p/mae", SEARCH, {}, greater_is_better=False)) as study:
+        for _ in range(30):
+            trial = study.ask()
+            for epoch in range(1, 5):
+                if not study.report(trial.number, epoch, 10 - 10 * worth(trial, epoch)):
+                    study.pruned(trial.number)
+                    break
+            else:
+                study.done(trial.number, 10 - 10 * worth(trial, 4))
+        trials = study.trials
+    done = [each for each in trials if each.state is TrialStatus.DONE]
+    assert best(trials)[0].value == min(each.value for each in done if each.value is not None)
+    assert {each.state for each in trials} == {TrialStatus.DONE, TrialStatus.PRUNED}
+    late = [each.value for each in done[len(done) // 2 :] if each.value is not None]
+    early = [each.value for each in done[: len(done) // 2] if each.value is not None]
+    assert min(late) <= min(early)
+    assert len(pictures(trials, SEARCH, {}, tmp_path / "pictures", "validation MAE")) == 4

@@ -94,7 +94,7 @@ def print_study(console: Console, result: TuneResult) -> None:
 
     title = f"{result.study}: the best of {result.ended} trials on the validation rows"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for name in ("trial", "ROC AUC", "epochs"):
+    for name in ("trial", result.metric, "epochs"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("parameters", overflow="fold")
     shown = [*result.best]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,6 +66,7 @@ class Trial:
         curve: what it was worth after each of its epochs.
         value: what it is worth; of a pruned one, what it was worth then; None while it runs and when it failed.
         why: of a failed one.
+        greater_is_better: whether a larger value is worth more.
     """
 
     number: int
@@ -73,6 +75,14 @@ class Trial:
     curve: tuple[float, ...]
     value: float | None
     why: str = ""
+    greater_is_better: bool = True
+
+    @property
+    def gain(self) -> float:
+        """What it is worth, turned so that greater is better; minus infinity without a value."""
+        if self.value is None:
+            return -math.inf
+        return self.value if self.greater_is_better else -self.value
 
     @property
     def running(self) -> bool:
@@ -93,7 +103,7 @@ class Trial:
 def best(trials: Sequence[Trial], most: int = 1) -> list[Trial]:
     """Those that came to their end and are worth most, the best first, the earliest of equals first."""
     done = [
-        (-trial.value, trial.number, trial)
+        (-trial.gain, trial.number, trial)
         for trial in trials
         if trial.state is TrialStatus.DONE and trial.value is not None
     ]
@@ -107,19 +117,28 @@ class Study:
     Args:
         search: what may be tried, the same each time.
         present: parameters to begin with, if `search` holds them: what the project has now.
+        greater_is_better: of what trials are worth, the same each time.
 
     Every method raises FullcircleError when the database does not answer.
     """
 
-    def __init__(self, database: Database, name: str, search: Search, present: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        search: Search,
+        present: Mapping[str, Any],
+        *,
+        greater_is_better: bool = True,
+    ) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         self.name = name
-        self._search = search
+        self._search, self._greater_is_better = search, greater_is_better
         self._database = database
         self._study = optuna.create_study(
             storage=JournalStorage(OptunaJournal(Studies(self._database), name)),
             study_name=name,
-            direction="maximize",
+            direction="maximize" if greater_is_better else "minimize",
             load_if_exists=True,
             # The median of few trials is a fair rival; Hyperband's brackets want hundreds of trials.
             pruner=MedianPruner(n_startup_trials=UNPRUNED, n_warmup_steps=FIRST_JUDGED),
@@ -219,6 +238,7 @@ class Study:
             curve=tuple(value for _, value in sorted(found.intermediate_values.items())),
             value=found.value,
             why=str(found.user_attrs.get(_WHY, "")),
+            greater_is_better=self._greater_is_better,
         )
 
 

@@ -52,11 +52,8 @@ def _history(trials: Sequence[Trial], value: str) -> Figure:
     """Each trial's value, and the best so far."""
     figure, axes = _one(7.2, 4.2)
     _scatter(axes, trials, lambda trial: trial.number)
-    best, steps = -math.inf, []
-    for trial in trials:
-        if trial.state is TrialStatus.DONE and trial.value is not None:
-            best = max(best, trial.value)
-        steps.append(best if best > -math.inf else math.nan)
+    tops = (best(trials[:end]) for end in range(1, len(trials) + 1))
+    steps = [top[0].value or 0.0 if top else math.nan for top in tops]
     axes.step([trial.number for trial in trials], steps, where="post", color=ORANGE, lw=1.6, label="best so far")
     axes.set(xlabel="trial", ylabel=value)
     _whole(axes)
@@ -82,7 +79,7 @@ def _curves(trials: Sequence[Trial], value: str) -> Figure:
     axes.set(xlabel="epoch", ylabel=value, ylim=_limits(trials, top.curve if top is not None else ()))
     _whole(axes)
     _finish(axes, "What a trial was worth after each epoch")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="lower right" if trials[0].greater_is_better else "upper right")
     return figure
 
 
@@ -112,8 +109,8 @@ def _parallel(done: Sequence[Trial], search: Search, value: str) -> Figure:
     worth = [trial.value or 0.0 for trial in done]
     low, high = min(worth), max(worth)
     span = high - low or 1.0
-    top = {trial.number for trial in sorted(done, key=lambda trial: -(trial.value or 0.0))[: math.ceil(len(done) / 10)]}
-    for trial in sorted(done, key=lambda trial: trial.value or 0.0):
+    top = {trial.number for trial in best(done, math.ceil(len(done) / 10))}
+    for trial in sorted(done, key=lambda trial: trial.gain):
         heights = [_share(each, trial.parameters[name]) for name, each in search.items()]
         coloured = trial.number in top
         axes.plot(

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from fullcircle.core.errors import FullcircleError, TrainingFailed, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.project.overrides import overridden
-from fullcircle.core.records.training import EpochMetrics, model_params
+from fullcircle.core.records.training import EpochMetrics, model_params, short_name
 from fullcircle.core.security.untrusted import markdown_code
+from fullcircle.core.tasks import Task
 from fullcircle.loop.training_runs.run_training import delete_workdir, job_folder
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.runs.run_tags import DATA
@@ -32,9 +33,15 @@ if TYPE_CHECKING:
 KIND = "trial"
 NUMBER, STUDY, PRUNED = "fullcircle.trial", "fullcircle.study", "fullcircle.pruned"
 """Tags of a trial's run; STUDY is its parent's, too."""
-VALUE = "best_validation_auc"
-"""Metric: what a trial is worth. ROC AUC on the validation rows at the epoch with the least validation loss: that of
-the weights that would be kept, and what a retrain chooses among its candidates by."""
+
+
+def value_name(task: Task) -> str:
+    """Metric of a run: what a trial is worth, such as `best_validation_auc`.
+
+    The primary metric on the validation rows at the epoch with the least validation loss: that of the weights that
+    would be kept, and what a retrain chooses among its candidates by.
+    """
+    return f"best_validation_{short_name(task.primary)}"
 
 
 def worth(history: Mapping[int, EpochMetrics]) -> float:
@@ -145,7 +152,7 @@ class Trials:
 
     def _ended(self, job: TrainJob, trial: Trial) -> Trial:
         here = self._open.pop(job.run_id)
-        finish_trial(here.run, trial)
+        finish_trial(here.run, trial, self._project.target)
         delete_workdir(self._workspace.settings, here.run.key)
         return trial
 
@@ -162,12 +169,12 @@ class Trials:
                     running.setdefault(trial.number, state)
                 continue
             if state.status != ("FAILED" if trial.why else "FINISHED"):
-                finish_trial(self._run_store.resume(state.run_id), trial)
+                finish_trial(self._run_store.resume(state.run_id), trial, self._project.target)
             delete_workdir(self._workspace.settings, state.key)
         return running
 
 
-def finish_trial(run: RunWriter, trial: Trial) -> None:
+def finish_trial(run: RunWriter, trial: Trial, task: Task) -> None:
     """Tell a trial's run what the trial came to, and end it.
 
     A pruned one is FINISHED, with a tag: it came to the end that was meant for it, and nobody is to go on with it.
@@ -176,7 +183,7 @@ def finish_trial(run: RunWriter, trial: Trial) -> None:
         run.end("FAILED", reason=trial.why)
         return
     if trial.value is not None:
-        run.metrics({VALUE: trial.value})
+        run.metrics({value_name(task): trial.value})
     if trial.pruned:
         run.tags({PRUNED: f"epoch {len(trial.curve)}"})
     run.end()

@@ -24,6 +24,7 @@ from fullcircle.apps.tuning.trials import STUDY, Trials
 from fullcircle.core.errors import Preempted, TrainingFailed, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.project.search_space import Search
+from fullcircle.core.records.training import short_name
 from fullcircle.core.settings import Settings
 from fullcircle.loop import progress
 from fullcircle.loop.outage_retry import retry_outages
@@ -57,6 +58,7 @@ class TuneResult:
         run_id: the study's own run, the parent of the trials'.
         asked: trials that were wished for; `ended` of them have ended: `done` came to their end, the others were
             `pruned` or `failed`.
+        metric: what trials are worth, as people call it.
         best: those that are worth most, the best first.
         present: the trial with the parameters that the project has now; None when the search does not hold them.
         importance: parameter -> its share in what makes trials good.
@@ -73,6 +75,7 @@ class TuneResult:
     done: int
     pruned: int
     failed: int
+    metric: str
     best: tuple[Trial, ...]
     present: Trial | None
     importance: Mapping[str, float]
@@ -111,7 +114,8 @@ def tune(project: Project, workspace: Workspace, request: TuneRequest) -> TuneRe
     shared, search, present = checked(project, request)
     name = "/".join((project.name, request.framework, *([request.study] if request.study else [])))
     with _alone(workspace.settings, name), sigterm_event() as told:
-        study = Study(workspace.database, name, search, present)
+        main = project.target.main
+        study = Study(workspace.database, name, search, present, greater_is_better=main.greater_is_better)
         try:
             return _Search(shared, workspace, request, study, search, present, told.is_set).run()
         finally:
@@ -154,7 +158,7 @@ class _Search:
         )
         with self._run(known, data, split) as run:
             self._search_in(run, data, folder)
-            log_study(run, self._study, self._search)
+            log_study(run, self._study, self._search, self._project.target)
             if (missing := self._wish.trials - self._ended()) > 0:
                 self._view.note(f"the time is over with {missing} trials to go; the same command goes on")
                 run.pause(self._ended())
@@ -177,7 +181,7 @@ class _Search:
             here.abandon(error)
             if isinstance(error, Exception):  # whoever presses Ctrl-C waits for no pictures
                 with contextlib.suppress(Exception):  # and why it ends matters more than they do
-                    log_study(run, self._study, self._search)
+                    log_study(run, self._study, self._search, self._project.target)
             raise
         here.pause()
 
@@ -218,12 +222,13 @@ class _Search:
         from fullcircle.apps.tuning.study import best
 
         words = ", ".join(word.removeprefix("training.") for word in trial.settings)
+        metric = short_name(self._project.target.primary).upper()
         if trial.why:
             came_to = f"failed: {trial.why}"
         elif trial.pruned:
-            came_to = f"pruned after epoch {len(trial.curve)} at AUC {trial.value:.4f}"
+            came_to = f"pruned after epoch {len(trial.curve)} at {metric} {trial.value:.4f}"
         else:
-            came_to = f"AUC {trial.value:.4f}"
+            came_to = f"{metric} {trial.value:.4f}"
         top = next(iter(best(self._study.trials)), None)
         beside = f"; best so far {top.value:.4f}, trial {top.number}" if top is not None else ""
         self._view.stage(f"trial {trial.number} of {self._wish.trials}", f"{came_to}{beside} ({words})")
@@ -278,6 +283,7 @@ class _Search:
             done=states[TrialStatus.DONE],
             pruned=states[TrialStatus.PRUNED],
             failed=states[TrialStatus.FAILED],
+            metric=self._project.target.main.title,
             best=top,
             present=first if first is not None and dict(first.parameters) == dict(self._present) else None,
             importance=self._study.importance(),
