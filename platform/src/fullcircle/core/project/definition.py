@@ -95,7 +95,8 @@ class Project:
     def __post_init__(self) -> None:
         given: object = self.target
         if not isinstance(given, Task):
-            kinds = "a Binary, Multiclass, Multilabel or Regression"
+            *others, last = sorted(kind.__name__ for kind in Task.__subclasses__())
+            kinds = f"a {', '.join(others)} or {last}"
             raise ProjectInvalid(f"project {self.name!r}: target must be {kinds}, got {shown(given)}")
         gates: object = self.gates
         if gates is None:
