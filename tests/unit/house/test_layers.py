@@ -55,6 +55,13 @@ def test_nothing_is_unpickled(package: Path, word: str) -> None:
     assert [path for path in package.rglob("*.py") if word in {name.split(".")[0] for name in imports(path)}] == []
 
 
+def test_one_stage_of_an_example_reads_a_pickle_and_says_why(repository: Path) -> None:
+    """The package that ships the storms has them in no other form; see projects/storms/README.md."""
+    files = [path for folder in ("projects", "flows") for path in (repository / folder).rglob("*.py")]
+    reading = [path for path in files if "pickle" in {name.split(".")[0] for name in imports(path)}]
+    assert reading == [repository / "projects" / "storms" / "unpickle.py"]
+
+
 def imports(path: Path) -> set[str]:
     """The modules that a file imports anywhere in it."""
     found = set()
