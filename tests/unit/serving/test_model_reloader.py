@@ -52,7 +52,10 @@ def test_a_request_in_flight_keeps_the_version_that_it_began_with(reloader, regi
             lambda registry: registry.release("2", distance="miles"),
             "takes column 'miles' as float32, but the project has",
         ),
-        (lambda registry: registry.release("2", float("nan")), "does not answer with one probability for each row"),
+        (
+            lambda registry: registry.release("2", float("nan")),
+            "answer with probability for each row: they must be finite",
+        ),
         (lambda registry: (registry.release("2"), (registry.folder / "2" / "graph.onnx").unlink()), "has no graph"),
         (lambda registry: (registry.folder / "champion").write_text("{"), "cannot follow the champion of 'small'"),
         (lambda registry: (registry.folder / "champion").unlink(), "no version of 'small' is the champion"),

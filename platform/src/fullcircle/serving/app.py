@@ -118,9 +118,14 @@ class _Server:
             raise BadRequest("binary tensor data is not supported", hint="send the data as JSON")
         body, _ = await self._body(http, "application/json")
         served = self._served(http)
-        served, request, probability, ids = await self._answer(served, partial(self.protocol.infer, body), len(body))
-        content = protocol.infer_answer(
-            request, probability, ids, model=self.project.name, version=served.version.version
+        served, request, answers, ids = await self._answer(served, partial(self.protocol.infer, body), len(body))
+        content = self.protocol.answers.tensors(
+            answers,
+            ids,
+            request.outputs,
+            request_id=request.request_id,
+            model=self.project.name,
+            version=served.version.version,
         )
         return self._answered(served, request, content, began)
 
@@ -129,8 +134,8 @@ class _Server:
         began = time.perf_counter()
         body, media_type = await self._body(http, "application/json", "text/csv")
         parse = partial(self.protocol.invocation, body, media_type)
-        served, request, probability, ids = await self._answer(self._served(http), parse, len(body))
-        content = protocol.invocation_answer(probability, ids, version=served.version.version)
+        served, request, answers, ids = await self._answer(self._served(http), parse, len(body))
+        content = self.protocol.answers.predictions(answers, ids, version=served.version.version)
         return self._answered(served, request, content, began)
 
     async def labels(self, http: HttpRequest) -> Response:
@@ -221,7 +226,7 @@ class _Server:
     def _score(self, served: ServedModel, parse: Callable[[], InferenceRequest]) -> Answer:
         """Parse, predict, log: in this order, so that nothing is answered that is not logged."""
         request = parse()
-        probability = served.graph.predict(request.tensors)
+        answers = served.graph.predict(request.tensors)
         ids = self.log.append(
             Batch(
                 model_version=served.version.version,
@@ -229,10 +234,10 @@ class _Server:
                 event_times=request.event_times,
                 row_ids=request.row_ids,
                 inputs=request.tensors,
-                answers=probability,
+                answers=answers,
             )
         )
-        return served, request, probability, ids
+        return served, request, answers, ids
 
     def _answered(self, served: ServedModel, request: InferenceRequest, content: bytes, began: float) -> Response:
         headers = _version_header(served)

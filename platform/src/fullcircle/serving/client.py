@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fullcircle.core.errors import BadRequest, ServiceUnavailable
-from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.project import Column, Project
 from fullcircle.core.row_tensors import identities, identity, pixels, raw_frame
 from fullcircle.core.security.access import bearer
 
@@ -45,7 +46,7 @@ class Client:
         # trust_env off: a proxy of the environment has no business between us and loopback.
         self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False, headers=bearer(token))
         self._model = f"/v2/models/{project.name}"
-        largest = max((column.values for column in project.inputs if isinstance(column, Image)), default=1)
+        largest = max((column.values for column in project.inputs if column.kind == "image"), default=1)
         self._rows = max(1, min(BATCH_ROWS, BATCH_VALUES // largest))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -55,8 +56,8 @@ class Client:
             frame: the project's input columns; its row id and time columns too, where they are there.
 
         Returns:
-            row_id ("" where the frame has none), prediction_id, model_version, probability (float32), one row for
-            each row of `frame`, in its order and with its index.
+            row_id ("" where the frame has none), prediction_id, model_version, and the columns of the answers, numbers
+            (float32) and words: `probability`. One row for each row of `frame`, in its order and with its index.
 
         Raises:
             BadRequest: the server refused; `field` names the column.
@@ -66,28 +67,35 @@ class Client:
         import pandas as pd
 
         parts = [self._ask(frame.iloc[begin : begin + self._rows]) for begin in range(0, len(frame), self._rows)]
-        columns: dict[str, list[Any]] = {
+        answers = self.project.target.answers
+        columns: dict[str, Any] = {
             name: [value for part in parts for value in part[name]]
-            for name in ("prediction_id", "model_version", "probability")
+            for name in ("prediction_id", "model_version", *answers.names)
         }
+        columns |= {name: np.array(columns[name], "float32") for name in answers.numbers}
         row_id = self.project.row_id
         row_ids = identities(frame[row_id]) if row_id in frame else [""] * len(frame)
-        probability = np.array(columns.pop("probability"), "float32")
-        return pd.DataFrame({"row_id": row_ids, **columns, "probability": probability}, index=frame.index)
+        return pd.DataFrame({"row_id": row_ids, **columns}, index=frame.index)
 
-    def labels(self, row_ids: Sequence[str], labels: Sequence[int | str]) -> int:
+    def labels(self, row_ids: Sequence[str], labels: Sequence[Any]) -> int:
         """Send what came true, as it is in the data; how many labels were taken. Sending them again does no harm.
+
+        Args:
+            labels: as `Task.sent` gives those of raw rows: a text or a number each, of several labels a list of those
+                that a row has.
 
         Raises:
             BadRequest, ServiceUnavailable: as `predict`.
         """
         accepted = 0
-        for begin in range(0, len(row_ids), BATCH_LABELS):
-            part = slice(begin, begin + BATCH_LABELS)
+        widest = max((len(label) for label in labels if isinstance(label, list | dict)), default=1)
+        most = max(1, BATCH_LABELS // max(1, widest))
+        for begin in range(0, len(row_ids), most):
+            part = slice(begin, begin + most)
             rows = [
                 {
                     "row_id": str(row_id) if (named := identity(row_id)) is None else named,
-                    "label": label if isinstance(label, str) else int(label),
+                    "label": _plain(label),
                 }
                 for row_id, label in zip(row_ids[part], labels[part], strict=True)
             ]
@@ -136,12 +144,13 @@ class Client:
 
     def _ask(self, frame: pd.DataFrame) -> dict[str, list[Any]]:
         answer = self._post(f"{self._model}/infer", {"inputs": tensors_of(frame, self.project)})
-        outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-        return {
-            "prediction_id": outputs["prediction_id"],
-            "model_version": [answer["model_version"]] * len(frame),
-            "probability": outputs["probability"],
-        }
+        outputs: dict[str, list[Any]] = {output["name"]: output["data"] for output in answer["outputs"]}
+        if missing := [name for name in self.project.target.answers.names if name not in outputs]:
+            raise ServiceUnavailable(
+                f"{self.url} answers without {missing[0]!r}: it serves another version of {self.project.name!r}",
+                hint="start it again, with the project.py of today",
+            )
+        return {**outputs, "model_version": [answer["model_version"]] * len(frame)}
 
     def _post(self, path: str, content: object) -> dict[str, Any]:
         body = msgspec.json.encode(content)
@@ -188,17 +197,26 @@ def tensors_of(frame: pd.DataFrame, project: Project) -> list[dict[str, object]]
     return tensors
 
 
+def _plain(label: Any) -> Any:
+    """A label as JSON has it: whole numbers and truths as integers. NaN becomes null, which the server refuses."""
+    if label is None or isinstance(label, str | list | dict):
+        return label
+    if isinstance(label, numbers.Integral):
+        return int(label)
+    number = float(label)
+    return int(number) if number.is_integer() else number
+
+
 def _tensor(frame: pd.DataFrame, column: Column) -> dict[str, object]:
-    if isinstance(column, Image):
+    if column.kind == "image":
         flat = pixels(frame[column.name], column).reshape(-1).tolist()
-        return {"name": column.name, "shape": [len(frame), *column.shape], "datatype": "FP32", "data": flat}
+        return {"name": column.name, "shape": [len(frame), *column.tensor_shape], "datatype": "FP32", "data": flat}
     values = raw_frame(frame, [column])[column.name]
-    is_text = isinstance(column, Category)
     return {
         "name": column.name,
         "shape": [len(frame), 1],
-        "datatype": "BYTES" if is_text else "FP32",
-        "data": values.tolist() if is_text else _nullable(values),
+        "datatype": "BYTES" if column.is_text else "FP32",
+        "data": values.tolist() if column.is_text else _nullable(values),
     }
 
 

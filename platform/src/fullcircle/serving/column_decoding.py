@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.project import Category, Column, Image
+from fullcircle.core.project import Column
 from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, OVERFLOW, identity, text_fault
 from fullcircle.serving.image_decoding import images
 
@@ -33,12 +33,12 @@ def raw_column(column: Column, values: Sequence[object]) -> NDArray[np.generic]:
     Raises:
         BadRequest: wrong type, a null where none may be, a number that is not finite as float32.
     """
-    if isinstance(column, Image):
+    if column.kind == "image":
         return images(column, values)
     kinds = set(map(type, values))
     if type(None) in kinds and not column.nullable:
         raise _at(column.name, values.index(None), "must not be null")
-    return _texts(column, values, kinds) if isinstance(column, Category) else _numbers(column, values, kinds)
+    return _texts(column, values, kinds) if column.is_text else _numbers(column, values, kinds)
 
 
 def texts(name: str, values: Sequence[object]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.project import Image
+from fullcircle.core.project import Column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NUMERIC = "biuf"
 
 
-def images(column: Image, cells: Sequence[object]) -> NDArray[np.float32]:
+def images(column: Column, cells: Sequence[object]) -> NDArray[np.float32]:
     """One image a row: float32 (rows, height, width, channels).
 
     A cell is flat (values,), nested (height, width, channels), or (height, width) where there is one channel. Any other
@@ -26,13 +26,13 @@ def images(column: Image, cells: Sequence[object]) -> NDArray[np.float32]:
     Raises:
         BadRequest: no list, another shape, or something in it that is no number that is finite as float32.
     """
-    found = np.empty((len(cells), *column.shape), np.float32)
+    found = np.empty((len(cells), *column.tensor_shape), np.float32)
     for row, cell in enumerate(cells):
         found[row] = _image(column, row, cell)
     return found
 
 
-def tensor_rows(column: Image, shape: Sequence[int], data: Sequence[object]) -> list[Any]:
+def tensor_rows(column: Column, shape: Sequence[int], data: Sequence[object]) -> list[Any]:
     """The rows of a tensor of the Open Inference Protocol, whose data may be flat or nested.
 
     Raises:
@@ -41,7 +41,7 @@ def tensor_rows(column: Image, shape: Sequence[int], data: Sequence[object]) -> 
     name, rows = column.name, shape[0] if shape else -1
     allowed = _shapes(column)
     if rows < 0 or tuple(shape[1:]) not in allowed:
-        must = f"must have shape [n, {', '.join(map(str, column.shape))}] or [n, {column.values}]"
+        must = f"must have shape [n, {', '.join(map(str, column.tensor_shape))}] or [n, {column.values}]"
         raise BadRequest(f"input {name!r} {must}, got {list(shape)!r:.80}", field=name)
     if not any(isinstance(value, list) for value in data):
         values = column.values
@@ -53,12 +53,12 @@ def tensor_rows(column: Image, shape: Sequence[int], data: Sequence[object]) -> 
     return list(data)
 
 
-def _shapes(column: Image) -> tuple[tuple[int, ...], ...]:
-    flat, whole = (column.values,), column.shape
-    return (flat, whole, whole[:2]) if column.shape[2] == 1 else (flat, whole)
+def _shapes(column: Column) -> tuple[tuple[int, ...], ...]:
+    flat, whole = (column.values,), column.tensor_shape
+    return (flat, whole, whole[:2]) if column.tensor_shape[2] == 1 else (flat, whole)
 
 
-def _image(column: Image, row: int, cell: object) -> NDArray[np.float32]:
+def _image(column: Column, row: int, cell: object) -> NDArray[np.float32]:
     if not isinstance(cell, list):
         kind = "null" if cell is None else type(cell).__name__
         raise _at(column, row, f"must be a list of {column.values} numbers, got {kind}")
@@ -68,13 +68,17 @@ def _image(column: Image, row: int, cell: object) -> NDArray[np.float32]:
     except ValueError:
         raise _at(column, row, "must be a flat list or one of equal lists") from None
     if found.shape not in _shapes(column):
-        raise _at(column, row, f"must have {column.values} numbers ({column.size}), got {_had(found)}")
+        raise _at(
+            column,
+            row,
+            f"must have {column.values} numbers ({' x '.join(map(str, column.tensor_shape))}), got {_had(found)}",
+        )
     must = "must have numbers that are finite as 32-bit"
     if found.dtype.kind not in NUMERIC and not _all_numbers(found):
         raise _at(column, row, f"{must}, got {_culprit(found)}")
     try:
         with np.errstate(over="ignore"):
-            pixels = found.astype(np.float32).reshape(column.shape)
+            pixels = found.astype(np.float32).reshape(column.tensor_shape)
     except OverflowError:  # an integer beyond float64
         raise _at(column, row, f"{must}, got {_culprit(found)}") from None
     if not np.isfinite(pixels).all():
@@ -82,7 +86,7 @@ def _image(column: Image, row: int, cell: object) -> NDArray[np.float32]:
     return pixels
 
 
-def _check_texts(column: Image, row: int, cell: list[Any]) -> None:
+def _check_texts(column: Column, row: int, cell: list[Any]) -> None:
     """Refuse a text before numpy sees it, which gives every value of a list as much room as the longest text needs."""
     inner: list[Any] = cell
     for _ in range(4):  # one level more than an image has
@@ -118,5 +122,5 @@ def _culprit(found: NDArray[Any]) -> str:
     return "what is none"
 
 
-def _at(column: Image, row: int, must: str) -> BadRequest:
+def _at(column: Column, row: int, must: str) -> BadRequest:
     return BadRequest(f"column {column.name!r}, row {row}: {must}", field=column.name)

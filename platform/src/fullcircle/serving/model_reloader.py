@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fullcircle.core.errors import FullcircleError, ModelUnavailable
-from fullcircle.core.project import Image, Project
+from fullcircle.core.project import Project
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.graph.onnx_session import Graph
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 30.0
 """How long a server that starts waits for a registry that neither answers nor refuses, where it has a copy to serve."""
 CLOSING_S = 10.0
+SHOWN_ANSWERS = 20
 logger = logging.getLogger(__name__)
 
 
@@ -51,12 +52,17 @@ class Predictor(Protocol):
     """What serving needs of a loaded graph."""
 
     @property
+    def answers(self) -> tuple[str, ...]:
+        """Names of the numbers that it answers with, in order."""
+        ...
+
+    @property
     def inputs(self) -> tuple[tuple[str, str], ...]:
         """(column, "float32", "string" or "float32[height,width,channels]"), as it takes them."""
         ...
 
     def predict(self, tensors: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
-        """Probability, float32 (rows,), of columns of shape (rows, 1), or (rows, height, width, channels)."""
+        """Answers, float32 (rows,) or (rows, numbers); columns are (rows, 1), or (rows, height, width, channels)."""
         ...
 
 
@@ -232,7 +238,7 @@ def _load_graph(path: Path, digest: str) -> Predictor:
 def _try(graph: Predictor, project: Project, version: ModelVersion) -> None:
     """Let it answer a few rows before anyone waits for it. Raises ModelUnavailable when it does not fit or answer."""
     kinds = {column.name: graph_kind(column) for column in project.inputs}
-    shapes = {column.name: column.shape if isinstance(column, Image) else (1,) for column in project.inputs}
+    shapes = {column.name: column.tensor_shape for column in project.inputs}
     what = f"version {version.version} of {project.name!r}"
     for column, kind in graph.inputs:
         if kinds.get(column) != kind:
@@ -241,11 +247,21 @@ def _try(graph: Predictor, project: Project, version: ModelVersion) -> None:
                 f"{what} takes column {column!r} as {kind}, but {has}",
                 hint="serve the project.py that it was trained with",
             )
+    if graph.answers != (wanted := project.target.answers.numbers):
+        raise ModelUnavailable(
+            f"{what} answers with {_listed(graph.answers)}, but the project has {_listed(wanted)}",
+            hint=f"serve the project.py that it was trained with, or train anew: 'fullcircle run {project.name}'",
+        )
     for rows in (1, 1, 64):
         tensors: dict[str, NDArray[np.generic]] = {
             name: np.full((rows, 1), "", object) if kind == "string" else np.zeros((rows, *shapes[name]), "float32")
             for name, kind in kinds.items()
         }
-        answer = graph.predict(tensors)
-        if answer.shape != (rows,) or not np.all((answer >= 0) & (answer <= 1)):
-            raise ModelUnavailable(f"{what} does not answer with one probability for each row")
+        if fault := project.target.fault(graph.predict(tensors), rows):
+            raise ModelUnavailable(f"{what} does not answer with {_listed(wanted)} for each row: they {fault}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """A few names of answers in words."""
+    more = len(names) - SHOWN_ANSWERS
+    return ", ".join(names[:SHOWN_ANSWERS]) + (f" and {more} more" if more > 0 else "")

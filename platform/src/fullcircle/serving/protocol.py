@@ -1,5 +1,5 @@
-"""Open Inference Protocol v2 and MLflow's `/invocations`: requests to raw columns, and answers back. Pure: bytes in,
-values out.
+"""Open Inference Protocol v2 and MLflow's `/invocations`: requests to raw columns. Pure: bytes in, values out. See
+`answer_encoding` for the answers.
 
 - Open Inference Protocol v2, REST (https://github.com/kserve/open-inference-protocol): one input tensor for each raw
   column, by name, shape [n] or [n, 1]; of an image [n, height, width, channels] or [n, values].
@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
-from fullcircle.core.project import Category, Column, Image, Project, Task
+from fullcircle.core.project import Column, Project, Task
+from fullcircle.serving.answer_encoding import AnswerEncoder
 from fullcircle.serving.column_decoding import moments, raw_column, texts
 from fullcircle.serving.dataframe_formats import COLUMNS, Expected, csv_columns, csv_number, flat_column
 from fullcircle.serving.image_decoding import tensor_rows
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 INTEGERS = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 NUMBERS = {"FP16", "FP32", "FP64", "BOOL", *INTEGERS}
 _T = TypeVar("_T")
-OUTPUTS = ("probability", "prediction_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class InferenceRequest:
         event_times: UTC; the time of arrival where the caller gave none.
         ignored: names of columns that were sent and not used.
         request_id: the caller's own id of the request, given back.
-        outputs: names of the wanted output tensors.
+        outputs: names of the wanted output tensors, in order.
     """
 
     rows: int
@@ -54,8 +54,8 @@ class InferenceRequest:
     row_ids: Sequence[str]
     event_times: Sequence[datetime]
     ignored: tuple[str, ...]
+    outputs: tuple[str, ...]
     request_id: str | None = None
-    outputs: tuple[str, ...] = OUTPUTS
 
 
 class _Input(msgspec.Struct):
@@ -94,15 +94,19 @@ class Protocol:
 
     Args:
         max_rows, max_bytes: what one request may have; see `Limits`.
+
+    Attributes:
+        answers: writes the answers to them.
     """
 
     def __init__(self, project: Project, *, max_rows: int = 10_000, max_bytes: int = 16 << 20) -> None:
         self.project = project
+        self.answers = AnswerEncoder(project.target.answers)
         self.limits = Limits.of(project, rows=max_rows, length=max_bytes)
         self._columns: dict[str, Column] = {column.name: column for column in project.inputs}
         self._expected = Expected(
             names=frozenset((*self._columns, project.row_id, project.time)),
-            images=frozenset(column.name for column in project.inputs if isinstance(column, Image)),
+            images=frozenset(column.name for column in project.inputs if column.kind == "image"),
             limits=self.limits,
         )
 
@@ -114,9 +118,10 @@ class Protocol:
             if tensor.name in given:
                 raise BadRequest(f"input {tensor.name!r} is given twice", field=tensor.name)
             given[tensor.name] = self._flat(tensor)
-        wanted = tuple(output.name for output in request.outputs or ()) or OUTPUTS
-        if unknown := [name for name in wanted if name not in OUTPUTS]:
-            raise BadRequest(f"no output {unknown[0]!r}; there are {', '.join(OUTPUTS)}", field=unknown[0])
+        there = self.answers.outputs
+        wanted = tuple(output.name for output in request.outputs or ()) or there
+        if unknown := [name for name in wanted if name not in there]:
+            raise BadRequest(f"no output {unknown[0]!r:.80}; there are {', '.join(there)}", field=unknown[0])
         return self._request(given, request_id=request.id, outputs=wanted)
 
     def invocation(self, body: bytes, media_type: str) -> InferenceRequest:
@@ -132,7 +137,11 @@ class Protocol:
         return self._request(COLUMNS[formats[0]](parsed[formats[0]], self._expected))
 
     def _request(
-        self, given: Mapping[str, Sequence[Any]], *, request_id: str | None = None, outputs: tuple[str, ...] = OUTPUTS
+        self,
+        given: Mapping[str, Sequence[Any]],
+        *,
+        request_id: str | None = None,
+        outputs: tuple[str, ...] | None = None,
     ) -> InferenceRequest:
         if missing := [name for name in self._columns if name not in given]:
             raise BadRequest(f"column {missing[0]!r} is missing", field=missing[0], hint=_hint(missing, self._columns))
@@ -152,7 +161,7 @@ class Protocol:
             event_times=[at or now for at in moments(time, given[time])] if time in given else [now] * rows,
             ignored=tuple(sorted(set(given) - set(self._columns) - {row_id, time})),
             request_id=request_id,
-            outputs=outputs,
+            outputs=self.answers.outputs if outputs is None else outputs,
         )
 
     def _flat(self, tensor: _Input) -> list[Any]:
@@ -160,7 +169,7 @@ class Protocol:
         name, rows = tensor.name, tensor.shape[0] if tensor.shape else -1
         column = self._columns.get(name)
         self._check_datatype(column, tensor)
-        if isinstance(column, Image):
+        if column is not None and column.kind == "image":
             return tensor_rows(column, tensor.shape, tensor.data)
         if tensor.shape not in ([rows], [rows, 1]) or rows < 0:
             raise BadRequest(f"input {name!r} must have shape [n] or [n, 1], got {tensor.shape!r:.80}", field=name)
@@ -172,20 +181,21 @@ class Protocol:
         return values
 
     def _check_datatype(self, column: Column | None, tensor: _Input) -> None:
-        wanted = {"BYTES"} if isinstance(column, Category) else NUMBERS if column else None
-        if wanted and tensor.datatype not in wanted:
-            must = "BYTES" if isinstance(column, Category) else "FP32, FP64, INT64, INT32 or BOOL"
+        if column is None:
+            return
+        if tensor.datatype not in ({"BYTES"} if column.is_text else NUMBERS):
+            must = "BYTES" if column.is_text else "FP32, FP64, INT64, INT32 or BOOL"
             raise BadRequest(
                 f"input {tensor.name!r} must have datatype {must}, got {tensor.datatype!r:.40}", field=tensor.name
             )
 
     def _from_csv(self, name: str, values: list[Any]) -> list[Any]:
         column = self._columns.get(name)
-        if isinstance(column, Image):
+        if column is not None and column.kind == "image":
             raise BadRequest(f"column {name!r} is an image, which CSV cannot hold", field=name, hint="send JSON")
         if name not in self._expected.names:
             return values
-        if column is None or isinstance(column, Category):
+        if column is None or column.is_text:
             return [value or None for value in values]
         return [csv_number(name, index, value) for index, value in enumerate(values)]
 
@@ -206,47 +216,22 @@ def labels(body: bytes, limits: Limits, task: Task) -> tuple[list[str], list[Any
     return texts("row_id", [row.row_id for row in rows]), task.codes(cells).tolist()
 
 
-def infer_answer(
-    request: InferenceRequest, probability: NDArray[np.float32], ids: Sequence[str], *, model: str, version: str
-) -> bytes:
-    """The Open Inference Protocol v2 response."""
-    shape = [request.rows, 1]
-    tensors = {
-        "probability": {"name": "probability", "datatype": "FP32", "shape": shape, "data": _floats(probability)},
-        "prediction_id": {"name": "prediction_id", "datatype": "BYTES", "shape": shape, "data": list(ids)},
-    }
-    answer: dict[str, object] = {"model_name": model, "model_version": version}
-    if request.request_id is not None:
-        answer["id"] = request.request_id
-    return msgspec.json.encode(answer | {"outputs": [tensors[name] for name in request.outputs]})
-
-
-def invocation_answer(probability: NDArray[np.float32], ids: Sequence[str], *, version: str) -> bytes:
-    """MLflow's response: `predictions` is what `mlflow models serve` answers for the same model."""
-    predictions = [{"probability": value} for value in _floats(probability)]
-    return msgspec.json.encode({"predictions": predictions, "prediction_ids": list(ids), "model_version": version})
-
-
 def metadata(project: Project, versions: Sequence[str]) -> dict[str, object]:
     """The model metadata of the Open Inference Protocol."""
     inputs = [
         {
             "name": column.name,
-            "datatype": "BYTES" if isinstance(column, Category) else "FP32",
-            "shape": [-1, *column.shape] if isinstance(column, Image) else [-1, 1],
+            "datatype": "BYTES" if column.is_text else "FP32",
+            "shape": [-1, *column.tensor_shape],
         }
         for column in project.inputs
-    ]
-    outputs = [
-        {"name": "probability", "datatype": "FP32", "shape": [-1, 1]},
-        {"name": "prediction_id", "datatype": "BYTES", "shape": [-1, 1]},
     ]
     return {
         "name": project.name,
         "versions": list(versions),
         "platform": "onnx_onnxruntime",
         "inputs": inputs,
-        "outputs": outputs,
+        "outputs": AnswerEncoder(project.target.answers).metadata(),
     }
 
 
@@ -263,10 +248,6 @@ def _decoded(decoder: msgspec.json.Decoder[_T], body: bytes, limits: Limits) -> 
         raise BadRequest(
             f"the body is not JSON ({error})", hint="a missing number is null; NaN and Infinity are no JSON"
         ) from error
-
-
-def _floats(probability: NDArray[np.float32]) -> list[float]:
-    return [float(value) for value in probability.reshape(-1).tolist()]
 
 
 def _hint(missing: Sequence[str], columns: Mapping[str, Column]) -> str:

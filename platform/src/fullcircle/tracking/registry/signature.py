@@ -1,10 +1,10 @@
-"""The MLflow signature of a model: columns of a table, or the tensor of an image."""
+"""The MLflow signature of a model: columns of a table, or the tensor of an image, and the columns of its answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fullcircle.core.project import Category, Image, Project
+from fullcircle.core.project import Project
 from fullcircle.core.row_tensors import raw_frame, tensors
 
 if TYPE_CHECKING:
@@ -23,20 +23,25 @@ def signature(project: Project) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
+    answers = project.target.answers.columns
     if is_image(project):
+        number, text = np.dtype("float32"), np.dtype("str")
         images: list[ColSpec | TensorSpec] = [
-            TensorSpec(np.dtype("float32"), (-1, *column.shape), column.name)
-            for column in project.inputs
-            if isinstance(column, Image)
+            TensorSpec(number, (-1, *column.tensor_shape), column.name) for column in project.inputs
         ]
-        return ModelSignature(Schema(images), Schema([TensorSpec(np.dtype("float32"), (-1, 1), "probability")]))
+        tensors_out: list[ColSpec | TensorSpec] = [
+            TensorSpec(number if each.is_number else text, (-1, 1), each.name) for each in answers
+        ]
+        return ModelSignature(Schema(images), Schema(tensors_out))
     # Double, though the graph takes float: MLflow refuses float64 frames and integers for a float column, and its
     # ONNX flavour casts double to float itself.
     columns: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.string if isinstance(column, Category) else DataType.double, column.name)
-        for column in project.inputs
+        ColSpec(DataType.string if column.is_text else DataType.double, column.name) for column in project.inputs
     ]
-    return ModelSignature(Schema(columns), Schema([ColSpec(DataType.float, "probability")]))
+    columns_out: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.float if each.is_number else DataType.string, each.name) for each in answers
+    ]
+    return ModelSignature(Schema(columns), Schema(columns_out))
 
 
 def input_example(project: Project, frame: pd.DataFrame) -> pd.DataFrame | dict[str, NDArray[np.generic]]:
@@ -47,4 +52,4 @@ def input_example(project: Project, frame: pd.DataFrame) -> pd.DataFrame | dict[
 
 def is_image(project: Project) -> bool:
     """Whether the model's one input is an image."""
-    return any(isinstance(column, Image) for column in project.inputs)
+    return any(column.kind == "image" for column in project.inputs)
