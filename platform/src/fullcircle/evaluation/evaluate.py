@@ -1,4 +1,4 @@
-"""How one model does on one set of rows: metrics with intervals, slices, and the reliability curve."""
+"""How one model does on one set of rows: metrics with intervals, slices, and what its pictures draw."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.records.verdicts import Evaluation, SliceScore
-from fullcircle.core.statistics.binary_metrics import reliability
+from fullcircle.evaluation.curves import CURVES
 from fullcircle.evaluation.slices import groups, sliced_columns
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fullcircle.core.project import Project, Task
-
-CURVES = {"reliability": reliability}
-"""Of each picture of an evaluation, by the name that a task gives it, what it draws: `(targets, answers)` -> values."""
 
 
 def evaluate(
@@ -54,7 +51,7 @@ def evaluate(
             if metric.undefined(targets) is None
         },
         slices=_slices(project, frame, targets, answers, champion),
-        curves={name: CURVES[name](targets, answers) for name in task.plots if name in CURVES},
+        curves={name: CURVES[name](task, targets, answers) for name in task.plots},
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures of evaluations: the reliability curve and the comparison of models. PNG files."""
+"""The comparison of models in a picture, and what all pictures of evaluations share. PNG files."""
 
 from __future__ import annotations
 
@@ -21,37 +21,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4
 INK, GRID = "#333333", "#e3e3e3"
 
 
-def reliability_plot(evaluations: Mapping[str, Evaluation], path: Path) -> Path:
-    """Observed share against predicted probability, one line a model, in 10 bins of equal count.
-
-    Args:
-        evaluations: label -> evaluation.
-    """
-    figure = _figure(6.4, 5.2)
-    axes = figure.subplots()
-    most = 0.0
-    for colour, (label, evaluation) in zip(_cycle(len(evaluations)), evaluations.items(), strict=True):
-        predicted, observed = (
-            [b[0] for b in evaluation.curves["reliability"]],
-            [b[1] for b in evaluation.curves["reliability"]],
-        )
-        most = max(most, *predicted, *observed)
-        error = evaluation.metrics["calibration_error"].value
-        axes.plot(predicted, observed, "o-", color=colour, lw=1.8, ms=5, label=f"{label} (error {error:.3f})")
-    limit = min(1.0, most * 1.08 + 0.02)
-    axes.plot([0, limit], [0, limit], ls=(0, (4, 3)), color="#888888", lw=1.2, label="perfectly calibrated", zorder=1)
-    axes.set(xlim=(0, limit), ylim=(0, limit), xlabel="predicted probability", ylabel="observed share")
-    axes.set_title("Reliability on the test rows", loc="left", fontsize=12, color=INK, pad=10)
-    _finish(axes)
-    axes.grid(color=GRID, lw=0.8)
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
-    return _save(figure, path)
-
-
-PLOTS = {"reliability": reliability_plot}
-"""Pictures of evaluations, by the name that a task gives each: `(evaluations by label, path)` -> path."""
-
-
 def comparison_plot(task: Task, evaluations: Mapping[str, Evaluation], path: Path) -> Path:
     """Each headline metric of each model with its 95% interval, one panel a metric.
 
@@ -59,13 +28,13 @@ def comparison_plot(task: Task, evaluations: Mapping[str, Evaluation], path: Pat
         evaluations: label -> evaluation.
     """
     labels = list(evaluations)
-    figure = _figure(9.6, 1.3 + 0.42 * 2 * max(len(labels), 2))
+    figure = figure_of(9.6, 1.3 + 0.42 * 2 * max(len(labels), 2))
     shown = [task.metrics[name] for name in task.headline]
     panels = figure.subplots(-(-len(shown) // 2), 2, sharey=True).ravel()
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     for axes, metric in zip(panels, shown, strict=False):
-        for row, colour in enumerate(_cycle(len(labels))):
+        for row, colour in enumerate(cycle(len(labels))):
             found = evaluations[labels[row]].metrics.get(metric.name)
             if found is None:
                 continue
@@ -82,12 +51,13 @@ def comparison_plot(task: Task, evaluations: Mapping[str, Evaluation], path: Pat
             fontsize=10,
             color=INK,
         )
-        _finish(axes)
+        finish(axes)
         axes.grid(axis="x", color=GRID, lw=0.8)
-    return _save(figure, path)
+    return saved(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
+    """An empty white figure of that many inches, which lays out itself."""
     # No pyplot: its global state is not safe in threads, and flows run in some.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -97,7 +67,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
+    """Axes in the house's colours, with no frame at the top and right."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -108,11 +79,13 @@ def _finish(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _cycle(count: int) -> list[str]:
+def cycle(count: int) -> list[str]:
+    """So many colours, one a model."""
     return [COLOURS[index % len(COLOURS)] for index in range(count)]
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def saved(figure: Figure, path: Path) -> Path:
+    """Write the figure as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     without_formulas(figure)
     figure.savefig(path, dpi=130)

@@ -33,8 +33,8 @@ class Evaluation:
     Attributes:
         summary: what the targets look like, as their task says: class counts, or mean and spread.
         metrics: name of a metric of the task -> estimate with interval; without those that are not defined here.
-        curves: picture, as the task names it -> what it draws. `reliability`: (mean predicted probability, observed
-            share, rows) of each bin of equal count.
+        curves: picture, as the task names it -> what it draws, see `fullcircle.evaluation.curves`. `reliability`:
+            (mean predicted probability, observed share, rows) of each bin of equal count.
     """
 
     framework: str

@@ -20,8 +20,9 @@ from fullcircle.core.security.untrusted import markdown
 from fullcircle.core.settings import Settings
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.core.tasks import Task
+from fullcircle.evaluation.curve_plots import PLOTS
 from fullcircle.evaluation.gate import affordable, judge
-from fullcircle.evaluation.plots import PLOTS, comparison_plot
+from fullcircle.evaluation.plots import comparison_plot
 from fullcircle.export.onnx_graph import export
 from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop import progress
@@ -151,9 +152,8 @@ def save_verdict(project: Project, workspace: Workspace, trained: Sequence[Train
     evaluations = {one.framework: one.evaluation for one in trained}
     with TemporaryDirectory() as folder:
         pictures = [comparison_plot(project.target, evaluations, Path(folder) / "comparison.png")]
-        pictures += [
-            PLOTS[name](evaluations, Path(folder) / f"{name}.png") for name in project.target.plots if name in PLOTS
-        ]
+        for name in project.target.plots:
+            pictures.append(PLOTS[name](project.target, evaluations, Path(folder) / f"{name}.png"))
         for picture in pictures:
             run.file(picture, "plots")
     run.json(dataclasses.asdict(challenger.verdict), "gate/verdict.json")
