@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.errors import FullcircleError, UsageError
+from fullcircle.core.errors import FullcircleError, LeakageFound, UsageError
 from fullcircle.core.project import Category, Number, Project
 from fullcircle.core.project.loading import load_project, project_names
 from fullcircle.core.statistics.binary_metrics import roc_auc
 from fullcircle.data.contract import check
+from fullcircle.data.splits import split
 from fullcircle.scaffold.kinds import KINDS
 from fullcircle.scaffold.new_project import create, put_under_git
 from fullcircle.scaffold.tickets_data import CHANNELS, LAUNCH, LAUNCHED_TOPIC, MONTHS, PLANS, tickets
@@ -44,9 +47,20 @@ def test_a_new_project_has_a_target_of_the_kind_that_was_asked_for(of_kind: Proj
     assert of_kind.partitions.parent.name == "my-project"
 
 
-def test_the_data_of_every_kind_keeps_the_contract(of_kind: Project) -> None:
+def test_the_data_of_every_kind_keeps_the_contract_and_nothing_in_it_gives_the_answer_away(of_kind: Project) -> None:
     rows = pd.concat(map(pd.read_parquet, sorted(of_kind.partitions.glob("*.parquet"))))
     assert check(of_kind, rows).violations == ()
+    found, parts = split(of_kind, rows, now=datetime(2024, 7, 1, tzinfo=UTC))
+    assert found.leakage.leaks == ()
+    of_kind.target.require_learnable({"training": of_kind.target.targets(parts.train)})
+
+
+def test_the_column_that_gives_the_answer_away_stops_the_split_where_it_is_not_marked(of_kind: Project) -> None:
+    [marked] = [column for column in of_kind.columns if column.after]
+    columns = tuple(dataclasses.replace(column, after=False) for column in of_kind.columns)
+    rows = pd.concat(map(pd.read_parquet, sorted(of_kind.partitions.glob("*.parquet"))))
+    with pytest.raises(LeakageFound, match=marked.name):
+        split(dataclasses.replace(of_kind, columns=columns), rows, now=datetime(2024, 7, 1, tzinfo=UTC))
 
 
 def test_the_model_of_every_kind_ends_in_as_many_outputs_as_its_task_has(of_kind: Project) -> None:
