@@ -279,3 +279,29 @@ def test_a_prediction_that_is_looked_up_shows_its_label_in_the_words_of_the_data
     found = lookup.find(tmp_path, id_)
     assert found is not None
     assert found["label"] == label
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("name", TASKS)
+def test_a_prediction_that_is_looked_up_knows_which_of_its_columns_are_its_answer(tmp_path, name, sealed):
+    task = TASKS[name]
+    with opened(tmp_path, task) as log:
+        (id_,) = log.append(batch(task, ["a"]))
+        if sealed:
+            log.seal()
+        found = lookup.find(tmp_path, id_)
+    assert found is not None
+    assert found.answers == task.answers.numbers
+
+
+def test_a_prediction_knows_its_answer_in_a_file_that_was_merged_over_a_change_of_task(tmp_path):
+    ids = {}
+    for name in ("binary", "multiclass", "interval"):
+        with opened(tmp_path, TASKS[name]) as log:
+            (ids[name],) = log.append(batch(TASKS[name], [name]))
+    (day,) = tmp_path.glob("segments/*")
+    assert parquet_segments.merge(day, unique_by="prediction_id", from_files=2) == 3
+    for name, id_ in ids.items():
+        found = lookup.find(tmp_path, id_)
+        assert found is not None
+        assert found.answers == TASKS[name].answers.numbers

@@ -20,7 +20,17 @@ _AFTER_ALL = "~"
 """Sorts behind every character of an id."""
 
 
-def find(folder: Path, prediction_id: str) -> dict[str, object] | None:
+class LoggedRow(dict[str, object]):
+    """One logged prediction: each column's value by its name.
+
+    Attributes:
+        answers: names of the columns that are numbers of its answer.
+    """
+
+    answers: tuple[str, ...] = ()
+
+
+def find(folder: Path, prediction_id: str) -> LoggedRow | None:
     """One logged prediction with all its columns and its label (None while unknown); None when it is not there.
 
     Raises:
@@ -82,7 +92,7 @@ def of_row(folder: Path, row_id: str) -> tuple[str, ...]:
     return tuple(sorted(retry_read(search)))
 
 
-def _find(folder: Path, prediction_id: str) -> dict[str, object] | None:
+def _find(folder: Path, prediction_id: str) -> LoggedRow | None:
     for header, records in read_wals(folder):
         for record in records:
             if prediction_id in record.prediction_ids:
@@ -93,18 +103,24 @@ def _find(folder: Path, prediction_id: str) -> dict[str, object] | None:
     return None
 
 
-def _row_of(file: pq.ParquetFile, prediction_id: str) -> dict[str, object] | None:
+def _row_of(file: pq.ParquetFile, prediction_id: str) -> LoggedRow | None:
     for group in _groups(file, "prediction_id", prediction_id):
         if _first(file.read_row_group(group, ["prediction_id"]), prediction_id) is not None:
             return _first(file.read_row_group(group), prediction_id)
     return None
 
 
-def _first(rows: pa.Table, prediction_id: str) -> dict[str, object] | None:
+def _first(rows: pa.Table, prediction_id: str) -> LoggedRow | None:
     import pyarrow.compute as pc
 
     at = pc.index(rows["prediction_id"], _scalar(prediction_id)).as_py()
-    return None if at < 0 else _plain(rows.slice(at, 1))[0]
+    if at < 0:
+        return None
+    row = LoggedRow(_plain(rows.slice(at, 1))[0])
+    # A file that was merged over a change of classes has columns of both versions, empty where a row is not of theirs.
+    known = tuple(name for name in parquet_segments.answers_in(rows.schema) if row.get(name) is not None)
+    row.answers = known or tuple(name for name in ("probability",) if name in row)
+    return row
 
 
 def _ids(file: pq.ParquetFile) -> list[str]:

@@ -37,6 +37,7 @@ RESERVED = (*IDENTITY, "label")
 ROWS_A_GROUP = 20_000
 """So many rows are read where one is looked for: each row group has statistics of its own."""
 
+_ANSWER = {b"fullcircle": b"answer"}
 MERGE_FROM_FILES = 32
 MERGE_UP_TO_BYTES = 8 << 20
 SPAN_DIGITS = 12
@@ -74,7 +75,17 @@ def table(header: Header, records: Sequence[Record]) -> pa.Table:
     answers = _joined([record.answers for record in records], "<f4").reshape(-1, len(header.answers))
     for index, name in enumerate(header.answers):
         columns[name] = pa.array(answers[:, index])
-    return pa.table(columns)
+    rows_of_all = pa.table(columns)
+    if header.answers == ["probability"]:  # as every file of before
+        return rows_of_all
+    fields = [field.with_metadata(_ANSWER) if field.name in header.answers else field for field in rows_of_all.schema]
+    return rows_of_all.cast(pa.schema(fields))
+
+
+def answers_in(schema: pa.Schema) -> tuple[str, ...]:
+    """Which columns of a segment are numbers of the answer, by their marks; without any there is one probability."""
+    marked = tuple(field.name for field in schema if field.metadata and _ANSWER.items() <= field.metadata.items())
+    return marked or ("probability",)
 
 
 def write(rows: pa.Table, segments: Path, name: str) -> list[Path]:

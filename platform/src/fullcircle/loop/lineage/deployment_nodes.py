@@ -15,6 +15,7 @@ from fullcircle.tracking.runs.run_tags import REASONS
 from fullcircle.tracking.ui.ui_links import version_page
 
 if TYPE_CHECKING:
+    from fullcircle.predictions.lookup import LoggedRow
     from fullcircle.tracking.reader.mlflow_reader import MlflowReader
     from fullcircle.tracking.reader.records import RunRecord
 
@@ -22,17 +23,20 @@ HANDOVER_S = 60.0
 """A server looks for a new champion every few seconds, and the ledger's entry is written once the aliases have moved:
 so close to a change, the old and the new champion may both have answered."""
 
-_KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest", "probability", "label")
+_KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version", "model_digest")
+SHOWN_ANSWERS = 3
+"""So many numbers of an answer stand in a title: of more the largest."""
 
 
-def prediction(project: str, row: Mapping[str, object]) -> TraceNode:
+def prediction(project: str, row: LoggedRow) -> TraceNode:
     """The answer as it was logged."""
-    inputs = {name: _short(value) for name, value in row.items() if name not in _KEPT}
+    kept = (*_KEPT, *row.answers, "label")
+    inputs = {name: _short(value) for name, value in row.items() if name not in kept}
     known = "unknown yet" if row["label"] is None else str(row["label"])
     return TraceNode(
         kind=NodeKind.PREDICTION,
-        title=f"{row['prediction_id']} of {project}: probability {row['probability']:.4f}, label {known}",
-        facts={name: row[name] for name in _KEPT} | {"project": project, "inputs": inputs},
+        title=f"{row['prediction_id']} of {project}: {_answer(row)}, label {known}",
+        facts={name: row[name] for name in kept} | {"project": project, "inputs": inputs},
     )
 
 
@@ -192,6 +196,14 @@ def _not_then(term: ChampionPeriod, answered: datetime) -> MissingNode:
         why=f"by the ledger it was from {began} to {ended} UTC (written then), so nobody let it answer",
         hint="was an alias moved behind the platform's back? 'fullcircle ledger show' has the entries around it",
     )
+
+
+def _answer(row: LoggedRow) -> str:
+    numbers = [(name, value) for name in row.answers if isinstance(value := row[name], float)]
+    shown = sorted(numbers, key=lambda each: -each[1]) if len(numbers) > SHOWN_ANSWERS else numbers
+    more = len(numbers) - SHOWN_ANSWERS
+    said = ", ".join(f"{name} {value:.4f}" for name, value in shown[:SHOWN_ANSWERS])
+    return f"{said} and {more:,} more" if more > 0 else said
 
 
 def _short(value: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fullcircle.loop.clock import is_replayed
 from fullcircle.loop.lineage import deployment_nodes, provenance_nodes
 from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.ids import canonical_id, time_of_id
-from fullcircle.predictions.lookup import beginning_with, find, nearest, of_row
+from fullcircle.predictions.lookup import LoggedRow, beginning_with, find, nearest, of_row
 from fullcircle.tracking.reader.open_reader import open_reader
 
 SHORTEST_BEGINNING = 8
@@ -95,7 +95,7 @@ def projects(settings: Settings, project: str | None) -> tuple[str, ...]:
     raise UsageError(f"project {project!r} has no prediction log in {settings.home}", hint=hint)
 
 
-def _located(settings: Settings, prediction_id: str, known: Sequence[str]) -> tuple[str, Mapping[str, object]]:
+def _located(settings: Settings, prediction_id: str, known: Sequence[str]) -> tuple[str, LoggedRow]:
     """(project, logged row) of a prediction."""
     wanted = canonical_id(prediction_id)
     for name in known:
