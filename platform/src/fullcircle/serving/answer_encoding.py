@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +25,7 @@ class AnswerEncoder:
 
     def __init__(self, answers: AnswerSpec) -> None:
         self._answers = answers
+        self._only = answers.names[0] if len(answers.names) == 1 else None  # the usual answer, on its shortest way
         self._types = {each.name: "FP32" if each.is_number else "BYTES" for each in answers.columns}
         self._types[PREDICTION_ID] = "BYTES"
         self.outputs = tuple(self._types)
@@ -40,7 +41,8 @@ class AnswerEncoder:
         version: str,
     ) -> bytes:
         """The Open Inference Protocol v2 response with the wanted outputs, in that order."""
-        shape, columns = [len(ids), 1], {**self._columns(answers), PREDICTION_ID: ids}
+        shape, columns = [len(ids), 1], self._columns(answers)
+        columns[PREDICTION_ID] = ids
         answer: dict[str, object] = {"model_name": model, "model_version": version}
         if request_id is not None:
             answer["id"] = request_id
@@ -51,12 +53,11 @@ class AnswerEncoder:
 
     def predictions(self, answers: NDArray[np.float32], ids: Sequence[str], *, version: str) -> bytes:
         """MLflow's response: `predictions` is what `mlflow models serve` answers for the same model."""
-        columns = self._columns(answers)
-        names = tuple(columns)
-        if len(names) == 1:  # the usual answer, a number
-            (name,) = names
-            rows = [{name: value} for value in columns[name]]
+        if (name := self._only) is not None:
+            rows = [{name: value} for value in answers.reshape(-1).tolist()]
         else:
+            columns = self._columns(answers)
+            names = tuple(columns)
             rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return msgspec.json.encode({"predictions": rows, "prediction_ids": list(ids), "model_version": version})
 
@@ -64,9 +65,11 @@ class AnswerEncoder:
         """The output tensors in the model metadata of the Open Inference Protocol."""
         return [{"name": name, "datatype": datatype, "shape": [-1, 1]} for name, datatype in self._types.items()]
 
-    def _columns(self, answers: NDArray[np.float32]) -> Mapping[str, list[Any]]:
+    def _columns(self, answers: NDArray[np.float32]) -> dict[str, Sequence[Any]]:
         """Each column's values, in the order of the task. NaN becomes null in JSON."""
-        found: dict[str, list[Any]] = {name: each.tolist() for name, each in self._answers.by_name(answers).items()}
+        if self._only is not None:
+            return {self._only: answers.reshape(-1).tolist()}
+        found: dict[str, Sequence[Any]] = {name: each.tolist() for name, each in self._answers.by_name(answers).items()}
         if self._answers.texts:
             found |= {name: each.tolist() for name, each in self._answers.words(answers).items()}
             found = {name: found[name] for name in self._answers.names}
