@@ -140,7 +140,8 @@ project = Project(
         "training.dropout": Uniform(0.0, 0.6),
         "training.shift": Uniform(0.0, 1.5),
     },
-    split=SplitRule(validation=timedelta(days=21), test=timedelta(days=21)),
+    # A month of pictures has about 40 of each digit, which is what a verdict on all ten takes.
+    split=SplitRule(validation=timedelta(days=14), test=timedelta(days=28)),
     gates=(AtLeast("accuracy", 0.8), NotWorse("log_loss", margin=0.05)),
     evidence=ErrorBudget(n_analyses=12),
     budgets=Budgets(p99_ms=10, size_mb=5, parity=1e-4),

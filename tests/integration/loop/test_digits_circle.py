@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from tests.conftest import Shipped
 
 JUNE, JULY, AUGUST = (datetime(2024, month, 1, tzinfo=UTC) for month in (6, 7, 8))
-MONTHS = {f"2024-{month:02d}": {"rows": 200, "world": "plain"} for month in range(1, 7)} | {
-    "2024-07": {"rows": 200, "world": "rotated"}
+MONTHS = {f"2024-{month:02d}": {"rows": 417, "world": "plain"} for month in range(1, 7)} | {
+    "2024-07": {"rows": 417, "world": "rotated"}
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -207,7 +207,7 @@ def test_the_log_gives_back_what_was_sent(project: Project, settings: Settings, 
 
     seen, rows = window(project, settings.folder("predictions", project.name), JULY, AUGUST)
 
-    assert (seen.rows, seen.labelled) == (200, 200)
+    assert (seen.rows, seen.labelled) == (417, 417)
     (column,) = project.inputs
     by_id = rows.set_index("row_id").loc[sent["digit_id"].tolist()]
     np.testing.assert_array_equal(pixels(sent["image"], column), pixels(by_id["image"], column))  # type: ignore[arg-type]
