@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -16,17 +19,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fullcircle.apps.replay import report_charts
+from fullcircle.apps.replay.primary_metric import ROC_AUC, PrimaryMetric, headline
 from fullcircle.apps.replay.report import (
     CandidateScore,
     ReportExtras,
     agreement,
-    headline,
     render,
     write_report,
 )
+from fullcircle.apps.replay.report_rows import known_rows
 from fullcircle.apps.replay.report_table import drifted_text, months_table, serves_now
 from fullcircle.core.errors import HomeUnwritable
-from fullcircle.core.project import Binary, Category, Number, Project
+from fullcircle.core.project import Binary, Category, Multiclass, Multilabel, Number, Project, Regression, Task
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -69,7 +73,7 @@ def month(name: str, frozen: float | None = 0.65, circle: float | None = 0.70, *
 
 
 def test_the_headline_is_the_mean_over_months_known_for_both_models() -> None:
-    head = headline([month("2013-04"), month("2013-05", 0.60, 0.75), month("2013-06", None, 0.9)])
+    head = headline([month("2013-04"), month("2013-05", 0.60, 0.75), month("2013-06", None, 0.9)], ROC_AUC)
     assert head["gain"] == pytest.approx(0.10)
     assert (head["judged"], head["ahead"], head["rows"]) == (2, 2, 3600)
 
@@ -86,7 +90,7 @@ def test_every_section_is_there_and_nothing_is_fetched(project: Project, tmp_pat
         reliability=(("v2", ((0.1, 0.12, 100), (0.5, 0.45, 100))),),
         shap_png=picture,
         page={"title": "kettles drifted", "message": "since April"},
-        candidates=(CandidateScore(framework="baseline", roc_auc=0.6), CandidateScore(framework="torch", roc_auc=0.66)),
+        candidates=(CandidateScore(framework="baseline", value=0.6), CandidateScore(framework="torch", value=0.66)),
         cards={"Version 2": "# kettles v2"},
         links={"run": "http://127.0.0.1:5000/#/x"},
         notes=("one thing fell short",),
@@ -147,7 +151,7 @@ def everywhere(text: str) -> dict[str, Any]:
         drift={text: {text: 2.0}},
         reliability=((text, ((0.1, 0.1, 5),)),),
         page={"title": text, "message": text},
-        candidates=(CandidateScore(framework=text, roc_auc=0.6, run_url=text),),
+        candidates=(CandidateScore(framework=text, value=0.6, run_url=text),),
         cards={text: text},
         links={text: text, f"2 {text}": "http://a.example"},
         notes=(text,),
@@ -260,7 +264,7 @@ def test_the_html_is_well_formed(project: Project) -> None:
 
 def test_the_frameworks_are_judged_honestly() -> None:
     scores = [("baseline", 0.66), ("torch", 0.68), ("keras", 0.65)]
-    said = agreement([CandidateScore(framework=name, roc_auc=auc) for name, auc in scores])
+    said = agreement([CandidateScore(framework=name, value=auc) for name, auc in scores], ROC_AUC)
     assert "NOT within 0.02" in said[0]
     assert "torch is above" in said[1]
     assert "keras is NOT above" in said[2]
@@ -276,7 +280,7 @@ def test_any_distance_and_any_column_name_give_a_heat_map_that_parses(ratio: flo
 
 def test_charts_follow_the_pages_colours() -> None:
     rows = [month("2013-04", retrained=True, promoted=True), month("2013-05")]
-    for svg in (report_charts.auc_chart(rows), report_charts.drift_chart(rows)):
+    for svg in (report_charts.metric_chart(rows, "ROC AUC"), report_charts.drift_chart(rows, "positives")):
         assert "var(--ink)" in svg
         assert not re.search(r"#0[1-7]0[1-7]0[1-7]", svg)
 
@@ -284,7 +288,8 @@ def test_charts_follow_the_pages_colours() -> None:
 def test_ids_of_several_charts_do_not_collide() -> None:
     rows = [month("2013-04")]
     ids = [
-        re.findall(r'\bid="([^"]+)"', svg) for svg in (report_charts.auc_chart(rows), report_charts.drift_chart(rows))
+        re.findall(r'\bid="([^"]+)"', svg)
+        for svg in (report_charts.metric_chart(rows, "ROC AUC"), report_charts.drift_chart(rows, "positives"))
     ]
     assert not set(ids[0]) & set(ids[1])
 
@@ -317,3 +322,72 @@ def test_what_drifted_is_cut_short_but_counted() -> None:
     assert drifted_text({"drifted": list("abcde")}) == "5: a, b, c, ..."
     assert drifted_text({"drifted": None}) == "0"
     assert serves_now({"serving": "3", "released": None}) == "3"
+
+
+NUMBER = Regression("count", unit="rentals", loss="quantile")
+KINDS: tuple[Task, ...] = (
+    Binary("broke", positive="broke within a month"),
+    Multiclass("status", classes=("calm", "storm", "hurricane")),
+    Multilabel("topics", labels=("sport", "money")),
+    NUMBER,
+)
+
+
+def of(task: Task, name: str, frozen: float, circle: float, level: float) -> dict[str, Any]:
+    """A month of such a task, as `report_rows` writes it."""
+    shares = {"late_share": level} if task.level_is_share else {"late_share": None, "level": level}
+    return month(name, frozen, circle) | shares
+
+
+@pytest.mark.parametrize("task", KINDS, ids=lambda task: task.kind)
+def test_the_report_and_the_table_speak_of_the_tasks_own_metric(project: Project, task: Task) -> None:
+    project = dataclasses.replace(project, target=task, gates=())
+    rows = [of(task, "2013-04", 0.70, 0.60, 0.25), of(task, "2013-05", 0.80, 0.60, 0.25)]
+    candidates = tuple(CandidateScore(framework=name, value=0.6) for name in ("baseline", "torch"))
+    html = render(project, rows, ReportExtras(candidates=candidates))
+    assert PrimaryMetric.of(task).title.lower() in html.lower()
+    assert ("positive" in html) == (task.kind == "binary")
+    # The circle's value is the smaller one: better where that is an error.
+    better = not task.main.greater_is_better
+    assert ("tile first behind" in html) == (not better)
+    assert f"<b>{2 if better else 0} of 2</b>" in html
+
+
+def test_a_regression_is_shown_in_its_unit_and_less_is_a_gain(project: Project) -> None:
+    project = dataclasses.replace(project, target=NUMBER, gates=())
+    rows = [of(NUMBER, "2013-04", 41.25, 30.5, 187.321), of(NUMBER, "2013-05", 1250.0, 1200.0, 2101.0)]
+    candidates = tuple(CandidateScore(framework=name, value=v) for name, v in (("baseline", 50.0), ("torch", 40.0)))
+    html = render(project, rows, ReportExtras(candidates=candidates))
+    for said in (
+        "Mean absolute error (rentals)",
+        "MAE never",
+        "187.3",
+        "2,101",
+        "torch is better than the baseline (+10)",
+    ):
+        assert said in html, said
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(months_table(rows, "count", PrimaryMetric.of(NUMBER)))
+    table = console.export_text()
+    assert "MAE" in table
+    assert "AUC" not in table
+    assert "+30.38" in table
+
+
+def test_a_month_that_an_earlier_version_wrote_is_still_shown(project: Project) -> None:
+    assert "0.700" in render(project, [month("2013-04")], ReportExtras())
+
+
+@pytest.mark.parametrize("task", KINDS, ids=lambda task: task.kind)
+def test_rows_whose_labels_are_known_have_a_level(task: Task) -> None:
+    cells: dict[str, list[Any]] = {
+        "binary": [1.0, 0.0, 1.0, 1.0],
+        "multiclass": [2.0, 0.0, 2.0, 2.0],
+        "multilabel": [[1, 0], [0, 0], [1, 1], [0, 0]],
+        "regression": [3.0, 0.5, 7.5, 1.0],
+    }
+    labels = pd.Series([*cells[task.kind], None])
+    rows, known = known_rows(task, pd.DataFrame({"x": range(5), "label": labels}))
+    assert rows["x"].tolist() == [0, 1, 2, 3]
+    expected = {"binary": 0.75, "multiclass": 0.75, "multilabel": 0.75, "regression": 3.0}
+    assert task.level(task.logged(known)) == expected[task.kind]

@@ -46,12 +46,12 @@ class ReplayOutcome:
 
     @property
     def mean_champion(self) -> float:
-        """Mean ROC AUC of the circle's champion over the months."""
+        """Mean primary metric of the circle's champion over the months."""
         return mean_auc(self.result.rows, "auc_champion")
 
     @property
     def mean_frozen(self) -> float:
-        """Mean ROC AUC of the model that was never retrained."""
+        """Mean primary metric of the model that was never retrained."""
         return mean_auc(self.result.rows, "auc_frozen")
 
     def as_json(self) -> dict[str, Any]:

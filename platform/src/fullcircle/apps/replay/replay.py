@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.apps.replay.primary_metric import ROC_AUC, PrimaryMetric
 from fullcircle.apps.replay.report_rows import month_row
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
@@ -52,18 +53,20 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """What a replay came to: one row a month (see `apps.replay.report_rows`), in the order of time."""
+    """What a replay came to, in the primary metric: one row a month (see `apps.replay.report_rows`), in the order of
+    time."""
 
     project: str
     target: str
     rows: tuple[Row, ...]
     frozen_version: str
     retrains: int
+    metric: PrimaryMetric = ROC_AUC
 
     @property
     def gain(self) -> float:
-        """Mean ROC AUC of the circle's champion minus the mean of the model that was never retrained."""
-        return mean_auc(self.rows, "auc_champion") - mean_auc(self.rows, "auc_frozen")
+        """By how much the circle's champion was better, in the mean, than the model that was never retrained."""
+        return self.metric.gain(mean_auc(self.rows, "auc_champion"), mean_auc(self.rows, "auc_frozen"))
 
 
 @retry_outages
@@ -110,6 +113,7 @@ def replay(
         rows=rows,
         frozen_version=frozen.version,
         retrains=sum(1 for row in rows if row["retrained"]),
+        metric=PrimaryMetric.of(project.target),
     )
 
 
@@ -298,6 +302,6 @@ def _done(windows: Windows, project: Project, part: Partition) -> bool:
 
 
 def mean_auc(rows: Sequence[Row], key: str) -> float:
-    """Mean of one AUC column over the months that have it; NaN when none has."""
+    """Mean of one model's metric over the months that have it; NaN when none has."""
     values = [row[key] for row in rows if row[key] is not None]
     return sum(values) / len(values) if values else float("nan")

@@ -12,9 +12,11 @@ from fullcircle.orchestration.artifacts import publish_table
 
 def show_replay(result: ReplayResult, workspace: Workspace) -> None:
     """One row a month."""
-    publish_table(
-        result.project, "months", months_table(result.rows), f"{result.project}: gain in mean AUC {result.gain:+.4f}"
-    )
+    publish_table(result.project, "months", months_table(result.rows), _title(result))
+
+
+def _title(result: ReplayResult) -> str:
+    return f"{result.project}: gain in mean {result.metric.short} {result.metric.signed(result.gain, 4)}"
 
 
 def months_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

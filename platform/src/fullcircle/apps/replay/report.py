@@ -1,8 +1,10 @@
 """The replay's HTML report: one self-contained file, charts inline, nothing fetched from anywhere.
 
-A row is one month: month, rows, late_share, auc_frozen, auc_champion, auc_champion_low, auc_champion_high,
+A row is one month: month, rows, late_share, level, auc_frozen, auc_champion, auc_champion_low, auc_champion_high,
 drifted (names, worst first), drifted_share, decision, reason, serving, retrained, promoted, verdict, run_url,
-report_url; and, where there was a release, released: the version that serves from the month's end on.
+report_url; and, where there was a release, released: the version that serves from the month's end on. Homes of the
+first version have these keys, so they keep their names: `auc_` is the task's primary metric, whatever it is;
+`late_share` is the task's level where that is a share, else `level` is.
 
 Its links to drift reports are relative: these lie beside it, wherever the folder is taken.
 """
@@ -10,7 +12,7 @@ Its links to drift reports are relative: these lie beside it, wherever the folde
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from fullcircle.apps.replay import report_charts
+from fullcircle.apps.replay.primary_metric import PrimaryMetric, headline
 from fullcircle.apps.replay.report_charts import Curve
 from fullcircle.apps.replay.report_table import decision_text, serves_now
-from fullcircle.core.project import Project
+from fullcircle.core.project import Project, Task
 from fullcircle.core.security.html_page import html_page
 from fullcircle.core.security.untrusted import safe_link, visible
 from fullcircle.core.settings import home_unwritable
@@ -32,15 +35,15 @@ if TYPE_CHECKING:
 SIGNS = {"promote": "✓", "reject": "✗", "inconclusive": "?"}
 """What a verdict looks like to who does not tell its colour from another."""
 AGREEMENT = 0.02
-"""ROC AUC within which the frameworks' candidates should be of each other."""
+"""Of the primary metric (of an error: as a share) within which the frameworks' candidates should be of each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateScore:
-    """One framework's ROC AUC on the first month's rows; the baseline's `framework` is `baseline`."""
+    """One framework's primary metric on the first month's rows; the baseline's `framework` is `baseline`."""
 
     framework: str
-    roc_auc: float
+    value: float
     low: float | None = None
     high: float | None = None
     seconds: float | None = None
@@ -95,6 +98,7 @@ def render(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportEx
     """The report as HTML text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    task, metric = project.target, PrimaryMetric.of(project.target)
     loader = PackageLoader("fullcircle.apps.replay", "templates")
     environment = Environment(
         loader=loader,
@@ -104,16 +108,20 @@ def render(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportEx
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"auc": _auc, "percent": _percent, "signed": _signed, "href": safe_link}
+    filters: dict[str, Callable[..., Any]] = {"percent": _percent, "signed": metric.signed, "href": safe_link}
+    environment.filters |= {**filters, "auc": lambda value: metric.value(value, "–")}
     body = environment.get_template("report.html.j2").render(
         project=project,
-        months=[_month(row) for row in rows],
-        head=headline(rows),
+        metric=metric,
+        shares=_shares(rows, task),
+        subtitle=SUBTITLES[task.kind](task) if task.kind in SUBTITLES else task.meaning,
+        months=[_month(row, metric) for row in rows],
+        head=headline(rows, metric),
         extras=extras,
-        charts=_charts(rows, extras),
+        charts=_charts(rows, extras, project.target),
         shap=_data_uri(extras.shap_png),
         page=_page(extras.page),
-        agreement=agreement(extras.candidates),
+        agreement=agreement(extras.candidates, metric),
         links={name: link for name, url in extras.links.items() if (link := safe_link(url))},
     )
     style, _, _ = loader.get_source(environment, "report.css")
@@ -125,53 +133,43 @@ def _shown(value: object) -> object:
     return visible(value, keep="\n\t") if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The report's few large numbers. Means are over the months whose AUC is known for both models."""
-    both = [row for row in rows if row.get("auc_frozen") is not None and row.get("auc_champion") is not None]
-    frozen = sum(float(row["auc_frozen"]) for row in both) / len(both) if both else None
-    circle = sum(float(row["auc_champion"]) for row in both) / len(both) if both else None
-    return {
-        "frozen": frozen,
-        "circle": circle,
-        "gain": circle - frozen if circle is not None and frozen is not None else None,
-        "ahead": sum(float(row["auc_champion"]) > float(row["auc_frozen"]) for row in both),
-        "judged": len(both),
-        "rows": sum(int(row["rows"]) for row in rows),
-        "retrains": sum(bool(row.get("retrained")) for row in rows),
-        "promoted": sum(bool(row.get("promoted")) for row in rows),
-        "first": str(rows[0]["month"]) if rows else "",
-        "last": str(rows[-1]["month"]) if rows else "",
-    }
-
-
-def agreement(candidates: Sequence[CandidateScore]) -> tuple[str, ...]:
+def agreement(candidates: Sequence[CandidateScore], metric: PrimaryMetric) -> tuple[str, ...]:
     """What the candidates' figures say, plainly: within 0.02 of each other, and above the baseline, or which is not."""
     baseline = next((one for one in candidates if one.framework == "baseline"), None)
     models = [one for one in candidates if one.framework != "baseline"]
     said: list[str] = []
     if len(models) > 1:
-        spread = max(one.roc_auc for one in models) - min(one.roc_auc for one in models)
+        spread = metric.apart(max(one.value for one in models), min(one.value for one in models))
         names = " and ".join(one.framework for one in models)
         within = "within" if spread <= AGREEMENT else "NOT within"
-        said.append(f"{names} are {spread:.4f} apart, {within} {AGREEMENT} of each other.")
+        shown, limit = (f"{spread:.1%}", f"{AGREEMENT:.0%}") if metric.relative else (f"{spread:.4f}", f"{AGREEMENT}")
+        said.append(f"{names} are {shown} apart, {within} {limit} of each other.")
     if baseline is not None:
+        better, called = ("above", "logistic baseline") if metric.greater_is_better else ("better than", "baseline")
         for one in models:
-            by = one.roc_auc - baseline.roc_auc
-            said.append(f"{one.framework} is {'above' if by > 0 else 'NOT above'} the logistic baseline ({by:+.4f}).")
+            by = metric.gain(one.value, baseline.value)
+            said.append(
+                f"{one.framework} is {better if by > 0 else f'NOT {better}'} the {called} ({metric.signed(by, 4)})."
+            )
     return tuple(said)
 
 
-def _month(row: Mapping[str, Any]) -> dict[str, Any]:
+SUBTITLES: dict[str, Callable[[Task], str]] = {"binary": lambda task: f"positive: {task.outcome}"}
+"""Kind of task -> what the page says below its title; else what an answer means."""
+
+
+def _month(row: Mapping[str, Any], metric: PrimaryMetric) -> dict[str, Any]:
     frozen, circle = row.get("auc_frozen"), row.get("auc_champion")
     return {
         "month": str(row["month"]),
         "rows": int(row["rows"]),
         "late": row.get("late_share"),
+        "level": row.get("level"),
         "frozen": frozen,
         "circle": circle,
         "low": row.get("auc_champion_low"),
         "high": row.get("auc_champion_high"),
-        "ahead": circle - frozen if circle is not None and frozen is not None else None,
+        "ahead": metric.gain(circle, frozen) if circle is not None and frozen is not None else None,
         "drifted": [str(name) for name in row.get("drifted") or ()],
         "badge": str(row.get("verdict") or row["decision"]),
         "sign": SIGNS.get(str(row.get("verdict")), ""),
@@ -185,6 +183,11 @@ def _month(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _shares(rows: Sequence[Mapping[str, Any]], task: Task) -> str:
+    """What the line beside the drifted columns is; "" where the targets have a level that is no share."""
+    return "" if any(row.get("level") is not None for row in rows) else f"share of {task.level_title}"
+
+
 def _beside(url: str | None) -> str | None:
     """Where a file lies that is beside the report, relative to it; rows of an earlier version have whole paths."""
     if url is None or (link := safe_link(url)) is None:
@@ -193,10 +196,13 @@ def _beside(url: str | None) -> str | None:
     return link if parts.scheme in ("http", "https") else f"./{quote(unquote(parts.path).rpartition('/')[2])}"
 
 
-def _charts(rows: Sequence[Mapping[str, Any]], extras: ReportExtras) -> dict[str, Markup]:
+def _charts(rows: Sequence[Mapping[str, Any]], extras: ReportExtras, task: Task) -> dict[str, Markup]:
     from markupsafe import Markup
 
-    drawn = {"auc": report_charts.auc_chart(rows), "drift": report_charts.drift_chart(rows)} if rows else {}
+    drawn = {}
+    if rows:
+        drawn["auc"] = report_charts.metric_chart(rows, PrimaryMetric.of(task).axis)
+        drawn["drift"] = report_charts.drift_chart(rows, task.level_title)
     if any(extras.drift.values()):
         drawn["heat"] = report_charts.heat_map(extras.drift)
     if any(bins for _, bins in extras.reliability):
@@ -218,13 +224,5 @@ def _page(page: Mapping[str, Any] | None) -> dict[str, str] | None:
     return {"title": str(page.get("title") or "Alert"), "body": body}
 
 
-def _auc(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.3f}"

@@ -31,8 +31,8 @@ FULL_COLOUR_RATIO = 8.0
 """A distance of so many times its threshold, and all beyond, gets the full colour: the scale is logarithmic."""
 
 
-def auc_chart(rows: Sequence[Mapping[str, Any]]) -> str:
-    """ROC AUC over the months: never retrained, the circle's champion with its 95% interval, retrains marked."""
+def metric_chart(rows: Sequence[Mapping[str, Any]], title: str) -> str:
+    """The primary metric over the months: never retrained, the champion with its 95% interval, retrains marked."""
     months = [str(row["month"]) for row in rows]
     figure, axes = _figure(5.6, 2.9)
     places = list(range(len(rows)))
@@ -52,14 +52,18 @@ def auc_chart(rows: Sequence[Mapping[str, Any]]) -> str:
         for number, place in enumerate(marks):
             axes.axvline(place, color=CIRCLE, linewidth=1.3, linestyle=style, label=None if number else label)
     axes.set_xlim(-0.4, len(rows) - 0.2)
-    axes.set_ylabel("ROC AUC", color=MUTED)
+    axes.set_ylabel(_plain(title), color=MUTED)
     _months(axes, months)
     _legend(axes)
     return _svg(figure, "auc")
 
 
-def drift_chart(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Share of drifted columns of each month, as bars, with the share of positives as a line."""
+def drift_chart(rows: Sequence[Mapping[str, Any]], level: str) -> str:
+    """Share of drifted columns of each month, as bars, with the share of positives as a line.
+
+    Args:
+        level: what the line is; without a share in any month there is none.
+    """
     figure, axes = _figure(5.6, 2.9)
     places = list(range(len(rows)))
     shares = [
@@ -67,7 +71,8 @@ def drift_chart(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     axes.bar(places, shares, width=0.56, color=DRIFT, alpha=0.8, label="drifted columns")
     late = [100 * _number(row.get("late_share")) for row in rows]
-    axes.plot(places, late, color=INK, linewidth=1.8, marker="o", markersize=4, label="positives")
+    if any(row.get("late_share") is not None for row in rows) or all(row.get("level") is None for row in rows):
+        axes.plot(places, late, color=INK, linewidth=1.8, marker="o", markersize=4, label=_plain(level))
     axes.set_ylim(0, 108)
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_ylabel("share, %", color=MUTED)

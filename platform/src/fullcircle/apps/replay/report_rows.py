@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.project import Project
+import numpy as np
+
+from fullcircle.core.project import Project, Task
 from fullcircle.core.records.health import Keep, Retrain, Rollback
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.graph.onnx_session import Graph
@@ -15,6 +17,7 @@ from fullcircle.monitoring.performance import performance
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 def month_row(
@@ -26,33 +29,49 @@ def month_row(
     frozen: ModelVersion,
 ) -> dict[str, Any]:
     """One month as the table and the report show it (see apps/replay/report.py for the keys)."""
-    labelled = seen.rows[seen.rows["label"].notna()]
-    labels = labelled["label"].to_numpy()
+    task = project.target
+    labelled, labels = known_rows(task, seen.rows)
     answers = Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
-    never = performance(project.target, labels, answers) if answers is not None else None
+    never = performance(task, labels, answers) if answers is not None else None
     realised = seen.health.performance
-    return {
-        "month": month,
-        "rows": seen.window.rows,
-        "late_share": float(labels.mean()) if len(labels) else None,
-        "auc_frozen": never.score.value if never else None,
-        "auc_champion": realised.score.value if realised else None,
-        "auc_champion_low": realised.score.low if realised else None,
-        "auc_champion_high": realised.score.high if realised else None,
-        "drifted": list(seen.health.drifted),
-        "drifted_share": seen.health.drifted_share,
-        "drift": {c.column: c.distance / max(c.threshold, 1e-12) for c in seen.health.columns},
-        "decision": {Retrain: "retrain", Rollback: "rollback", Keep: "keep"}[type(seen.decision)],
-        "reason": seen.decision.reason,
-        "serving": serving.version,
-        "incidents": [incident.title for incident in seen.incidents],
-        "retrained": False,
-        "promoted": False,
-        "verdict": None,
-        "run_url": run_url(workspace, serving.run_id),
-        "report_url": seen.report.name,
-        "done": False,
-    } | ({"candidates": _candidates(project, workspace, frozen, labelled)} if frozen.version == serving.version else {})
+    level = task.level(task.logged(labels)) if len(labels) else None
+    return (
+        {
+            "month": month,
+            "rows": seen.window.rows,
+            "late_share": level if task.level_is_share else None,
+            "auc_frozen": never.score.value if never else None,
+            "auc_champion": realised.score.value if realised else None,
+            "auc_champion_low": realised.score.low if realised else None,
+            "auc_champion_high": realised.score.high if realised else None,
+            "drifted": list(seen.health.drifted),
+            "drifted_share": seen.health.drifted_share,
+            "drift": {c.column: c.distance / max(c.threshold, 1e-12) for c in seen.health.columns},
+            "decision": {Retrain: "retrain", Rollback: "rollback", Keep: "keep"}[type(seen.decision)],
+            "reason": seen.decision.reason,
+            "serving": serving.version,
+            "incidents": [incident.title for incident in seen.incidents],
+            "retrained": False,
+            "promoted": False,
+            "verdict": None,
+            "run_url": run_url(workspace, serving.run_id),
+            "report_url": seen.report.name,
+            "done": False,
+        }
+        | ({} if task.level_is_share else {"level": level})
+        | (
+            {"candidates": _candidates(project, workspace, frozen, labelled)}
+            if frozen.version == serving.version
+            else {}
+        )
+    )
+
+
+def known_rows(task: Task, rows: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """The rows whose label is known, and those labels, (rows,) or (rows, labels)."""
+    labels = task.known_labels(rows["label"])
+    known = ~np.isnan(labels.reshape(len(rows), -1)).any(axis=1)
+    return rows.iloc[np.flatnonzero(known)], labels[known]
 
 
 def _candidates(
@@ -68,11 +87,11 @@ def _candidates(
         answers = (
             Graph.load(run_store.download(found["run_id"], GRAPH))(rows)
             if len(rows)
-            else rows["probability"].to_numpy()
+            else project.target.answers.of(rows)
         )
-        seen = performance(project.target, rows["label"].to_numpy(), answers)
+        seen = performance(project.target, known_rows(project.target, rows)[1], answers)
         if seen is not None:
-            auc = seen.score
-            figures = {"roc_auc": auc.value, "low": auc.low, "high": auc.high, "seconds": found["seconds"]}
+            score = seen.score
+            figures = {"value": score.value, "low": score.low, "high": score.high, "seconds": found["seconds"]}
             scores.append({"framework": framework, "run_url": run_url(workspace, found["run_id"]), **figures})
     return scores

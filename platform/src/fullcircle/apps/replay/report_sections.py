@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fullcircle.alerting.page import page
 from fullcircle.apps.replay.replay import ReplayResult, end_of, start_of
 from fullcircle.apps.replay.report import CandidateScore, ReportExtras, write_report
@@ -23,7 +25,7 @@ from fullcircle.predictions.log_reader import window
 from fullcircle.store.incidents import Incidents
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from numpy.typing import NDArray
 
 RELIABILITY_BINS = 10
 _LOUDNESS = {"failure": 2, "warning": 1}  # how Apprise names critical and warning in what it posts
@@ -67,14 +69,16 @@ def _page(project: Project, workspace: Workspace, pages: Sequence[Mapping[str, A
 
 def _candidates(result: ReplayResult) -> tuple[CandidateScore, ...]:
     first = result.rows[0] if result.rows else {}
-    return tuple(CandidateScore(**score) for score in first.get("candidates", ()))
+    # An earlier version knew one metric, and called the value by its name.
+    known = [{"value": score.get("roc_auc"), **score} for score in first.get("candidates", ())]
+    return tuple(CandidateScore(**{key: each for key, each in score.items() if key != "roc_auc"}) for score in known)
 
 
 def _reliability(
     project: Project, workspace: Workspace, result: ReplayResult, frozen: ModelVersion
 ) -> tuple[tuple[str, Curve], ...]:
     """Of the last month's answers: the champion's as logged, and the never-retrained model's on the same rows."""
-    if not result.rows:
+    if not result.rows or "reliability" not in project.target.plots:
         return ()
     last = str(result.rows[-1]["month"])
     folder = workspace.settings.folder("predictions", project.name)
@@ -82,15 +86,16 @@ def _reliability(
     rows = rows[rows["label"].notna()]
     if rows.empty:
         return ()
-    never = rows.assign(probability=Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(rows))
-    return ((f"the circle, {last}", _bins(rows)), (f"never retrained, {last}", _bins(never)))
+    labels, never = rows["label"].to_numpy(), Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(rows)
+    logged = project.target.answers.of(rows)
+    return ((f"the circle, {last}", _bins(logged, labels)), (f"never retrained, {last}", _bins(never, labels)))
 
 
-def _bins(rows: pd.DataFrame) -> Curve:
+def _bins(answers: NDArray[np.float32], labels: NDArray[np.float64]) -> Curve:
     """Mean predicted probability, observed share and rows of bins of equal count."""
-    ordered = rows.sort_values("probability", kind="stable")
-    answers, labels = ordered["probability"].to_numpy(), ordered["label"].to_numpy()
-    edges = [number * len(ordered) // RELIABILITY_BINS for number in range(RELIABILITY_BINS + 1)]
+    order = np.argsort(answers, kind="stable")
+    answers, labels = answers[order], labels[order]
+    edges = [number * len(order) // RELIABILITY_BINS for number in range(RELIABILITY_BINS + 1)]
     spans = [slice(begin, end) for begin, end in pairwise(edges) if end > begin]
     return tuple((float(answers[span].mean()), float(labels[span].mean()), len(labels[span])) for span in spans)
 

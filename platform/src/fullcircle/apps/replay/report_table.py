@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.apps.replay.primary_metric import ROC_AUC, PrimaryMetric
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -15,11 +17,11 @@ COLOURS = {
 """Of a decision, or, after a retrain, of the verdict."""
 
 
-def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") -> Table:
-    """One line a month, with the means of both AUC columns at the foot. Keys of a row: see `apps.replay.report`.
+def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive", metric: PrimaryMetric = ROC_AUC) -> Table:
+    """One line a month, with the means of both models' metric at the foot. Keys of a row: see `apps.replay.report`.
 
     Args:
-        target: name of the target column, over the share of its positives.
+        target: name of the target column, over the share of its positives, or their mean.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -36,8 +38,8 @@ def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") ->
     table.add_column("month", footer="mean", no_wrap=True)
     table.add_column("rows", justify="right", footer=f"{sum(int(row['rows']) for row in rows):,}")
     table.add_column(target, justify="right", overflow="fold")
-    table.add_column("never\nretrained\nAUC", min_width=9, justify="right", footer=_auc(frozen))
-    table.add_column("circle\nAUC", justify="right", footer=_footer(frozen, circle))
+    table.add_column("never\nretrained\n" + metric.short, min_width=9, justify="right", footer=metric.value(frozen))
+    table.add_column("circle\n" + metric.short, justify="right", footer=_footer(frozen, circle, metric))
     table.add_column("drifted columns", overflow="fold", min_width=13)
     table.add_column("decision", min_width=12)
     table.add_column("serves\nnow", justify="right", min_width=6)
@@ -45,9 +47,9 @@ def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive") ->
         table.add_row(
             str(row["month"]),
             f"{int(row['rows']):,}",
-            _percent(row.get("late_share")),
-            _auc(row.get("auc_frozen")),
-            Text(_auc(row.get("auc_champion")), style=_ahead(row)),
+            _level(row),
+            metric.value(row.get("auc_frozen")),
+            Text(metric.value(row.get("auc_champion")), style=_ahead(row, metric)),
             drifted_text(row, names=2),
             Text(decision_text(row), style=COLOURS.get(str(row.get("verdict") or row["decision"]), "")),
             f"v{serves_now(row)}",
@@ -80,20 +82,22 @@ def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _auc(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
-def _footer(frozen: float | None, circle: float | None) -> str:
-    return _auc(circle) if frozen is None or circle is None else f"{circle:.3f}\n{circle - frozen:+.3f}"
+def _level(row: Mapping[str, Any]) -> str:
+    return f"{row['level']:,.4g}" if row.get("level") is not None else _percent(row.get("late_share"))
 
 
-def _ahead(row: Mapping[str, Any]) -> str:
+def _footer(frozen: float | None, circle: float | None, metric: PrimaryMetric) -> str:
+    if frozen is None or circle is None:
+        return metric.value(circle)
+    return f"{metric.value(circle)}\n{metric.signed(metric.gain(circle, frozen))}"
+
+
+def _ahead(row: Mapping[str, Any], metric: PrimaryMetric) -> str:
     frozen, circle = row.get("auc_frozen"), row.get("auc_champion")
     if frozen is None or circle is None or circle == frozen:
         return ""
-    return "green" if circle > frozen else "red"
+    return "green" if metric.gain(circle, frozen) > 0 else "red"

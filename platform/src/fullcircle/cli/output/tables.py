@@ -93,14 +93,15 @@ def print_retrain(console: Console, task: Task, result: RetrainResult) -> None:
 
 def show_replay(console: Console, outcome: ReplayOutcome) -> None:
     """The table of months, the page that on-call got, the report, and the next commands."""
-    console.print(months_table(outcome.result.rows, outcome.result.target))
-    gain = outcome.result.gain
+    metric = outcome.result.metric
+    console.print(months_table(outcome.result.rows, outcome.result.target, metric))
     console.print(
         styled(
-            "mean ROC AUC: the circle [bold]{:.4f}[/], never retrained {:.4f} ([bold green]{:+.4f}[/]) with {}",
+            "{}: the circle [bold]{:.4f}[/], never retrained {:.4f} ([bold green]{}[/]) with {}",
+            metric.mean,
             outcome.mean_champion,
             outcome.mean_frozen,
-            gain,
+            metric.signed(outcome.result.gain, 4),
             _count(outcome.result.retrains, "retrain"),
         ),
         highlight=False,

@@ -273,6 +273,15 @@ class Task(ABC):
         """A summary of so many rows' targets in words, for a cell of a table."""
         return ", ".join(f"{name} {value:,.6g}" for name, value in summary.items())
 
+    level_is_share = True
+    """Whether `level` is a share of the rows."""
+    level_title = "positives"
+    """What `level` says, behind "share of" where it is one."""
+
+    @abstractmethod
+    def level(self, targets: Targets) -> float:
+        """One number that says how the targets of a month lie, for a line over the months. Of at least one row."""
+
     @abstractmethod
     def scarcity(self, targets: Targets) -> Scarcity:
         """What limits the evidence in these rows."""

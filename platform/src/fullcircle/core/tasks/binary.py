@@ -242,6 +242,10 @@ class Binary(Task):
         """The share of positives."""
         return f"{summary['positives'] / rows:.1%} positive" if rows else ""
 
+    def level(self, targets: Targets) -> float:
+        """The share of positives."""
+        return float((np.asarray(targets) > 0).mean())
+
     def scarcity(self, targets: Targets) -> Scarcity:
         """The class that has fewer rows."""
         return Scarcity(spare_rows(targets), "rows of one class", " of each")

@@ -49,6 +49,7 @@ class Multiclass(Task):
     classes: tuple[Label, ...]
 
     kind = "multiclass"
+    level_title = "the most frequent class"
     loss = "cross_entropy"
     baseline = "multinomial_logistic_regression"
     association = "macro_roc_auc"
@@ -214,6 +215,10 @@ class Multiclass(Task):
         """Rows of each class."""
         counts = np.bincount(np.asarray(targets, dtype=np.intp), minlength=len(self.classes))
         return {name: float(count) for name, count in zip(self.names, counts, strict=True)}
+
+    def level(self, targets: Targets) -> float:
+        """The share of the most frequent class."""
+        return float(np.bincount(np.asarray(targets, dtype=np.intp)).max() / len(targets))
 
     def scarcity(self, targets: Targets) -> Scarcity:
         """The rarest class of those that are there."""

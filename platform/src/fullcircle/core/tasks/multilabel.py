@@ -51,6 +51,8 @@ class Multilabel(Task):
     separate: bool = False
 
     kind = "multilabel"
+    level_title = "labels a row"
+    level_is_share = False
     loss = "binary_cross_entropy"
     baseline = "logistic_regression_by_label"
     association = "label_roc_auc"
@@ -256,6 +258,10 @@ class Multilabel(Task):
     def summary(self, targets: Targets) -> Mapping[str, float]:
         """Rows that have each label."""
         return {name: float(count) for name, count in zip(self.labels, np.sum(targets, axis=0), strict=True)}
+
+    def level(self, targets: Targets) -> float:
+        """Labels a row."""
+        return float(np.sum(targets, axis=1).mean())
 
     def scarcity(self, targets: Targets) -> Scarcity:
         """The rarer side of the rarest label that is not the same in all rows."""

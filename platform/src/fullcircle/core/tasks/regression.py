@@ -75,6 +75,8 @@ class Regression(Task):
     high: float | None = None
 
     kind = "regression"
+    level_title = "mean"
+    level_is_share = False
     association = "rank_correlation"
     plots = ("predicted_against_actual", "residuals")
     primary = "mae"
@@ -289,6 +291,10 @@ class Regression(Task):
         if not len(y):
             return dict.fromkeys(("mean", "spread", "least", "most"), float("nan"))
         return {"mean": float(y.mean()), "spread": float(y.std()), "least": float(y.min()), "most": float(y.max())}
+
+    def level(self, targets: Targets) -> float:
+        """The mean."""
+        return float(np.mean(targets))
 
     def scarcity(self, targets: Targets) -> Scarcity:
         """All rows count."""
