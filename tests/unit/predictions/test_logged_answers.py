@@ -305,3 +305,16 @@ def test_a_prediction_knows_its_answer_in_a_file_that_was_merged_over_a_change_o
         found = lookup.find(tmp_path, id_)
         assert found is not None
         assert found.answers == TASKS[name].answers.numbers
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_many_label_files_of_any_kind_become_one_and_say_the_same(tmp_path, name):
+    task, (targets, shown) = TASKS[name], TARGETS[name]
+    with opened(tmp_path, task) as log:
+        log.append(batch(task, ["a", "b"]))
+    labels = LabelLog(tmp_path / "labels", task)
+    for index in range(parquet_segments.MERGE_FROM_FILES + 1):
+        labels.append(["a", "b"], [targets[index % 2], targets[1 - index % 2]])
+    assert len(parquet_segments.files(tmp_path / "labels")) <= 2
+    last = parquet_segments.MERGE_FROM_FILES % 2
+    assert seen(tmp_path, task)["label"].tolist() == [shown[last], shown[1 - last]]
