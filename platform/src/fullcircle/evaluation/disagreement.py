@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.project import AgreementGate, Image, Project
+from fullcircle.core.project import AgreementGate, Project
 from fullcircle.core.records.disagreement import Disagreement, GroupDisagreement, RowDisagreement
 from fullcircle.core.records.verdicts import GateResult, Verdict
 from fullcircle.core.row_tensors import coded
@@ -18,6 +18,8 @@ from fullcircle.evaluation.slices import group_names, sliced_columns
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+    from fullcircle.core.tasks import Task
 
 MIN_ROWS, MOST_GROUPS, MOST_ROWS = 30, 12, 10
 GATE = "agrees with champion"
@@ -61,7 +63,7 @@ def disagreement(
         mean=float(known.mean()) if len(known) else 0.0,
         mean_absolute=float(np.abs(known).mean()) if len(known) else 0.0,
         groups=_groups(project, frame, difference, finite),
-        largest=_largest(frame, task.scalar(champion), task.scalar(challenger), np.where(finite, apart, -1.0)),
+        largest=_largest(task, frame, task.scalar(champion), task.scalar(challenger), np.where(finite, apart, -1.0)),
     )
 
 
@@ -72,11 +74,12 @@ def with_agreement(verdict: Verdict, project: Project, found: Disagreement | Non
     """
     for gate in (gate for gate in project.gates if isinstance(gate, AgreementGate)):
         if verdict.champion_version is not None:
-            verdict = _with(verdict, gate, found)
+            unit = project.target.distance_unit
+            verdict = _with(verdict, gate, found, f" {unit}" if unit else "")
     return verdict
 
 
-def _with(verdict: Verdict, gate: AgreementGate, found: Disagreement | None) -> Verdict:
+def _with(verdict: Verdict, gate: AgreementGate, found: Disagreement | None, unit: str) -> Verdict:
     if found is None:
         outcome, off = Outcome.INCONCLUSIVE, None
         detail = "no row of the last window is logged on which the challenger could be held against the champion"
@@ -87,7 +90,7 @@ def _with(verdict: Verdict, gate: AgreementGate, found: Disagreement | None) -> 
         outcome = Outcome.PROMOTE if found.share <= gate.share else Outcome.REJECT
         off = found.share - gate.share if outcome is Outcome.REJECT else None
         detail = (
-            f"{found.share:.1%} of {found.rows:,} logged answers differ by more than {found.margin:g} from the "
+            f"{found.share:.1%} of {found.rows:,} logged answers differ by more than {found.margin:g}{unit} from the "
             f"champion's, {'within' if off is None else 'over'} the {gate.share:.1%} that are let pass"
         )
     result = GateResult(gate=GATE, passed=outcome is Outcome.PROMOTE, detail=detail, missed_by=off)
@@ -104,7 +107,7 @@ def _with(verdict: Verdict, gate: AgreementGate, found: Disagreement | None) -> 
 def _groups(
     project: Project, frame: pd.DataFrame, difference: NDArray[np.float64], finite: NDArray[np.bool_]
 ) -> tuple[GroupDisagreement, ...]:
-    columns = sliced_columns(project) or tuple(c.name for c in project.inputs if not isinstance(c, Image))
+    columns = sliced_columns(project) or tuple(c.name for c in project.inputs if c.groupable)
     found = []
     for column in columns:
         codes, names = coded(group_names(project, frame, column))
@@ -123,18 +126,27 @@ def _groups(
     return tuple(sorted(found, key=lambda each: -each.mean_absolute)[:MOST_GROUPS])
 
 
+def _outcome(task: Task, label: Any) -> int | str | None:
+    """The outcome of one row of a log window, a number or a list; None while it is unknown."""
+    unknown = label is None or (isinstance(label, float) and np.isnan(label))
+    return None if unknown else task.outcome_of(task.logged(np.asarray(label, dtype=np.float64)[None])[0])
+
+
 def _largest(
-    frame: pd.DataFrame, champion: NDArray[np.float64], challenger: NDArray[np.float64], size: NDArray[np.float64]
+    task: Task,
+    frame: pd.DataFrame,
+    champion: NDArray[np.float64],
+    challenger: NDArray[np.float64],
+    size: NDArray[np.float64],
 ) -> tuple[RowDisagreement, ...]:
     first = [index for index in np.argsort(-size, kind="stable")[:MOST_ROWS] if size[index] > 0]
-    labels = frame["label"].to_numpy(dtype=np.float64)
     return tuple(
         RowDisagreement(
             prediction_id=str(frame["prediction_id"].iloc[index]),
             row_id=str(frame["row_id"].iloc[index]),
             champion=float(champion[index]),
             challenger=float(challenger[index]),
-            label=int(labels[index]) if np.isfinite(labels[index]) else None,
+            label=_outcome(task, frame["label"].iloc[index]),
         )
         for index in first
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.project import Number, Project, SliceGate
+from fullcircle.core.project import Project, SliceGate
 from fullcircle.core.row_tensors import coded
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def group_names(project: Project, frame: pd.DataFrame, column: str) -> NDArray[n
 
     values = frame[column]
     declared = next(c for c in project.columns if c.name == column)
-    if isinstance(declared, Number) and values.nunique() > MAX_GROUPS:
+    if not declared.is_text and values.nunique() > MAX_GROUPS:
         quarters = pd.qcut(values.astype("float64"), 4, duplicates="drop", precision=3)
         return quarters.astype(object).where(values.notna(), "missing").astype(str).to_numpy(dtype=object)
-    if isinstance(declared, Number):
+    if not declared.is_text:
         texts = ["missing" if value != value else f"{value:g}" for value in values.astype("float64")]
         return np.array(texts, dtype=object)
     return values.astype(object).where(values.notna(), "").replace("", "missing").astype(str).to_numpy(dtype=object)

@@ -24,13 +24,17 @@ class GroupDisagreement:
 
 @dataclass(frozen=True, kw_only=True)
 class RowDisagreement:
-    """One logged prediction and what the challenger would have answered. `label` is None while it is unknown."""
+    """One logged prediction and what the challenger would have answered.
+
+    Attributes:
+        label: 0 or 1 of a question of yes or no, else the outcome in words; None while it is unknown.
+    """
 
     prediction_id: str
     row_id: str
     champion: float
     challenger: float
-    label: int | None
+    label: int | str | None
 
 
 @dataclass(frozen=True, kw_only=True)

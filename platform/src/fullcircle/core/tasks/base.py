@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Answers = NDArray[np.float32]
 
 SHOWN_LABELS = 5
+SHOWN_CLASSES = 12
+"""Classes whose rows a cell of a table tells; of more, the most frequent ones."""
 Label = bool | int | str
 """What a class is called in the data. Numbers and booleans are taken for each other: True is 1."""
 
@@ -271,7 +273,10 @@ class Task(ABC):
 
     def described(self, summary: Mapping[str, float], rows: int) -> str:
         """A summary of so many rows' targets in words, for a cell of a table."""
-        return ", ".join(f"{name} {value:,.6g}" for name, value in summary.items())
+        most = sorted(summary, key=lambda name: -summary[name])[:SHOWN_CLASSES]
+        named = list(summary) if len(summary) <= SHOWN_CLASSES else most
+        more = f" and {len(summary) - len(named):,} more" if len(named) < len(summary) else ""
+        return ", ".join(f"{name} {summary[name]:,.6g}" for name in named) + more
 
     level_is_share = True
     """Whether `level` is a share of the rows."""
@@ -317,6 +322,10 @@ class Task(ABC):
     def shown(self, target: Any) -> str:
         """One row's target in words: "yes", a class, a number with its unit."""
 
+    def outcome_of(self, target: Any) -> int | str:
+        """One row's target as records and tables keep it."""
+        return self.shown(target)
+
     def happened(self, targets: Targets, part: int) -> NDArray[np.bool_]:
         """For which targets that part of an answer, such as the class of this index, came true, bool (rows,)."""
         return np.asarray(np.asarray(targets) == part, dtype=np.bool_)
@@ -338,6 +347,11 @@ class Task(ABC):
     def distance(self, a: Answers, b: Answers) -> NDArray[np.float64]:
         """How far apart two models' answers are, (rows,), comparable to the margin of `AgreementGate`."""
         return np.abs(self.scalar(a) - self.scalar(b))
+
+    @property
+    def distance_unit(self) -> str:
+        """What `distance` is in, for people; empty where it is in the answers' own unit."""
+        return ""
 
     def fault(self, answers: NDArray[Any], rows: int) -> str | None:
         """Why these cannot be answers to so many rows; None when they can."""

@@ -272,6 +272,10 @@ class Binary(Task):
         """`yes` or `no`: whether it is the positive class."""
         return "yes" if target == 1 else "no"
 
+    def outcome_of(self, target: Any) -> int | str:
+        """1 or 0."""
+        return int(target)
+
     def right(self, targets: Targets, answers: Answers) -> NDArray[np.bool_]:
         """Which decisions are right, or which probabilities are on the right side of one half, bool (rows,)."""
         decided = column(answers, len(self.answers.numbers) - 1) >= 0.5

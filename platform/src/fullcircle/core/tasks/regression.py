@@ -315,6 +315,11 @@ class Regression(Task):
         return np.asarray(np.abs(one - other) / spread, dtype=np.float64)
 
     @property
+    def distance_unit(self) -> str:
+        """Of the champion's answers."""
+        return "standard deviations"
+
+    @property
     def answer_format(self) -> AnswerFormat:
         """In the unit of the target."""
         unit = self.unit

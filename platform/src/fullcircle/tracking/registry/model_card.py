@@ -7,17 +7,19 @@ outside and are shown as text: nothing in them is Markdown.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fullcircle.core.project import Category, Image, Number, Project
+from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import DataVersion, Span, Split
 from fullcircle.core.records.disagreement import Disagreement
 from fullcircle.core.records.training import RunRef
 from fullcircle.core.records.verdicts import Candidate, Evaluation, SliceScore, Verdict
 from fullcircle.core.security.untrusted import markdown, markdown_code
 from fullcircle.core.tasks import Task
+from fullcircle.core.tasks.answer_format import rounded
 
-SHOWN_SLICES = 12
+SHOWN_SLICES, SHOWN_METRICS = 12, 12
 
 
 def model_card(
@@ -46,7 +48,7 @@ def model_card(
         _limits(project, data),
         _origin(ref, project),
         _slices(project.target, evaluations.get(ref.framework)),  # the longest come last: see `shortened`
-        _disagreement(disagreement),
+        _disagreement(project.target, disagreement),
     )
     return "\n".join(line for section in sections for line in section).strip() + "\n"
 
@@ -118,17 +120,27 @@ def _metrics(task: Task, evaluations: Mapping[str, Evaluation], verdict: Verdict
     yield ""
     yield "On the test rows, which are newer than all that was learned from; in brackets the 95% interval."
     yield ""
-    names = [name for name in task.metrics if any(name in each.metrics for each in evaluations.values())]
+    found = [name for name in task.metrics if any(name in each.metrics for each in evaluations.values())]
+    names, more = found[:SHOWN_METRICS], len(found) - SHOWN_METRICS
     rows = [
         (markdown(who), str(each.rows), *(str(each.metrics[name]) if name in each.metrics else "" for name in names))
         for who, each in evaluations.items()
     ]
-    yield from _table(("model", "rows", *names), rows)
+    yield from _table(("model", "rows", *(_metric_title(task, name) for name in names)), rows)
+    if more > 0:
+        yield f"{more:,} more metrics are in evaluation/ of the run."
+        yield ""
     if verdict is not None and verdict.against:
         yield "Challenger minus champion on the same rows:"
         yield ""
         yield from (f"- {markdown(name)}: {interval}" for name, interval in verdict.against.items())
         yield ""
+
+
+def _metric_title(task: Task, name: str) -> str:
+    """A metric's name; with its unit where that is the answers' own, as errors have it: `mae (rentals)`."""
+    unit = task.metrics[name].unit
+    return markdown(f"{name} ({unit})" if unit and unit == task.answer_format.unit else name)
 
 
 def _slices(task: Task, evaluation: Evaluation | None) -> Iterator[str]:
@@ -139,7 +151,8 @@ def _slices(task: Task, evaluation: Evaluation | None) -> Iterator[str]:
     # The weakest first: that is what a reviewer must see.
     weakest = sorted(evaluation.slices, key=lambda each: each.score.value, reverse=not task.main.greater_is_better)
     yield from _table(
-        ("slice", "rows", task.primary, "minus champion"), [_slice(each) for each in weakest[:SHOWN_SLICES]]
+        ("slice", "rows", _metric_title(task, task.primary), "minus champion"),
+        [_slice(each) for each in weakest[:SHOWN_SLICES]],
     )
     if len(weakest) > SHOWN_SLICES:
         yield f"{len(weakest) - SHOWN_SLICES} more slices do better; evaluation/ of the run has them all."
@@ -151,14 +164,20 @@ def _slice(score: SliceScore) -> tuple[str, ...]:
     return _group(score.column, score.group), str(score.rows), str(score.score), difference
 
 
-def _disagreement(found: Disagreement | None) -> Iterator[str]:
+def _disagreement(task: Task, found: Disagreement | None) -> Iterator[str]:
     if found is None:
         return
+    form, unit = task.answer_format, f" {task.distance_unit}" if task.distance_unit else ""
     yield "## Where it disagrees with the champion"
     yield ""
     span = f"{found.start:%Y-%m-%d} to {found.end:%Y-%m-%d}"
     yield f"On {found.rows} of the rows that production answered from {span} its answers differ from the champion's by"
-    yield f"{found.mean_absolute:.3f} on average, and {found.share:.1%} of them by more than {found.margin:g}."
+    apart = (
+        f"{found.mean_absolute:.3f}"
+        if form.is_share
+        else f"{rounded(found.mean_absolute)} {markdown(form.unit)}".rstrip()
+    )
+    yield f"{apart} on average, and {found.share:.1%} of them by more than {found.margin:g}{unit}."
     if found.unanswered:
         yield f"To **{found.unanswered}** of them it has no finite answer."
     yield ""
@@ -171,7 +190,7 @@ def _disagreement(found: Disagreement | None) -> Iterator[str]:
             markdown_code(r.row_id),
             f"{r.champion:.3f}",
             f"{r.challenger:.3f}",
-            "unknown" if r.label is None else str(r.label),
+            "unknown" if r.label is None else markdown(r.label),
         )
         for r in found.largest
     ]
@@ -190,11 +209,26 @@ def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
 
 def _columns(project: Project) -> str:
     """The raw columns in words: `12 numeric and 3 categorical raw columns`."""
-    images = [f"{markdown_code(column.name)}, {column.size}" for column in project.inputs if isinstance(column, Image)]
-    if images:
-        return f"One image a row: {images[0]}"
-    numbers, words = (sum(isinstance(column, kind) for column in project.inputs) for kind in (Number, Category))
-    return f"{numbers} numeric and {words} categorical raw columns"
+    kinds = Counter(column.kind for column in project.inputs)
+    return COLUMNS[project.inputs[0].kind](project, kinds)
+
+
+def _table_columns(project: Project, kinds: Counter[str]) -> str:
+    return f"{kinds['number']} numeric and {kinds['category']} categorical raw columns"
+
+
+def _image_column(project: Project, kinds: Counter[str]) -> str:
+    column = project.inputs[0]
+    size = " x ".join(str(length) for length in column.tensor_shape)
+    return f"One image a row: {markdown_code(column.name)}, {size}"
+
+
+COLUMNS: dict[str, Callable[[Project, Counter[str]], str]] = {
+    "number": _table_columns,
+    "category": _table_columns,
+    "image": _image_column,
+}
+"""The raw columns in words, by the kind of the first of them: an image is the only one there is."""
 
 
 def _span(task: Task, name: str, span: Span) -> tuple[str, ...]:
