@@ -389,5 +389,7 @@ def test_rows_whose_labels_are_known_have_a_level(task: Task) -> None:
     labels = pd.Series([*cells[task.kind], None])
     rows, known = known_rows(task, pd.DataFrame({"x": range(5), "label": labels}))
     assert rows["x"].tolist() == [0, 1, 2, 3]
+    nothing = known_rows(task, pd.DataFrame({"x": [], "label": pd.Series([], dtype=labels.dtype)}))
+    assert [len(each) for each in nothing] == [0, 0]
     expected = {"binary": 0.75, "multiclass": 0.75, "multilabel": 0.75, "regression": 3.0}
     assert task.level(task.logged(known)) == expected[task.kind]

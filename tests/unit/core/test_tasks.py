@@ -288,3 +288,15 @@ def test_a_project_that_names_no_gates_has_those_of_its_task() -> None:
 def test_a_column_may_not_be_named_as_an_answer_is() -> None:
     with pytest.raises(ProjectInvalid, match=r"not have a name that the platform uses itself, got \['probability'\]"):
         project_of(LATE, columns=(Number("probability"),))
+
+
+def test_classes_whose_names_come_out_alike_keep_a_metric_each() -> None:
+    task = Multiclass("kind", classes=("a b", "a_b", "a?b", "c"))
+    assert [name for name in task.metrics if name.startswith("roc_auc.")] == [
+        "roc_auc.a_b_1",
+        "roc_auc.a_b",
+        "roc_auc.a_b_3",
+        "roc_auc.c",
+    ]
+    labels = tuple(f"{'x' * 90}{number}" for number in range(300))
+    assert sum(name.startswith("roc_auc.") for name in Multilabel("tags", labels=labels).metrics) == 300

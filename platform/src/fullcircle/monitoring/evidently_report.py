@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.project import Category, Project
+from fullcircle.core.project import Project
 from fullcircle.core.records.health import ColumnDrift, Health
 from fullcircle.core.security.html_page import framed_page, html_page
 from fullcircle.core.security.untrusted import disambiguated, html_text
@@ -155,10 +155,7 @@ def _drift_snapshot(
     methods = {drift_metrics.WASSERSTEIN: CLIPPED}
     worst = sorted(health.columns, key=_badness)[:MOST_COLUMNS]
     shown = {c.column for c in worst}
-    names = {
-        kind: [c.name for c in project.inputs if c.name in shown and isinstance(c, Category) == kind]
-        for kind in (True, False)
-    }
+    names = {kind: [c.name for c in project.inputs if c.name in shown and c.is_text == kind] for kind in (True, False)}
     gaps = [c.column for c in worst if c.method == drift_metrics.MISSING]
     # A column with no value at all on either side is summed up by its missing values alone.
     hollow = [

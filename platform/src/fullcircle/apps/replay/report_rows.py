@@ -70,7 +70,7 @@ def month_row(
 def known_rows(task: Task, rows: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """The rows whose label is known, and those labels, (rows,) or (rows, labels)."""
     labels = task.known_labels(rows["label"])
-    known = ~np.isnan(labels.reshape(len(rows), -1)).any(axis=1)
+    known = task.are_known(labels)
     return rows.iloc[np.flatnonzero(known)], labels[known]
 
 

@@ -186,6 +186,11 @@ class Task(ABC):
         """The `label` column of a log window as float64 (rows,), or (rows, labels); NaN in rows not known yet."""
         return cells.to_numpy(dtype=np.float64, na_value=np.nan)
 
+    def are_known(self, labels: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of `known_labels` are known, bool (rows,)."""
+        found = np.isfinite(labels)
+        return found if found.ndim == 1 else np.asarray(found.all(axis=1), dtype=np.bool_)
+
     @property
     def stored_as(self) -> str:
         """What the label log keeps of a target, by name, an entry of its table: `int8`, `float64`, `text`, `truths`."""

@@ -8,7 +8,7 @@ the delta method (van der Vaart 1998, "Asymptotic statistics", ch. 20).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,6 +124,7 @@ def area_metric(
 
 
 def auc_against_rest(
+    name: str,
     label: str,
     index: int,
     belongs: Callable[[Targets], NDArray[np.bool_]],
@@ -134,6 +135,7 @@ def auc_against_rest(
     """ROC AUC of one class, or one label, against the rest: `roc_auc.<label>`.
 
     Args:
+        name: the label as part of a metric's name, see `safe_names`.
         index: of its probability among the answers' numbers.
         belongs: targets -> whether each row is of it, bool (rows,).
         are: "rows are of class", "rows have the label", as a sentence goes on behind their number.
@@ -144,7 +146,7 @@ def auc_against_rest(
         return None if 0 < there < len(targets) else f"{there:,} of {len(targets):,} {are} {label!r}"
 
     return area_metric(
-        f"roc_auc.{safe_name(label)}",
+        f"roc_auc.{name}",
         f"ROC AUC of {label}",
         lambda targets, answers: auc_rows(belongs(targets), answers[:, index]),
         effective_rows=effective_rows,
@@ -152,9 +154,20 @@ def auc_against_rest(
     )
 
 
-def safe_name(label: str) -> str:
-    """A label as part of a metric's name: what MLflow takes in one."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80]
+def safe_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """Each label as part of a metric's name, what MLflow takes in one; of labels that would come out alike, all but
+    the first have their number, from 1, behind it.
+    """
+    plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", label)[:80] for label in labels]
+    # A label that needs no change keeps its name whatever comes before it.
+    taken = {name for name, label in zip(plain, labels, strict=True) if name == label}
+    found = []
+    for number, (name, label) in enumerate(zip(plain, labels, strict=True), start=1):
+        while name in taken and name != label:
+            name = f"{name[:70]}_{number}"
+        taken.add(name)
+        found.append(name)
+    return tuple(found)
 
 
 def worst_by_outcome(losses: PerRow) -> Callable[[Targets, Answers], float]:

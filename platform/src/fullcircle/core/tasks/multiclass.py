@@ -20,6 +20,7 @@ from fullcircle.core.tasks.estimation import (
     auc_rows,
     mean_metric,
     ratio_rows,
+    safe_names,
     share_metric,
 )
 from fullcircle.core.tasks.metric import Metric
@@ -99,7 +100,9 @@ class Multiclass(Task):
     def metrics(self) -> Mapping[str, Metric]:
         """Macro ROC AUC, accuracy, macro F1, log loss, Brier score, calibration error, and ROC AUC of each class."""
         found = (_MACRO_AUC, ACCURACY, MACRO_F1, LOG_LOSS, BRIER, CALIBRATION_ERROR)
-        by_class = (_class_auc(index, name) for index, name in enumerate(self.names))
+        by_class = (
+            _class_auc(index, *each) for index, each in enumerate(zip(safe_names(self.names), self.names, strict=True))
+        )
         return {each.name: each for each in (*found, *by_class)}
 
     @property
@@ -327,9 +330,14 @@ def _worst_log_loss(targets: Targets, answers: Answers) -> float:
     return float(-np.log(np.clip(np.asarray(answers, dtype=np.float64).min(), EPS, 1.0)))
 
 
-def _class_auc(index: int, name: str) -> Metric:
+def _class_auc(index: int, name: str, label: str) -> Metric:
     return auc_against_rest(
-        name, index, lambda y: np.asarray(np.asarray(y) == index), effective_rows=rarest, are="rows are of class"
+        name,
+        label,
+        index,
+        lambda y: np.asarray(np.asarray(y) == index),
+        effective_rows=rarest,
+        are="rows are of class",
     )
 
 

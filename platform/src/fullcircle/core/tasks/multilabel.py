@@ -18,6 +18,7 @@ from fullcircle.core.tasks.estimation import (
     auc_rows,
     mean_metric,
     ratio_rows,
+    safe_names,
     share_metric,
     worst_by_outcome,
 )
@@ -94,7 +95,10 @@ class Multilabel(Task):
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """Macro ROC AUC, micro and macro F1, subset accuracy, log loss, and ROC AUC of each label."""
-        by_label = (_label_auc(index, name) for index, name in enumerate(self.labels))
+        by_label = (
+            _label_auc(index, *each)
+            for index, each in enumerate(zip(safe_names(self.labels), self.labels, strict=True))
+        )
         return {each.name: each for each in (_MACRO_AUC, MICRO_F1, MACRO_F1, SUBSET_ACCURACY, LOG_LOSS, *by_label)}
 
     @property
@@ -362,9 +366,10 @@ def _all_constant(targets: Targets) -> str | None:
     return "every label is the same in all rows" if _constant_labels(targets).all() else None
 
 
-def _label_auc(index: int, name: str) -> Metric:
+def _label_auc(index: int, name: str, label: str) -> Metric:
     return auc_against_rest(
         name,
+        label,
         index,
         lambda y: np.asarray(np.asarray(y)[:, index] == 1),
         effective_rows=rarest_label,
