@@ -70,7 +70,7 @@ def checkout(repository: Path, shipped: Shipped, tmp_path_factory: pytest.TempPa
 def project(checkout: Path) -> Project:
     """Both frameworks, fewer epochs."""
     found = load_project("digits", checkout)
-    return dataclasses.replace(found, training=dataclasses.replace(found.training, epochs=12))
+    return dataclasses.replace(found, training=dataclasses.replace(found.training, epochs=8))
 
 
 @pytest.fixture(scope="module")
