@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from fullcircle.core.records.health import (
     Window,
 )
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.tasks import Regression
 from fullcircle.core.tasks.binary import ROC_AUC
 from fullcircle.loop.decide import decide
 
@@ -104,6 +106,27 @@ def test_a_fall_below_the_tolerance_asks_for_a_retrain_and_says_how_far_it_fell(
     decision = decide(health(auc=0.65), POLICY, PolicyState())
     assert isinstance(decision, Retrain)
     assert "0.050 below the 0.700 measured at release" in decision.reason
+
+
+@pytest.mark.parametrize(("gain", "rolls_back"), [(0.5, False), (3.0, True)])
+def test_an_error_with_a_unit_is_rolled_back_for_a_share_of_it_not_for_hundredths_of_its_unit(
+    gain: float, rolls_back: bool
+) -> None:
+    mae = Regression("count", unit="rentals").main
+    performance = Performance.by(
+        mae,
+        rows=1000,
+        summary={},
+        metrics={"mae": around(50.0)},
+        expected=50.0,
+        previous_gain=around(gain, 0.1),
+    )
+    seen = dataclasses.replace(health(), performance=performance)
+    found = decide(seen, POLICY, PolicyState(previous_version="1"))
+    assert isinstance(found, Rollback) == rolls_back
+    if rolls_back:
+        assert "has a mean absolute error 3.0" in found.reason
+        assert "lower on the same 1000 labelled rows" in found.reason
 
 
 def test_without_labels_a_drifted_window_asks_for_a_retrain() -> None:

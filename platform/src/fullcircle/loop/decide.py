@@ -32,10 +32,11 @@ def decide(health: Health, policy: Policy, state: PolicyState) -> Decision:
 
 def _rollback(health: Health, policy: Policy, state: PolicyState) -> Rollback | None:
     gain = health.performance.previous_gain if health.performance else None
-    if gain is None or state.previous_version is None or gain.low <= policy.rollback_margin:
-        return None
     found = health.performance
-    assert found is not None, "its gain is known"
+    if gain is None or found is None or state.previous_version is None:
+        return None
+    if gain.low <= found.amount(policy.rollback_margin):
+        return None
     higher = "higher" if found.greater_is_better else "lower"
     reason = (
         f"version {state.previous_version} has a {found.title} {gain} {higher} on the same {found.rows} labelled rows"

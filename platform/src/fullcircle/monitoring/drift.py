@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.project import Category, Image, Number, Project
+from fullcircle.core.project import Column, Image, Project
 from fullcircle.core.records.health import ColumnDrift
 from fullcircle.monitoring.drift_metrics import (
     JENSEN_SHANNON,
@@ -50,15 +50,11 @@ def column_drift(
         return tuple(drift for drift in found if drift is not None)
     now, before, pool = sample(current, ROWS, seed), sample(reference, ROWS, seed), sample(reference, POOL, seed)
     draws = Resamples.of(len(pool), len(before), len(now), n_resamples=n_resamples(alpha), seed=seed)
-    return tuple(
-        _column(column, now, before, pool, draws, alpha, seed)
-        for column in project.inputs
-        if not isinstance(column, Image)
-    )
+    return tuple(_column(column, now, before, pool, draws, alpha, seed) for column in project.inputs)
 
 
 def _column(
-    column: Number | Category,
+    column: Column,
     now: pd.DataFrame,
     before: pd.DataFrame,
     pool: pd.DataFrame,
@@ -66,7 +62,7 @@ def _column(
     alpha: float,
     seed: int,
 ) -> ColumnDrift:
-    if isinstance(column, Category):
+    if column.is_text:
         distance = jensen_shannon(categories(before, column.name), categories(now, column.name))
         threshold = null_quantile(null_jensen_shannon(categories(pool, column.name), draws), alpha)
         return _drift(column.name, JENSEN_SHANNON, distance, threshold)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.project import Category, Column, Image, Number, Project
 from fullcircle.core.records.health import QualityIssue
 from fullcircle.core.row_tensors import outside, pixels
 from fullcircle.monitoring.samples import categories
@@ -42,16 +43,22 @@ def quality(project: Project, current: pd.DataFrame, reference: pd.DataFrame) ->
 def _shares(
     column: Column, current: pd.DataFrame, reference: pd.DataFrame
 ) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
-    if isinstance(column, Category):
-        now, before = categories(current, column.name), categories(reference, column.name)
-        yield MISSING, now == "", before == ""
-        known = set(before) if column.known == "learn" else set(column.known)
-        known.add("")
-        yield UNKNOWN, _outside(now, known), _outside(before, known)
-        return
-    if isinstance(column, Image):
-        yield from _image_shares(column, current, reference)
-        return
+    yield from _SHARES[column.kind](column, current, reference)
+
+
+def _category_shares(
+    column: Category, current: pd.DataFrame, reference: pd.DataFrame
+) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
+    now, before = categories(current, column.name), categories(reference, column.name)
+    yield MISSING, now == "", before == ""
+    known = set(before) if column.known == "learn" else set(column.known)
+    known.add("")
+    yield UNKNOWN, _outside(now, known), _outside(before, known)
+
+
+def _number_shares(
+    column: Number, current: pd.DataFrame, reference: pd.DataFrame
+) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
     # Not samples.numbers: an infinite value is out of range, not missing.
     sides = [frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) for frame in (current, reference)]
     yield MISSING, np.isnan(sides[0]), np.isnan(sides[1])
@@ -69,6 +76,12 @@ def _image_shares(
     beyond = [np.asarray(((side < low) | (side > high)).any(axis=1), dtype=bool) for side in sides]
     yield MISSING, absent[0], absent[1]
     yield RANGE, beyond[0], beyond[1]
+
+
+_SHARES: Mapping[str, Callable[..., Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]]] = MappingProxyType(
+    {"number": _number_shares, "category": _category_shares, "image": _image_shares}
+)
+"""Kind of column -> what may be wrong with it, and the rows of the window and of the reference where it is."""
 
 
 def _outside(values: NDArray[np.object_], known: set[str]) -> NDArray[np.bool_]:

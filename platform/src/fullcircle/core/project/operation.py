@@ -61,12 +61,14 @@ class Policy:
     """When to retrain or roll back.
 
     Attributes:
-        tolerated_drop: fall of ROC AUC below what the gate measured at release that is put up with.
+        tolerated_drop: how much worse the primary metric may be than what the gate measured at release: of ROC AUC, or
+            any share or area, the fall itself; of an error with a unit a share of it (0.02: 2% more rentals off).
         on_drift: whether a window that drifted as a whole asks for a retrain while its performance still holds. It
             costs computing time and, the gate being what it is, nothing else.
         cooldown: shortest time between two retrains, in the time of the data.
         max_retrains: most retrains in any `budget_window`.
-        rollback_margin: ROC AUC by which the previous champion must beat the champion on the same labelled rows.
+        rollback_margin: by how much the previous champion must beat the champion on the same labelled rows, counted as
+            `tolerated_drop` is.
         auto_rollback: whether a rollback that was decided is carried out at once, when the previous champion's graph
             loads. Else, and always where `approval` is "human", on-call is paged with the command.
     """

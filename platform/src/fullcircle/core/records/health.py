@@ -128,6 +128,10 @@ class Performance:
         """Where a worse value lies: `below` or `above`."""
         return "below" if self.greater_is_better else "above"
 
+    def amount(self, share: float) -> float:
+        """So much of the primary metric as a policy's figure means: of an error with a unit that share of its value."""
+        return share * abs(self.score.value) if self.relative else share
+
     def tolerated(self, drop: float) -> float | None:
         """The primary metric at which so large a drop is reached; None while nothing is expected."""
         if self.expected is None:
