@@ -25,7 +25,7 @@ from fullcircle.core.project.model_specs import Keras, ModelSpec, Torch
 from fullcircle.core.project.operation import APPROVALS, Policy, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Shape, Training
 from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Uniform
-from fullcircle.core.tasks import Binary, Multiclass, Multilabel, Regression, Task
+from fullcircle.core.tasks import Binary, Costs, Multiclass, Multilabel, Regression, Task
 
 __all__ = (
     "APPROVALS",
@@ -40,6 +40,7 @@ __all__ = (
     "Choice",
     "Column",
     "Compute",
+    "Costs",
     "ErrorBudget",
     "Evidence",
     "Gate",
