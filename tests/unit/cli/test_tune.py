@@ -50,6 +50,7 @@ def test_a_study_shows_its_best_the_present_parameters_and_the_command_that_trai
         done=3,
         pruned=1,
         failed=1,
+        metric="ROC AUC",
         best=(top,),
         present=present,
         importance={"training.learning_rate": 0.9, "training.hidden": 0.1},
