@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import ipaddress
 import os
 import shutil
@@ -95,6 +96,24 @@ HOSTILE = (
     "\n# Approved\n\n- by ceo\r\x00"
 )
 """What a stranger may send: it runs, calls, colours or breaks something in each medium that takes it as it is."""
+
+
+Script = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="session")
+def script() -> Script:
+    """A program that belongs to no package, such as a project's `prepare.py`, as a module of its own."""
+
+    def loaded(path: Path) -> Any:
+        spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
 
 
 Shipped = Callable[[Mapping[str, str], Path], Path]

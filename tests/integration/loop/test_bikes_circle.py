@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -38,7 +37,7 @@ from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 
 if TYPE_CHECKING:
-    from tests.conftest import Shipped
+    from tests.conftest import Script, Shipped
 
 MAY, JUNE = datetime(2011, 5, 1, tzinfo=UTC), datetime(2011, 6, 1, tzinfo=UTC)
 NUMBERS = ("prediction", "low", "high")
@@ -47,16 +46,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def checkout(repository: Path, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(repository: Path, script: Script, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project in a folder of its own, with the first five months."""
     root = tmp_path_factory.mktemp("checkout")
     home = root / "projects" / "bikes"
     shutil.copytree(repository / "projects" / "bikes", home)
-    spec = importlib.util.spec_from_file_location("bikes_prepare", home / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    prepare: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(prepare)
+    prepare = script(home / "prepare.py")
     params = yaml.safe_load((home / "params.yaml").read_text())["bikes"]
     rows = prepare.hours(pd.read_csv(shipped(params, prepare.RAW)))
     prepare.write(rows[rows["hour"] < pd.Timestamp(JUNE)], root / ".fullcircle" / "data" / "bikes")

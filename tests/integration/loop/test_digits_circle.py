@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -40,7 +39,7 @@ from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 
 if TYPE_CHECKING:
-    from tests.conftest import Shipped
+    from tests.conftest import Script, Shipped
 
 JUNE, JULY, AUGUST = (datetime(2024, month, 1, tzinfo=UTC) for month in (6, 7, 8))
 MONTHS = {f"2024-{month:02d}": {"rows": 417, "world": "plain"} for month in range(1, 7)} | {
@@ -51,15 +50,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def checkout(repository: Path, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(repository: Path, script: Script, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project in a folder of its own, with half a year of upright digits and a month of rotated ones."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(repository / "projects" / "digits", root / "projects" / "digits")
-    spec = importlib.util.spec_from_file_location("digits_prepare", root / "projects" / "digits" / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    prepare: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(prepare)
+    prepare = script(root / "projects" / "digits" / "prepare.py")
     params = yaml.safe_load((root / "projects" / "digits" / "params.yaml").read_text())["digits"]
     rows = prepare.months(params | {"months": MONTHS}, prepare.read(shipped(params, prepare.RAW)))
     prepare.write(rows, root / ".fullcircle" / "data" / "digits")

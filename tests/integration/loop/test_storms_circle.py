@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -38,7 +37,7 @@ from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 
 if TYPE_CHECKING:
-    from tests.conftest import Shipped
+    from tests.conftest import Script, Shipped
 
 BEGIN, NEW_YEAR = datetime(2000, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
 JUNE, DECEMBER = datetime(2020, 6, 1, tzinfo=UTC), datetime(2020, 12, 1, tzinfo=UTC)
@@ -49,16 +48,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def checkout(repository: Path, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(repository: Path, script: Script, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project in a folder of its own, with two decades of seasons."""
     root = tmp_path_factory.mktemp("checkout")
     home = root / "projects" / "storms"
     shutil.copytree(repository / "projects" / "storms", home)
-    spec = importlib.util.spec_from_file_location("storms_prepare", home / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    prepare: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(prepare)
+    prepare = script(home / "prepare.py")
     params = yaml.safe_load((home / "params.yaml").read_text())["storms"]
     raw, table = shipped(params, prepare.RAW), root / "storms.parquet"
     subprocess.run([sys.executable, "-I", home / "unpickle.py", raw, table], check=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from fullcircle.data.contract import check
 from fullcircle.data.package_files import package_file
 
 if TYPE_CHECKING:
-    from tests.conftest import Shipped
+    from tests.conftest import Script, Shipped
 
 ROOT = Path(__file__).resolve().parents[3]
 HOME = ROOT / "projects" / "bikes"
@@ -31,13 +29,8 @@ def project() -> Project:
 
 
 @pytest.fixture(scope="module")
-def prepare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bikes_prepare", HOME / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def prepare(script: Script) -> Any:
+    return script(HOME / "prepare.py")
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +40,12 @@ def params() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def source(prepare: ModuleType, params: dict[str, Any], shipped: Shipped) -> pd.DataFrame:
+def source(prepare: Any, params: dict[str, Any], shipped: Shipped) -> pd.DataFrame:
     return pd.read_csv(shipped(params, prepare.RAW))
 
 
 @pytest.fixture(scope="module")
-def rows(prepare: ModuleType, source: pd.DataFrame) -> pd.DataFrame:
+def rows(prepare: Any, source: pd.DataFrame) -> pd.DataFrame:
     found: pd.DataFrame = prepare.hours(source)
     return found
 

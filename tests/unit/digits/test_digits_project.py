@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from fullcircle.core.row_tensors import pixels
 from fullcircle.data.contract import check
 
 if TYPE_CHECKING:
-    from tests.conftest import Shipped
+    from tests.conftest import Script, Shipped
 
 ROOT = Path(__file__).resolve().parents[3]
 HOME = ROOT / "projects" / "digits"
@@ -34,13 +32,8 @@ def project() -> Project:
 
 
 @pytest.fixture(scope="module")
-def prepare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("digits_prepare", HOME / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def prepare(script: Script) -> Any:
+    return script(HOME / "prepare.py")
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +43,13 @@ def params() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def source(prepare: ModuleType, params: dict[str, Any], shipped: Shipped) -> tuple[np.ndarray, np.ndarray]:
+def source(prepare: Any, params: dict[str, Any], shipped: Shipped) -> tuple[np.ndarray, np.ndarray]:
     found: tuple[np.ndarray, np.ndarray] = prepare.read(shipped(params, prepare.RAW))
     return found
 
 
 @pytest.fixture(scope="module")
-def months(
-    prepare: ModuleType, params: dict[str, Any], source: tuple[np.ndarray, np.ndarray]
-) -> dict[str, pd.DataFrame]:
+def months(prepare: Any, params: dict[str, Any], source: tuple[np.ndarray, np.ndarray]) -> dict[str, pd.DataFrame]:
     found: dict[str, pd.DataFrame] = prepare.months(params, source)
     return found
 

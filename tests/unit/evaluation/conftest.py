@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,10 +86,6 @@ def noisy_fixture() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def bench(repository: Path) -> Any:
+def bench(repository: Path, script: Callable[[Path], Any]) -> Any:
     """`tests/benchmarks/gates.py`: simulations in which the truth is known."""
-    spec = importlib.util.spec_from_file_location("bench_gates", repository / "tests" / "benchmarks" / "gates.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(repository / "tests" / "benchmarks" / "gates.py")

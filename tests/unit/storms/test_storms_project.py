@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import lzma
 import os
 import pickle
@@ -10,7 +9,6 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,19 +21,10 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.data.contract import check
 
 if TYPE_CHECKING:
-    from tests.conftest import Shipped
+    from tests.conftest import Script, Shipped
 
 ROOT = Path(__file__).resolve().parents[3]
 HOME = ROOT / "projects" / "storms"
-
-
-def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"storms_{name}", HOME / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +33,12 @@ def project() -> Project:
 
 
 @pytest.fixture(scope="module")
-def prepare() -> ModuleType:
-    return module("prepare")
+def prepare(script: Script) -> Any:
+    return script(HOME / "prepare.py")
 
 
 @pytest.fixture(scope="module")
-def source(prepare: ModuleType, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def source(prepare: Any, shipped: Shipped, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     params: dict[str, Any] = yaml.safe_load((HOME / "params.yaml").read_text())["storms"]
     target = tmp_path_factory.mktemp("storms") / "storms.parquet"
     done = converted(shipped(params, prepare.RAW), target)
@@ -58,7 +47,7 @@ def source(prepare: ModuleType, shipped: Shipped, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="module")
-def rows(prepare: ModuleType, source: pd.DataFrame) -> pd.DataFrame:
+def rows(prepare: Any, source: pd.DataFrame) -> pd.DataFrame:
     found: pd.DataFrame = prepare.records(source)
     return found
 
