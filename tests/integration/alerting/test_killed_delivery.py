@@ -23,7 +23,7 @@ PROGRAM = """
     import sys
     from datetime import UTC, datetime
     from fullcircle.alerting.dispatch import Dispatcher
-    from fullcircle.core.records.health import Incident, Severity
+    from fullcircle.core.records.incidents import Incident, Severity
     from fullcircle.core.project import Binary, Number, Project
     from fullcircle.core.settings import Settings
     from fullcircle.store.database import Database

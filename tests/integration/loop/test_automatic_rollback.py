@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from fullcircle.core.project import Policy, Project
-from fullcircle.core.records.health import Health, Incident, Rollback, Severity, Window
+from fullcircle.core.records.health import Health, Rollback, Window
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.records.ledger_entries import Action
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.core.settings import Settings

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.records.health import Incident, Keep, Retrain, Rollback, Severity
+from fullcircle.core.records.health import Keep, Retrain, Rollback
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from fullcircle.core.errors import FullcircleError
-from fullcircle.core.records.health import Incident, Keep, Retrain, Severity
+from fullcircle.core.records.health import Keep, Retrain
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings

@@ -21,7 +21,7 @@ from fullcircle.alerting.page import page
 from fullcircle.alerting.routes import deliver, route_name, scrub
 from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Binary, Number, Project
-from fullcircle.core.records.health import Incident, Severity
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.incidents import Incidents

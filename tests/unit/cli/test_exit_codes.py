@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fullcircle.cli import main
-from fullcircle.core.records.health import Incident, Severity
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.scaffold.new_project import create
 from fullcircle.store.database import Database

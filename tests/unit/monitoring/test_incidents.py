@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import ColumnDrift, Health, Performance, QualityIssue, Severity, Window
+from fullcircle.core.records.health import ColumnDrift, Health, Performance, QualityIssue, Window
+from fullcircle.core.records.incidents import Severity
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.tasks.binary import ROC_AUC
 from fullcircle.monitoring.incidents import incidents

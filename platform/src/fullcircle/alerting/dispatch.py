@@ -13,7 +13,7 @@ from datetime import datetime
 from fullcircle.alerting.page import Kind, Page, page
 from fullcircle.alerting.routes import deliver, route_name
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import Incident, Severity
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.file_locks import exclusive

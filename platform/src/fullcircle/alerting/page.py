@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import Incident, Severity
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.security.untrusted import chat, safe_link
 
 Kind = Literal["open", "resolved"]

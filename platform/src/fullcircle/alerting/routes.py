@@ -8,7 +8,7 @@ import re
 from urllib.parse import unquote
 
 from fullcircle.alerting.page import Page
-from fullcircle.core.records.health import Severity
+from fullcircle.core.records.incidents import Severity
 
 # Apprise speaks of hosts and tokens in its own log.
 _LOGGER = "apprise"

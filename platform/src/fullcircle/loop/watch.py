@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.core.errors import ModelUnavailable, UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import Decision, Health, Incident, PolicyState, Rollback, Window
+from fullcircle.core.records.health import Decision, Health, PolicyState, Rollback, Window
+from fullcircle.core.records.incidents import Incident
 from fullcircle.core.records.releases import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.settings import Settings
 from fullcircle.graph.onnx_session import Graph

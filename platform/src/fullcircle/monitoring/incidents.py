@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import Health, Incident, QualityIssue, Rollback, Severity
+from fullcircle.core.records.health import Health, QualityIssue, Rollback
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.monitoring.quality import MISSING
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from fullcircle.core.records.health import Incident, Severity
+from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.store.database import Database
 from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import incidents, outbox

@@ -16,7 +16,7 @@ from fullcircle.apps.replay.report import CandidateScore, ReportExtras, write_re
 from fullcircle.apps.replay.report_charts import Curve
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import Severity
+from fullcircle.core.records.incidents import Severity
 from fullcircle.core.records.releases import CHAMPION, ModelVersion
 from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.watch import run_url

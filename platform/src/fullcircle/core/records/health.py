@@ -1,11 +1,10 @@
-"""Values of monitoring: windows, drift, data quality, performance, incidents and decisions."""
+"""Values of monitoring: windows, drift, data quality, performance and decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.tasks.metric import Metric, fall
@@ -140,14 +139,6 @@ class Performance:
         return self.expected - by if self.greater_is_better else self.expected + by
 
 
-class Severity(StrEnum):
-    """How loudly to say it."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Health:
     """Drift, quality and realised performance of one window, against the champion's own training data."""
@@ -181,29 +172,6 @@ class Health:
         """How much worse the primary metric is than the gate had measured, see `Performance.drop`; None while labels or
         a gate figure are missing."""
         return None if self.performance is None else self.performance.drop
-
-
-@dataclass(frozen=True, kw_only=True)
-class Incident:
-    """Something that on-call should know of.
-
-    Attributes:
-        key: dedup key: the same cause on the same project is the same incident.
-        cause: `drift`, `degraded` or `quality`.
-        columns: the top columns, worst first.
-        links: what it is -> URL or path: run, report, runbook.
-    """
-
-    key: str
-    project: str
-    cause: str
-    severity: Severity
-    title: str
-    since: datetime
-    seen: datetime
-    columns: tuple[str, ...]
-    evidence: Mapping[str, str]
-    links: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)

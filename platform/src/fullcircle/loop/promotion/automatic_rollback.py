@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from fullcircle.core.errors import ChampionChanged, FullcircleError
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import Health, Incident, Rollback
+from fullcircle.core.records.health import Health, Rollback
+from fullcircle.core.records.incidents import Incident
 from fullcircle.core.records.ledger_entries import Judged
 from fullcircle.core.records.releases import CHAMPION
 from fullcircle.loop import progress
