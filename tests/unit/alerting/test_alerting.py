@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullcircle.alerting.dispatch import Dispatcher
-from fullcircle.alerting.page import page
+from fullcircle.alerting.page import Page, page
 from fullcircle.alerting.routes import deliver, route_name, scrub
 from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Binary, Number, Project
@@ -94,6 +94,36 @@ def test_a_page_says_what_since_when_how_bad_and_what_to_do() -> None:
     over = page(incident(), kind="resolved", project=project())
     assert over.title == "[flights] resolved: drift: 7 columns"
     assert "Nobody has to do anything." in over.body
+
+
+def test_a_page_comes_back_from_the_outbox_as_it_was(db: Database, settings: Settings) -> None:
+    dispatcher, routed = Dispatcher(db, project(NOBODY), settings), project(NOBODY)
+    dispatcher.report([incident()], at=MAY)
+    dispatcher.report([], at=MAY + timedelta(days=30))
+    assert [Page.stored(row.page) for row in Incidents(db).undelivered("flights")] == [
+        page(incident(), kind="open", project=routed),
+        page(incident(), kind="resolved", project=routed, ends=MAY + timedelta(days=30)),
+    ]
+
+
+def test_a_page_has_an_id_of_its_own_for_each_event_and_the_same_key_on_all_of_them() -> None:
+    told = [page(incident(), kind=kind, project=project()) for kind in ("open", "resolved", "open")]
+    later = page(incident(since=MAY + timedelta(days=60)), kind="open", project=project())
+    first, over, again = (each.id for each in told)
+    assert first == again
+    assert len({first, over, later.id}) == 3
+    assert {each.key for each in (*told, later)} == {"flights/drift"}
+
+
+def test_a_page_that_cannot_be_read_is_a_failed_delivery_and_holds_up_no_other_route(
+    db: Database, settings: Settings, receiver: WebhookReceiver
+) -> None:
+    number, _ = Incidents(db).see(incident())
+    Incidents(db).queue(number, route_name(NOBODY), "open", {"title": "t", "body": "b"})
+    both = [incident(), incident("quality")]
+    told = Dispatcher(db, project(NOBODY, receiver.url), settings).report(both, at=MAY)
+    assert told.failed == (f"{route_name(NOBODY)}: page 1 cannot be read (KeyError)",)
+    assert len(receiver.pages) == 1
 
 
 def test_a_page_of_hostile_text_calls_nobody_and_adds_no_line(receiver: WebhookReceiver, hostile: str) -> None:

@@ -13,11 +13,12 @@ from datetime import datetime
 from fullcircle.alerting.page import Kind, Page, page
 from fullcircle.alerting.routes import deliver, route_name
 from fullcircle.core.project import Project
-from fullcircle.core.records.incidents import Incident, Severity
+from fullcircle.core.records.incidents import Incident
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.file_locks import exclusive
 from fullcircle.store.incidents import Incidents, PageRow
+from fullcircle.store.json_values import to_plain
 
 APPROVAL = "approval"
 """The cause of an incident that no window sees: a challenger waits for a human."""
@@ -84,7 +85,7 @@ class Dispatcher:
             seen = others | {each.key for each in incidents}
             gone = self._incidents.resolve_missing(self._project.name, seen, at)
             for row in gone:
-                self._queue(row.id, row.incident, "resolved")
+                self._queue(row.id, row.incident, "resolved", ends=row.resolved)
         return opened, tuple(row.incident for row in gone)
 
     def flush(self) -> Delivered:
@@ -96,13 +97,20 @@ class Dispatcher:
             for row in self._incidents.undelivered(self._project.name):
                 if row.route not in self._routes or row.route in failed:  # in order: never "over" before "open"
                     continue
-                if why := deliver(_page(row), self._routes[row.route]):
+                if why := self._deliver(row):
                     self._incidents.failed(row.id, why)
                     failed[row.route] = why
                 else:
                     self._incidents.delivered(row.id)
                     pages += 1
         return Delivered(failed=tuple(f"{route}: {why}" for route, why in failed.items()), pages=pages)
+
+    def _deliver(self, row: PageRow) -> str:
+        try:
+            made = Page.stored(row.page)
+        except (KeyError, TypeError, ValueError) as error:  # written by another hand, or by an older program since
+            return f"page {row.id} cannot be read ({type(error).__name__})"
+        return deliver(made, self._routes[row.route])
 
     def _open(self, incident: Incident) -> bool:
         if incident.project != self._project.name:
@@ -114,12 +122,10 @@ class Dispatcher:
             self._queue(number, incident, "open")
         return new
 
-    def _queue(self, number: int, incident: Incident, kind: Kind) -> None:
-        made = page(incident, kind=kind, project=self._project)
+    def _queue(self, number: int, incident: Incident, kind: Kind, ends: datetime | None = None) -> None:
+        made = page(incident, kind=kind, project=self._project, ends=ends)
         for route in self._routes:
-            self._incidents.queue(
-                number, route, kind, {"title": made.title, "body": made.body, "severity": made.severity}
-            )
+            self._incidents.queue(number, route, kind, to_plain(made))
 
     def _reroute(self) -> None:
         """Give pages that wait for a route that is gone (a mistyped URL, since mended) to the routes there are."""
@@ -131,7 +137,3 @@ class Dispatcher:
                     for route in self._routes:
                         self._incidents.queue(row.incident, route, row.kind, row.page)
                     self._incidents.delivered(row.id)
-
-
-def _page(row: PageRow) -> Page:
-    return Page(title=row.page["title"], body=row.page["body"], severity=Severity(row.page["severity"]))

@@ -5,35 +5,98 @@ A page may go to a chat, and what it tells comes from outside: a column's name m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
 
 from fullcircle.core.project import Project
 from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.security.untrusted import chat, safe_link
 
-Kind = Literal["open", "resolved"]
+Kind = Literal["open", "acknowledged", "escalated", "resolved"]
+"""What became of the incident that a page is about."""
 
 SHOWN_COLUMNS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One message: a title of one line and a body that reads well as plain text and as Markdown."""
+    """One message, and what it is about: a receiver that keeps a state of it needs nothing else.
+
+    Attributes:
+        title, body: a line, and a text that reads well as plain text and as Markdown.
+        key: of the incident. It is the same on all pages about it, and when it opens anew.
+        kind: what became of it.
+        severity: the incident's, also when it is over.
+        starts, seen, ends: since when, seen when last, and over when (None until it is), in the time of the data.
+        links: what it is -> address; for people, and not all of them may lead somewhere from where they are.
+        details: the evidence, as the incident has it.
+    """
 
     title: str
     body: str
     severity: Severity
+    key: str
+    kind: Kind
+    project: str
+    cause: str
+    starts: datetime
+    seen: datetime
+    ends: datetime | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The same for the same event, however often it is sent and by whatever route (RFC 9562, version 5)."""
+        when = self.ends or self.seen
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.key}\n{self.kind}\n{self.starts}\n{when}"))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody has to do anything any more."""
+        return self.kind == "resolved"
+
+    @classmethod
+    def stored(cls, plain: Mapping[str, Any]) -> Page:
+        """The page that was stored as plain JSON, by `to_plain`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        times = {name: datetime.fromisoformat(plain[name]) for name in ("starts", "seen")}
+        ends = datetime.fromisoformat(plain["ends"]) if plain["ends"] else None
+        return cls(**{**plain, **times, "ends": ends, "severity": Severity(plain["severity"])})
 
 
-def page(incident: Incident, *, kind: Kind, project: Project) -> Page:
-    """The page about an incident that opened, or that is over."""
+def page(incident: Incident, *, kind: Kind, project: Project, ends: datetime | None = None) -> Page:
+    """The page about an incident that opened, or that is over.
+
+    Args:
+        ends: since when it is over, of the kind `resolved`.
+    """
     if kind == "resolved":
         title = f"[{chat(project.name)}] resolved: {chat(incident.title)}"
-        return Page(title=title, body="\n".join(_resolved(incident, project)), severity=Severity.INFO)
-    title = f"[{chat(project.name)}] {incident.severity.value}: {chat(incident.title)}"
-    return Page(title=title, body="\n".join(_opened(incident, project)), severity=incident.severity)
+        body = _resolved(incident, project)
+    else:
+        title = f"[{chat(project.name)}] {incident.severity.value}: {chat(incident.title)}"
+        body = _opened(incident, project)
+    return Page(
+        title=title,
+        body="\n".join(body),
+        severity=incident.severity,
+        key=incident.key,
+        kind=kind,
+        project=incident.project,
+        cause=incident.cause,
+        starts=incident.since,
+        seen=incident.seen,
+        ends=ends or (incident.seen if kind == "resolved" else None),
+        links=_links(incident, project),
+        details=incident.evidence,
+    )
 
 
 def _opened(incident: Incident, project: Project) -> Iterator[str]:
@@ -60,14 +123,15 @@ def _resolved(incident: Incident, project: Project) -> Iterator[str]:
 
 
 def _where_to_look(incident: Incident, project: Project) -> Iterator[str]:
-    links = dict(incident.links)
-    if project.runbook:
-        links.setdefault("runbook", project.runbook)
-    if links:
+    if links := _links(incident, project):
         yield ""
         yield from (f"- {chat(name)}: {_place(where)}" for name, where in links.items())
     yield ""
     yield f"Owner: {chat(project.owner)}"
+
+
+def _links(incident: Incident, project: Project) -> dict[str, str]:
+    return {**({"runbook": project.runbook} if project.runbook else {}), **incident.links}
 
 
 def _place(where: str) -> str:

@@ -12,7 +12,7 @@ from fullcircle.core.records.incidents import Severity
 
 # Apprise speaks of hosts and tokens in its own log.
 _LOGGER = "apprise"
-_NOTIFY = {Severity.INFO: "success", Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
+_NOTIFY = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "failure"}
 
 
 def route_name(url: str) -> str:
@@ -42,8 +42,9 @@ def deliver(page: Page, url: str) -> str:
         propagate, logger.propagate = logger.propagate, False
         try:
             with apprise.LogCapture(level=logging.WARNING) as said:  # type: ignore[no-untyped-call]
+                kind = "success" if page.is_over else _NOTIFY[page.severity]
                 accepted = route.add(url) and route.notify(
-                    title=page.title, body=page.body, notify_type=_NOTIFY[page.severity], body_format="text"
+                    title=page.title, body=page.body, notify_type=kind, body_format="text"
                 )
                 reason = said.getvalue()
         finally:
