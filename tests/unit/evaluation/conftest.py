@@ -26,12 +26,12 @@ def make_project() -> Callable[..., Project]:
         given: dict[str, object] = {
             "gates": (AtLeast("roc_auc", 0.55), NotWorse("log_loss", 0.01), SliceGate("origin", "roc_auc", drop=0.03)),
             "slices": ("origin",),
+            "target": Binary("late", positive="late"),
         }
         return Project(
             name="flights",
             owner="ops@example.com",
             columns=(Number("distance"), Category("origin")),
-            target=Binary("late", positive="late"),
             time="time",
             row_id="row_id",
             torch=build,

@@ -14,8 +14,9 @@ from fullcircle.core.project import Better, Binary, NotWorse, Number, Project, S
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.alpha_spending import Analysis
-from fullcircle.evaluation.gate import beats_baseline, not_worse, slice_outcome
+from fullcircle.evaluation.gate import beats_baseline, not_worse
 from fullcircle.evaluation.gate_types import GateInput, GateOutcome
+from fullcircle.evaluation.slice_gate import slice_outcome
 from fullcircle.evaluation.superiority_gate import superiority_outcome
 
 PROJECT = Project(

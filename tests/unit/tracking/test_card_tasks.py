@@ -94,6 +94,24 @@ def test_a_card_of_many_classes_stays_a_page() -> None:
     assert len(card) < 10_000
 
 
+def test_a_card_shows_how_each_actual_class_is_answered_the_weakest_first() -> None:
+    task = Multiclass("wine", ("red", "white", "rosé"))
+    card = card_of(task, ["red"] * 30 + ["white"] * 20 + ["rosé"] * 10)
+
+    lines = card.split("## Each actual class")[1].splitlines()
+    head, _, *rows = [line for line in lines if line.startswith("|")][:5]
+    assert head == "| wine | rows | recall | minus champion |"
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert sorted((name, rows, what) for name, rows, _, what in cells) == [
+        ("red", "30", ""),
+        ("rosé", "10", "too few rows to judge"),
+        ("white", "20", ""),
+    ]
+    recalls = [float(recall.split()[0]) for *_, recall, _ in cells]
+    assert recalls == sorted(recalls)
+    assert "## Slices" not in card, "no column is sliced by"
+
+
 def test_a_hostile_class_means_nothing_in_a_card(hostile: str) -> None:
     task = Multiclass("wine", (f"</script>\x1b[31m{hostile}", "x" * 1024, "a|b"))
     card = card_of(task, [task.classes[index % 3] for index in range(60)])

@@ -18,7 +18,8 @@ from fullcircle.core.records.training import RunRef
 from fullcircle.core.records.verdicts import Candidate, Evaluation, GateResult, SliceScore, Verdict
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.tracking.registry.model_card import SHOWN_SLICES, model_card, shortened
+from fullcircle.tracking.registry.card_groups import SHOWN_SLICES
+from fullcircle.tracking.registry.model_card import model_card, shortened
 
 PROJECT = Project(
     name="flights",
@@ -54,7 +55,9 @@ def interval(value: float) -> Interval:
 
 def evaluation(framework: str, auc: float, slices: int = 0) -> Evaluation:
     scores = tuple(
-        SliceScore(column="carrier", group=f"A|{n}", rows=5, score=interval(0.5 + n / 100), difference=None)
+        SliceScore(
+            column="carrier", group=f"A|{n}", rows=5, metric="roc_auc", score=interval(0.5 + n / 100), difference=None
+        )
         for n in range(slices)
     )
     metrics = {"roc_auc": interval(auc), "log_loss": interval(0.5)}
@@ -107,7 +110,7 @@ def test_hostile_text_in_every_place_of_a_card_is_text(chromium: Any, tmp_path: 
     verdict = Verdict(
         outcome=Outcome.REJECT, reasons=(hostile, "2"), gates=gates, against={}, champion_version=hostile, rows=40
     )
-    score = SliceScore(column=hostile, group=hostile, rows=5, score=interval(0.5), difference=None)
+    score = SliceScore(column=hostile, group=hostile, rows=5, metric="roc_auc", score=interval(0.5), difference=None)
     candidate = Candidate(framework="torch", graph=Path("g"), digest=hostile, parity=2e-7, size_mb=0.2, p99_ms=0.05)
     found = Disagreement(
         start=DATA.start, end=DATA.end, rows=5, answered=5, unanswered=0, margin=0.1, share=0.1, mean=0.0,

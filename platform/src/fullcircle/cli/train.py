@@ -111,6 +111,7 @@ def print_training(console: Console, task: Task, result: TrainResult) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from fullcircle.cli.output.tables import print_classes
     from fullcircle.cli.output.terminal import styled
 
     title = f"{result.project}: {result.framework} on {result.evaluation.rows:,} test rows"
@@ -123,6 +124,7 @@ def print_training(console: Console, task: Task, result: TrainResult) -> None:
     for name, value in _rows(result):
         table.add_row(name, value)
     console.print(table, highlight=False)
+    print_classes(console, task, {result.framework: result.evaluation})
     if result.utilisation is not None:
         console.print(styled("{}", result.utilisation.sentence), highlight=False)
     console.print(f"data version {result.data.digest}, run {result.run_id}", highlight=False, soft_wrap=True)

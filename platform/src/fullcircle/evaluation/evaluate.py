@@ -8,7 +8,7 @@ import numpy as np
 
 from fullcircle.core.records.verdicts import Evaluation, SliceScore
 from fullcircle.evaluation.curves import CURVES
-from fullcircle.evaluation.slices import groups, sliced_columns
+from fullcircle.evaluation.slices import class_slices, groups, sliced_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,10 @@ def evaluate(
             for name, metric in task.metrics.items()
             if metric.undefined(targets) is None
         },
-        slices=_slices(project, frame, targets, answers, champion),
+        slices=(
+            *_slices(project, frame, targets, answers, champion),
+            *_by_class(project, targets, answers, champion),
+        ),
         curves={name: CURVES[name](task, targets, answers) for name in task.plots},
     )
 
@@ -84,6 +87,7 @@ def _slices(
             column=column,
             group=group,
             rows=int(mask.sum()),
+            metric=main.name,
             score=main.interval(targets[mask], answers[mask], None),
             difference=main.difference(targets[mask], answers[mask], champion[mask], 0)
             if champion is not None
@@ -91,4 +95,27 @@ def _slices(
         )
         for column in sliced_columns(project)
         for group, mask in groups(project, frame, column, targets)
+    )
+
+
+def _by_class(
+    project: Project, targets: NDArray[Any], answers: NDArray[np.float32], champion: NDArray[np.float32] | None
+) -> tuple[SliceScore, ...]:
+    by_class = project.target.by_class
+    if by_class is None:
+        return ()
+    metric = by_class.main
+    return tuple(
+        SliceScore(
+            column=by_class.column,
+            group=each.group,
+            rows=each.rows,
+            metric=metric.name,
+            score=metric.interval(targets[each.mask], answers[each.mask], None),
+            difference=metric.difference(targets[each.mask], answers[each.mask], champion[each.mask], 0)
+            if champion is not None and each.is_judgeable
+            else None,
+            judged=each.is_judgeable,
+        )
+        for each in class_slices(project, targets)
     )

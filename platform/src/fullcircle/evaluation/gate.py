@@ -7,13 +7,13 @@ agreement promotes. See docs/adr/0050-three-verdicts.md for the rules, and 0054 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.project import AtLeast, NotWorse, Project, SliceGate
+from fullcircle.core.project import AtLeast, NotWorse, Project
 from fullcircle.core.records.verdicts import Candidate, Evaluation, GateResult, Verdict
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.latency import judge_latency
@@ -26,8 +26,7 @@ from fullcircle.evaluation.duplicate_rows import distinct_rows
 from fullcircle.evaluation.evaluate import checked_targets, require_answers
 from fullcircle.evaluation.gate_types import MIN_OF_A_CLASS, GateInput, GateOutcome
 from fullcircle.evaluation.metric_wording import difference
-from fullcircle.evaluation.multiple_testing import fallen_slices
-from fullcircle.evaluation.slices import MIN_ROWS, largest_group
+from fullcircle.evaluation.slice_gate import slice_gates
 from fullcircle.evaluation.superiority_gate import superiority_gates
 from fullcircle.evaluation.superiority_test import rows_to_decide
 
@@ -173,7 +172,7 @@ def beats_baseline(metric: Metric, found: Interval, rows: int) -> GateOutcome:
 
 def _against_the_champion(gate_input: GateInput, seed: int) -> Iterator[GateOutcome]:
     yield from (not_worse(gate, gate_input) for gate in gate_input.project.gates if isinstance(gate, NotWorse))
-    yield from _slice_gates(gate_input, seed)
+    yield from slice_gates(gate_input, seed)
     yield from superiority_gates(gate_input)
 
 
@@ -215,56 +214,6 @@ def not_worse(gate: NotWorse, gate_input: GateInput) -> GateOutcome:
     needed = rows_to_decide(worse, gate.margin, len(gate_input.targets), power=gate_input.project.evidence.power)
     ends = f"beyond the margin of {gate.margin:g} at its bad end, not at its good end"
     return GateOutcome(name, Outcome.INCONCLUSIVE, f"{said}: {ends}", off, needed)
-
-
-def _slice_gates(gate_input: GateInput, seed: int) -> Iterator[GateOutcome]:
-    gates = [gate for gate in gate_input.project.gates if isinstance(gate, SliceGate)]
-    if gate_input.champion is None:
-        for gate in gates:
-            yield GateOutcome(_slice_name(gate), Outcome.PROMOTE, f"{gate.column}: there is no champion to fall below")
-        return
-    found = fallen_slices(
-        gate_input.project,
-        gate_input.frame,
-        gate_input.targets,
-        gates,
-        challenger=gate_input.challenger,
-        champion=gate_input.champion,
-        seed=seed,
-    )
-    for gate, (looked_at, fallen) in zip(gates, found, strict=True):
-        metric = gate_input.project.target.metrics[gate.metric]
-        yield (
-            slice_outcome(gate, metric, looked_at, fallen, gate_input.version)
-            if looked_at
-            else _no_group(gate, gate_input)
-        )
-
-
-def slice_outcome(
-    gate: SliceGate, metric: Metric, looked_at: int, fallen: Sequence[tuple[str, Interval]], version: str
-) -> GateOutcome:
-    """The word on a column's groups: how many were looked at, and (group, fall) of those that credibly fell."""
-    limit = f"{metric.title} more than {gate.drop:g} {metric.wrong_side} {version}'s"
-    if not fallen:
-        return GateOutcome(
-            _slice_name(gate), Outcome.PROMOTE, f"{gate.column}: in none of {looked_at} groups is {limit}"
-        )
-    worst = "; ".join(f"{group} by {fall}" for group, fall in fallen)
-    off = max(fall.value for _, fall in fallen) - gate.drop
-    return GateOutcome(_slice_name(gate), Outcome.REJECT, f"{gate.column}: {limit} in {worst}", off)
-
-
-def _no_group(gate: SliceGate, gate_input: GateInput) -> GateOutcome:
-    """A fall that nobody could have seen is none that was ruled out."""
-    largest = largest_group(gate_input.project, gate_input.frame, gate.column)
-    said = f"{gate.column}: no group has the {MIN_ROWS} rows that can be judged on which a fall would show"
-    needed = math.ceil(len(gate_input.targets) * MIN_ROWS / largest) if largest < MIN_ROWS else None
-    return GateOutcome(_slice_name(gate), Outcome.INCONCLUSIVE, said, None, needed)
-
-
-def _slice_name(gate: SliceGate) -> str:
-    return f"{gate.metric} in each {gate.column}"
 
 
 def affordable(project: Project, candidate: Candidate | None) -> bool:

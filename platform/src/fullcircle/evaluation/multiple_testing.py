@@ -12,7 +12,7 @@ from fullcircle.core.project import Project, SliceGate
 from fullcircle.core.statistics.binary_metrics import standard_error
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.tasks import Metric
-from fullcircle.evaluation.slices import groups
+from fullcircle.evaluation.slices import judged_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +49,9 @@ def fallen_slices(
     p_values: list[float] = []
     for gate in gates:
         falls.append([])
-        for group, mask in groups(project, frame, gate.column, targets):
-            fall = _fall(project.target.metrics[gate.metric], targets[mask], challenger[mask], champion[mask], seed)
+        for group, mask in judged_groups(project, frame, gate.column, targets):
+            metric = project.target.metrics_in(gate.column)[gate.metric]
+            fall = _fall(metric, targets[mask], challenger[mask], champion[mask], seed)
             falls[-1].append((group, fall))
             p_values.append(_p_value(fall, gate.drop))
     fell = iter(holm(p_values))

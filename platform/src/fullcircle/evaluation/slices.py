@@ -13,14 +13,35 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fullcircle.core.tasks.class_slices import ClassSlice
+
 MIN_ROWS = 200
 MAX_GROUPS = 20
 
 
 def sliced_columns(project: Project) -> tuple[str, ...]:
-    """The columns that the project slices by, its Slice gates' included, each once."""
+    """The input columns that the project slices by, its Slice gates' included, each once."""
     gated = (gate.column for gate in project.gates if isinstance(gate, SliceGate))
-    return tuple(dict.fromkeys((*project.slices, *gated)))
+    return tuple(name for name in dict.fromkeys((*project.slices, *gated)) if name not in project.target.columns)
+
+
+def class_slices(project: Project, targets: NDArray[Any], column: str | None = None) -> tuple[ClassSlice, ...]:
+    """The rows by their actual class, those of too few rows included; none where the task has no classes.
+
+    Args:
+        column: none, too, where this is not the target's.
+    """
+    by_class = project.target.by_class
+    return by_class.of(targets) if by_class is not None and column in (None, by_class.column) else ()
+
+
+def judged_groups(
+    project: Project, frame: pd.DataFrame, column: str, targets: NDArray[Any]
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """(group, mask of its rows) of all that a gate on this column looks at: its groups, or the actual classes."""
+    if column in project.target.columns:
+        return [(each.group, each.mask) for each in class_slices(project, targets) if each.is_judgeable]
+    return groups(project, frame, column, targets)
 
 
 def groups(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.security.untrusted import markdown
 from fullcircle.loop.retraining.retrain_result import RetrainResult
 from fullcircle.loop.watch import WatchResult
@@ -18,10 +19,12 @@ from fullcircle.orchestration.api_probe import require_api
 
 
 def show_retrain(result: RetrainResult, workspace: Workspace) -> None:
-    """Metrics of every candidate, the gates, and a link to the MLflow run."""
+    """Metrics of every candidate, on all rows and on groups of them, the gates, and a link to the MLflow run."""
     publish_table(
         result.project, "metrics", metrics_table(result), f"{result.project}: candidates on the same test rows"
     )
+    if slices := slices_table(result.evaluations):
+        publish_table(result.project, "slices", slices, f"{result.project}: groups of the same test rows")
     word = f"{result.verdict.outcome}: {'; '.join(result.verdict.reasons)}"
     publish_table(result.project, "gates", gates_table(result), f"version {result.version.version}, {word}")
     _link(result.project, "mlflow-run", run_url(result.run_id, workspace), "the retrain in MLflow")
@@ -39,6 +42,20 @@ def metrics_table(result: RetrainResult) -> list[dict[str, Any]]:
     return [
         {"candidate": name, "rows": found.rows, **{key: str(value) for key, value in found.metrics.items()}}
         for name, found in result.evaluations.items()
+    ]
+
+
+def slices_table(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
+    """A row for each group of rows, actual classes among them: its rows, and each candidate's metric on them."""
+    same_rows = zip(*(each.slices for each in evaluations.values()), strict=True)
+    return [
+        {
+            "slice": f"{scores[0].column} = {scores[0].group}",
+            "rows": scores[0].rows,
+            "metric": scores[0].metric if scores[0].judged else f"{scores[0].metric} (too few rows to judge)",
+            **{name: str(score.score) for name, score in zip(evaluations, scores, strict=True)},
+        }
+        for scores in same_rows
     ]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fullcircle.apps.replay.demo import ReplayOutcome
     from fullcircle.core.records.ledger_entries import Entry
     from fullcircle.core.records.lineage_trace import Affected, ChampionPeriod, Impact
+    from fullcircle.core.records.verdicts import Evaluation
     from fullcircle.core.tasks import Task
     from fullcircle.loop.retraining.retrain_result import RetrainResult
 
@@ -80,6 +81,7 @@ def print_retrain(console: Console, task: Task, result: RetrainResult) -> None:
         mark = " *" if framework == result.winner else ""
         table.add_row(framework + mark, *(str(figure) if figure else "" for figure in figures))
     print_table(console, table)
+    print_classes(console, task, result.evaluations)
     console.print(styled("[bold]{}[/]: {}, version {}", result.verdict.outcome, result.winner, result.version.version))
     for reason in result.verdict.reasons:
         console.print(styled("  - {}", reason), highlight=False)
@@ -89,6 +91,24 @@ def print_retrain(console: Console, task: Task, result: RetrainResult) -> None:
         console.print(f"it waits for: fullcircle approve {words}   or: fullcircle reject {words}", highlight=False)
     first = "serve" if result.promoted else "status"  # without a release there may be nothing to serve
     console.print(f"next: fullcircle {first} {result.project}   fullcircle ui", highlight=False)
+
+
+def print_classes(console: Console, task: Task, evaluations: Mapping[str, Evaluation]) -> None:
+    """How each model does on the rows of each actual class; nothing for a target that is no class."""
+    by_class = task.by_class
+    found = {name: each.by_column(by_class.column) for name, each in evaluations.items()} if by_class else {}
+    if by_class is None or not any(found.values()):
+        return
+    title = f"{by_class.main.title} of each actual class"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(by_class.column)
+    table.add_column("rows", justify="right")
+    for name in found:
+        table.add_column(name, justify="right")
+    for scores in zip(*found.values(), strict=True):  # all on the same rows
+        few = "" if scores[0].judged else " (too few to judge)"
+        table.add_row(Text(scores[0].group), f"{scores[0].rows:,}{few}", *(str(each.score) for each in scores))
+    print_table(console, table)
 
 
 def show_replay(console: Console, outcome: ReplayOutcome) -> None:

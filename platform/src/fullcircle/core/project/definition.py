@@ -144,7 +144,9 @@ def _check(project: Project) -> None:
     for gate in project.gates:
         check_gate(gate, project.target, refuse)
     check_search(project.search, project.training, refuse)
+    by_class = project.target.by_class
     groupable = {column.name for column in project.inputs if column.groupable}
+    groupable |= {by_class.column} if by_class is not None else set()
     sliced = [*project.slices, *(gate.column for gate in project.gates if isinstance(gate, SliceGate))]
     if unknown := sorted(set(sliced) - groupable):
         refuse("slices", "name input columns that are numbers or categories", unknown)

@@ -50,7 +50,11 @@ class Better:
 
 @dataclass(frozen=True)
 class SliceGate:
-    """In no group of `column` may `metric` fall more than `drop` below the champion's, at the interval's good end."""
+    """In no group of `column` may `metric` fall more than `drop` below the champion's, at the interval's good end.
+
+    `column` may be the target of a task with several classes: the groups are then the rows of each actual class. A
+    project that names no such gate gets its task's own.
+    """
 
     column: str
     metric: str
@@ -141,5 +145,8 @@ def check_gate(gate: Gate, task: Task, refuse: Callable[[str, str, object], None
     """Call `refuse(field, what it must, what it got)` for what does not fit."""
     if isinstance(gate, AgreementGate):
         return
-    if gate.metric not in task.metrics:
-        refuse("gates", f"name one of the metrics {', '.join(task.metrics)}", gate.metric)
+    known, where = task.metrics, ""
+    if isinstance(gate, SliceGate) and gate.column in task.columns:
+        known, where = task.metrics_in(gate.column), f" in each {gate.column}"
+    if gate.metric not in known:
+        refuse("gates", f"name one of the metrics {', '.join(known)}{where}", gate.metric)

@@ -16,14 +16,21 @@ from fullcircle.core.statistics.outcome import Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class SliceScore:
-    """One group's primary metric: `column` == `group`, on `rows` rows. `difference`: minus the champion's on the same
-    rows, when there is a champion."""
+    """One group's metric: `column` == `group`, on `rows` rows.
+
+    Attributes:
+        metric: by name: the primary one; of a slice by the actual class, one that is defined on a single class.
+        difference: minus the champion's on the same rows, when there is a champion.
+        judged: whether it has rows enough for a gate; without them there is no difference either.
+    """
 
     column: str
     group: str
     rows: int
+    metric: str
     score: Interval
     difference: Interval | None
+    judged: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +50,10 @@ class Evaluation:
     metrics: Mapping[str, Interval]
     slices: tuple[SliceScore, ...]
     curves: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+
+    def by_column(self, column: str) -> tuple[SliceScore, ...]:
+        """The slices by this column."""
+        return tuple(each for each in self.slices if each.column == column)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fullcircle.core.tasks.answer_format import AnswerFormat
     from fullcircle.core.tasks.answers import AnswerSpec
+    from fullcircle.core.tasks.class_slices import ClassSlices
     from fullcircle.core.tasks.metric import Metric
 
     Targets = NDArray[Any]
@@ -140,6 +141,16 @@ class Task(ABC):
     def main(self) -> Metric:
         """The primary metric."""
         return self.metrics[self.primary]
+
+    @property
+    def by_class(self) -> ClassSlices | None:
+        """Slices by the actual class; None where a target is no class."""
+        return None
+
+    def metrics_in(self, column: str) -> Mapping[str, Metric]:
+        """The metrics that are defined on slices by this column."""
+        by_class = self.by_class
+        return by_class.metrics if by_class is not None and column == by_class.column else self.metrics
 
     @property
     @abstractmethod

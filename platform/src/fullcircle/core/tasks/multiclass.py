@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fullcircle.core.statistics.small_samples import unseen_share
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Label, Scarcity, Task, is_label, real_numbers
+from fullcircle.core.tasks.class_slices import ClassSlices
 from fullcircle.core.tasks.estimation import (
     area_metric,
     auc_against_rest,
@@ -104,6 +106,11 @@ class Multiclass(Task):
             _class_auc(index, *each) for index, each in enumerate(zip(safe_names(self.names), self.names, strict=True))
         )
         return {each.name: each for each in (*found, *by_class)}
+
+    @property
+    def by_class(self) -> ClassSlices:
+        """By recall, and by log loss."""
+        return ClassSlices(column=self.name, classes=self.names, metrics=_OF_A_CLASS, drop=0.1)
 
     @property
     def floors(self) -> Mapping[str, float]:
@@ -364,3 +371,10 @@ CALIBRATION_ERROR = mean_metric(
     effective_rows=rarest,
     worst=lambda y, a: unseen_share(len(y)),
 )
+RECALL = share_metric("recall", "recall", correct)
+"""Of rows of one class: the share that is answered with it, of which macro recall is the mean (Sokolova & Lapalme 2009,
+"A systematic analysis of performance measures for classification tasks", table 3)."""
+CLASS_LOG_LOSS = mean_metric(
+    "log_loss", "log loss", log_losses, greater_is_better=False, unit="nats", worst=_worst_log_loss
+)
+_OF_A_CLASS = MappingProxyType({each.name: each for each in (RECALL, CLASS_LOG_LOSS)})

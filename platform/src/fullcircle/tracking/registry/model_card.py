@@ -14,12 +14,13 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import DataVersion, Span, Split
 from fullcircle.core.records.disagreement import Disagreement
 from fullcircle.core.records.training import RunRef
-from fullcircle.core.records.verdicts import Candidate, Evaluation, SliceScore, Verdict
+from fullcircle.core.records.verdicts import Candidate, Evaluation, Verdict
 from fullcircle.core.security.untrusted import markdown, markdown_code
 from fullcircle.core.tasks import Task
-from fullcircle.core.tasks.answer_format import rounded
+from fullcircle.tracking.registry.card_groups import classes, slices, where_it_disagrees
+from fullcircle.tracking.registry.card_tables import metric_title, table
 
-SHOWN_SLICES, SHOWN_METRICS = 12, 12
+SHOWN_METRICS = 12
 
 
 def model_card(
@@ -47,8 +48,10 @@ def model_card(
         _cost(candidate, project),
         _limits(project, data),
         _origin(ref, project),
-        _slices(project.target, evaluations.get(ref.framework)),  # the longest come last: see `shortened`
-        _disagreement(project.target, disagreement),
+        # The longest come last: see `shortened`.
+        classes(project.target, evaluations.get(ref.framework)),
+        slices(project.target, evaluations.get(ref.framework)),
+        where_it_disagrees(project.target, disagreement),
     )
     return "\n".join(line for section in sections for line in section).strip() + "\n"
 
@@ -109,7 +112,7 @@ def _verdict(verdict: Verdict | None) -> Iterator[str]:
         yield from (f"- {markdown(reason)}" for reason in verdict.reasons)
         yield ""
     if verdict.gates:
-        yield from _table(
+        yield from table(
             ("gate", "passed", "detail"),
             [(markdown(g.gate), "yes" if g.passed else "**no**", markdown(g.detail)) for g in verdict.gates],
         )
@@ -126,7 +129,7 @@ def _metrics(task: Task, evaluations: Mapping[str, Evaluation], verdict: Verdict
         (markdown(who), str(each.rows), *(str(each.metrics[name]) if name in each.metrics else "" for name in names))
         for who, each in evaluations.items()
     ]
-    yield from _table(("model", "rows", *(_metric_title(task, name) for name in names)), rows)
+    yield from table(("model", "rows", *(metric_title(task, name) for name in names)), rows)
     if more > 0:
         yield f"{more:,} more metrics are in evaluation/ of the run."
         yield ""
@@ -137,66 +140,6 @@ def _metrics(task: Task, evaluations: Mapping[str, Evaluation], verdict: Verdict
         yield ""
 
 
-def _metric_title(task: Task, name: str) -> str:
-    """A metric's name; with its unit where that is the answers' own, as errors have it: `mae (rentals)`."""
-    unit = task.metrics[name].unit
-    return markdown(f"{name} ({unit})" if unit and unit == task.answer_format.unit else name)
-
-
-def _slices(task: Task, evaluation: Evaluation | None) -> Iterator[str]:
-    if evaluation is None or not evaluation.slices:
-        return
-    yield "## Slices"
-    yield ""
-    # The weakest first: that is what a reviewer must see.
-    weakest = sorted(evaluation.slices, key=lambda each: each.score.value, reverse=not task.main.greater_is_better)
-    yield from _table(
-        ("slice", "rows", _metric_title(task, task.primary), "minus champion"),
-        [_slice(each) for each in weakest[:SHOWN_SLICES]],
-    )
-    if len(weakest) > SHOWN_SLICES:
-        yield f"{len(weakest) - SHOWN_SLICES} more slices do better; evaluation/ of the run has them all."
-        yield ""
-
-
-def _slice(score: SliceScore) -> tuple[str, ...]:
-    difference = str(score.difference) if score.difference is not None else ""
-    return _group(score.column, score.group), str(score.rows), str(score.score), difference
-
-
-def _disagreement(task: Task, found: Disagreement | None) -> Iterator[str]:
-    if found is None:
-        return
-    form, unit = task.answer_format, f" {task.distance_unit}" if task.distance_unit else ""
-    yield "## Where it disagrees with the champion"
-    yield ""
-    span = f"{found.start:%Y-%m-%d} to {found.end:%Y-%m-%d}"
-    yield f"On {found.rows} of the rows that production answered from {span} its answers differ from the champion's by"
-    apart = (
-        f"{found.mean_absolute:.3f}"
-        if form.is_share
-        else f"{rounded(found.mean_absolute)} {markdown(form.unit)}".rstrip()
-    )
-    yield f"{apart} on average, and {found.share:.1%} of them by more than {found.margin:g}{unit}."
-    if found.unanswered:
-        yield f"To **{found.unanswered}** of them it has no finite answer."
-    yield ""
-    groups = [
-        (_group(g.column, g.group), str(g.rows), f"{g.mean:+.3f}", f"{g.mean_absolute:.3f}") for g in found.groups
-    ]
-    yield from _table(("slice", "rows", "mean difference", "mean absolute difference"), groups) if groups else ()
-    rows = [
-        (
-            markdown_code(r.row_id),
-            f"{r.champion:.3f}",
-            f"{r.challenger:.3f}",
-            "unknown" if r.label is None else markdown(r.label),
-        )
-        for r in found.largest
-    ]
-    yield from _table(("row", "champion", "challenger", "outcome"), rows) if rows else ()
-
-
 def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
     yield "## Data"
     yield ""
@@ -204,7 +147,7 @@ def _data(project: Project, data: DataVersion, split: Split) -> Iterator[str]:
     yield f"{data.start:%Y-%m-%d} to {data.end:%Y-%m-%d}. {_columns(project)}."
     yield ""
     rows = [_span(project.target, name, getattr(split, name)) for name in ("train", "validation", "test")]
-    yield from _table(("part", "from", "to", "rows", "target"), rows)
+    yield from table(("part", "from", "to", "rows", "target"), rows)
 
 
 def _columns(project: Project) -> str:
@@ -284,23 +227,6 @@ def _origin(ref: RunRef, project: Project) -> Iterator[str]:
     yield f"- the data comes back with `fullcircle data restore {ref.run_id}`"
 
 
-def _group(column: str, group: str) -> str:
-    return f"{markdown(column)} = {markdown(group or '(missing)')}"
-
-
 def _place(where: str) -> str:
     """A link, where the text is an address of the web; else the text, such as a path within the project's code."""
     return f"<{where}>" if re.fullmatch(r"https?://[^\s<>\\\"`\x00-\x20\u200b-\u2069]+", where) else markdown(where)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield _line(head)
-    yield _line(["---"] * len(head))
-    yield from (_line(row) for row in rows)
-    yield ""
-
-
-def _line(cells: Sequence[str]) -> str:
-    # Cells are Markdown already; a bar would end one, even in code.
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
