@@ -149,7 +149,7 @@ def test_a_status_that_is_no_class_is_refused_over_http_and_nothing_of_its_batch
 
     by_id = rows[rows["label"].notna()].set_index("row_id").loc[ids]
     assert seen.labelled == len(ids)
-    np.testing.assert_array_equal(project.target.logged(by_id["label"]), project.target.targets(season))
+    np.testing.assert_array_equal(project.target.label_codec.logged(by_id["label"]), project.target.targets(season))
 
 
 def test_a_season_is_watched_in_the_metrics_of_the_classes(watched: WatchResult) -> None:

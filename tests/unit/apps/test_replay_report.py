@@ -392,4 +392,4 @@ def test_rows_whose_labels_are_known_have_a_level(task: Task) -> None:
     nothing = known_rows(task, pd.DataFrame({"x": [], "label": pd.Series([], dtype=labels.dtype)}))
     assert [len(each) for each in nothing] == [0, 0]
     expected = {"binary": 0.75, "multiclass": 0.75, "multilabel": 0.75, "regression": 3.0}
-    assert task.level(task.logged(known)) == expected[task.kind]
+    assert task.level(task.label_codec.logged(known)) == expected[task.kind]

@@ -128,7 +128,7 @@ def test_the_metrics_of_a_binary_task_are_to_the_bit_what_they_were_as_functions
     ],
 )
 def test_labels_are_taken_as_people_have_them(task: Task, labels: Any, codes: Any) -> None:
-    assert task.encode(labels).tolist() == codes
+    assert task.label_codec.encode(labels).tolist() == codes
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_labels_are_taken_as_people_have_them(task: Task, labels: Any, codes: An
 )
 def test_a_label_that_does_not_fit_is_named_with_its_column_and_what_to_do(task: Task, labels: Any, said: str) -> None:
     with pytest.raises(TargetInvalid) as error:
-        task.encode(np.array(labels, dtype=object) if task is not TAGS else pd.Series(labels))
+        task.label_codec.encode(np.array(labels, dtype=object) if task is not TAGS else pd.Series(labels))
     assert said in error.value.what
     assert "\n" not in str(error.value)
     assert error.value.hint
@@ -164,9 +164,9 @@ ANYTHING = st.one_of(
 def test_whether_a_label_fits_is_answered_for_whatever_a_cell_holds(cells: list[object]) -> None:
     column = pd.Series(cells, dtype=object)
     for task in EVERY:
-        held = task.holds(column)
+        held = task.label_codec.holds(column)
         assert held.shape == (len(cells),)
-        assert len(task.codes(column[held])) == int(held.sum())
+        assert len(task.label_codec.codes(column[held])) == int(held.sum())
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,8 @@ def test_labels_find_their_rows_and_are_the_targets_again(tmp_path, name):
     assert window.labelled == 3
     assert frame["label"].tolist()[:3] == shown
     assert pd.isna(frame["label"].iloc[3])
-    np.testing.assert_array_equal(task.logged(task.known_labels(frame["label"])[:3]), np.asarray(targets))
+    codec = task.label_codec
+    np.testing.assert_array_equal(codec.logged(codec.known_labels(frame["label"])[:3]), np.asarray(targets))
 
 
 @pytest.mark.parametrize(

@@ -241,9 +241,9 @@ def test_the_labels_of_raw_rows_come_back_as_the_targets_of_those_rows(tmp_path,
         client._http = http
         client.predict(ROWS)
         for _ in range(2):  # sending them again does no harm
-            assert client.labels(["a", "b", "c"], task.sent(raw)) == 3
+            assert client.labels(["a", "b", "c"], task.label_codec.sent(raw)) == 3
         kept = window(tmp_path, task).sort_values("row_id")["label"]
-    np.testing.assert_array_equal(task.logged(task.known_labels(kept)), task.targets(raw))
+    np.testing.assert_array_equal(task.label_codec.logged(task.label_codec.known_labels(kept)), task.targets(raw))
 
 
 def test_labels_of_columns_of_their_own_are_lists_or_objects_of_all_of_them():

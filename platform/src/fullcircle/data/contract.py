@@ -16,7 +16,7 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.dataset import ContractReport, Violation
 from fullcircle.core.security.untrusted import visible
 from fullcircle.core.system.files import sha256_of
-from fullcircle.core.tasks.base import shown_values
+from fullcircle.core.tasks.labels.cells import shown_values
 from fullcircle.data.contract_rules import rules
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def enforce(project: Project, frame: pd.DataFrame, quarantine: Path) -> Contract
         kept, hint = "", f"the batch could not be kept in {quarantine} ({error.strerror or error})"
     refused = ContractViolated(_summary(report), report=report, quarantine=kept, hint=hint)
     if values := _target_values(project, frame, report):
-        what, hint = f"{_summary(report)}; {values}", f"{project.target.advice}; {hint}"
+        what, hint = f"{_summary(report)}; {values}", f"{project.target.label_codec.advice}; {hint}"
         refused = ContractViolated(what, report=report, quarantine=kept, hint=hint)
         refused.exit_code = TargetInvalid.exit_code
     raise refused

@@ -13,13 +13,15 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from fullcircle.core.project import Category, Column, Image, Number, Project, Task
+from fullcircle.core.project import Category, Column, Image, Number, Project
 from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, LONGEST_TEXT, OVERFLOW, identity, outside
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
+
+    from fullcircle.core.tasks.labels.codec import LabelCodec
 
 Predicate = Callable[["pd.Series"], "pd.Series"]
 
@@ -34,9 +36,10 @@ class Rule:
 
 def rules(project: Project) -> dict[str, tuple[Rule, ...]]:
     """Column name -> its rules, for the project's columns, target, time and row id, in this order."""
+    labels = project.target.label_codec
     return {
         **{column.name: column_rules(column) for column in project.columns},
-        **{name: (Rule(project.target.sentence, _fits(project.target)),) for name in project.target.columns},
+        **{name: (Rule(labels.sentence, _fits(labels)),) for name in labels.columns},
         project.time: (
             Rule("is a time with a timezone", _times),
             Rule(f"lies in the years {FIRST_YEAR} to {LAST_YEAR}", _sane),
@@ -302,13 +305,13 @@ def _identity(values: pd.Series) -> pd.Series:
     return values.isna() | _strings(values)
 
 
-def _fits(task: Task) -> Predicate:
-    """Where a cell is a label of the task."""
+def _fits(labels: LabelCodec) -> Predicate:
+    """Where a cell is one of the labels."""
 
     def holds(values: pd.Series) -> pd.Series:
         import pandas as pd
 
-        return pd.Series(task.holds(values), index=values.index, dtype=bool)
+        return pd.Series(labels.holds(values), index=values.index, dtype=bool)
 
     return holds
 

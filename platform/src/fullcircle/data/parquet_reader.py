@@ -150,7 +150,7 @@ def typed(frame: pd.DataFrame, project: Project) -> pd.DataFrame:
     for column in project.columns:
         if column.kind == "number" and column.name in made:
             made[column.name] = _numbers(made[column.name], column.name)
-    for name in project.target.columns if project.target.has_numbers else ():
+    for name in project.target.columns if project.target.label_codec.has_numbers else ():
         if name in made:
             made[name] = _numbers(made[name], name)
     if made[project.row_id].dtype == object:

@@ -129,7 +129,7 @@ def _groups(
 def _outcome(task: Task, label: Any) -> int | str | None:
     """The outcome of one row of a log window, a number or a list; None while it is unknown."""
     unknown = label is None or (isinstance(label, float) and np.isnan(label))
-    return None if unknown else task.outcome_of(task.logged(np.asarray(label, dtype=np.float64)[None])[0])
+    return None if unknown else task.outcome_of(task.label_codec.logged(np.asarray(label, dtype=np.float64)[None])[0])
 
 
 def _largest(

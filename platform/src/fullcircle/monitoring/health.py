@@ -54,7 +54,12 @@ def assess_window(
         ),
         quality=quality(project, current, reference),
         performance=performance(
-            task, task.known_labels(current["label"]), answers, expected=expected, previous=previous, seed=seed
+            task,
+            task.label_codec.known_labels(current["label"]),
+            answers,
+            expected=expected,
+            previous=previous,
+            seed=seed,
         ),
         drifted_share_limit=project.watch.drifted_share,
         enough_rows=len(current) >= project.watch.min_rows,

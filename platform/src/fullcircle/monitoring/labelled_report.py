@@ -33,11 +33,11 @@ def labelled_snapshot(task: Task, rows: pd.DataFrame, naming: Naming) -> Any:
 
     A run of its own: the reference has no labels, and late labels are few.
     """
-    labels, answers = task.known_labels(rows["label"]), task.answers.of_some(rows)
+    labels, answers = task.label_codec.known_labels(rows["label"]), task.answers.of_some(rows)
     known = _known(labels) & _known(answers)
     if not known.any():
         return None
-    y, a = task.logged(labels[known]), answers[known].astype(np.float64)
+    y, a = task.label_codec.logged(labels[known]), answers[known].astype(np.float64)
     return SECTIONS[task.kind](task, y, a, naming) if len(np.unique(y)) > 1 else None
 
 

@@ -40,7 +40,7 @@ def performance(
     rows = int(known.sum())
     if rows < MIN_LABELS:
         return None
-    y, a = task.logged(labels[known]), answers[known]
+    y, a = task.label_codec.logged(labels[known]), answers[known]
     if not task.judgeable(y):
         return None
     main = task.main

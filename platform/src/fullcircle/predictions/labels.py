@@ -13,7 +13,9 @@ import numpy as np
 
 from fullcircle.core.errors import UsageError
 from fullcircle.core.row_tensors import identity, text_fault
-from fullcircle.core.tasks.base import Task, cells_of
+from fullcircle.core.tasks import Task
+from fullcircle.core.tasks.labels.cells import cells_of
+from fullcircle.core.tasks.labels.codec import LabelCodec
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds
 
@@ -68,13 +70,14 @@ class LabelLog:
         if self._log_was_there:
             wal.require_there(self.folder.parent)
         arrived = arrived or datetime.now(UTC)
-        named = _checked(row_ids, labels, arrived, self._task)
+        codec = self._task.label_codec
+        named = _checked(row_ids, labels, arrived, codec)
         if not len(row_ids):
             return 0
         rows = pa.table(
             {
                 "row_id": pa.array(named, pa.string()),
-                "label": pa.array(self._task.stored(labels), _types()[self._task.stored_as]()),
+                "label": pa.array(codec.stored(labels), _types()[codec.stored_as]()),
                 "arrived": pa.array([microseconds(arrived)] * len(row_ids)).cast(pa.timestamp("us", tz="UTC")),
                 # Two labels may arrive in one microsecond; this says which was appended later.
                 "recorded": pa.array(time.time_ns() + np.arange(len(row_ids))),
@@ -88,14 +91,14 @@ class LabelLog:
         return len(row_ids)
 
 
-def _checked(row_ids: Sequence[str | int], labels: Sequence[Any], arrived: datetime, task: Task) -> list[str]:
+def _checked(row_ids: Sequence[str | int], labels: Sequence[Any], arrived: datetime, codec: LabelCodec) -> list[str]:
     """The ids in their one form, by which they find their predictions."""
     if len(row_ids) != len(labels):
         raise UsageError(f"{len(row_ids)} row ids but {len(labels)} labels")
     if arrived.tzinfo is None:
         raise UsageError(f"arrived must have a time zone, got {arrived.isoformat()}")
     named = []
-    for row_id, label, fits in zip(row_ids, labels, task.are_targets(cells_of(labels)), strict=True):
+    for row_id, label, fits in zip(row_ids, labels, codec.are_targets(cells_of(labels)), strict=True):
         text = identity(row_id)
         if text is None:
             raise UsageError(f"a row id must be text or a whole number, got {row_id!r:.60}")
@@ -104,6 +107,6 @@ def _checked(row_ids: Sequence[str | int], labels: Sequence[Any], arrived: datet
         if fault := text_fault(text):
             raise UsageError(f"row id {text!r:.60} {fault}")
         if not fits:
-            raise UsageError(f"the label of row {text!r} must be {task.target_sentence}, got {label!r:.80}")
+            raise UsageError(f"the label of row {text!r} must be {codec.target_sentence}, got {label!r:.80}")
         named.append(text)
     return named

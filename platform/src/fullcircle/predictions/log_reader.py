@@ -175,10 +175,10 @@ def _labels(folder: Path, row_ids: pd.Series[str], task: Task) -> NDArray[Any]:
         return found
 
     if not (found := retry_read(collect)):
-        unknown = task.recalled(np.empty(0, dtype=object))
+        unknown = task.label_codec.recalled(np.empty(0, dtype=object))
         return np.full(len(row_ids), None, dtype=unknown.dtype)
     labels = pd.concat(found).sort_values(["arrived", "recorded"], kind="stable").drop_duplicates("row_id", keep="last")
-    known = task.recalled(labels["label"].to_numpy())
+    known = task.label_codec.recalled(labels["label"].to_numpy())
     position = pd.Index(labels["row_id"]).get_indexer(pd.Index(row_ids))
     shown = np.full(len(row_ids), None, dtype=known.dtype)
     shown[position >= 0] = known[position[position >= 0]]

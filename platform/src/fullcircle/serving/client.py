@@ -81,8 +81,8 @@ class Client:
         """Send what came true, as it is in the data; how many labels were taken. Sending them again does no harm.
 
         Args:
-            labels: as `Task.sent` gives those of raw rows: a text or a number each, of several labels a list of those
-                that a row has.
+            labels: as `LabelCodec.sent` gives those of raw rows: a text or a number each, of several labels a list of
+                those that a row has.
 
         Raises:
             BadRequest, ServiceUnavailable: as `predict`.

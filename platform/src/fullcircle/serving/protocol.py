@@ -209,11 +209,12 @@ def labels(body: bytes, limits: Limits, task: Task) -> tuple[list[str], list[Any
     """
     rows = _decoded(_labels, body, limits).labels
     limits.check_rows(len(rows))
-    cells = task.received([row.label for row in rows])
-    for index in np.flatnonzero(~task.holds(cells))[:1]:
-        must = task.received_sentence
+    codec = task.label_codec
+    cells = codec.received([row.label for row in rows])
+    for index in np.flatnonzero(~codec.holds(cells))[:1]:
+        must = codec.received_sentence
         raise BadRequest(f"labels[{index}].label must be {must}, got {rows[index].label!r:.80}", field="label")
-    return texts("row_id", [row.row_id for row in rows]), task.codes(cells).tolist()
+    return texts("row_id", [row.row_id for row in rows]), codec.codes(cells).tolist()
 
 
 def metadata(project: Project, versions: Sequence[str]) -> dict[str, object]:

@@ -243,7 +243,7 @@ def send_month(project: Project, settings: Settings, part: Partition, client: Cl
 
 def send_labels(project: Project, rows: pd.DataFrame, client: Client) -> None:
     """The month's outcomes become known: send them as labels."""
-    client.labels(identities(rows[project.row_id]), project.target.sent(rows))
+    client.labels(identities(rows[project.row_id]), project.target.label_codec.sent(rows))
 
 
 def _sampled(rows: pd.DataFrame, project: Project, share: float) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def month_row(
     answers = Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
     never = performance(task, labels, answers) if answers is not None else None
     realised = seen.health.performance
-    level = task.level(task.logged(labels)) if len(labels) else None
+    level = task.level(task.label_codec.logged(labels)) if len(labels) else None
     return (
         {
             "month": month,
@@ -69,8 +69,8 @@ def month_row(
 
 def known_rows(task: Task, rows: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """The rows whose label is known, and those labels, (rows,) or (rows, labels)."""
-    labels = task.known_labels(rows["label"])
-    known = task.are_known(labels)
+    labels = task.label_codec.known_labels(rows["label"])
+    known = task.label_codec.are_known(labels)
     return rows.iloc[np.flatnonzero(known)], labels[known]
 
 

@@ -6,16 +6,13 @@ resolve by name (`loss`, `link`, `baseline`, `association`, `plots`) has one tab
 
 from __future__ import annotations
 
-import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.errors import TargetInvalid
 from fullcircle.core.tasks.objective import Link, Objective, Weighting
 
 if TYPE_CHECKING:
@@ -25,16 +22,14 @@ if TYPE_CHECKING:
     from fullcircle.core.tasks.answer_format import AnswerFormat
     from fullcircle.core.tasks.answers import AnswerSpec
     from fullcircle.core.tasks.class_slices import ClassSlices
+    from fullcircle.core.tasks.labels.codec import LabelCodec
     from fullcircle.core.tasks.metric import Metric
 
     Targets = NDArray[Any]
     Answers = NDArray[np.float32]
 
-SHOWN_LABELS = 5
 SHOWN_CLASSES = 12
 """Classes whose rows a cell of a table tells; of more, the most frequent ones."""
-Label = bool | int | str
-"""What a class is called in the data. Numbers and booleans are taken for each other: True is 1."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +64,22 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def sentence(self) -> str:
-        """The data contract's rule on the target column: "is 0 or 1"."""
+    def label_codec(self) -> LabelCodec:
+        """What its labels are in the data, and how they are encoded, sent and logged."""
 
     @property
-    @abstractmethod
-    def advice(self) -> str:
-        """What to do about labels that do not fit."""
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the data that hold the target."""
+        return self.label_codec.columns
+
+    def targets(self, frame: pd.DataFrame) -> Targets:
+        """The targets of raw rows, encoded.
+
+        Raises:
+            TargetInvalid: a label does not fit, naming the column, the values and what to do.
+            KeyError: a column is not there.
+        """
+        return self.label_codec.targets(frame)
 
     @property
     @abstractmethod
@@ -161,100 +165,6 @@ class Task(ABC):
     @abstractmethod
     def margins(self) -> Mapping[str, float]:
         """Metric -> by how much a challenger may be worse than the champion, in a project that names no gates."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the data that hold the target."""
-        return (self.name,)
-
-    @property
-    def has_numbers(self) -> bool:
-        """Whether all labels are numbers in the data."""
-        return False
-
-    def targets(self, frame: pd.DataFrame) -> Targets:
-        """The targets of raw rows, encoded.
-
-        Raises:
-            TargetInvalid: as `encode`.
-            KeyError: a column is not there.
-        """
-        return self.encode(frame[self.name])
-
-    @abstractmethod
-    def holds(self, labels: Any) -> NDArray[np.bool_]:
-        """Which labels fit the task, bool (rows,). Never raises, whatever the cells are."""
-
-    @abstractmethod
-    def codes(self, labels: Any) -> Targets:
-        """The targets of labels that all fit."""
-
-    def logged(self, values: NDArray[np.float64]) -> Targets:
-        """Targets of what the prediction log keeps of labels that arrived: their codes."""
-        return np.asarray(values).astype(np.int16)
-
-    def known_labels(self, cells: pd.Series) -> NDArray[np.float64]:
-        """The `label` column of a log window as float64 (rows,), or (rows, labels); NaN in rows not known yet."""
-        return cells.to_numpy(dtype=np.float64, na_value=np.nan)
-
-    def are_known(self, labels: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of `known_labels` are known, bool (rows,)."""
-        found = np.isfinite(labels)
-        return found if found.ndim == 1 else np.asarray(found.all(axis=1), dtype=np.bool_)
-
-    @property
-    def stored_as(self) -> str:
-        """What the label log keeps of a target, by name, an entry of its table: `int8`, `float64`, `text`, `truths`."""
-        return "int8"
-
-    @property
-    @abstractmethod
-    def target_sentence(self) -> str:
-        """What an encoded target is: "0 or 1"."""
-
-    @abstractmethod
-    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
-        """Which cells are encoded targets, bool (rows,). Never raises, whatever the cells are."""
-
-    def stored(self, targets: Sequence[Any]) -> Sequence[Any] | Targets:
-        """What the label log keeps of targets that are some: a number, or words that outlive a change of classes."""
-        return np.asarray(targets, dtype=self.stored_as)
-
-    def recalled(self, cells: NDArray[Any]) -> NDArray[Any]:
-        """What a window's `label` column shows of what the label log kept: codes or numbers, float64 (rows,).
-
-        NaN for what another version of the project kept and this one does not know.
-        """
-        return real_numbers(cells)
-
-    def sent(self, frame: pd.DataFrame) -> list[Any]:
-        """The labels of raw rows as HTTP takes them, a JSON value a row. Raises KeyError."""
-        cells: list[Any] = frame[self.name].tolist()
-        return cells
-
-    def received(self, cells: Sequence[Any]) -> NDArray[Any]:
-        """Labels as HTTP brings them, a JSON value a row, as `holds` and `codes` take them. Never raises."""
-        return cells_of(cells)
-
-    @property
-    def received_sentence(self) -> str:
-        """What a label over HTTP is: "0 or 1"."""
-        return self.sentence.removeprefix("is ")
-
-    def encode(self, labels: Any) -> Targets:
-        """Labels as they are in the data to targets, (rows,).
-
-        Raises:
-            TargetInvalid: one that does not fit, naming the column, the values and what to do.
-        """
-        held = self.holds(labels)
-        if not held.all():
-            raise TargetInvalid(
-                f"target {self.name!r} {self.sentence}, but {int((~held).sum()):,} of {len(held):,} rows are not: "
-                f"{shown_values(labels, ~held)}",
-                hint=self.advice,
-            )
-        return self.codes(labels)
 
     @abstractmethod
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
@@ -372,39 +282,3 @@ class Task(ABC):
     def fault(self, answers: NDArray[Any], rows: int) -> str | None:
         """Why these cannot be answers to so many rows; None when they can."""
         return self.answers.fault(answers, rows)
-
-
-def cells_of(values: Sequence[Any]) -> NDArray[np.object_]:
-    """The values as they are, object (rows,), lists among them."""
-    return np.fromiter(values, dtype=object, count=len(values))
-
-
-def real_numbers(labels: Any) -> NDArray[np.float64]:
-    """Labels as float64 (rows,); NaN for what is no number. A boolean is none, and neither is text of digits."""
-    cells = np.asarray(labels)
-    if cells.dtype.kind in "iuf":
-        return cells.astype(np.float64)
-    found = (
-        float(cell) if type(cell) is not bool and isinstance(cell, numbers.Real | Decimal) else np.nan
-        for cell in cells.astype(object).tolist()
-    )
-    return np.fromiter(found, dtype=np.float64, count=len(cells))
-
-
-def is_label(cells: NDArray[Any], label: Label) -> NDArray[np.bool_]:
-    """Where a cell is that label, bool (rows,). Text is never taken for a number, nor a number for text."""
-    if cells.dtype.kind in "biuf":
-        return np.zeros(len(cells), dtype=np.bool_) if isinstance(label, str) else np.asarray(cells == label)
-    wanted: tuple[type, ...] = (str,) if isinstance(label, str) else (numbers.Real, Decimal, np.bool_)
-    found = (isinstance(cell, wanted) and cell == label for cell in cells.astype(object).tolist())
-    return np.fromiter(found, dtype=np.bool_, count=len(cells))
-
-
-def shown_values(labels: Any, where: NDArray[np.bool_]) -> str:
-    """The most frequent values of a few labels, as a reader can find them: `'maybe' (12), None (3)`."""
-    cells = [repr(cell)[:40] for cell in np.asarray(labels, dtype=object)[where][:100_000].tolist()]
-    found, counts = np.unique(np.array(cells, dtype=object).astype(str), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    said = [f"{found[index]} ({counts[index]:,})" for index in order[:SHOWN_LABELS]]
-    more = len(found) - len(said)
-    return ", ".join(said) + (f" and {more:,} more values" if more else "")

@@ -16,7 +16,7 @@ from fullcircle.core.statistics.binary_metrics import brier_losses, calibration_
 from fullcircle.core.statistics.small_samples import spare_rows
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
-from fullcircle.core.tasks.base import Label, Scarcity, Task, is_label
+from fullcircle.core.tasks.base import Scarcity, Task
 from fullcircle.core.tasks.decisions import (
     F1,
     PR_AUC,
@@ -28,6 +28,8 @@ from fullcircle.core.tasks.decisions import (
     of_probabilities,
 )
 from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, column, mean_metric, worst_by_outcome
+from fullcircle.core.tasks.labels.cells import Label
+from fullcircle.core.tasks.labels.class_labels import BinaryCodec
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.objective import Link, Weighting
 
@@ -126,9 +128,9 @@ class Binary(Task):
             raise ProjectInvalid(f"threshold of target {self.name!r} must {fault}")
 
     @property
-    def has_numbers(self) -> bool:
-        """Unless one of the labels is text."""
-        return not any(isinstance(label, str) for label in self.labels)
+    def label_codec(self) -> BinaryCodec:
+        """The two labels."""
+        return BinaryCodec(self.name, self.labels)
 
     @property
     def answers(self) -> AnswerSpec:
@@ -155,20 +157,6 @@ class Binary(Task):
         return {"log_loss": 0.01}
 
     @property
-    def sentence(self) -> str:
-        """`is 0 or 1`."""
-        negative, positive = self.labels
-        return f"is {negative!r} or {positive!r}"
-
-    @property
-    def advice(self) -> str:
-        """Which label means what is the project's to say."""
-        return (
-            f"mend the rows, or say in project.py which label is which: Binary({self.name!r}, positive=..., "
-            'labels=("no", "yes")) has the positive one last; more than two classes are a Multiclass'
-        )
-
-    @property
     def meaning(self) -> str:
         """A probability, and of what."""
         return f"the probability that a row is positive: {self.positive}"
@@ -177,23 +165,6 @@ class Binary(Task):
     def outcome(self) -> str:
         """What the positive class means."""
         return self.positive
-
-    def holds(self, labels: Any) -> NDArray[np.bool_]:
-        """Which labels are one of the two, bool (rows,)."""
-        return is_label(np.asarray(labels), self.labels[0]) | is_label(np.asarray(labels), self.labels[1])
-
-    def codes(self, labels: Any) -> Targets:
-        """int8 (rows,): 1 where the label is the positive one, else 0."""
-        return is_label(np.asarray(labels), self.labels[1]).astype(np.int8)
-
-    @property
-    def target_sentence(self) -> str:
-        """`0 or 1`."""
-        return "0 or 1"
-
-    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
-        """Which are 0 or 1, bool (rows,)."""
-        return is_label(values, 0) | is_label(values, 1)
 
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
         """Both classes in every part.

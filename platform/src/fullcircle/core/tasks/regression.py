@@ -12,8 +12,9 @@ import numpy as np
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
 from fullcircle.core.tasks.answer_format import AnswerFormat
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
-from fullcircle.core.tasks.base import Scarcity, Task, real_numbers
+from fullcircle.core.tasks.base import Scarcity, Task
 from fullcircle.core.tasks.estimation import column
+from fullcircle.core.tasks.labels.number_labels import RegressionCodec
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.objective import Link, Objective, Weighting
 from fullcircle.core.tasks.regression_metrics import (
@@ -122,21 +123,10 @@ class Regression(Task):
         return ("mae", "rmse", "r2", *(("pinball", "coverage") if self.has_interval else ()))
 
     @property
-    def sentence(self) -> str:
-        """`is a finite number, at least 0`."""
+    def label_codec(self) -> RegressionCodec:
+        """Numbers within the range, as far as loss and transform can take them."""
         lows = [each for each in (self.low, self._least) if each is not None]
-        low = f", at least {max(lows):g}" if lows else ""
-        return f"is a finite number{low}{f', at most {self.high:g}' if self.high is not None else ''}"
-
-    @property
-    def advice(self) -> str:
-        """Rows without an answer are no training rows."""
-        return "leave these rows out where the data is prepared, or widen low and high of the target in project.py"
-
-    @property
-    def has_numbers(self) -> bool:
-        """Always."""
-        return True
+        return RegressionCodec(self.name, max(lows, default=None), self.high)
 
     @property
     def answers(self) -> AnswerSpec:
@@ -194,37 +184,6 @@ class Regression(Task):
     def outcome(self) -> str:
         """The target, with its unit."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
-
-    def holds(self, labels: Any) -> NDArray[np.bool_]:
-        """Which labels are finite numbers within the range, bool (rows,)."""
-        values = real_numbers(labels)
-        with np.errstate(invalid="ignore"):
-            held = np.isfinite(values) & (np.abs(values) < np.finfo(np.float32).max)
-            for low in (self.low, self._least):
-                held &= values >= low if low is not None else True
-            return np.asarray(held & (values <= self.high if self.high is not None else True), dtype=np.bool_)
-
-    def codes(self, labels: Any) -> Targets:
-        """float64 (rows,), in the target's unit."""
-        return real_numbers(labels)
-
-    def logged(self, values: NDArray[np.float64]) -> Targets:
-        """The number itself."""
-        return np.asarray(values, dtype=np.float64)
-
-    @property
-    def stored_as(self) -> str:
-        """The number."""
-        return "float64"
-
-    @property
-    def target_sentence(self) -> str:
-        """`a finite number, at least 0`."""
-        return self.sentence.removeprefix("is ")
-
-    def are_targets(self, values: NDArray[np.object_]) -> NDArray[np.bool_]:
-        """Which are finite numbers within the range, bool (rows,)."""
-        return self.holds(values)
 
     def require_learnable(self, parts: Mapping[str, Targets]) -> None:
         """More than one value in every part, apart from each other and of a size that float32 answers can tell.
