@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,19 @@ def release(
             )
 
     return once
+
+
+def test_mlflows_pages_of_the_run_and_of_its_model_name_the_version_as_after_its_own_register_model(
+    registry: Registry, release: Release, tracker: RunStore, project: Project, settings: Settings
+) -> None:
+    version = release()
+    with tracker.start(project, name="retrain", kind="retrain") as run:
+        registry.show_with(run.id, version)
+    client = mlflow.MlflowClient(settings.tracking_uri)
+    for run_id in (version.run_id, run.id):
+        (shown,) = client.get_run(run_id).outputs.model_outputs
+        said = client.get_logged_model(shown.model_id).tags["mlflow.modelVersions"]
+        assert json.loads(said) == [{"name": version.name, "version": version.version}]
 
 
 def test_versions_count_up_and_aliases_move(registry: Registry, release: Release) -> None:

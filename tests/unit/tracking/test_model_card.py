@@ -19,7 +19,7 @@ from fullcircle.core.records.verdicts import Candidate, Evaluation, GateResult, 
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.tracking.registry.card_groups import SHOWN_SLICES
-from fullcircle.tracking.registry.model_card import model_card, shortened
+from fullcircle.tracking.registry.model_card import model_card, shortened, spaced
 
 PROJECT = Project(
     name="flights",
@@ -233,3 +233,9 @@ def test_the_card_of_an_image_project_says_the_size_of_its_images() -> None:
 
     assert "One image a row: `scan`, 8 x 8 x 1." in card
     assert "raw columns" not in card
+
+
+def test_a_space_stands_between_the_cells_of_a_table_and_nowhere_else() -> None:
+    card = "# A | b\n\n| who | how | why |\n| --- | --- | --- |\n| torch | `a \\| b` | c |\n\n- a | b\n"
+    head, row = "| who&emsp; | how&emsp; | why |", "| torch&emsp; | `a \\| b`&emsp; | c |"
+    assert spaced(card) == f"# A | b\n\n{head}\n| --- | --- | --- |\n{row}\n\n- a | b\n"

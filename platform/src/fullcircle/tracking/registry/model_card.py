@@ -74,6 +74,20 @@ def shortened(card: str, characters: int) -> str:
     )
 
 
+def spaced(card: str) -> str:
+    """The card with a space behind each cell of a table, for pages that set tables without any, as MLflow's registry.
+
+    It is written as an entity, which no parser trims.
+    """
+    return "".join(_spaced_line(line) for line in card.splitlines(keepends=True))
+
+
+def _spaced_line(line: str) -> str:
+    if not line.startswith("| ") or line.startswith("| ---"):
+        return line
+    return re.sub(r"(?<!\\) \|(?= )", "&emsp; |", line)
+
+
 def _lines(text: str, characters: int) -> str:
     """The whole lines at its beginning that fit."""
     return text[: max(0, text.rfind("\n", 0, max(0, characters)) + 1)]

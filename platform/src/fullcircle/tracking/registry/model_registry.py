@@ -7,6 +7,7 @@ the tag."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from fullcircle.store.file_locks import exclusive
 from fullcircle.tracking.connection.client import DISK_ERRORS, away, connect, retrying, translated
 from fullcircle.tracking.reader.records import version_record
 from fullcircle.tracking.registry.mlflow_model import to_mlflow_graph
-from fullcircle.tracking.registry.model_card import shortened
+from fullcircle.tracking.registry.model_card import shortened, spaced
 from fullcircle.tracking.registry.signature import input_example, signature
 from fullcircle.tracking.runs.run_schema import DIGEST
 from fullcircle.tracking.runs.run_writer import FAILURE, PREEMPTED, RunWriter
@@ -39,8 +40,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GRAPH = "graph.onnx"
+MLFLOW_MODEL_VERSIONS = "mlflow.modelVersions"
 _DESCRIPTION_CHARACTERS = 4900  # the registry's column holds 5,000
 _REQUIREMENTS = ("mlflow", "onnx", "onnxruntime", "numpy", "pandas")
+
+
+def _description(markdown: str) -> str:
+    return shortened(spaced(markdown), _DESCRIPTION_CHARACTERS)
 
 
 class Registry:
@@ -102,6 +108,7 @@ class Registry:
             run.text(card, "model_card.md")
             if known is not None:
                 self.tag(project.name, known.version, {k: v for k, v in tags.items() if known.tags.get(k) != v})
+                self._name_on_pages(known)
                 return self.version(project.name, known.version)
             with translated(self._settings, f"registering the model of run {run.id}"):
                 model_id = self._log_model(project, run, graph, digest, example)
@@ -111,10 +118,24 @@ class Registry:
                     source=self._client.get_logged_model(model_id).artifact_location,
                     run_id=run.id,
                     model_id=model_id,
-                    description=shortened(card, _DESCRIPTION_CHARACTERS),
+                    description=_description(card),
                     tags={DIGEST: digest, "fullcircle.project": project.name, **tags},
                 )
-        return self.version(project.name, str(made.version))
+        found = self.version(project.name, str(made.version))
+        self._name_on_pages(found)
+        return found
+
+    def _name_on_pages(self, version: ModelVersion) -> None:
+        """Have MLflow's pages of the run, and of each run that shows its model, name the version, as after its own
+        `register_model`: they look for it in a tag of the logged model. Safe to call twice.
+        """
+        this = {"name": version.name, "version": version.version}
+        with translated(self._settings, f"naming version {version.version} of {version.name} in its run"):
+            for model_id in self._models_of(version.run_id):
+                said = self._client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS)
+                known = json.loads(said) if said else []
+                if this not in known:
+                    self._client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([*known, this])})
 
     def version(self, name: str, ref: str) -> ModelVersion:
         """A version by number ("3") or alias ("champion"). Raises ModelUnavailable, saying what there is."""
@@ -174,7 +195,7 @@ class Registry:
     def describe(self, name: str, version: str, markdown: str) -> None:
         """Set the description that the MLflow UI shows for a version; cut to the registry's 5,000 characters."""
         with translated(self._settings, f"describing version {version} of {name}"):
-            self._client.update_model_version(name, version, description=shortened(markdown, _DESCRIPTION_CHARACTERS))
+            self._client.update_model_version(name, version, description=_description(markdown))
 
     def graph(self, version: ModelVersion) -> Path:
         """The version's ONNX file, fetched once and kept under home. Raises ModelUnavailable on a wrong digest."""
