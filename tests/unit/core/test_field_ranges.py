@@ -22,14 +22,21 @@ from fullcircle.core.project import (
     AtLeast,
     Better,
     Binary,
+    Category,
     Choice,
     Compute,
+    Costs,
     Image,
     Integer,
+    Multiclass,
+    Multilabel,
     NotWorse,
     Number,
     Project,
+    Regression,
     SliceGate,
+    Task,
+    Torch,
     Training,
     Uniform,
     columns,
@@ -41,6 +48,7 @@ from fullcircle.core.project import (
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.project.overrides import overridden
 from fullcircle.core.project.search_arguments import search_of
+from fullcircle.core.tasks import binary, decisions, multiclass, multilabel, regression
 
 SAMPLE = Project(
     name="p",
@@ -62,12 +70,18 @@ NEEDED: Mapping[str, Mapping[str, Any]] = {
     "Category": {"name": "x"},
     "Image": {"name": "x", "shape": (1, 1, 1)},
     "Binary": {"name": "x", "positive": "y"},
+    "Regression": {"name": "x"},
+    "Multiclass": {"name": "x", "classes": ("a", "b", "c")},
+    "Multilabel": {"name": "x", "labels": ("a", "b")},
 }
 """What is given of the kinds that have no default for all."""
 
 KINDS = [
     kind
-    for module in (definition, parameters, operation, gates, columns, cost)
+    for module in (
+        *(definition, parameters, operation, gates, columns, cost),
+        *(binary, decisions, multiclass, multilabel, regression),
+    )
     for kind in vars(module).values()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
 ]
@@ -84,7 +98,8 @@ def test_there_is_something_to_look_at() -> None:
     assert {Training, Compute, AtLeast, NotWorse, Better, SliceGate, AgreementGate, Number, Image, Project} <= set(
         KINDS
     )
-    assert len(FIELDS) > 40
+    assert {Costs, *Task.__subclasses__()} <= set(KINDS)
+    assert len(FIELDS) > 45
 
 
 @pytest.mark.parametrize(("kind", "field"), FIELDS)
@@ -126,7 +141,7 @@ def test_both_ends_of_a_range_are_inside_it_unless_it_says_otherwise(kind: type,
     within = dict(ranged(kind))[field]
     assert within is not None
     for end, left_out in ((within.low, within.above), (within.high, within.below)):
-        if not left_out and kind not in (Number, Image):  # whose low and high mind each other
+        if not left_out and kind not in (Number, Image, Regression):  # whose low and high mind each other
             assert getattr(made(kind, **{field: end}), field) == end
 
 
@@ -203,3 +218,80 @@ def test_a_columns_range_is_in_order() -> None:
     with pytest.raises(ProjectInvalid, match="the range of column 'x' must have low at most high, got 2 and 1"):
         Number("x", low=2, high=1)
     assert NotWorse("log_loss", 0).margin == 0
+
+
+def several(**given: Any) -> Callable[[], Any]:
+    return lambda: Multiclass("y", **given)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (several(classes="abc"), "'y'.classes must be a list in which each is a whole number .* got 'abc'"),
+        (several(classes={"a", "b", "c"}), "'y'.classes must be a list in which .* got {"),
+        (several(classes=None), "'y'.classes must be a list in which .* got None"),
+        (several(classes=("a", "", "c")), "'y'.classes must be a list in which .* text of 1 to 1,024 characters"),
+        (several(classes=("a", "a\ud800", "c")), "'y'.classes must be a list in which .* of valid Unicode"),
+        (several(classes=("a", "b" * 2000, "c")), "'y'.classes must be a list in which .*"),
+        (several(classes=(1, 2, 2**53 + 1)), "'y'.classes must be a list .* whole number from -90071992547409"),
+        (several(classes=(1, "1", 2)), "different texts or whole numbers"),
+        (lambda: Multilabel("y", labels="ab"), "'y'.labels must be a list in which each is text .* got 'ab'"),
+        (lambda: Multilabel("y", labels=("a", "")), "'y'.labels must be a list in which each is text "),
+        (lambda: Multilabel("y", labels=("a", "b"), separate="no"), "'y'.separate must be true or false, got 'no'"),
+        (lambda: Binary("y", "yes", labels=(1, "1")), "labels of target 'y' must be two different ones"),
+        (lambda: Binary("y", "yes", labels=("no", "yes\ud800")), "'y'.labels must be a list of 2 in which each is "),
+        (lambda: Binary("y", "yes", labels=("no", "yes", "maybe")), "'y'.labels must be a list of 2 in which each is "),
+        (lambda: Regression("y", unit=5), "'y'.unit must be text, got 5"),
+        (lambda: Regression("y", loss=["squared"]), "'y'.loss must be one of squared, absolute, .* got ..squared.."),
+        (lambda: Regression("y", transform="log1p", high=-1), "high of target 'y' must be above 0, the least target"),
+        (lambda: Regression(""), "target ''.name must be text of 1 to 1,024 characters"),
+        (lambda: Category("c", known="lern"), "'c'.known must be a list in which each is text .* or one of learn"),
+        (lambda: Category("c", known=(1, 2)), "'c'.known must be a list in which each is text .* got .1, 2."),
+        (lambda: Category("c", known={"a", "b"}), "'c'.known must be a list in which each is text "),
+        (lambda: Category("c", known=("a", "a")), "the known categories of column 'c' must be one or more different"),
+        (lambda: Category("c", known=()), "the known categories of column 'c' must be one or more different"),
+        (lambda: Category("c", nullable="no"), "'c'.nullable must be true or false, got 'no'"),
+        (lambda: Number(""), "name must be text of 1 to 1,024 characters of valid Unicode, got ''"),
+        (lambda: Image("i", shape=(10**9, 1, 1)), "'i'.shape must be a list of 3 in which each is a whole number"),
+        (lambda: Training(extra={"dropout": math.inf}), "extra..dropout.. must have finite numbers, got inf"),
+        (lambda: Training(extra={"torch": 5}), "extra..torch.. must be a mapping of parameters, got 5"),
+        (lambda: Training(extra="dropout"), "training.extra must be a mapping, got 'dropout'"),
+        (lambda: dataclasses.replace(SAMPLE, training={"epochs": 3}), "training must be a Training, got {'epochs': 3}"),
+        (lambda: dataclasses.replace(SAMPLE, gates=AtLeast("roc_auc", 0.5)), "gates must be a list in which each is "),
+        (
+            lambda: dataclasses.replace(SAMPLE, gates=("roc_auc",)),
+            "gates must be a list in which each is an AtLeast or",
+        ),
+        (lambda: dataclasses.replace(SAMPLE, columns=("x",)), "columns must be a list in which each is a Number or"),
+        (lambda: dataclasses.replace(SAMPLE, slices="x"), "slices must be a list in which each is text, got 'x'"),
+        (lambda: dataclasses.replace(SAMPLE, time="y"), "target, time and row_id must be different columns, got 'y'"),
+        (lambda: dataclasses.replace(SAMPLE, row_id="t"), "target, time and row_id must be different columns, got 't'"),
+        (
+            lambda: dataclasses.replace(SAMPLE, target=Multilabel("z", labels=("t", "b"), separate=True)),
+            "target, time and row_id must be different columns, got 't'",
+        ),
+        (
+            lambda: dataclasses.replace(
+                SAMPLE,
+                torch=None,
+                models={"wide": Torch(lambda inputs, params: None)},
+                training=Training(extra={"wide": {"learning_rate": -1}}),
+            ),
+            "training.extra..wide....learning_rate.. must be a number from .*, got -1",
+        ),
+    ],
+)
+def test_what_is_no_number_is_refused_by_its_field_as_well(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ProjectInvalid, match=said) as refused:
+        make()
+    assert "\n" not in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_what_is_in_order_is_taken_for_a_tuple_whatever_it_is() -> None:
+    assert Multiclass("y", classes=range(3)).classes == (0, 1, 2)  # type: ignore[arg-type]
+    assert Multiclass("y", classes=["a", "b", "c"]).classes == ("a", "b", "c")  # type: ignore[arg-type]
+    found = Multiclass("y", classes=np.array([1, 2, 3])).classes  # type: ignore[arg-type]
+    assert found == (1, 2, 3)
+    assert {type(each) for each in found} == {int}
+    assert type(Binary("y", "yes", threshold=np.float64(0.3)).threshold) is float

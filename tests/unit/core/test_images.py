@@ -38,9 +38,6 @@ def test_an_image_may_be_the_only_input_beside_what_is_known_afterwards(project)
     [
         ((SCAN, Number("age")), "columns must have the image 'scan' as the only input"),
         ((SCAN, Image("second", shape=(1, 1, 1))), "columns must have the image 'scan' as the only input"),
-        ((Image("scan", shape=(8, 8)),), "the shape of image 'scan' must be (height, width, channels)"),
-        ((Image("scan", shape=(8, 0, 1)),), "the shape of image 'scan' must be (height, width, channels)"),
-        ((Image("scan", shape=[8, 8, 1]),), "the shape of image 'scan' must be (height, width, channels)"),
         ((Image("scan", shape=(8, 8, 1), low=3, high=3),), "the range of image 'scan' must be finite, low below high"),
     ],
 )
@@ -50,6 +47,13 @@ def test_columns_that_do_not_fit_an_image_project_are_refused_in_one_line(projec
 
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 0, 1), (8, 8, 1, 1), (8.0, 8, 1), "881", 8])
+def test_a_shape_is_height_width_and_channels(shape):
+    with pytest.raises(ProjectInvalid, match=r"image 'scan'.shape must be a list of 3 in which each is a whole number"):
+        Image("scan", shape=shape)
+    assert Image("scan", shape=[8, 8, 1]).shape == (8, 8, 1)
 
 
 def test_an_image_without_a_finite_range_is_none():

@@ -68,7 +68,7 @@ def test_a_model_that_both_spellings_name_is_refused(name: str) -> None:
         ({"baseline": Torch(build)}, "none of them 'baseline'"),
         ({"Deep Net": Torch(build)}, "models must have names of lower-case letters"),
         ({3: Torch(build)}, "models must have names of lower-case letters"),
-        ([Torch(build)], "models must map names to models"),
+        ([Torch(build)], "models must be a mapping"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_line(models: Any, line: str) -> None:

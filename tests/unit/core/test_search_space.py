@@ -103,7 +103,7 @@ def test_a_range_that_is_none_is_refused(make: Any, message: str) -> None:
         ({"training.keras": Choice(1, 2)}, "there are training.epochs"),
         ({"compute.threads": Integer(1, 2)}, "be a parameter of training"),
         ({"training.dropout": (0, 1)}, "be a Uniform, LogUniform, Integer or Choice"),
-        ([("training.dropout", Uniform(0, 1))], "map names of parameters to ranges"),
+        ([("training.dropout", Uniform(0, 1))], "search must be a mapping"),
     ],
 )
 def test_a_project_whose_search_does_not_fit_is_refused(search: Any, message: str) -> None:

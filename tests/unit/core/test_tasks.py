@@ -140,9 +140,9 @@ def test_labels_are_taken_as_people_have_them(task: Task, labels: Any, codes: An
         (LATE, [0.0, np.nan], "nan (1)"),
         (LATE, [0, None, pd.NaT], "NaT (1), None (1)"),
         (STORM, ["storm", "gale"], "is one of the 3 classes, but 1 of 2 rows are not: 'gale' (1)"),
-        (COUNT, [1.0, np.inf, np.nan, True, "7"], "is a finite number, but"),
-        (Regression("n", transform="log1p"), [-0.5, 1.0], "at least 0, but 1 of 2"),
-        (Regression("n", loss="poisson"), [-1.0, 1.0], "at least 0, but 1 of 2"),
+        (COUNT, [1.0, np.inf, np.nan, True, "7"], "is a finite number, and no integer beyond 2^53, but"),
+        (Regression("n", transform="log1p"), [-0.5, 1.0], "at least 0, and no integer beyond 2^53, but 1 of 2"),
+        (Regression("n", loss="poisson"), [-1.0, 1.0], "at least 0, and no integer beyond 2^53, but 1 of 2"),
         (TAGS, [["red"], ["pink"], "red", None], "3 of 4 rows"),
     ],
 )
@@ -300,3 +300,22 @@ def test_classes_whose_names_come_out_alike_keep_a_metric_each() -> None:
     ]
     labels = tuple(f"{'x' * 90}{number}" for number in range(300))
     assert sum(name.startswith("roc_auc.") for name in Multilabel("tags", labels=labels).metrics) == 300
+
+
+@pytest.mark.parametrize(
+    "inexact", [2**53 + 1, -(2**53) - 1, 2**63, 10**400, Decimal(2**53 + 1), np.int64(2**53 + 1), np.uint64(2**64 - 1)]
+)
+def test_an_integer_that_float64_does_not_have_is_no_target_whatever_it_is_kept_in(inexact: Any) -> None:
+    wide = Regression("n", high=3e38)
+    assert wide.label_codec.holds(np.array([inexact, 1], dtype=object)).tolist() == [False, True]
+    if isinstance(inexact, np.generic):
+        assert wide.label_codec.holds(np.array([inexact, 1], dtype=inexact.dtype)).tolist() == [False, True]
+    assert wide.label_codec.holds(pd.Series([2**53, -(2**53)])).all()
+    assert wide.label_codec.holds(np.array([1e30, 0.1, Decimal("0.1")], dtype=object)).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_ends_of_a_targets_range_are_inside_it_in_either_precision(kind: type) -> None:
+    assert Regression("n", low=0.1, high=0.3).label_codec.holds(np.array([0.1, 0.3], dtype=kind)).all()
+    assert not Regression("n", low=0.1, high=0.3).label_codec.holds(np.array([0.0999, 0.3001], dtype=kind)).any()
+    assert not Regression("n", loss="poisson").label_codec.holds(np.array([-1e-30], dtype=kind)).any()

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import tracemalloc
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.core.project import Binary, Category, Image, Number, Project
+from fullcircle.core.plain_values import EXACT
+from fullcircle.core.project import Binary, Category, Image, Number, Project, Regression
 from fullcircle.core.records.dataset import DataVersion
-from fullcircle.core.row_tensors import EXACT, identity, raw_frame
+from fullcircle.core.row_tensors import identity, raw_frame
 from fullcircle.data.contract import check, enforce
 from fullcircle.data.data_diff import changes
 from fullcircle.data.dvc_pointers import md5_of
@@ -243,6 +245,22 @@ def test_an_integer_that_no_number_holds_exactly_is_refused(plain, keep, gap, ot
     assert broken(plain) == [("x", "is no integer beyond 2^53, which a number does not hold exactly", 1)]
     keep("2024-01", x=pa.array([2**53, gap, 1]))
     assert broken(plain) == []
+
+
+@pytest.mark.parametrize(
+    "beyond", [pa.array([2**53 + 1, 1, 2]), pa.array([Decimal(2**53 + 1), Decimal(1), None])], ids=["int64", "decimal"]
+)
+def test_an_integer_that_no_number_holds_exactly_is_no_target_and_no_number_in_whatever_a_file_keeps_it(
+    plain, keep, beyond
+):
+    counting = dataclasses.replace(plain, target=Regression("y"), gates=())
+    keep("2024-01", x=beyond, y=beyond.fill_null(3))
+    keep("2024-02", x=pa.array([0.5, 1, 2]), y=pa.array([0.5, 1, 2]))
+
+    assert broken(counting) == [
+        ("x", "is no integer beyond 2^53, which a number does not hold exactly", 1),
+        ("y", "is a finite number, and no integer beyond 2^53", 1),
+    ]
 
 
 def test_integer_ids_are_exact_and_text_ids_are_kept_to_the_letter(plain, keep):

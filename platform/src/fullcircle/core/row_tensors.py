@@ -19,33 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-
-LONGEST_TEXT = 1024
-"""Most characters of a category or an id, in a file as in a request."""
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 """Years in which an event may be: seconds that were taken for milliseconds, or the other way round, mostly are not."""
-EXACT = 2**53
-"""The largest integer up to which float64 holds every one. A larger one is refused as a number, and kept as an id."""
 OVERFLOW = float(2**128 - 2**103)
 """The smallest number that rounds to infinity as float32: half a step above the largest one."""
-
-
-def text_fault(text: str) -> str:
-    """What is wrong with a category or an id, in a file as in a request: "must ..."; "" when nothing is.
-
-    A NUL ends a string for half of the libraries between a database's `CHAR(n)` and a graph: two texts would be one
-    here and two there. All else is kept as it is, trailing spaces and Unicode's normal forms included.
-    """
-    if len(text) > LONGEST_TEXT:
-        return f"must have at most {LONGEST_TEXT} characters, got {len(text)}"
-    if "\0" in text:
-        return "must not have NUL characters (\\0), which pad a database's CHAR(n): strip them"
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "must be valid Unicode, got half a surrogate pair"
-    return ""
 
 
 def identity(value: object) -> str | None:

@@ -13,8 +13,9 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fullcircle.core.plain_values import EXACT, LONGEST_TEXT, double, encodes, is_inexact
 from fullcircle.core.project import Category, Column, Image, Number, Project
-from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, LONGEST_TEXT, OVERFLOW, identity, outside
+from fullcircle.core.row_tensors import FIRST_YEAR, LAST_YEAR, OVERFLOW, identity, outside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,11 +141,11 @@ def _range_sentence(column: Number) -> str:
 
 
 def _text_rules() -> tuple[Rule, ...]:
-    """What a request may not send either, a sentence each: `core.row_tensors.text_fault`."""
+    """What a request may not send either, a sentence each: `core.plain_values.text_fault`."""
     return (
         Rule(f"has at most {LONGEST_TEXT} characters", _no_text(lambda text: len(text) > LONGEST_TEXT)),
         Rule("has no NUL characters (such as CHAR(n) is padded with)", _no_text(lambda text: "\0" in text)),
-        Rule("is valid Unicode", _no_text(lambda text: not text.isascii() and not _encodes(text))),
+        Rule("is valid Unicode", _no_text(lambda text: not encodes(text))),
     )
 
 
@@ -163,14 +164,6 @@ def _no_text(faulty: Callable[[str], bool]) -> Predicate:
         return _each_cell(values, lambda cell: not (isinstance(cell, str) and cell in bad)) if bad else _all(values)
 
     return holds
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_number_type(values: pd.Series) -> bool:
@@ -225,18 +218,8 @@ def _numbers(values: pd.Series) -> NDArray[np.float64]:
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     if values.dtype != object:
         return np.full(len(values), np.nan)
-    found: NDArray[np.float64] = pd.to_numeric(values.where(_numeric(values)).map(_double)).to_numpy(dtype=np.float64)
+    found: NDArray[np.float64] = pd.to_numeric(values.where(_numeric(values)).map(double)).to_numpy(dtype=np.float64)
     return found
-
-
-def _double(value: object) -> float:
-    """A number as a double; one that is too large is infinite, what is none is missing."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except OverflowError:
-        return float("inf")
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _finite(values: pd.Series) -> pd.Series:
@@ -254,7 +237,7 @@ def _exact(values: pd.Series) -> pd.Series:
         # Both ends compared: the absolute value of the least int64 is itself.
         return ((values <= EXACT) & (values >= -EXACT)).fillna(True).astype(bool)
     if values.dtype == object:
-        return _each_cell(values, lambda cell: not isinstance(cell, numbers.Integral) or abs(int(cell)) <= EXACT)
+        return _each_cell(values, lambda cell: not is_inexact(cell))
     return _all(values)
 
 

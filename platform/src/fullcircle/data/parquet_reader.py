@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.plain_values import EXACT
 from fullcircle.core.project import Project
-from fullcircle.core.row_tensors import EXACT, identities
+from fullcircle.core.row_tensors import identities
 from fullcircle.data.parquet_columns import cut, is_text, moments, series
 from fullcircle.data.parquet_footers import unreadable
 from fullcircle.data.partitions import Partition, aware

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import UsageError
-from fullcircle.core.row_tensors import identity, text_fault
+from fullcircle.core.plain_values import text_fault
+from fullcircle.core.row_tensors import identity
 from fullcircle.core.tasks import Task
 from fullcircle.core.tasks.labels.cells import cells_of
 from fullcircle.core.tasks.labels.codec import LabelCodec

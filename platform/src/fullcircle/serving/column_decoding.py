@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fullcircle.core.errors import BadRequest
+from fullcircle.core.plain_values import EXACT, text_fault
 from fullcircle.core.project import Column
-from fullcircle.core.row_tensors import EXACT, FIRST_YEAR, LAST_YEAR, OVERFLOW, identity, text_fault
+from fullcircle.core.row_tensors import FIRST_YEAR, LAST_YEAR, OVERFLOW, identity
 from fullcircle.serving.image_decoding import images
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def texts(name: str, values: Sequence[object]) -> list[str]:
     """Identities: strings or integers, in their one form (`core.row_tensors.identity`); a null is "".
 
     Raises:
-        BadRequest: another type, or text that a file may not have either (`core.row_tensors.text_fault`).
+        BadRequest: another type, or text that a file may not have either (`core.plain_values.text_fault`).
     """
     result = ["" if value is None else identity(value) for value in values]
     if None in result:

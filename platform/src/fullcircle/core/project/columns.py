@@ -7,10 +7,13 @@ how a request says it. What is a plain fact (`values`, `tensor_shape`, `is_text`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from fullcircle.core.errors import ProjectInvalid
-from fullcircle.core.field_ranges import Float32, check_fields, shown
+from fullcircle.core.field_ranges import Float32, Name, Within, check_fields, shown
+
+Pixels = Annotated[int, Within(1, 2**16)]
+"""The length of one side of an image, or its channels."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Number:
         after: known only after the outcome: checked by the contract, never shown to a model.
     """
 
-    name: str
+    name: Name
     unit: str = ""
     low: Float32 | None = None
     high: Float32 | None = None
@@ -56,8 +59,8 @@ class Category:
         after: known only after the outcome: checked by the contract, never shown to a model.
     """
 
-    name: str
-    known: tuple[str, ...] | Literal["learn"] = "learn"
+    name: Name
+    known: tuple[Name, ...] | Literal["learn"] = "learn"
     nullable: bool = False
     after: bool = False
 
@@ -66,6 +69,12 @@ class Category:
     groupable: ClassVar[bool] = True
     values: ClassVar[int] = 1
     tensor_shape: ClassVar[tuple[int, ...]] = (1,)
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"column {shown(self.name)}")
+        if not self.known or (len(set(self.known)) < len(self.known) and self.known != "learn"):
+            what = f"the known categories of column {self.name!r} must be one or more different texts"
+            raise ProjectInvalid(f"{what} or 'learn', got {shown(self.known)}")
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,8 @@ class Image:
         after: known only after the outcome: checked by the contract, never shown to a model.
     """
 
-    name: str
-    shape: tuple[int, int, int]
+    name: Name
+    shape: tuple[Pixels, Pixels, Pixels]
     low: Float32 = 0.0
     high: Float32 = 255.0
     unit: str = ""

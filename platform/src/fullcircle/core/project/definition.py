@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from fullcircle.core.errors import ProjectInvalid
-from fullcircle.core.field_ranges import (
-    Delay,
-    misfit,
-    shown,
-)
+from fullcircle.core.field_ranges import Delay, Name, misfit, settled, shown
 from fullcircle.core.project.columns import Column, Image
 from fullcircle.core.project.gates import (
     Budgets,
@@ -27,7 +23,7 @@ from fullcircle.core.project.gates import (
 )
 from fullcircle.core.project.model_specs import BASELINE, ModelSpec, merged
 from fullcircle.core.project.operation import Policy, SplitRule, Watch
-from fullcircle.core.project.parameters import Compute, ModelFunction, Training
+from fullcircle.core.project.parameters import Compute, ModelFunction, Training, check_own
 from fullcircle.core.project.search_space import Range, check_search
 from fullcircle.core.tasks.base import Task
 
@@ -72,8 +68,8 @@ class Project:
     data: str = "data"
     columns: tuple[Column, ...]
     target: Task
-    time: str
-    row_id: str
+    time: Name
+    row_id: Name
     labels_after: Delay = timedelta(days=1)
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     torch: ModelFunction | None = None
@@ -101,8 +97,6 @@ class Project:
         gates: object = self.gates
         if gates is None:
             object.__setattr__(self, "gates", default_gates(self.target))
-        for name in ("columns", "gates", "slices", "routes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         _check(self)
 
     @property
@@ -134,7 +128,7 @@ def _check(project: Project) -> None:
         raise ProjectInvalid(f"project {project.name!r}: {name} must {must}, got {shown(got)}")
 
     for each in fields(project):
-        given = getattr(project, each.name)
+        given = settled(project, each.name)
         if (must := misfit(Project, each.name, given)) is not None:
             refuse(each.name, f"be {must}", given)
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", project.name):
@@ -153,9 +147,6 @@ def _check(project: Project) -> None:
 
 
 def _check_models(project: Project, refuse: _Refuse) -> None:
-    models: object = project.models
-    if not isinstance(models, Mapping):
-        refuse("models", "map names to models, such as {'torch': Torch(build_torch)}", models)
     for name, each in project.models.items():
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", str(name)) or name == BASELINE:
             refuse("models", "have names of lower-case letters, digits, '-' and '_', none of them 'baseline'", name)
@@ -169,16 +160,20 @@ def _check_models(project: Project, refuse: _Refuse) -> None:
     else:
         if not found:
             refuse("models", "name at least one function that builds a model", None)
+        check_own(project.training, found)
 
 
 def _check_columns(project: Project, refuse: _Refuse) -> None:
     names = [column.name for column in project.columns]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         refuse("columns", "be named once each", doubled)
-    own = [("target", name) for name in project.target.columns]
-    for label, reserved in (*own, ("time", project.time), ("row_id", project.row_id)):
+    target = [("target", name) for name in project.target.columns]
+    roles = [*target, ("time", project.time), ("row_id", project.row_id)]
+    for label, reserved in roles:
         if reserved in names:
             refuse("columns", f"not contain the {label} column", reserved)
+    if doubled := [reserved for _, reserved in roles if [name for _, name in roles].count(reserved) > 1]:
+        refuse("target, time and row_id", "be different columns", doubled[0])
     if taken := sorted((RESERVED | set(project.target.answers.names)).intersection(names)):
         refuse("columns", "not have a name that the platform uses itself", taken)
     if not project.inputs:
@@ -193,9 +188,5 @@ def _check_columns(project: Project, refuse: _Refuse) -> None:
 
 
 def _check_image(column: Image, refuse: _Refuse) -> None:
-    lengths: object = column.shape
-    fits = isinstance(lengths, tuple) and len(lengths) == 3
-    if not (fits and all(type(length) is int and length > 0 for length in column.shape)):
-        refuse(f"the shape of image {column.name!r}", "be (height, width, channels), three positive integers", lengths)
     if not -math.inf < column.low < column.high < math.inf:
         refuse(f"the range of image {column.name!r}", "be finite, low below high", (column.low, column.high))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from fullcircle.core.errors import UsageError
 from fullcircle.core.field_ranges import shown
 from fullcircle.core.project.definition import Project
-from fullcircle.core.project.parameters import Compute, Training
+from fullcircle.core.project.parameters import Compute, Training, finite
 
 _KINDS: Mapping[str, type[Training] | type[Compute]] = {"training": Training, "compute": Compute}
 
@@ -62,7 +61,7 @@ def _set(project: Project, kind: str, field: str, value: Any) -> Project:
         if kind == "training":
             changed["extra"] = _without(extra, field)
     elif field in extra and field not in ("torch", "keras", "baseline"):
-        if not _finite(value):
+        if not finite(value):
             raise UsageError(f"{kind}.{field} must have finite numbers, got {shown(value)}")
         changed = {"extra": {**_without(extra, field), field: value}}
     else:
@@ -108,13 +107,6 @@ def _require(name: str, hint: Any, value: Any) -> None:
     if not fits:
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
         raise UsageError(f"{name} must be {' or '.join(words[kind] for kind in kinds)}, got {shown(value)}")
-
-
-def _finite(value: Any) -> bool:
-    """Whether all numbers in a plain value are finite: JSON's 1e400 is not, and NaN is read, too."""
-    if isinstance(value, list | dict):
-        return all(map(_finite, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _fitting(hint: Any, value: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -37,12 +38,33 @@ class Training:
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
-        for framework in ("baseline", "torch", "keras"):  # what one of them is given in place of what all are
-            own = dict(self.extra).get(framework)
-            for name, value in own.items() if isinstance(own, Mapping) else ():
-                if name in _TRAINING_FIELDS and (must := misfit(Training, name, value)) is not None:
-                    where = f"training.extra[{framework!r}][{name!r}]"
-                    raise ProjectInvalid(f"{where} must be {must}, got {shown(value)}")
+        for name, value in self.extra.items():
+            if not finite(value):
+                raise ProjectInvalid(f"training.extra[{name!r}] must have finite numbers, got {shown(value)}")
+        check_own(self, ("baseline", "torch", "keras"))
+
+
+def check_own(training: Training, models: Iterable[str]) -> None:
+    """Refuse what does not fit of what `extra` gives one of these models in place of what all are given.
+
+    Raises:
+        ProjectInvalid: which model and field, what it must be, what it got.
+    """
+    for model in models:
+        own = training.extra.get(model, {})
+        if not isinstance(own, Mapping):
+            raise ProjectInvalid(f"training.extra[{model!r}] must be a mapping of parameters, got {shown(own)}")
+        for name, value in own.items():
+            if name in _TRAINING_FIELDS and (must := misfit(Training, name, value)) is not None:
+                where = f"training.extra[{model!r}][{name!r}]"
+                raise ProjectInvalid(f"{where} must be {must}, got {shown(value)}")
+
+
+def finite(value: object) -> bool:
+    """Whether all numbers in a plain value are finite: JSON's 1e400 is not, and NaN is read, too."""
+    if isinstance(value, list | tuple | Mapping):
+        return all(map(finite, value.values() if isinstance(value, Mapping) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 _TRAINING_FIELDS = frozenset(each.name for each in fields(Training)) - {"extra"}

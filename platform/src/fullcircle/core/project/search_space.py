@@ -142,11 +142,8 @@ Search = Mapping[str, Range]
 _Refuse = Callable[[str, str, object], None]
 
 
-def check_search(search: object, training: Training, refuse: _Refuse) -> None:
+def check_search(search: Mapping[str, Any], training: Training, refuse: _Refuse) -> None:
     """Refuse what no search could be made of; `refuse(name, must, got)` raises."""
-    if not isinstance(search, Mapping):
-        refuse("search", "map names of parameters to ranges", search)
-        return
     for name, each in search.items():
         if (why := why_not_searchable(name, training)) is not None:
             refuse("search", f"{why[0]} ({why[1]})", name)

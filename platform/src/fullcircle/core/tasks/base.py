@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fullcircle.core.field_ranges import Name
 from fullcircle.core.tasks.objective import Link, Objective, Weighting
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Task(ABC):
         name: the target column.
     """
 
-    name: str
+    name: Name
 
     @property
     @abstractmethod

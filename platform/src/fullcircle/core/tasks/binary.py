@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.field_ranges import Legible, Whole, Within, check_fields, shown
 from fullcircle.core.statistics import intervals
 from fullcircle.core.statistics.binary_metrics import brier_losses, calibration_error, log_losses, roc_auc
 from fullcircle.core.statistics.small_samples import spare_rows
@@ -28,7 +29,6 @@ from fullcircle.core.tasks.decisions import (
     of_probabilities,
 )
 from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, column, mean_metric, worst_by_outcome
-from fullcircle.core.tasks.labels.cells import Label
 from fullcircle.core.tasks.labels.class_labels import BinaryCodec
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.objective import Link, Weighting
@@ -88,6 +88,11 @@ _OF_DECISION = (PR_AUC, PRECISION, RECALL, F1)
 _METRICS = MappingProxyType({each.name: each for each in (*_OF_PROBABILITY, *_OF_DECISION)})
 
 
+EitherLabel = bool | Whole | Annotated[str, Legible(shortest=0)]
+Threshold = Annotated[float, Within(1e-9, 1 - 1e-7)]
+"""As float32, too, above 0 and below 1."""
+
+
 @dataclass(frozen=True)
 class Binary(Task):
     """A target of two classes.
@@ -102,8 +107,8 @@ class Binary(Task):
     """
 
     positive: str
-    labels: tuple[Label, Label] = (0, 1)
-    threshold: float | Costs | None = None
+    labels: tuple[EitherLabel, EitherLabel] = (0, 1)
+    threshold: Threshold | Costs | None = None
 
     kind = "binary"
     loss = "binary_cross_entropy"
@@ -114,18 +119,13 @@ class Binary(Task):
     headline = ("roc_auc", "log_loss", "brier", "calibration_error")
 
     def __post_init__(self) -> None:
-        given: object = self.labels
-        two = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, Label) for each in given)
-        if not two or self.labels[0] == self.labels[1]:
+        check_fields(self, f"target {shown(self.name)}")
+        one, other = self.labels
+        # 1 and "1" are two in a file, and one for whoever reads a message.
+        if one == other or str(one) == str(other):
             raise ProjectInvalid(
                 f"labels of target {self.name!r} must be two different ones, the negative first, got {self.labels!r}"
             )
-        line: object = self.threshold
-        fault = line.fault() if isinstance(line, Costs) else None
-        if line is not None and not isinstance(line, Costs) and not (type(line) is float and 0.0 < line < 1.0):
-            fault = f"be above 0 and below 1, or Costs(...), got {line!r}"
-        if fault:
-            raise ProjectInvalid(f"threshold of target {self.name!r} must {fault}")
 
     @property
     def label_codec(self) -> BinaryCodec:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from fullcircle.core.field_ranges import Within, check_fields
 from fullcircle.core.statistics.small_samples import spare_rows
 from fullcircle.core.tasks.estimation import column, mean_metric, ratio_rows, share_metric
 from fullcircle.core.tasks.metric import Metric
@@ -27,20 +28,18 @@ NEVER = float(np.nextafter(np.float32(1), np.float32(2)))
 """A threshold that no probability reaches, as float32."""
 
 
+Cost = Annotated[float, Within(1e-9, 1e9)]
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a wrong decision costs, in any one unit. A right one costs nothing."""
 
-    false_positive: float = 1.0
-    false_negative: float = 1.0
+    false_positive: Cost = 1.0
+    false_negative: Cost = 1.0
 
-    def fault(self) -> str | None:
-        """What is wrong with them, or None."""
-        given: tuple[object, ...] = (self.false_positive, self.false_negative)
-        fits = all(isinstance(each, int | float) and 0.0 < each < 1e9 for each in given)
-        return (
-            None if fits else f"have costs above 0 and below 1e9, got {self.false_positive!r}, {self.false_negative!r}"
-        )
+    def __post_init__(self) -> None:
+        check_fields(self, "Costs")
 
     def rows(self, targets: Targets, decisions: Numbers) -> Numbers:
         """Cost of each decision, (rows,)."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.field_ranges import Name, Whole, check_fields, shown
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Scarcity, Task
 from fullcircle.core.tasks.class_slices import ClassSlices
 from fullcircle.core.tasks.estimation import safe_names
-from fullcircle.core.tasks.labels.cells import Label
 from fullcircle.core.tasks.labels.class_labels import MulticlassCodec
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.multiclass_metrics import (
@@ -49,7 +49,7 @@ class Multiclass(Task):
             say: a class that a batch shows and the project does not know breaks the data contract.
     """
 
-    classes: tuple[Label, ...]
+    classes: tuple[Whole | Name, ...]
 
     kind = "multiclass"
     level_title = "the most frequent class"
@@ -61,10 +61,8 @@ class Multiclass(Task):
     headline = ("roc_auc", "accuracy", "macro_f1", "log_loss")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))
-        given: tuple[object, ...] = self.classes
-        labels = all(isinstance(each, str | int) and not isinstance(each, bool) for each in given)
-        if not (labels and FEWEST < len(given) <= MOST and len(set(map(str, given))) == len(given)):
+        check_fields(self, f"target {shown(self.name)}")
+        if not (FEWEST < len(self.classes) <= MOST and len(set(map(str, self.classes))) == len(self.classes)):
             raise ProjectInvalid(
                 f"classes of target {self.name!r} must be from 3 to {MOST:,} different texts or whole numbers (two are "
                 f"a Binary), got {self.classes!r:.200}"

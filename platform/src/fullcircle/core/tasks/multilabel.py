@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.field_ranges import Name, check_fields, shown
 from fullcircle.core.tasks.answer_format import AnswerFormat, per_cent
 from fullcircle.core.tasks.answers import AnswerSpec
 from fullcircle.core.tasks.base import Scarcity, Task
@@ -47,7 +48,7 @@ class Multilabel(Task):
         separate: the labels are columns of the data, each 0 or 1, rather than members of lists in one column.
     """
 
-    labels: tuple[str, ...]
+    labels: tuple[Name, ...]
     separate: bool = False
 
     kind = "multilabel"
@@ -61,10 +62,8 @@ class Multilabel(Task):
     headline = ("roc_auc", "micro_f1", "macro_f1", "subset_accuracy")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
-        given: tuple[object, ...] = self.labels
-        texts = all(isinstance(each, str) and each for each in given)
-        if not (texts and 1 < len(given) <= MOST and len(set(given)) == len(given)):
+        check_fields(self, f"target {shown(self.name)}")
+        if not (1 < len(self.labels) <= MOST and len(set(self.labels)) == len(self.labels)):
             raise ProjectInvalid(
                 f"labels of target {self.name!r} must be from 2 to {MOST:,} different texts, got {self.labels!r:.200}"
             )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from fullcircle.core.errors import ProjectInvalid, TargetInvalid
+from fullcircle.core.field_ranges import Float32, Within, check_fields, shown
 from fullcircle.core.tasks.answer_format import AnswerFormat
 from fullcircle.core.tasks.answers import AnswerColumn, AnswerSpec
 from fullcircle.core.tasks.base import Scarcity, Task
@@ -70,10 +71,10 @@ class Regression(Task):
 
     unit: str = ""
     loss: Literal["squared", "absolute", "huber", "poisson", "quantile"] = "squared"
-    coverage: float = DEFAULT_COVERAGE
+    coverage: Annotated[float, Within(0.001, 0.9999)] = DEFAULT_COVERAGE
     transform: Literal["log1p"] | None = None
-    low: float | None = None
-    high: float | None = None
+    low: Float32 | None = None
+    high: Float32 | None = None
 
     kind = "regression"
     level_title = "mean"
@@ -83,23 +84,19 @@ class Regression(Task):
     primary = "mae"
 
     def __post_init__(self) -> None:
+        check_fields(self, f"target {shown(self.name)}")
+
         def refuse(field: str, must: str, got: object) -> None:
             raise ProjectInvalid(f"{field} of target {self.name!r} must {must}, got {got!r}")
 
-        if self.loss not in BASELINES:
-            refuse("loss", f"be one of {', '.join(BASELINES)}", self.loss)
-        coverage: object = self.coverage
-        if not (isinstance(coverage, int | float) and 0.0 < coverage < 1.0):
-            refuse("coverage", "be above 0 and below 1", self.coverage)
-        if self.transform not in (None, "log1p"):
-            refuse("transform", "be 'log1p' or None", self.transform)
         if self.transform and self.loss == "poisson":
             refuse("transform", "be None with the loss 'poisson', which learns a logarithm itself", self.transform)
         least = self._least
         if self.low is not None and least is not None and self.low < least:
             refuse("low", f"be at least {least:g}, since nothing below it can be learned so", self.low)
-        if self.low is not None and self.high is not None and not self.low < self.high:
-            refuse("low", f"be below high, {self.high!r}", self.low)
+        low = max((each for each in (self.low, least) if each is not None), default=None)
+        if low is not None and self.high is not None and not low < self.high:
+            refuse("high", f"be above {low:g}, the least target", self.high)
 
     @property
     def _least(self) -> float | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fullcircle.core.plain_values import EXACT, double, is_inexact
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -28,10 +30,20 @@ def real_numbers(labels: Any) -> NDArray[np.float64]:
     if cells.dtype.kind in "iuf":
         return cells.astype(np.float64)
     found = (
-        float(cell) if type(cell) is not bool and isinstance(cell, numbers.Real | Decimal) else np.nan
+        double(cell) if type(cell) is not bool and isinstance(cell, numbers.Real | Decimal) else np.nan
         for cell in cells.astype(object).tolist()
     )
     return np.fromiter(found, dtype=np.float64, count=len(cells))
+
+
+def inexact(labels: Any) -> NDArray[np.bool_]:
+    """Which labels are whole numbers beyond 2^53, of which float64 does not have every one, bool (rows,)."""
+    cells = np.asarray(labels)
+    if cells.dtype.kind in "iu":  # both ends compared: the absolute value of the least int64 is itself
+        return np.asarray((cells > EXACT) | (cells < -EXACT), dtype=np.bool_)
+    if cells.dtype != object:
+        return np.zeros(len(cells), dtype=np.bool_)
+    return np.fromiter(map(is_inexact, cells.tolist()), dtype=np.bool_, count=len(cells))
 
 
 def is_label(cells: NDArray[Any], label: Label) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.tasks.labels.cells import real_numbers
+from fullcircle.core.tasks.labels.cells import inexact, real_numbers
 from fullcircle.core.tasks.labels.codec import LabelCodec
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class RegressionCodec(LabelCodec):
     def sentence(self) -> str:
         """`is a finite number, at least 0`."""
         low = f", at least {self.low:g}" if self.low is not None else ""
-        return f"is a finite number{low}{f', at most {self.high:g}' if self.high is not None else ''}"
+        high = f", at most {self.high:g}" if self.high is not None else ""
+        return f"is a finite number{low}{high}, and no integer beyond 2^53"
 
     @property
     def advice(self) -> str:
@@ -46,10 +47,13 @@ class RegressionCodec(LabelCodec):
     def holds(self, labels: Any) -> NDArray[np.bool_]:
         """Which labels are finite numbers within the range, bool (rows,)."""
         values = real_numbers(labels)
-        with np.errstate(invalid="ignore"):
-            held = np.isfinite(values) & (np.abs(values) < np.finfo(np.float32).max)
-            held &= values >= self.low if self.low is not None else True
-            return np.asarray(held & (values <= self.high if self.high is not None else True), dtype=np.bool_)
+        with np.errstate(invalid="ignore", over="ignore"):
+            held = np.isfinite(values) & (np.abs(values) < np.finfo(np.float32).max) & ~inexact(labels)
+            # As float32, which a file may hold it in: 0.3 of float32 is at most 0.3.
+            found = values.astype(np.float32)
+            held &= found >= np.float32(self.low) if self.low is not None else True
+            held &= found <= np.float32(self.high) if self.high is not None else True
+            return np.asarray(held, dtype=np.bool_)
 
     def codes(self, labels: Any) -> Targets:
         """float64 (rows,), in the target's unit."""
