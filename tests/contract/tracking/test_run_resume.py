@@ -32,7 +32,7 @@ from fullcircle.core.system.files import sha256_of
 from fullcircle.loop.retraining.resume import find_interrupted
 from fullcircle.loop.workspace import Workspace
 from fullcircle.tracking.registry.model_registry import Registry
-from fullcircle.tracking.runs import run_writer
+from fullcircle.tracking.runs import step_points
 from fullcircle.tracking.runs.run_schema import PROVENANCE
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.runs.run_tags import PROCESS, packed, process_of
@@ -57,7 +57,7 @@ def preempted(tracker: RunStore, project: Project, epochs: int = 2) -> str:
     with contextlib.suppress(Preempted), tracker.start(project, name="torch", kind="train") as run:
         for number in range(1, epochs + 1):
             run.epoch(epoch(number))
-            run.steps(number * 10 - 9, [0.5] * 10, [1.0] * 10, 100.0)
+            run.step_points.add(number * 10 - 9, [0.5] * 10, [1.0] * 10, 100.0)
         raise Preempted("preempted at step 20", step=20)
     return run.id
 
@@ -107,7 +107,7 @@ def test_a_resumed_run_has_the_same_id_and_each_metric_once_a_step(
         assert client.get_run(run_id).info.status == "RUNNING"
         for number in (1, 2, 3):  # a resumed training tells again what it finds in its checkpoint
             run.epoch(epoch(number))
-            run.steps(number * 10 - 9, [0.5] * 10, [1.0] * 10, 100.0)
+            run.step_points.add(number * 10 - 9, [0.5] * 10, [1.0] * 10, 100.0)
     found = client.get_run(run_id)
     assert (run.id, found.info.status) == (run_id, "FINISHED")
     assert "fullcircle.preempted" not in found.data.tags
@@ -122,7 +122,7 @@ def test_thousands_of_steps_become_about_one_point_a_second_and_the_last_one_is_
 ) -> None:
     with tracker.start(project, name="torch", kind="train") as run:
         for first in range(1, 5000, 10):
-            run.steps(first, [float(first)] * 10, [1.0] * 10, 1000.0)
+            run.step_points.add(first, [float(first)] * 10, [1.0] * 10, 1000.0)
     steps = [point.step for point in client.get_metric_history(run.id, "step_loss")]
     assert (steps[0], steps[-1]) == (10, 5000)
     assert len(steps) < 500
@@ -137,11 +137,11 @@ def test_steps_that_a_replaced_rank_does_again_are_points_once_in_their_order_an
     monkeypatch: pytest.MonkeyPatch,
     every_s: float,
 ) -> None:
-    monkeypatch.setattr(run_writer, "STEP_POINT_EVERY_S", every_s)
+    monkeypatch.setattr(step_points, "STEP_POINT_EVERY_S", every_s)
     heard: list[int] = []
     with tracker.start(project, name="torch", kind="train") as run:
         for first in (1, 11, 21, 6, 16):  # killed behind step 30, gone on with from the checkpoint of step 5
-            run.steps(
+            run.step_points.add(
                 *(first, [float(first)] * 10, [1.0] * 10, 100.0),
                 heard=lambda number, rate, point: heard.append(number if point else -number),
             )

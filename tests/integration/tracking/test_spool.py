@@ -325,8 +325,8 @@ def test_ctrl_c_pressed_again_while_the_end_is_written_loses_neither_the_end_nor
     def pressed_twice() -> None:
         with RunStore(settings).start(project, name="impatient", kind="train") as run:
             runs.append(run)
-            run.steps(1, [0.5], [1.0], 100.0)
-            run.steps(2, [Interrupting()], [1.0], 100.0)  # the newest step becomes a point when the run ends
+            run.step_points.add(1, [0.5], [1.0], 100.0)
+            run.step_points.add(2, [Interrupting()], [1.0], 100.0)  # the newest step becomes a point when the run ends
             raise KeyboardInterrupt
 
     runs: list[RunWriter] = []

@@ -108,7 +108,7 @@ class TrainingLogger:
         self._steps_per_epoch = steps_per_epoch
         self._view = progress.current()  # another thread may tell, and context variables stay behind in this one
         self._shown = 0
-        self.steps = functools.partial(run.steps, heard=self._moved)
+        self.steps = functools.partial(run.step_points.add, heard=self._moved)
         """Steps were done: the run hears of them itself."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
@@ -140,7 +140,7 @@ class TrainingLogger:
 
     def close(self) -> None:
         """The newest step becomes a point, and the event file is closed."""
-        self._point(self._run.last_of_steps())
+        self._point(self._run.step_points.last())
         if self._mirror is not None:
             self._mirror.close()
 

@@ -11,6 +11,8 @@ from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.tasks import Task
 from fullcircle.tracking.runs import run_tags
+from fullcircle.tracking.secrets.detection import masked
+from fullcircle.tracking.spool.spool_file import Inputs
 from fullcircle.tracking.ui.review import rows_tags
 
 DATA = "data/version.json"
@@ -52,6 +54,18 @@ def data_version(text: str) -> DataVersion:
 def data_tags(version: DataVersion) -> dict[str, str]:
     """The tags that answer "what data" to a list of runs and to a search; all else of it is in its artifacts."""
     return {run_tags.DATA: version.digest, run_tags.ROWS: f"{version.rows:,}", **rows_tags(version)}
+
+
+def dataset_input(version: DataVersion, remote: str) -> Inputs:
+    """The data version as the dataset that MLflow shows with a run. `remote`: where it can be had again."""
+    return Inputs(
+        name=version.project,
+        digest=version.digest,  # `<md5>.dir` is 36 characters, exactly MLflow's limit
+        source_type="s3" if remote.startswith("s3://") else "local",
+        source=json.dumps({"uri": masked(remote)[0]}),
+        profile=json.dumps({"num_rows": version.rows, "size_bytes": version.size_bytes}),
+        context="training",
+    )
 
 
 def metrics_of(evaluation: Evaluation, prefix: str) -> dict[str, float]:

@@ -4,51 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import logging
-import math
-import operator
-import re
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from fullcircle.core.errors import Away, HomeUnwritable, Preempted, TrackerAway, TrackingUnavailable, UsageError
+from fullcircle.core.errors import Away, HomeUnwritable, Preempted, TrackingUnavailable, UsageError
 from fullcircle.core.records.dataset import DataVersion, Split
 from fullcircle.core.records.training import EpochMetrics, RunRef
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.interrupts import defer_sigint
-from fullcircle.core.system.outages import is_patient, wait_out
 from fullcircle.core.tasks import Task
 from fullcircle.store.json_values import to_json
-from fullcircle.tracking.connection.client import address
+from fullcircle.tracking.runs.append import appended
 from fullcircle.tracking.runs.metrics import FastMetricPath, MetricDedup, MetricValidator, require_names
-from fullcircle.tracking.runs.run_schema import DATA, MASKED_TAG, data_tags, flat_params, metrics_of
+from fullcircle.tracking.runs.run_schema import DATA, data_tags, dataset_input, flat_params, metrics_of
+from fullcircle.tracking.runs.step_points import StepPoints
 from fullcircle.tracking.runs.system_metrics import SystemMonitor
-from fullcircle.tracking.secrets.detection import masked, masked_file, masked_value
-from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
+from fullcircle.tracking.secrets.detection import masked
+from fullcircle.tracking.secrets.run_masking import add_file, masked_tags, masked_values
 from fullcircle.tracking.spool.spool import Spool
-from fullcircle.tracking.spool.spool_dir import Backlog, SpoolMetadata
-from fullcircle.tracking.spool.spool_file import Inputs, Params, Status, Tags
-from fullcircle.tracking.spool.sync import sync_run
+from fullcircle.tracking.spool.spool_dir import Backlog
+from fullcircle.tracking.spool.spool_file import Params, Status, Tags
 from fullcircle.tracking.ui.review import score_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-log = logging.getLogger("fullcircle")
-_NO_KEY = re.compile(r"[^\w./ -]")
-STEP_POINT_EVERY_S = 1.0
-"""Of the steps, one point a second is kept: a training may do thousands."""
-
-StepPoint = tuple[int, Mapping[str, float]]
-"""A step and its metrics."""
-STEP_METRICS = ("step_loss", "gradient_norm", "samples_per_second")
 PREEMPTED, FAILURE = "fullcircle.preempted", "fullcircle.failure"
 PAUSED = "SCHEDULED"
 """Status of a preempted run: MLflow's UI shows it in blue, as something still to come, not in red."""
@@ -114,8 +99,7 @@ class RunWriter:
         self._environment = environment
         self._tell = self.metrics if spool is None else FastMetricPath(self._validator, spool.writer).points
         self._params = dict(params or {})
-        self._step_at = -math.inf
-        self._step_waits: StepPoint | None = None
+        self.step_points = StepPoints(self.points, lambda names, step: self._validator.beyond(names, step))
         self._system_monitor: SystemMonitor | None = None
 
     @cached_property
@@ -144,35 +128,6 @@ class RunWriter:
     def epoch(self, epoch: EpochMetrics) -> None:
         """Log an epoch's metrics with the epoch as step."""
         self.metrics({**epoch.logged, "epoch_seconds": epoch.seconds}, epoch.epoch)
-
-    def steps(
-        self,
-        first: int,
-        losses: Sequence[float],
-        norms: Sequence[float],
-        rate: float,
-        heard: Callable[[int, float, StepPoint | None], None] = lambda number, rate, point: None,
-    ) -> None:
-        """Hear of steps `first`, `first + 1`, ...; about once a second the newest becomes a point of `step_loss`,
-        `gradient_norm` and `samples_per_second`, with its number as step, if it is beyond all that the run has.
-
-        Args:
-            heard: is told then: the newest step, the rate, and the point when there is one.
-        """
-        number = first + len(losses) - 1
-        if not losses:
-            return
-        newest = (number, dict(zip(STEP_METRICS, (losses[-1], norms[-1], rate), strict=True)))
-        # Of a rank that replaced another one come steps behind the one that waits.
-        self._step_waits = max(self._step_waits or newest, newest, key=operator.itemgetter(0))
-        point = None
-        if time.monotonic() - self._step_at >= STEP_POINT_EVERY_S:
-            point = self._step_point(newest)
-        heard(number, rate, point)
-
-    def last_of_steps(self) -> StepPoint | None:
-        """The newest step becomes a point, if it is none yet: a training that ends shows its last step."""
-        return self._step_point(self._step_waits) if self._step_waits is not None else None
 
     def age_s(self, at_s: float) -> int:
         """Whole seconds from the run's beginning until `at_s` (seconds since the epoch)."""
@@ -226,7 +181,7 @@ class RunWriter:
     def text(self, text: str, artifact_path: str) -> None:
         """Keep a text as artifact, at this path within the run, without the secrets in it."""
         text, kinds = masked(text, name=artifact_path)
-        self._masked(artifact_path, kinds)
+        self._entries(masked_tags(artifact_path, kinds, self.id))
         with self._writing() as spool:
             spool.text(text, artifact_path)
 
@@ -242,28 +197,19 @@ class RunWriter:
     def file(self, path: Path, folder: str = "") -> None:
         """Keep a file, as it is now, as artifact in this folder within the run; a text without the secrets in it."""
         with self._writing() as spool:
-            self._file(spool, path, folder)
+            add_file(spool, path, folder, self.id)
 
     def folder(self, path: Path, folder: str) -> None:
         """Keep all files of a folder, as they are now, as artifacts in this folder within the run."""
         with self._writing() as spool:
             for each in sorted(each for each in path.rglob("*") if each.is_file()):
-                self._file(spool, each, "/".join((folder, *each.relative_to(path).parts[:-1])))
+                add_file(spool, each, "/".join((folder, *each.relative_to(path).parts[:-1])), self.id)
 
     def data(self, version: DataVersion, split: Split | None = None) -> None:
         """Say what data this run used: an MLflow dataset input, tags, and artifacts from which it can be restored
         (data/<project>.dvc, data/version.json, data/split.json)."""
-        remote = self._settings.dvc_remote
-        used = Inputs(
-            name=version.project,
-            digest=version.digest,  # `<md5>.dir` is 36 characters, exactly MLflow's limit
-            source_type="s3" if remote.startswith("s3://") else "local",
-            source=json.dumps({"uri": masked(remote)[0]}),
-            profile=json.dumps({"num_rows": version.rows, "size_bytes": version.size_bytes}),
-            context="training",
-        )
         with self._writing() as spool:
-            spool.entry(used)
+            spool.entry(dataset_input(version, self._settings.dvc_remote))
         self.text(version.pointer, f"data/{version.project}.dvc")
         self.json(version, DATA)
         if split is not None:
@@ -303,45 +249,15 @@ class RunWriter:
         with contextlib.suppress(Exception):
             self.end(status, reason=f"{type(error).__name__}: {error}".strip(": "))
 
-    def _step_point(self, newest: StepPoint) -> StepPoint | None:
-        number, values = newest
-        if not self._validator.beyond(STEP_METRICS, number):
-            return None
-        self._step_at = time.monotonic()
-        self.points(values, number)
-        return newest
-
-    def _file(self, spool: Spool, path: Path, folder: str) -> None:
-        text, kinds = masked_file(path)
-        if not kinds:
-            spool.file(path, folder)
-            return
-        artifact = f"{folder}/{path.name}".lstrip("/")
-        spool.text(text, artifact)
-        self._masked(artifact, kinds, spool)
-
     def _without_secrets(self, values: Mapping[str, str], what: str) -> dict[str, str]:
-        kept = {}
-        for key, value in values.items():
-            kept[key], kind = masked_value(key, value)
-            self._masked(f"{what} {key}", (kind,) if kind else ())
+        kept, tags = masked_values(values, what, self.id)
+        self._entries(tags)
         return kept
 
-    def _masked(self, where: str, kinds: Sequence[str], spool: Spool | None = None) -> None:
-        """Say that something was masked, to the user and with the run; never what."""
-        if not kinds:
-            return
-        found = ", ".join(sorted(set(kinds)))
-        log.warning(
-            "fullcircle: masked in %s of run %s: %s; where it is needed again, set it again", where, self.id, found
-        )
-        key = f"{MASKED_TAG}.{_NO_KEY.sub('_', where)}"
-        tag = Tags({key[:250]: found})
-        if spool is not None:
-            spool.entry(tag)
-            return
-        with self._writing() as opened:
-            opened.entry(tag)
+    def _entries(self, entries: Sequence[Tags]) -> None:
+        for entry in entries:
+            with self._writing() as spool:
+                spool.entry(entry)
 
     def _settle(self, tags: Mapping[str, str], status: str) -> None:
         if self._spool is None:
@@ -350,7 +266,7 @@ class RunWriter:
             with defer_sigint():  # pressed again, Ctrl-C ends the wait for the tracker and loses no end of a run
                 if self._system_monitor is not None:
                     self._system_monitor.stop()
-                self.last_of_steps()
+                self.step_points.last()
                 if tags:
                     self.tags(tags)
                 self._tell = self._too_late
@@ -372,27 +288,8 @@ class RunWriter:
         if self._spool is not None:
             yield self._spool
             return
-        about = SpoolMetadata(
-            tracker=address(self._settings),
-            run_id=self.id,
-            key=self.id,
-            begin=None,
-            made_ms=time.time_ns() // 1_000_000,
-        )
-        spool = Spool(self._settings, uuid.uuid4().hex, about, lambda: MlflowBackend(self._settings, self._client))
-        spool.start()
-        try:
+        with appended(self._settings, self._client, self.id) as spool:
             yield spool
-        finally:
-            left = spool.close()
-        if left is not None:
-            if isinstance(spool.error, UsageError):  # refused: nothing to be sent later
-                spool.folder.remove()
-                raise spool.error
-            if isinstance(spool.error, TrackerAway) and is_patient():
-                wait_out(lambda: sync_run(self._settings, self.id))
-                return
-            raise TrackingUnavailable(f"{left}", hint="it is safe in the spool; 'fullcircle sync' sends it")
 
 
 def _cut(text: str) -> str:
