@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fullcircle.core.project import Multiclass
 from fullcircle.core.statistics import binary_metrics
 from fullcircle.core.statistics.binary_metrics import (
     bootstrap,
@@ -18,6 +19,7 @@ from fullcircle.core.statistics.binary_metrics import (
     reliability,
     roc_auc,
     standard_error,
+    wins,
 )
 
 METRIC = {"roc_auc": (roc_auc, True), "log_loss": (log_loss, False), "brier": (brier, False)}
@@ -41,6 +43,31 @@ def test_metrics_equal_those_of_scikit_learn_ties_included(rows: list[tuple[bool
     assert brier(labels, p) == pytest.approx(metrics.brier_score_loss(labels, p))
     if 0 < labels.sum() < len(labels):
         assert roc_auc(labels, p) == pytest.approx(metrics.roc_auc_score(labels, p))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=60))
+def test_wins_are_the_rows_of_the_other_class_that_are_below_and_ties_count_half(rows: list[tuple[bool, int]]) -> None:
+    positive = np.array([label for label, _ in rows], dtype=bool)
+    scores = np.array([score / 7 for _, score in rows], dtype="float32")
+    pairs = (scores[positive][:, None] > scores[~positive]) + (scores[positive][:, None] == scores[~positive]) / 2
+
+    won, lost = wins(positive, scores)
+
+    assert won.tolist() == pairs.sum(axis=1).tolist()
+    assert lost.tolist() == (positive.sum() - pairs.sum(axis=0)).tolist()
+
+
+def test_a_macro_auc_is_the_mean_of_scikit_learns_of_each_class_that_is_there() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    task = Multiclass("kind", tuple(f"c{at}" for at in range(40)))
+    targets, answers = rng.integers(0, 39, 800), np.round(rng.dirichlet(np.ones(40), 800), 2).astype("float32")
+
+    expected = np.mean([roc_auc_score(targets == code, answers[:, code]) for code in np.unique(targets)])
+
+    assert task.main.value(targets, answers) == pytest.approx(expected, abs=1e-9)
 
 
 def test_roc_auc_of_one_class_is_refused() -> None:
@@ -128,7 +155,7 @@ def test_delong_and_the_bootstrap_agree() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 6)), min_size=4, max_size=60))
-def test_delong_by_midranks_equals_the_structural_components_of_the_paper(rows: list[tuple[bool, int, int]]) -> None:
+def test_delong_by_sorting_equals_the_structural_components_of_the_paper(rows: list[tuple[bool, int, int]]) -> None:
     labels = np.array([label for label, _, _ in rows])
     a, b = (np.array([row[column] for row in rows], dtype=float) for column in (1, 2))
     if min(labels.sum(), (~labels).sum()) < 2:

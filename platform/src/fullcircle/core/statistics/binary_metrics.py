@@ -111,7 +111,7 @@ def delong(labels: Numbers, a: Numbers, b: Numbers | None = None) -> Interval:
     """ROC AUC of `a`, or that of `a` minus that of `b`, with a 95% normal interval.
 
     Source: DeLong, DeLong & Clarke-Pearson 1988, "Comparing the areas under two or more correlated receiver operating
-    characteristic curves: a nonparametric approach", Biometrics 44:837-845; computed by midranks, O(n log n), as in
+    characteristic curves: a nonparametric approach", Biometrics 44:837-845; computed by sorting, O(n log n), after
     Sun & Xu 2014, "Fast implementation of DeLong's algorithm", IEEE Signal Processing Letters 21:1389-1393. With a
     single row in a class the variance is unknown, so the interval is as wide as it can be.
     """
@@ -260,7 +260,24 @@ def _weighted_auc(
 
 def placements(positive: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the other class that each row is on the right side of: of the positive rows, of the negative rows."""
-    ranks, hits, misses = midranks(scores), scores[positive], scores[~positive]
-    by_positive = (ranks[positive] - midranks(hits)) / len(misses)
-    by_negative = 1 - (ranks[~positive] - midranks(misses)) / len(hits)
-    return by_positive, by_negative
+    won, lost = wins(positive, scores)
+    return won / len(lost), 1 - lost / len(won)
+
+
+def wins(positive: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each positive row how many negative ones are below it, of each negative row how many positive ones are; ties
+    count half.
+
+    The positive rows alone are sorted, and all others looked up among them: of a rare class, of many, that is fast. The
+    sum over the positive rows is the statistic U of Mann & Whitney 1947. Scores are finite.
+    """
+    hits, misses = scores[positive], scores[~positive]
+    order = np.argsort(hits, kind="stable")
+    ranked = hits[order]
+    below, up_to = (np.searchsorted(ranked, misses, side=side) for side in ("left", "right"))
+    # Turned round: a miss is below a hit when at most so many hits are below or level with the miss as below the hit.
+    first = np.searchsorted(ranked, ranked, side="left")
+    lower, level_or_lower = (np.cumsum(np.bincount(at, minlength=len(ranked) + 1)) for at in (up_to, below))
+    won = np.empty(len(hits))
+    won[order] = (lower[first] + level_or_lower[first]) / 2
+    return won, (below + up_to) / 2

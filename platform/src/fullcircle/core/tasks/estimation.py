@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fullcircle.core.statistics.binary_metrics import placements, roc_auc
+from fullcircle.core.statistics.binary_metrics import wins
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.means import SampleLimits, mean_difference, mean_interval
 from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS
@@ -206,9 +206,11 @@ def auc_rows(positive: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.fl
 
     Their spread is DeLong's standard error but for the rows less one. Source: DeLong et al. 1988; Sun & Xu 2014.
     """
-    value, share = roc_auc(positive, scores), float(positive.mean())
-    by_positive, by_negative = placements(positive, np.asarray(scores))
+    won, lost = wins(positive, np.asarray(scores))
+    if not len(won) or not len(lost):
+        raise ValueError(f"ROC AUC needs both classes, got {len(won)} positive and {len(lost)} negative rows")
+    value, share = float(won.sum()) / (len(won) * len(lost)), float(positive.mean())
     rows = np.empty(len(positive))
-    rows[positive] = value + (by_positive - value) / share
-    rows[~positive] = value + (by_negative - value) / (1 - share)
+    rows[positive] = value + (won / len(lost) - value) / share
+    rows[~positive] = value + (1 - lost / len(won) - value) / (1 - share)
     return rows

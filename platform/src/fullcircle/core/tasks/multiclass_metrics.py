@@ -46,8 +46,10 @@ def macro_auc_rows(targets: Targets, answers: Answers) -> Numbers:
     Source: Provost & Domingos 2000, "Well-trained PETs: improving probability estimation trees", unweighted.
     """
     y = np.asarray(targets, dtype=np.intp)
-    there = np.unique(y)
-    return np.asarray(np.mean([auc_rows(y == code, answers[:, code]) for code in there], axis=0), dtype=np.float64)
+    there, total = np.unique(y), np.zeros(len(y))
+    for code in there:  # one at a time: a thousand classes by all rows would be gigabytes
+        total += auc_rows(y == code, answers[:, code])
+    return total / len(there)
 
 
 def correct(targets: Targets, answers: Answers) -> Numbers:

@@ -45,7 +45,10 @@ def rarest_label(targets: Targets) -> int:
 def macro_auc_rows(targets: Targets, answers: Answers) -> Numbers:
     """Pseudo-values of the mean ROC AUC of the labels that are on both sides."""
     y, there = np.asarray(targets), np.flatnonzero(~constant_labels(targets))
-    return np.asarray(np.mean([auc_rows(y[:, one] == 1, answers[:, one]) for one in there], axis=0), dtype=np.float64)
+    total = np.zeros(len(y))
+    for one in there:
+        total += auc_rows(y[:, one] == 1, answers[:, one])
+    return total / len(there)
 
 
 def _said(answers: Answers) -> Numbers:
