@@ -24,7 +24,7 @@ from fullcircle.tracking.spool.sync import backlog, sync
 
 if TYPE_CHECKING:
     from fullcircle.store.decisions import DecisionRow
-    from fullcircle.tracking.spool.spool_dir import Backlog
+    from fullcircle.tracking.spool.backlog import Backlog
 
 
 def overview(project: Project, workspace: Workspace) -> dict[str, Any]:

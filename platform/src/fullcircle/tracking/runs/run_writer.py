@@ -26,8 +26,8 @@ from fullcircle.tracking.runs.step_points import StepPoints
 from fullcircle.tracking.runs.system_metrics import SystemMonitor
 from fullcircle.tracking.secrets.detection import masked
 from fullcircle.tracking.secrets.run_masking import add_file, masked_tags, masked_values
+from fullcircle.tracking.spool.backlog import Backlog
 from fullcircle.tracking.spool.spool import Spool
-from fullcircle.tracking.spool.spool_dir import Backlog
 from fullcircle.tracking.spool.spool_file import Params, Status, Tags
 from fullcircle.tracking.ui.review import score_tags
 

@@ -9,9 +9,10 @@ from fullcircle.core.errors import FullcircleError, TrackerAway, TrackingUnavail
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import connect
 from fullcircle.tracking.runs import run_lookup
+from fullcircle.tracking.spool.backlog import Backlog
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
 from fullcircle.tracking.spool.rejection import drop_first_rejected
-from fullcircle.tracking.spool.spool_dir import Backlog, SpoolDir, list_spool_dirs
+from fullcircle.tracking.spool.spool_dir import SpoolDir, list_spool_dirs
 from fullcircle.tracking.spool.sync import require_its_tracker, spool_dirs_of, sync
 
 SHORTEST_BEGINNING = 4

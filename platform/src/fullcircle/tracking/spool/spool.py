@@ -10,8 +10,9 @@ from fullcircle.core.errors import FullcircleError
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.spool import artifacts
 from fullcircle.tracking.spool.backend import Backend
+from fullcircle.tracking.spool.backlog import Backlog
 from fullcircle.tracking.spool.sender import PATIENCE_S, Sender
-from fullcircle.tracking.spool.spool_dir import MAIN, Backlog, SpoolDir, SpoolMetadata, create_spool_dir
+from fullcircle.tracking.spool.spool_dir import MAIN, SpoolDir, SpoolMetadata, create_spool_dir
 from fullcircle.tracking.spool.spool_file import Entry, SpoolWriter
 
 

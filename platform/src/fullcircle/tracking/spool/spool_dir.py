@@ -23,7 +23,6 @@ import shutil
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,10 @@ from fullcircle.core.framed_log.frames import read
 from fullcircle.core.framed_log.layout import End
 from fullcircle.core.settings import Settings, home_unwritable
 from fullcircle.core.system.files import write_whole
+from fullcircle.tracking.spool.backlog import Backlog, counted
 from fullcircle.tracking.spool.lock import locked
 from fullcircle.tracking.spool.rejected import RejectedEntry, rejected_entries
-from fullcircle.tracking.spool.spool_file import KIND, Artifact, Entry, Points, decode
+from fullcircle.tracking.spool.spool_file import KIND, Entry, decode
 
 FORMAT = 1
 MAIN = "main"
@@ -77,56 +77,6 @@ class SpoolMetadata(msgspec.Struct, kw_only=True, frozen=True):
     begin: NewRun | None
     made_ms: int
     format: int = FORMAT
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backlog:
-    """What of one spool folder the tracker does not have.
-
-    Attributes:
-        run: the run's id, or the one under which it began while the tracker was away.
-        begun: whether the tracker knows the run.
-        points, artifacts, entries: not sent yet; entries: parameters, tags and the like.
-        since: seconds since the epoch: when the oldest of it was written, as far as the file's time tells.
-        why: what stands in the way; "" when nothing is known to.
-        damaged: files of bytes that are no good frames.
-        writing: a process is at work on the run.
-        left_out: what the tracker refused and somebody gave up; it is not owed.
-    """
-
-    run: str
-    folder: str
-    begun: bool
-    points: int
-    artifacts: int
-    entries: int
-    since: float
-    why: str
-    damaged: tuple[str, ...]
-    writing: bool
-    left_out: tuple[RejectedEntry, ...] = ()
-
-    @property
-    def owed(self) -> bool:
-        """Whether something is to be sent."""
-        return not self.begun or bool(self.points or self.artifacts or self.entries)
-
-    @property
-    def nothing(self) -> bool:
-        """Whether all was sent, and nothing is damaged or was left out."""
-        return not (self.owed or self.damaged or self.left_out)
-
-    def __str__(self) -> str:
-        parts = [f"{count:,} {name}" for count, name in self._counts() if count]
-        said = " and ".join(parts) if parts else "nothing but its beginning"
-        damaged = f"; damaged and kept aside: {', '.join(self.damaged)}" if self.damaged else ""
-        left_out = "".join(f"; {each}" for each in self.left_out)
-        return f"run {self.run}: {said} not sent{f' ({self.why})' if self.why else ''}{damaged}{left_out}"
-
-    def _counts(self) -> Iterator[tuple[int, str]]:
-        yield self.points, "points"
-        yield self.artifacts, "artifacts"
-        yield self.entries, "entries"
 
 
 class SpoolDir:
@@ -244,7 +194,7 @@ class SpoolDir:
         """What the tracker does not have. Raises as `metadata`, and SpoolTooNew."""
         about = self.metadata()
         with self.lock() as ours:
-            counts = _counted(entry for file in self.files() for entry in self._rest(file))
+            counts = counted(entry for file in self.files() for entry in self._rest(file))
             since = min((file.stat().st_mtime for file in self.files()), default=about.made_ms / 1000)
             return Backlog(
                 run=about.run_id or about.key,
@@ -320,13 +270,3 @@ def _made(folder: SpoolDir) -> tuple[int, str]:
         return folder.metadata().made_ms, folder.id
     except (TrackingUnavailable, SpoolTooNew):
         return 0, folder.id
-
-
-def _counted(entries: Iterator[Entry]) -> dict[str, int]:
-    counts = {"points": 0, "artifacts": 0, "entries": 0}
-    for entry in entries:
-        if isinstance(entry, Points):
-            counts["points"] += len(entry)
-        else:
-            counts["artifacts" if isinstance(entry, Artifact) else "entries"] += 1
-    return counts

@@ -12,10 +12,11 @@ from fullcircle.core.settings import Settings
 from fullcircle.core.system.outages import wait_out
 from fullcircle.tracking.connection.client import address
 from fullcircle.tracking.connection.connectivity import user_is_waiting
+from fullcircle.tracking.spool.backlog import Backlog
 from fullcircle.tracking.spool.mlflow_backend import MlflowBackend
 from fullcircle.tracking.spool.sender import Uploader
 from fullcircle.tracking.spool.spool import Spool
-from fullcircle.tracking.spool.spool_dir import Backlog, SpoolDir, SpoolMetadata, list_spool_dirs, remove_unbegun
+from fullcircle.tracking.spool.spool_dir import SpoolDir, SpoolMetadata, list_spool_dirs, remove_unbegun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
