@@ -37,9 +37,10 @@ from fullcircle.loop.lineage.trace import trace
 from fullcircle.loop.promotion.release import release
 from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions import parquet_segments, wal
+from fullcircle.predictions.batch import Batch
 from fullcircle.predictions.ids import PredictionIds, microseconds
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 

@@ -101,7 +101,8 @@ WRITER = """
     import numpy as np
     from fullcircle.core.project import Binary, Number
     from fullcircle.predictions.labels import LabelLog
-    from fullcircle.predictions.prediction_log import Batch, PredictionLog
+    from fullcircle.predictions.batch import Batch
+    from fullcircle.predictions.prediction_log import PredictionLog
 
     folder = Path(sys.argv[1]) / "predictions" / "p"
     task = Binary("y", "yes")

@@ -19,7 +19,8 @@ from fullcircle.core.settings import Settings
 from fullcircle.loop.retraining.select_challenger import REFERENCE
 from fullcircle.loop.watch import watch
 from fullcircle.loop.workspace import Workspace
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.batch import Batch
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
 

@@ -35,7 +35,8 @@ from fullcircle.loop.lineage.impact import impact
 from fullcircle.loop.lineage.trace import predictions_of_row, trace
 from fullcircle.loop.promotion.release import recover, release
 from fullcircle.loop.workspace import Workspace
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.batch import Batch
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
 from fullcircle.tracking.registry.model_registry import Registry

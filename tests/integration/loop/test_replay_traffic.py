@@ -16,8 +16,9 @@ from fullcircle.core.settings import Settings
 from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.retraining.replay_traffic import SAMPLE, replay_answers
 from fullcircle.loop.retraining.train_candidates import Champion
+from fullcircle.predictions.batch import Batch
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 
 WriteGraph = Callable[[Path, float], Path]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fullcircle.core.project import Binary, Category, Number, Project
-from fullcircle.predictions.prediction_log import Batch
+from fullcircle.predictions.batch import Batch
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 MakeBatch = Callable[..., Batch]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from fullcircle.core.errors import DataUnavailable, UsageError
 from fullcircle.core.project import Number
 from fullcircle.predictions import log_reader, parquet_segments
+from fullcircle.predictions.batch import Batch
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 END = START + timedelta(days=30)

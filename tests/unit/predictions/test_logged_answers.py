@@ -20,8 +20,9 @@ from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Binary, Multiclass, Multilabel, Number, Project, Regression
 from fullcircle.core.tasks import Task
 from fullcircle.predictions import log_reader, lookup, parquet_segments, wal
+from fullcircle.predictions.batch import Batch
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 
 START = datetime(2013, 4, 1, tzinfo=UTC)
 END = START + timedelta(days=30)

@@ -12,8 +12,9 @@ import pytest
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Binary, Image, Number, Project
 from fullcircle.predictions import parquet_segments, wal
+from fullcircle.predictions.batch import Batch
 from fullcircle.predictions.log_reader import window
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 
 SCAN = Image("scan", shape=(2, 3, 1), high=16)
 START = datetime(2024, 4, 1, tzinfo=UTC)

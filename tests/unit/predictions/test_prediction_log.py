@@ -111,7 +111,8 @@ WRITER = """
     from datetime import UTC, datetime, timedelta
     import numpy as np
     from fullcircle.core.project import Binary, Category, Number
-    from fullcircle.predictions.prediction_log import Batch, PredictionLog
+    from fullcircle.predictions.batch import Batch
+    from fullcircle.predictions.prediction_log import PredictionLog
 
     START = datetime(2013, 4, 1, tzinfo=UTC)
     folder, seed = Path(sys.argv[1]), int(sys.argv[2])
@@ -289,7 +290,8 @@ FULL = """
     from datetime import UTC, datetime
     from fullcircle.core.errors import HomeUnwritable
     from fullcircle.core.project import Binary, Number
-    from fullcircle.predictions.prediction_log import Batch, PredictionLog
+    from fullcircle.predictions.batch import Batch
+    from fullcircle.predictions.prediction_log import PredictionLog
 
     log = PredictionLog(Path(sys.argv[1]), [Number("distance")], Binary("late", "late").answers, background=False)
     def append(rows):

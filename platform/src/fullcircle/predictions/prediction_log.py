@@ -13,57 +13,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fullcircle.core.errors import FormatTooNew, HomeUnwritable, ServiceUnavailable, UsageError
 from fullcircle.core.project import Column
-from fullcircle.core.row_tensors import identity
-from fullcircle.core.system.files import write_whole
 from fullcircle.core.tasks.answers import AnswerSpec
 from fullcircle.predictions import parquet_segments, wal
-from fullcircle.predictions.ids import PredictionIds, microseconds
+from fullcircle.predictions.batch import Batch, encoded
+from fullcircle.predictions.damage import Damage, set_aside
+from fullcircle.predictions.ids import PredictionIds
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Rows that were answered together.
-
-    Attributes:
-        event_times: when each row's event is, timezone-aware.
-        row_ids: each row's own id; "" where the caller gave none: the prediction id then stands in, so that a
-            label can still find its row.
-        inputs: column name -> (rows,) or (rows, 1), an image (rows, height, width, channels), as in `core.row_tensors`.
-        answers: (rows,) or (rows, 1) of one number, else (rows, numbers) in the order of the log's.
-    """
-
-    model_version: str
-    digest: str
-    event_times: Sequence[datetime]
-    row_ids: Sequence[str]
-    inputs: Mapping[str, NDArray[np.generic]]
-    answers: NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Damage:
-    """Bytes of a dead writer's file that could not be read back, and where they were put."""
-
-    source: str
-    rows_kept: int
-    bytes_lost: int
-    kept_in: Path
 
 
 class PredictionLog:
@@ -105,7 +71,7 @@ class PredictionLog:
             )
         self.folder = folder
         self.damaged: tuple[Damage, ...] = ()
-        self._columns, self._answers, self._width = tuple(columns), answers, len(answers.numbers)
+        self._columns, self._answers = tuple(columns), answers
         self._limits = (seal_rows, seal_bytes, seal_s)
         self._sync_s = sync_s
         self._ids = PredictionIds()
@@ -130,23 +96,10 @@ class PredictionLog:
 
         Raises:
             HomeUnwritable: the disk is full or gone. Nothing was logged, so do not answer.
-            UsageError: when a column is missing or has another number of rows than the rest, a row id is neither text
-                nor a whole number, a category is no text, or the answers are of another shape.
+            UsageError: as `batch.encoded`.
             ServiceUnavailable: after `close`.
         """
-        rows = len(batch.row_ids)
-        row_ids = [row_id if type(row_id) is str else _named(row_id) for row_id in batch.row_ids]
-        numbers, categories, images = self._inputs(batch.inputs, rows)
-        answers = np.ascontiguousarray(batch.answers, "<f4")
-        if answers.size != rows * self._width or len(answers) != rows or len(batch.event_times) != rows:
-            raise UsageError(
-                f"{rows} row ids, {len(batch.event_times)} times and answers of shape {answers.shape} in one batch, "
-                f"where an answer has {self._width} numbers"
-            )
-        try:
-            times = np.fromiter(map(microseconds, batch.event_times), "<i8", rows).tobytes()
-        except TypeError as error:
-            raise UsageError(f"event times must have a time zone ({error})") from error
+        rows, given = len(batch.row_ids), encoded(batch, self._wal.header)
         with self._append_lock:
             if self._closed:
                 raise ServiceUnavailable(f"the prediction log in {self.folder} is closed")
@@ -156,12 +109,12 @@ class PredictionLog:
                 model_digest=batch.digest,
                 logged_at=time.time_ns() // 1000,
                 prediction_ids=ids,
-                row_ids=[row_id or id_ for row_id, id_ in zip(row_ids, ids, strict=True)],
-                event_times=times,
-                numbers=numbers,
-                categories=categories,
-                answers=answers.tobytes(),
-                images=images,
+                row_ids=[row_id or id_ for row_id, id_ in zip(given.row_ids, ids, strict=True)],
+                event_times=given.event_times,
+                numbers=given.numbers,
+                categories=given.categories,
+                answers=given.answers,
+                images=given.images,
             )
             if self._wal.torn:
                 torn = self._wal
@@ -231,22 +184,6 @@ class PredictionLog:
         self._wal = wal.WriteAheadLog(self.folder / "wal", self._columns, self._answers)
         self._rows, self._opened = 0, time.monotonic()
 
-    def _inputs(
-        self, inputs: Mapping[str, NDArray[np.generic]], rows: int
-    ) -> tuple[bytes, list[list[str]], list[bytes]]:
-        header = self._wal.header
-        sizes = {**dict.fromkeys((*header.numbers, *header.categories), 1), **dict(header.images)}
-        try:
-            given = {name: inputs[name].reshape(rows, size) for name, size in sizes.items()}
-        except KeyError as missing:
-            raise UsageError(f"column {missing} is missing from the batch") from None
-        except ValueError as error:
-            shapes = {name: inputs[name].shape for name, size in sizes.items() if inputs[name].size != rows * size}
-            raise UsageError(f"{rows} row ids, but inputs of shape {shapes}") from error
-        numbers = b"".join(given[name].astype("<f4", copy=False).tobytes() for name in header.numbers)
-        words = [_words(name, given[name].reshape(rows)) for name in header.categories]
-        return numbers, words, [given[name].astype("<f4", copy=False).tobytes() for name, _ in header.images]
-
     def _to_parquet(self, path: Path) -> list[Path]:
         """Seal one write-ahead file; the file itself stays. Sealing it twice writes the same files."""
         found = wal.read(path)
@@ -264,7 +201,7 @@ class PredictionLog:
         for path in sorted((self.folder / "wal").glob(f"*{wal.SUFFIX}")):
             with wal.try_lock(path) as ours:
                 if ours and self._readable(path):
-                    self._set_aside_damage(path)
+                    self.damaged += set_aside(path, self.folder)
                     self._to_parquet(path)
                     path.unlink()
         for path in (self.folder / "wal").glob(".new-*"):  # died before it was a log
@@ -282,28 +219,6 @@ class PredictionLog:
             self._too_new.add(path)
             return False
         return True
-
-    def _set_aside_damage(self, path: Path) -> None:
-        found, size = wal.read(path), path.stat().st_size
-        rows = sum(len(record.prediction_ids) for record in found.records)
-        for start, end in [*found.gaps, *([(found.offset, size)] if found.offset < size else [])]:
-            target = self.folder / "damaged" / f"{path.stem}-{start}.bin"
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("rb") as source:
-                    source.seek(start)
-                    write_whole(target, source.read(end - start), durable=True)
-            except OSError as error:
-                raise wal.unwritable(self.folder, error) from error
-            self.damaged += (Damage(source=path.name, rows_kept=rows, bytes_lost=end - start, kept_in=target),)
-            logger.warning(
-                "%s: %d rows read back; %d bytes at %d are damaged and set aside in %s",
-                path,
-                rows,
-                end - start,
-                start,
-                target,
-            )
 
     def _tend(self) -> None:
         complained = ""
@@ -328,19 +243,3 @@ class PredictionLog:
         rows, size, age_s = self._limits
         old = self._rows and time.monotonic() - self._opened >= age_s
         return bool(self._sealing or old or self._rows >= rows or self._wal.size >= size)
-
-
-def _named(row_id: object) -> str:
-    # A record whose ids are not text is not read back, and takes the rows of its whole file with it.
-    if (named := identity(row_id)) is None:
-        raise UsageError(f"a row id must be text or a whole number, got {row_id!r:.60}")
-    return named
-
-
-def _words(name: str, values: NDArray[np.generic]) -> list[str]:
-    cells: list[Any] = values.astype(object, copy=False).tolist()
-    if all(type(cell) is str for cell in cells):
-        return cells
-    if odd := [cell for cell in cells if not isinstance(cell, str)]:
-        raise UsageError(f"column {name!r} is a category, which is text, got {odd[0]!r:.60}")
-    return [str(cell) for cell in cells]  # numpy's own kind of text

@@ -27,8 +27,9 @@ from fullcircle.core.errors import BadRequest, FullcircleError, UsageError
 from fullcircle.core.project import Project
 from fullcircle.core.security.access import Access
 from fullcircle.core.security.guard import Guard
+from fullcircle.predictions.batch import Batch
 from fullcircle.predictions.labels import LabelLog
-from fullcircle.predictions.prediction_log import Batch, PredictionLog
+from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving import protocol
 from fullcircle.serving.model_reloader import ModelReloader, ServedModel
 from fullcircle.serving.protocol import InferenceRequest, Protocol
