@@ -45,6 +45,24 @@ def test_a_room_opens_with_its_purpose_and_nothing_else(package: Path) -> None:
         assert isinstance(body[0], ast.Expr)
 
 
+TOOLS = frozenset({"Database", "Registry", "RunStore", "Versions"})
+"""What a `Workspace` makes once."""
+
+
+def test_use_cases_commands_and_flows_build_no_tool_that_a_workspace_has(repository: Path, package: Path) -> None:
+    above = [path for room in ("apps", "cli", "loop", "orchestration") for path in (package / room).rglob("*.py")]
+    made = {
+        f"{path.name}:{node.lineno} {node.func.id}"
+        for path in (*above, *(repository / "flows").rglob("*.py"))
+        if path != package / "loop" / "workspace.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TOOLS
+    }
+    assert made == set()
+    wired = ast.parse((package / "loop" / "workspace.py").read_text())
+    assert {node.id for node in ast.walk(wired) if isinstance(node, ast.Name)} >= TOOLS
+
+
 def test_no_file_has_a_name_that_says_nothing(package: Path) -> None:
     empty = {"utils", "util", "helpers", "helper", "manager", "process", "misc", "common"}
     assert {path.stem for path in package.rglob("*.py")} & empty == set()

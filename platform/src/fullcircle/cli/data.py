@@ -13,6 +13,7 @@ from fullcircle.core.errors import ContractViolated
 from fullcircle.core.security.permissions import as_the_user_makes_it
 from fullcircle.core.settings import Settings
 from fullcircle.loop.lineage.model_data_versions import data_of_versions
+from fullcircle.loop.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,13 +111,11 @@ def restore(run: str, into: Path | None, as_json: bool) -> None:
     RUN is an MLflow run id or the beginning of one. Says which hash differs when they cannot come back.
     """
     from fullcircle.cli.output.terminal import print_json
-    from fullcircle.data.data_versions import Versions
-    from fullcircle.tracking.runs.run_store import RunStore
 
-    settings = Settings.from_env()
-    version = RunStore(settings).data_version(run)
+    workspace = Workspace(Settings.from_env())
+    version = workspace.run_store.data_version(run)
     folder = into or Path(f"restored-{run[:12]}")
-    files = Versions(settings).restore(version, folder)
+    files = workspace.data_versions.restore(version, folder)
     as_the_user_makes_it(folder)
     if as_json:
         print_json({"run": run, "digest": version.digest, "rows": version.rows, "folder": folder, "files": files})
