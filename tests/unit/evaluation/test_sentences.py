@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fullcircle.core.project import Better, Binary, NotWorse, Number, Project, SliceGate
+from fullcircle.core.project import Better, Binary, NotWorse, Number, Project, Regression, SliceGate
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.alpha_spending import Analysis
 from fullcircle.evaluation.gate import beats_baseline, not_worse
 from fullcircle.evaluation.gate_types import GateInput, GateOutcome
+from fullcircle.evaluation.metric_wording import difference
 from fullcircle.evaluation.slice_gate import slice_outcome
 from fullcircle.evaluation.superiority_gate import superiority_outcome
 
@@ -146,6 +147,15 @@ def test_what_is_said_of_the_baseline(found: Interval, outcome: str, sentence: s
         outcome,
         f"ROC AUC {sentence.replace(']:', '] (higher is better):')}",
     )
+
+
+def test_an_error_is_said_in_the_unit_of_its_target_and_a_share_is_not() -> None:
+    metrics, found = Regression("count", unit="rentals").metrics, off(-15.12544, -21.9626, -8.6287)
+    assert difference(metrics["mae"], found, "version 2's") == (
+        "mean absolute error is lower than version 2's by 15.1254 rentals [-21.9626, -8.6287] (lower is better)"
+    )
+    assert "by 15.1254 [" in difference(metrics["r2"], found, "version 2's")
+    assert [metrics[name].heading for name in ("mae", "r2")] == ["mean absolute error (rentals)", "R2"]
 
 
 @pytest.mark.parametrize(("metric", "side"), [("roc_auc", "ROC AUC more than 0.03 below"), ("brier", "above")])

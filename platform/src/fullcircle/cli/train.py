@@ -120,7 +120,7 @@ def print_training(console: Console, task: Task, result: TrainResult) -> None:
     table.add_column("value", overflow="fold")
     for metric in (task.metrics[name] for name in task.headline):
         if (figure := result.evaluation.metrics.get(metric.name)) is not None:
-            table.add_row(metric.title, str(figure))
+            table.add_row(metric.heading, str(figure))
     for name, value in _rows(result):
         table.add_row(name, value)
     console.print(table, highlight=False)

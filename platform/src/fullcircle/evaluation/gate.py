@@ -184,7 +184,8 @@ def at_least(gate: AtLeast, gate_input: GateInput, evaluation: Evaluation) -> Ga
         return GateOutcome(f"{gate.metric} of {gate.threshold:g}", Outcome.INCONCLUSIVE, f"no {metric.title}: {why}")
     greater = metric.greater_is_better
     border = f"{'at least' if greater else 'at most'} {gate.threshold:g}"
-    name, said, off = f"{gate.metric} {border}", f"{metric.title} is {value}", abs(value.value - gate.threshold)
+    name, off = f"{gate.metric} {border}", abs(value.value - gate.threshold)
+    said = f"{metric.title} is {value} {metric.measure}".rstrip()
     ends = (value.low, value.high) if gate_input.spare < FEW_OF_A_CLASS else (value.value,)
     passed = {end >= gate.threshold if greater else end <= gate.threshold for end in ends}
     if len(passed) == 2:

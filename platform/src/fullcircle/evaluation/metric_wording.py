@@ -7,7 +7,7 @@ from fullcircle.core.tasks.metric import Metric
 
 
 def difference(metric: Metric, found: Interval, whose: str) -> str:
-    """`ROC AUC is lower than version 2's by 0.0213 [-0.0401, -0.0025] (higher is better)`.
+    """`ROC AUC is lower than version 2's by 0.0213 [-0.0401, -0.0025] (higher is better)`; an error with its unit.
 
     Args:
         found: the challenger's minus that of `whose`, as it is (not turned so that greater is better).
@@ -15,5 +15,7 @@ def difference(metric: Metric, found: Interval, whose: str) -> str:
     value, low, high = (round(each, 4) + 0.0 for each in (found.value, found.low, found.high))  # no -0.0000
     said = f"equals {whose} to four digits"
     if value:
-        said = f"is {'higher' if value > 0 else 'lower'} than {whose} by {abs(value):.4f}"
+        said = (
+            f"is {'higher' if value > 0 else 'lower'} than {whose} by {f'{abs(value):.4f} {metric.measure}'.rstrip()}"
+        )
     return f"{metric.title} {said} [{low:+.4f}, {high:+.4f}] ({metric.good} is better)"

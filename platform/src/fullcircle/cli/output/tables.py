@@ -75,7 +75,7 @@ def print_retrain(console: Console, task: Task, result: RetrainResult) -> None:
     table.add_column("candidate")
     headline = [task.metrics[name] for name in task.headline]
     for metric in headline:
-        table.add_column(metric.title, justify="right")
+        table.add_column(metric.heading, justify="right")
     for framework, evaluation in result.evaluations.items():
         figures = (evaluation.metrics.get(metric.name) for metric in headline)
         mark = " *" if framework == result.winner else ""
@@ -208,7 +208,7 @@ def print_overview(console: Console, task: Task, found: Mapping[str, Any]) -> No
     """Who serves, what was released and decided, and what is open."""
     for alias, version in found["aliases"].items():
         score = version[f"test_{task.primary}"]
-        said = f", test {task.main.title} {float(score):.4f}" if score else ""
+        said = f", test {task.main.title} {float(score):.4f} {task.main.measure}".rstrip() if score else ""
         line = styled("[bold]{:<11}[/] version {} ({}{})", alias, version["version"], version["framework"], said)
         console.print(line, highlight=False)
     if not found["aliases"]:

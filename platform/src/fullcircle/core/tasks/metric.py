@@ -68,6 +68,16 @@ class Metric:
         return "higher" if self.greater_is_better else "lower"
 
     @property
+    def heading(self) -> str:
+        """At the head of a table: the title, of an error with its unit: `mean absolute error (minutes)`."""
+        return f"{self.title} ({self.unit})" if self.measure else self.title
+
+    @property
+    def measure(self) -> str:
+        """The unit behind a value, where it is the target's own: `minutes`; of shares, areas and nats nothing."""
+        return self.unit if self.relative else ""
+
+    @property
     def wrong_side(self) -> str:
         """Where a model that is worse lies: `below` where greater is better, else `above`."""
         return "below" if self.greater_is_better else "above"

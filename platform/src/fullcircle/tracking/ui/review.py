@@ -117,7 +117,7 @@ def retrain_note(
     released = "is the champion" if promoted else "is not released"
     lines = [f"**{verdict.outcome}**: {markdown(winner)}, version {version.version}, {released}"]
     if task.primary in metrics:
-        lines[0] += f"; {task.main.title} {metrics[task.primary]} on {verdict.rows:,} test rows"
+        lines[0] += f"; {task.main.heading} {metrics[task.primary]} on {verdict.rows:,} test rows"
     lines += ["", *(f"- {markdown(reason)}" for reason in verdict.reasons), ""]
     named = (version.name, version.version)
     lines.append(links(experiment_id, winner=winner_run_id, version=named, data=data.digest).strip())
