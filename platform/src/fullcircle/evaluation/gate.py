@@ -23,7 +23,7 @@ from fullcircle.core.tasks import Metric, Task
 from fullcircle.core.tasks.metric import negated
 from fullcircle.evaluation.alpha_spending import Analysis, next_analysis
 from fullcircle.evaluation.duplicate_rows import distinct_rows
-from fullcircle.evaluation.evaluate import checked_targets, require_answers
+from fullcircle.evaluation.evaluate import checked_targets, require_answers, row_clusters
 from fullcircle.evaluation.gate_types import MIN_OF_A_CLASS, GateInput, GateOutcome
 from fullcircle.evaluation.metric_wording import difference
 from fullcircle.evaluation.slice_gate import slice_gates
@@ -76,11 +76,12 @@ def judge(
     frame, targets, challenger = frame[distinct], targets[distinct], challenger[distinct]
     baseline, champion = (None if one is None else one[distinct] for one in (baseline, champion))
     analysis = analysis or next_analysis(project.evidence, (), datetime.min.replace(tzinfo=UTC))
+    clusters = row_clusters(project, frame)
     version = f"version {champion_version}" if champion_version else "the champion"
     against: dict[str, Interval] = {}
     if champion is not None and affordable(project, candidate):
-        against = _differences(project.target, targets, challenger, champion, seed)
-    gate_input = GateInput(project, frame, targets, challenger, champion, version, analysis, against, seed)
+        against = _differences(project.target, targets, challenger, champion, seed, clusters)
+    gate_input = GateInput(project, frame, targets, challenger, champion, version, analysis, against, seed, clusters)
     words = [
         *_enough_rows(gate_input, copies),
         *_beats_baseline(gate_input, baseline),
@@ -92,11 +93,16 @@ def judge(
 
 
 def _differences(
-    task: Task, targets: NDArray[Any], challenger: NDArray[np.float32], champion: NDArray[np.float32], seed: int
+    task: Task,
+    targets: NDArray[Any],
+    challenger: NDArray[np.float32],
+    champion: NDArray[np.float32],
+    seed: int,
+    clusters: NDArray[np.intp] | None,
 ) -> dict[str, Interval]:
     """Metric -> challenger minus champion on the same rows, where it is defined on them."""
     return {
-        name: metric.difference(targets, challenger, champion, seed)
+        name: metric.clustered(clusters).difference(targets, challenger, champion, seed)
         for name, metric in task.metrics.items()
         if metric.undefined(targets) is None
     }
@@ -151,7 +157,7 @@ def _enough_rows(gate_input: GateInput, copies: int) -> Iterator[GateOutcome]:
 def _beats_baseline(gate_input: GateInput, baseline: NDArray[np.float32] | None) -> Iterator[GateOutcome]:
     if baseline is None:
         return
-    metric = gate_input.project.target.main
+    metric = gate_input.metric(gate_input.project.target.primary)
     yield beats_baseline(
         metric,
         metric.difference(gate_input.targets, gate_input.challenger, baseline, gate_input.seed),

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project import Project
+from fullcircle.core.statistics.clusters import degrees_of_freedom
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
-from fullcircle.core.tasks import Scarcity
+from fullcircle.core.tasks import Metric, Scarcity
 from fullcircle.evaluation.alpha_spending import Analysis
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ class GateOutcome:
 
 @dataclass(frozen=True)
 class GateInput:
-    """What every gate looks at. `against[metric]`: challenger minus champion on the same rows."""
+    """What every gate looks at.
+
+    Attributes:
+        against: metric -> challenger minus champion on the same rows.
+        clusters: of the rows, (rows,), where they are no evidence of their own: see `ErrorBudget.cluster`.
+    """
 
     project: Project
     frame: pd.DataFrame
@@ -45,6 +51,16 @@ class GateInput:
     analysis: Analysis
     against: dict[str, Interval]
     seed: int = 0
+    clusters: NDArray[np.intp] | None = None
+
+    def metric(self, name: str) -> Metric:
+        """A metric that knows which rows belong together."""
+        return self.project.target.metrics[name].clustered(self.clusters)
+
+    @property
+    def freedom(self) -> float | None:
+        """Degrees of freedom of the test; None: rows are independent, and many."""
+        return None if self.clusters is None else degrees_of_freedom(self.clusters)
 
     @property
     def scarcity(self) -> Scarcity:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.project import Project, SliceGate
-from fullcircle.core.statistics.binary_metrics import standard_error
+from fullcircle.core.statistics.clusters import clusters_within, degrees_of_freedom
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.tasks import Metric
 from fullcircle.evaluation.slices import judged_groups
+from fullcircle.evaluation.superiority_test import superiority_test
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,20 +40,25 @@ def fallen_slices(
     challenger: NDArray[np.float32],
     champion: NDArray[np.float32],
     seed: int,
+    clusters: NDArray[np.intp] | None = None,
 ) -> list[tuple[int, list[tuple[str, Interval]]]]:
     """For each gate: how many groups it looked at, and (group, fall) of those that fell beyond its `drop`.
 
     A fall is how much worse than the champion the group's metric is, greater is worse, with its 95% interval.
+
+    Args:
+        clusters: of the rows, (rows,), where they are no evidence of their own.
     """
     falls: list[list[tuple[str, Interval]]] = []
     p_values: list[float] = []
     for gate in gates:
         falls.append([])
         for group, mask in judged_groups(project, frame, gate.column, targets):
-            metric = project.target.metrics_in(gate.column)[gate.metric]
+            together = clusters_within(clusters, mask)
+            metric = project.target.metrics_in(gate.column)[gate.metric].clustered(together)
             fall = _fall(metric, targets[mask], challenger[mask], champion[mask], seed)
             falls[-1].append((group, fall))
-            p_values.append(_p_value(fall, gate.drop))
+            p_values.append(_p_value(fall, gate.drop, together))
     fell = iter(holm(p_values))
     return [(len(looked), [pair for pair in looked if next(fell)]) for looked in falls]
 
@@ -65,9 +70,7 @@ def _fall(
     return metric.difference(targets, better, worse, seed)
 
 
-def _p_value(fall: Interval, drop: float) -> float:
-    """Of "it fell by `drop` at most", one-sided, by the normal approximation."""
-    error = standard_error(fall, drop)
-    if error == 0.0:
-        return 0.0 if fall.value > drop else 1.0
-    return 1.0 - NormalDist().cdf((fall.value - drop) / error)
+def _p_value(fall: Interval, drop: float, clusters: NDArray[np.intp] | None) -> float:
+    """Of "it fell by `drop` at most", one-sided."""
+    freedom = None if clusters is None else degrees_of_freedom(clusters)
+    return superiority_test(fall, drop, 0.0, freedom=freedom).p_value

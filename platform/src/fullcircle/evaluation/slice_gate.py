@@ -31,6 +31,7 @@ def slice_gates(gate_input: GateInput, seed: int) -> Iterator[GateOutcome]:
         challenger=gate_input.challenger,
         champion=gate_input.champion,
         seed=seed,
+        clusters=gate_input.clusters,
     )
     for gate, (looked_at, fallen) in zip(gates, found, strict=True):
         metric = gate_input.project.target.metrics_in(gate.column)[gate.metric]

@@ -30,7 +30,7 @@ def superiority_outcome(gate: Better, gain: Interval, gate_input: GateInput) -> 
     """
     task = gate_input.project.target
     metric = task.metrics[gate.metric]
-    test = superiority_test(gain, gate.min_absolute_change, gate_input.analysis.test_level)
+    test = superiority_test(gain, gate.min_absolute_change, gate_input.analysis.test_level, freedom=gate_input.freedom)
     slack = metric.negligible
     more = f" by more than {gate.min_absolute_change:g}" if gate.min_absolute_change else ""
     name = "better than champion" if gate.metric == task.primary else f"{gate.metric} better than champion"
@@ -46,7 +46,8 @@ def superiority_outcome(gate: Better, gain: Interval, gate_input: GateInput) -> 
     if gate_input.spare < MIN_OF_A_CLASS:
         few = f"{said}: only {gate_input.spare} {gate_input.scarcity.of}, which prove nothing"
         return GateOutcome(name, Outcome.INCONCLUSIVE, few, None, gate_input.rows_for(MIN_OF_A_CLASS))
-    asked = f"(asked for: {test.level:.2g}, look {gate_input.analysis.number} of {gate_input.analysis.n_analyses})"
+    look = f"look {gate_input.analysis.number} of {gate_input.analysis.n_analyses}"
+    asked = f"(asked for: {test.level:.2g}, {look}{_clusters(gate_input)})"
     if test.proven:
         return GateOutcome(name, Outcome.PROMOTE, f"{said} {asked}: better{more}")
     needed_rows, why = _rows_needed(test, slack, gate_input, more)
@@ -59,9 +60,14 @@ def _gain(name: str, gate_input: GateInput) -> Interval:
     By the metric's own test: the standard error of 500 resamples has a noise of its own, with which the test would err
     a tenth more often than its level says.
     """
-    metric = gate_input.project.target.metrics[name]
+    metric = gate_input.metric(name)
     assert gate_input.champion is not None
     return metric.gain(metric.test(gate_input.targets, gate_input.challenger, gate_input.champion, gate_input.seed))
+
+
+def _clusters(gate_input: GateInput) -> str:
+    """Of what the evidence is, where rows are not it: ", on 28 clusters of rows"."""
+    return "" if gate_input.clusters is None else f", on {int(gate_input.clusters.max()) + 1} clusters of rows"
 
 
 def _p(test: SuperiorityResult) -> str:

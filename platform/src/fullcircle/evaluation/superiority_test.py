@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from fullcircle.core.statistics.binary_metrics import standard_error
-from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.interval import Z95, Interval
+from fullcircle.core.statistics.small_samples import student_975
 
 MOST_ROWS = 10_000_000
 """`rows_needed` beyond this says no more than "never in practice"."""
@@ -43,10 +44,17 @@ class SuperiorityResult:
         return self.level > 0.0 and self.p_value <= self.level and self.gain.value > self.null_value
 
 
-def superiority_test(gain: Interval, null_value: float, level: float) -> SuperiorityResult:
+def superiority_test(
+    gain: Interval, null_value: float, level: float, *, freedom: float | None = None
+) -> SuperiorityResult:
     """Test a paired gain against `null_value` by the normal approximation, with the standard error of its interval.
 
     For ROC AUC that interval is DeLong's, so this is the test of DeLong, DeLong & Clarke-Pearson 1988, one-sided.
+
+    Args:
+        freedom: by Student's t of so many degrees of freedom instead: of a gain on rows in clusters, see
+            `core.statistics.clusters`.
+
     ValueError unless 0 <= level < 0.5.
     """
     if not 0.0 <= level < 0.5:
@@ -55,11 +63,23 @@ def superiority_test(gain: Interval, null_value: float, level: float) -> Superio
     if error == 0.0:
         p_value, needed = (0.0 if above > 0 else 1.0), 0.0
     else:
-        p_value = _NORMAL.cdf(-above / error)
-        needed = -_NORMAL.inv_cdf(level) * error if level > 0 else math.inf
+        p_value, needed = _normal(above, error, level) if freedom is None else _student(above, error, level, freedom)
     return SuperiorityResult(
         gain=gain, null_value=null_value, level=level, p_value=p_value, shortfall=max(0.0, needed - above)
     )
+
+
+def _normal(above: float, error: float, level: float) -> tuple[float, float]:
+    """The p value of a gain, and the gain that is significant at the level."""
+    return _NORMAL.cdf(-above / error), (-_NORMAL.inv_cdf(level) * error if level > 0 else math.inf)
+
+
+def _student(above: float, error: float, level: float, freedom: float) -> tuple[float, float]:
+    """The same by Student's t. `error` is half the interval over 1.96, and the interval was as wide as t asked for."""
+    from scipy.special import stdtr, stdtrit
+
+    freedom, error = max(freedom, 1.0), error * Z95 / student_975(freedom)
+    return float(stdtr(freedom, -above / error)), (-float(stdtrit(freedom, level)) * error if level > 0 else math.inf)
 
 
 def rows_to_decide(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fullcircle.core.records.health import Health, Window
 from fullcircle.monitoring.drift import column_drift
-from fullcircle.monitoring.performance import performance
+from fullcircle.monitoring.performance import performance, window_clusters
 from fullcircle.monitoring.prediction_drift import prediction_drift
 from fullcircle.monitoring.quality import quality
 
@@ -59,6 +59,7 @@ def assess_window(
             answers,
             expected=expected,
             previous=previous,
+            clusters=window_clusters(project, current),
             seed=seed,
         ),
         drifted_share_limit=project.watch.drifted_share,

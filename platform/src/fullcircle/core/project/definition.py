@@ -36,6 +36,9 @@ RESERVED = frozenset(
 """Names of the prediction log's columns and of the graph's inner tensor, which no column of a project may have; the
 columns of its task's answers are taken, too."""
 
+LEAST_CLUSTERS = 5
+"""Spans of `evidence.cluster` that a judged part must have room for: by fewer no spread of them is known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
@@ -138,6 +141,9 @@ def _check(project: Project) -> None:
     for gate in project.gates:
         check_gate(gate, project.target, refuse)
     check_search(project.search, project.training, refuse)
+    shortest = min(project.split.test, project.watch.window)
+    if (cluster := project.evidence.cluster) is not None and cluster * LEAST_CLUSTERS > shortest:
+        refuse("evidence.cluster", f"be at most 1/{LEAST_CLUSTERS} of split.test and of watch.window", cluster)
     by_class = project.target.by_class
     groupable = {column.name for column in project.inputs if column.groupable}
     groupable |= {by_class.column} if by_class is not None else set()

@@ -94,12 +94,16 @@ class ErrorBudget:
             window.
         window: over which `alpha` holds, in the time of the data.
         power: chance of deciding with the rows that an inconclusive verdict asks for.
+        cluster: rows within one such span of time (of UTC, counted from 1970) err alike, and are one piece of evidence:
+            the hours of a day. Intervals and tests, of the gate and of a watched window, are then as wide as so many
+            spans ask for. None: each row is one of its own.
     """
 
     alpha: Annotated[float, Within(0.0, 0.5, above=True, below=True)] = 0.05
     n_analyses: Count = 52
     window: Span = timedelta(days=365)
     power: Annotated[float, Within(0.5, 1.0, below=True)] = 0.8
+    cluster: Span | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "evidence")

@@ -43,9 +43,9 @@ def unseen_share(rows: int) -> float:
     return float(1.0 - 0.025 ** (1.0 / rows))
 
 
-def student_975(freedom: int) -> float:
+def student_975(freedom: float) -> float:
     """97.5% quantile of Student's t, within 0.5% from 4 degrees of freedom. Source: Abramowitz & Stegun 26.7.5."""
-    z, v = Z95, max(freedom, 1)
+    z, v = Z95, max(freedom, 1.0)
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / v + second / v**2 + third / v**3

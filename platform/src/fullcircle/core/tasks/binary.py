@@ -28,7 +28,7 @@ from fullcircle.core.tasks.decisions import (
     cost_metric,
     of_probabilities,
 )
-from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, column, mean_metric, worst_by_outcome
+from fullcircle.core.tasks.estimation import NEGLIGIBLE_AREA, auc_rows, column, mean_metric, worst_by_outcome
 from fullcircle.core.tasks.labels.class_labels import BinaryCodec
 from fullcircle.core.tasks.metric import Metric
 from fullcircle.core.tasks.objective import Link, Weighting
@@ -49,6 +49,8 @@ ROC_AUC = Metric(
     interval=intervals.auc_estimate,
     difference=lambda y, a, b, seed: intervals.auc_interval(y, a, b),
     test=lambda y, a, b, seed: intervals.auc_interval(y, a, b),
+    per_row=lambda y, a: auc_rows(np.asarray(y) == 1, a),
+    bounds=(0.0, 1.0),
     negligible=NEGLIGIBLE_AREA,
 )
 """Area under the ROC curve. Intervals and the paired test by DeLong, DeLong & Clarke-Pearson 1988."""

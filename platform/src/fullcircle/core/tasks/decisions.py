@@ -139,6 +139,7 @@ def of_probabilities(metric: Metric) -> Metric:
         return answers[:, 0]
 
     per_row = metric.per_row
+    assert metric.paired_rows is None  # no metric of a probability has them
     return dataclasses.replace(
         metric,
         value=lambda y, a: metric.value(y, first(a)),

@@ -17,7 +17,7 @@ from fullcircle.core.statistics.binary_metrics import wins
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.means import SampleLimits, mean_difference, mean_interval
 from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS
-from fullcircle.core.tasks.metric import Metric, always
+from fullcircle.core.tasks.metric import Metric, always, within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def mean_metric(
 
     def interval(targets: Targets, answers: Answers, seed: int | None) -> Interval:
         found = mean_interval(per_row(targets, answers), limits(targets, answers), seed=seed)
-        return _within(found, bounds)
+        return within(found, bounds)
 
     def difference(targets: Targets, a: Answers, b: Answers, seed: int | None) -> Interval:
         return mean_difference(differences(targets, a, b), limits(targets, a, b), seed=seed)
@@ -80,6 +80,8 @@ def mean_metric(
         difference=difference,
         test=lambda targets, a, b, seed: difference(targets, a, b, None),
         per_row=per_row,
+        paired_rows=paired_rows,
+        bounds=bounds,
         negligible=negligible,
         relative=relative,
         undefined=undefined,
@@ -175,12 +177,6 @@ def worst_by_outcome(losses: PerRow) -> Callable[[Targets, Answers], float]:
     return lambda targets, answers: float(
         np.maximum(losses(targets, answers), losses(1 - np.asarray(targets), answers)).max()
     )
-
-
-def _within(found: Interval, bounds: tuple[float | None, float | None]) -> Interval:
-    low = found.low if bounds[0] is None else max(found.low, bounds[0])
-    high = found.high if bounds[1] is None else min(found.high, bounds[1])
-    return Interval(value=found.value, low=min(low, found.value), high=max(high, found.value))
 
 
 def column(answers: Answers, index: int) -> NDArray[np.float64]:
