@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from fullcircle.apps.replay.periods import ReplaySpan
 from fullcircle.apps.replay.replay import ReplayResult
 from fullcircle.apps.replay.replay import replay as circle
 from fullcircle.apps.replay.replay_artifacts import show_replay
@@ -30,18 +31,20 @@ RETRIES = {"version the data": 1, "load the champion": 1, "register": 1}
 def replay(
     project: str,
     root: str | None = None,
+    start: str | None = None,
+    until: str | None = None,
     months: int | None = None,
     sample: float = 1.0,
     routes: list[str] | None = None,
 ) -> ReplayResult:
-    """Replay the months after the first three (all, or so many); `routes` replace the project's alert routes."""
-    settings = Settings.from_env()
+    """Replay the periods after the first model, all or those asked for; `routes` replace the project's alert routes."""
+    settings, span = Settings.from_env(), ReplaySpan(start, until, months)
     found = load_project(project, Path(root) if root else None)
     if routes is not None:
         found = dataclasses.replace(found, routes=tuple(routes))
     # The replay retrains, so it holds the project's one place from its beginning to its end.
     with tagged(f"project:{found.name}", "replay"), one_retrain(found.name, settings), Workspace(settings) as workspace:
-        result = circle(found, workspace, step=as_tasks(RETRIES), months=months, sample=sample)
+        result = circle(found, workspace, step=as_tasks(RETRIES), span=span, sample=sample)
         show_replay(result, workspace)
     return result
 
@@ -49,6 +52,8 @@ def replay(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("project")
+    parser.add_argument("--from", dest="start", metavar="YYYY-MM", help="the first month that is replayed")
+    parser.add_argument("--until", metavar="YYYY-MM", help="only what begins before this month")
     parser.add_argument("--months", type=int, help="only the first months of the replay")
     parser.add_argument("--sample", type=float, default=1.0, help="share of the rows that is sent")
     run_flow(replay, parser.parse_args())

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.apps.replay.replay import end_of, start_of
 from fullcircle.core.project.loading import load_project
 from fullcircle.core.records.releases import CHAMPION
 from fullcircle.core.settings import Settings
+from fullcircle.data.partitions import partitions
 from fullcircle.loop.promotion.alias_transition import loads
 from fullcircle.loop.promotion.release import completed
 from fullcircle.loop.workspace import Workspace
@@ -125,9 +125,10 @@ def test_a_replay_killed_again_and_again_ends_like_one_that_was_not(workplace: P
     import pandas as pd
 
     folder = settings.folder("predictions", "tickets")
-    for month in months:
-        expected = pd.read_parquet(project.partitions / f"{month}.parquet")[project.row_id]
-        found, rows = window(project, folder, start_of(month), end_of(month))
+    lived_through = [part for part in partitions(project) if part.month in months]
+    for part in lived_through:
+        expected = pd.read_parquet(part.path)[project.row_id]
+        found, rows = window(project, folder, part.start, part.end)
         assert sorted(rows[project.row_id if project.row_id in rows else "row_id"]) == sorted(expected)
         assert found.labelled == len(expected)
 

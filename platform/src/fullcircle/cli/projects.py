@@ -116,6 +116,13 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     epilog="Example: fullcircle replay flights --months 2 --sample 0.1",
 )
 @click.argument("project")
+@click.option(
+    "--from",
+    "start",
+    metavar="YYYY-MM",
+    help="The first month that is replayed; default: by project.py, or its split.",
+)
+@click.option("--until", metavar="YYYY-MM", help="Replay only what begins before this month.")
 @click.option("--months", type=click.IntRange(min=1), default=None, help="Replay only the first so many months.")
 @click.option(
     "--sample",
@@ -125,18 +132,25 @@ def run(project: str, until: str | None, reason: str, key: str | None, no_wait: 
     help="Share of each month's rows to send.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document.")
-def replay(project: str, months: int | None, sample: float, as_json: bool) -> None:
-    """Train on the first three months, release, then live through the following ones over HTTP.
+def replay(
+    project: str, start: str | None, until: str | None, months: int | None, sample: float, as_json: bool
+) -> None:
+    """Train on a project's first months, release, then live through the following ones over HTTP.
+
+    The first model learns from three months, or from what `replay=ReplayPlan(...)` in project.py or --from says; a
+    project may go through quarters or years (seasons) instead of months.
 
     Runs as a Prefect flow, on a server of its own unless PREFECT_API_URL is set.
     """
     from fullcircle.apps.replay.demo import run_replay
+    from fullcircle.apps.replay.periods import ReplaySpan
     from fullcircle.cli.output.tables import print_refusals, show_replay
     from fullcircle.cli.output.terminal import consoles, print_json, shown
 
     results, progress = consoles(as_json)
     with print_refusals(progress), shown(progress):
-        outcome = run_replay(project, Settings.from_env(), Path.cwd(), months=months, sample=sample)
+        span = ReplaySpan(start, until, months)
+        outcome = run_replay(project, Settings.from_env(), Path.cwd(), span=span, sample=sample)
     if as_json:
         print_json(outcome.as_json())
     else:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fullcircle.alerting.webhook_receiver import WebhookReceiver
+from fullcircle.apps.replay.periods import ReplaySpan, plan_periods
 from fullcircle.apps.replay.replay import ReplayResult, mean_auc, refuse_real
 from fullcircle.apps.replay.report_sections import build_report
 from fullcircle.core.errors import FullcircleError, UsageError
@@ -82,15 +83,17 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
         stage("prepare the data", "DVC stages; the first time takes half a minute")
         # The data stages and the orchestrator's start need each other not: a quarter of a minute saved.
         with ThreadPoolExecutor(max_workers=1) as aside, _orchestrated(settings, aside, root, reproduce):
-            return _replay(load_project(PROJECT, root), settings, root, months=months, sample=1.0)
+            return _replay(load_project(PROJECT, root), settings, root, span=ReplaySpan(months=months), sample=1.0)
 
 
-def run_replay(name: str, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
+def run_replay(name: str, settings: Settings, root: Path, *, span: ReplaySpan, sample: float) -> ReplayOutcome:
     """The replay of any project, as a Prefect flow."""
     project = load_project(name, root)
     refuse_real(project, Workspace(settings))
-    with _alone(settings), connect(settings):
-        return _replay(project, settings, root, months=months, sample=sample)
+    with _alone(settings):
+        plan_periods(project, span)  # what cannot be replayed is refused before a server is started
+        with connect(settings):
+            return _replay(project, settings, root, span=span, sample=sample)
 
 
 def clear_home(settings: Settings) -> None:
@@ -124,11 +127,13 @@ def _orchestrated(settings: Settings, aside: ThreadPoolExecutor, root: Path, rep
         yield
 
 
-def _replay(project: Project, settings: Settings, root: Path, *, months: int | None, sample: float) -> ReplayOutcome:
+def _replay(project: Project, settings: Settings, root: Path, *, span: ReplaySpan, sample: float) -> ReplayOutcome:
     started = datetime.now(UTC)
     with WebhookReceiver() as receiver:
         flow = load_flow("replay")
-        result = flow.replay(project.name, root=str(root), routes=[receiver.url], months=months, sample=sample)
+        result = flow.replay(
+            project.name, root=str(root), routes=[receiver.url], sample=sample, **dataclasses.asdict(span)
+        )
         pages = list(receiver.pages)
     report, page = _report(project, settings, result, pages, started)
     return ReplayOutcome(result=result, report=report, page=page)

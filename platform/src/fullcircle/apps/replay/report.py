@@ -1,10 +1,10 @@
 """The replay's HTML report: one self-contained file, charts inline, nothing fetched from anywhere.
 
-A row is one month: month, rows, late_share, level, auc_frozen, auc_champion, auc_champion_low, auc_champion_high,
-drifted (names, worst first), drifted_share, decision, reason, serving, retrained, promoted, verdict, run_url,
-report_url; and, where there was a release, released: the version that serves from the month's end on. Homes of the
-first version have these keys, so they keep their names: `auc_` is the task's primary metric, whatever it is;
-`late_share` is the task's level where that is a share, else `level` is.
+A row is one period, by default a month: month (its name), start, end, rows, late_share, level, auc_frozen,
+auc_champion, auc_champion_low, auc_champion_high, drifted (names, worst first), drifted_share, decision, reason,
+serving, retrained, promoted, verdict, run_url, report_url; and, where there was a release, released: the version that
+serves from the period's end on. Homes of the first version have these keys, so they keep their names: `auc_` is the
+task's primary metric, whatever it is; `late_share` is the task's level where that is a share, else `level` is.
 
 Its links to drift reports are relative: these lie beside it, wherever the folder is taken.
 """
@@ -112,6 +112,7 @@ def render(project: Project, rows: Sequence[Mapping[str, Any]], extras: ReportEx
     environment.filters |= {**filters, "auc": lambda value: metric.value(value, "–")}
     body = environment.get_template("report.html.j2").render(
         project=project,
+        period=project.replay.period,
         metric=metric,
         shares=_shares(rows, task),
         subtitle=SUBTITLES[task.kind](task) if task.kind in SUBTITLES else task.meaning,

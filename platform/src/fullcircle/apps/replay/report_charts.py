@@ -158,9 +158,13 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _months(axes: Axes, months: Sequence[str]) -> None:
     # At most some sixteen labels, whatever the number of months.
     step = max(1, -(-len(months) // 16))
-    # A month's name is enough where the year is the same: 2013-04, -05, -06.
-    names = [name if place == 0 or name[:4] != months[0][:4] else name[4:] for place, name in enumerate(months)]
-    axes.set_xticks(range(0, len(months), step), [_plain(name) for name in names[::step]])
+    shown = months[::step]
+    # A month's name is enough where the year is that of the label before it: 2012-11, -12, 2013-01, -02.
+    names = [
+        name if place == 0 or len(name) == 4 or name[:4] != shown[place - 1][:4] else name[4:]
+        for place, name in enumerate(shown)
+    ]
+    axes.set_xticks(range(0, len(months), step), [_plain(name) for name in names])
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""One row of the replay report, for one month: both models, drift, decision, who served."""
+"""One row of the replay report, for one period: both models, drift, decision, who served."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fullcircle.apps.replay.periods import Period
 from fullcircle.core.project import Project, Task
 from fullcircle.core.records.health import Keep, Retrain, Rollback
 from fullcircle.core.records.releases import ModelVersion
@@ -13,22 +14,22 @@ from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.retraining.select_challenger import CANDIDATES, GRAPH
 from fullcircle.loop.watch import WatchResult, run_url
 from fullcircle.loop.workspace import Workspace
-from fullcircle.monitoring.performance import performance
+from fullcircle.monitoring.performance import performance, window_clusters
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
 
-def month_row(
+def period_row(
     project: Project,
     workspace: Workspace,
-    month: str,
+    period: Period,
     seen: WatchResult,
     serving: ModelVersion,
     frozen: ModelVersion,
 ) -> dict[str, Any]:
-    """One month as the table and the report show it (see apps/replay/report.py for the keys)."""
+    """One period as the table and the report show it (see apps/replay/report.py for the keys)."""
     task = project.target
     labelled, labels = known_rows(task, seen.rows)
     answers = Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(labelled) if len(labelled) else None
@@ -37,7 +38,9 @@ def month_row(
     level = task.level(task.label_codec.logged(labels)) if len(labels) else None
     return (
         {
-            "month": month,
+            "month": period.name,
+            "start": period.start.isoformat(),
+            "end": period.end.isoformat(),
             "rows": seen.window.rows,
             "late_share": level if task.level_is_share else None,
             "auc_frozen": never.score.value if never else None,
@@ -89,7 +92,8 @@ def _candidates(
             if len(rows)
             else project.target.answers.of(rows)
         )
-        seen = performance(project.target, known_rows(project.target, rows)[1], answers)
+        clusters = window_clusters(project, rows)
+        seen = performance(project.target, known_rows(project.target, rows)[1], answers, clusters=clusters)
         if seen is not None:
             score = seen.score
             figures = {"value": score.value, "low": score.low, "high": score.high, "seconds": found["seconds"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fullcircle.alerting.page import page
-from fullcircle.apps.replay.replay import ReplayResult, end_of, start_of
+from fullcircle.apps.replay.periods import later
+from fullcircle.apps.replay.replay import ReplayResult
 from fullcircle.apps.replay.report import CandidateScore, ReportExtras, write_report
 from fullcircle.apps.replay.report_charts import Curve
 from fullcircle.core.errors import FullcircleError
@@ -49,6 +50,7 @@ def build_report(
         candidates=_candidates(result),
         cards=_cards(workspace, champion),
         links=_links(project, workspace, champion),
+        notes=(project.replay.note,) if project.replay.note else (),
     )
     path = workspace.settings.folder("reports", project.name) / "replay.html"
     return write_report(project, result.rows, extras, path), page
@@ -81,14 +83,23 @@ def _reliability(
     if not result.rows or "reliability" not in project.target.plots:
         return ()
     last = str(result.rows[-1]["month"])
+    start, end = _span(result.rows[-1])
     folder = workspace.settings.folder("predictions", project.name)
-    _, rows = window(project, folder, start_of(last), end_of(last))
+    _, rows = window(project, folder, start, end)
     rows = rows[rows["label"].notna()]
     if rows.empty:
         return ()
     labels, never = rows["label"].to_numpy(), Graph.load(workspace.registry.graph(frozen), digest=frozen.digest)(rows)
     logged = project.target.answers.of(rows)
     return ((f"the circle, {last}", _bins(logged, labels)), (f"never retrained, {last}", _bins(never, labels)))
+
+
+def _span(row: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    """The first moment of a row's period and the first one after it; an earlier version knew months alone."""
+    if "start" in row:
+        return datetime.fromisoformat(row["start"]), datetime.fromisoformat(row["end"])
+    start = datetime.strptime(str(row["month"]), "%Y-%m").replace(tzinfo=UTC)
+    return start, later(start, 1)
 
 
 def _bins(answers: NDArray[np.float32], labels: NDArray[np.float64]) -> Curve:

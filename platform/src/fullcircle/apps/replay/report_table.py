@@ -17,11 +17,17 @@ COLOURS = {
 """Of a decision, or, after a retrain, of the verdict."""
 
 
-def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive", metric: PrimaryMetric = ROC_AUC) -> Table:
-    """One line a month, with the means of both models' metric at the foot. Keys of a row: see `apps.replay.report`.
+def months_table(
+    rows: Sequence[Mapping[str, Any]],
+    target: str = "positive",
+    metric: PrimaryMetric = ROC_AUC,
+    period: str = "month",
+) -> Table:
+    """One line a period, with the means of both models' metric at the foot. Keys of a row: see `apps.replay.report`.
 
     Args:
         target: name of the target column, over the share of its positives, or their mean.
+        period: what a row is of: `month`, `quarter` or `year`.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -29,13 +35,13 @@ def months_table(rows: Sequence[Mapping[str, Any]], target: str = "positive", me
 
     frozen, circle = _mean(rows, "auc_frozen"), _mean(rows, "auc_champion")
     table = Table(
-        title="The circle, month by month",
+        title=f"The circle, {period} by {period}",
         title_justify="left",
         show_footer=bool(rows),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("month", footer="mean", no_wrap=True)
+    table.add_column(period, footer="mean", no_wrap=True)
     table.add_column("rows", justify="right", footer=f"{sum(int(row['rows']) for row in rows):,}")
     table.add_column(target, justify="right", overflow="fold")
     table.add_column("never\nretrained\n" + metric.short, min_width=9, justify="right", footer=metric.value(frozen))
@@ -73,7 +79,7 @@ def decision_text(row: Mapping[str, Any]) -> str:
 
 
 def serves_now(row: Mapping[str, Any]) -> str:
-    """The version that serves from the month's end on: the one just released, or the one that served before."""
+    """The version that serves from the period's end on: the one just released, or the one that served before."""
     return str(row.get("released") or row["serving"])
 
 

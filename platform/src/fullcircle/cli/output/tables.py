@@ -112,12 +112,13 @@ def print_classes(console: Console, task: Task, evaluations: Mapping[str, Evalua
 
 
 def show_replay(console: Console, outcome: ReplayOutcome) -> None:
-    """The table of months, the page that on-call got, the report, and the next commands."""
+    """The table of months (or longer periods), the page that on-call got, the report, and the next commands."""
     metric = outcome.result.metric
-    console.print(months_table(outcome.result.rows, outcome.result.target, metric))
+    console.print(months_table(outcome.result.rows, outcome.result.target, metric, outcome.result.period))
     console.print(
         styled(
-            "{}: the circle [bold]{:.4f}[/], never retrained {:.4f} ([bold green]{}[/]) with {}",
+            "{}: the circle [bold]{:.4f}[/], never retrained {:.4f} ([bold %s]{}[/]) with {}"
+            % ("red" if outcome.result.gain < 0 else "green"),
             metric.mean,
             outcome.mean_champion,
             outcome.mean_frozen,

@@ -22,7 +22,7 @@ from fullcircle.core.project.gates import (
     default_gates,
 )
 from fullcircle.core.project.model_specs import BASELINE, ModelSpec, merged
-from fullcircle.core.project.operation import Policy, SplitRule, Watch
+from fullcircle.core.project.operation import Policy, ReplayPlan, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Training, check_own
 from fullcircle.core.project.search_space import Range, check_search
 from fullcircle.core.tasks.base import Task
@@ -86,6 +86,7 @@ class Project:
     budgets: Budgets = field(default_factory=Budgets)
     watch: Watch = field(default_factory=Watch)
     policy: Policy = field(default_factory=Policy)
+    replay: ReplayPlan = field(default_factory=ReplayPlan)
     approval: Literal["gate", "human"] = "gate"
     search: Mapping[str, Range] = field(default_factory=dict)
     routes: tuple[str, ...] = ()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
+from fullcircle.core.errors import ProjectInvalid
 from fullcircle.core.field_ranges import (
     NUMBERS,
     Delay,
@@ -13,8 +15,12 @@ from fullcircle.core.field_ranges import (
     Span,
     Within,
     check_fields,
+    shown,
 )
 
+MONTH = re.compile(r"(?:19|20|21)[0-9]{2}-(?:0[1-9]|1[0-2])")
+"""`YYYY-MM`."""
+A_MONTH = "a month, such as 2012-01"
 APPROVALS = ("gate", "human")
 """Who may release a challenger that passed the gate."""
 
@@ -83,3 +89,24 @@ class Policy:
 
     def __post_init__(self) -> None:
         check_fields(self, "policy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayPlan:
+    """How `fullcircle replay` lives through this project's past.
+
+    Attributes:
+        start: the first month that is replayed, `YYYY-MM`: the first model learns from what was before. None: after
+            three months, or after twice what the split holds back, whichever is later.
+        period: what is served, watched and decided about at a time. A quarter or a year begins in the month of `start`.
+        note: what a reader of the report has to know about this past, such as that its months are made up.
+    """
+
+    start: str | None = None
+    period: Literal["month", "quarter", "year"] = "month"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, "replay")
+        if self.start is not None and not MONTH.fullmatch(self.start):
+            raise ProjectInvalid(f"replay.start must be {A_MONTH}, got {shown(self.start)}")
