@@ -22,6 +22,7 @@ from fullcircle.core.project import (
     Policy,
     Project,
     Regression,
+    ReplayPlan,
     SliceGate,
     SplitRule,
     Training,
@@ -104,16 +105,20 @@ project = Project(
         "training.hidden": Choice((48,), (96, 48), (192, 96)),
         "training.dropout": Uniform(0.0, 0.4),
     },
-    split=SplitRule(validation=timedelta(days=14), test=timedelta(days=14)),
+    # Four weeks judge: the hours of a day err alike, so it is days that prove something, and fourteen prove little.
+    split=SplitRule(validation=timedelta(days=14), test=timedelta(days=28)),
     gates=(
         AtLeast("r2", 0.3),
         AtLeast("coverage", 0.6),
         NotWorse("pinball", margin=2.0),
         SliceGate("workingday", "mae", drop=20.0),
     ),
-    evidence=ErrorBudget(n_analyses=16),
+    # Eight by the policy, and half as many by hand.
+    evidence=ErrorBudget(n_analyses=12, cluster=timedelta(days=1)),
     slices=("workingday", "season"),
     budgets=Budgets(p99_ms=10, size_mb=5, parity=1e-4),
     watch=Watch(every=timedelta(days=1), window=timedelta(days=28), drifted_share=0.5),
     policy=Policy(tolerated_drop=0.15, cooldown=timedelta(days=25), max_retrains=8),
+    # A net does not know a season that it has not seen: the first model learns from a whole year.
+    replay=ReplayPlan(start="2012-01"),
 )

@@ -21,6 +21,7 @@ from fullcircle.core.project import (
     NotWorse,
     Policy,
     Project,
+    ReplayPlan,
     SplitRule,
     Training,
     Uniform,
@@ -147,4 +148,11 @@ project = Project(
     budgets=Budgets(p99_ms=10, size_mb=5, parity=1e-4),
     watch=Watch(every=timedelta(days=7), window=timedelta(days=28), false_alarms=0.01, min_rows=100),
     policy=Policy(tolerated_drop=0.01, cooldown=timedelta(days=25), max_retrains=6),
+    replay=ReplayPlan(
+        note=(
+            "The pictures are real, their months are made up: a permutation with a seed deals them out, the scanner "
+            "turns those of August to October and adds noise to those of November and December. So this is an exercise "
+            "with a known fault, not a past that was; months without a change differ by chance alone."
+        )
+    ),
 )
