@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fullcircle.apps.replay.demo import OURS, clear_home, run_demo, run_replay
-from fullcircle.apps.replay.periods import ReplaySpan
 from fullcircle.core.errors import FullcircleError, UsageError
 from fullcircle.core.settings import Settings
 
@@ -50,7 +49,7 @@ def test_a_second_replay_in_the_same_home_is_refused_with_the_first_ones_process
         held.write("4711")
         held.flush()
         with pytest.raises(FullcircleError, match=r"another replay \(process 4711\)"):
-            run_replay("tickets", settings, tmp_path, span=ReplaySpan(), sample=1.0)
+            run_replay("tickets", settings, tmp_path, sample=1.0)
 
 
 def test_a_replay_with_nothing_to_learn_from_is_refused_before_any_server_starts(
@@ -60,6 +59,6 @@ def test_a_replay_with_nothing_to_learn_from_is_refused_before_any_server_starts
 
     create("tickets", tmp_path)
     with pytest.raises(UsageError, match="tickets has nothing to learn from before 1999-01: its first partition is 20"):
-        run_replay("tickets", settings, tmp_path, span=ReplaySpan(start="1999-01"), sample=1.0)
+        run_replay("tickets", settings, tmp_path, start="1999-01", sample=1.0)
     assert not settings.folder("prefect").joinpath("prefect.db").exists()
     assert not (settings.home / "logs" / "prefect.log").exists()

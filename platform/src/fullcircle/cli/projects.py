@@ -143,14 +143,14 @@ def replay(
     Runs as a Prefect flow, on a server of its own unless PREFECT_API_URL is set.
     """
     from fullcircle.apps.replay.demo import run_replay
-    from fullcircle.apps.replay.periods import ReplaySpan
     from fullcircle.cli.output.tables import print_refusals, show_replay
     from fullcircle.cli.output.terminal import consoles, print_json, shown
 
     results, progress = consoles(as_json)
     with print_refusals(progress), shown(progress):
-        span = ReplaySpan(start, until, months)
-        outcome = run_replay(project, Settings.from_env(), Path.cwd(), span=span, sample=sample)
+        outcome = run_replay(
+            project, Settings.from_env(), Path.cwd(), start=start, until=until, months=months, sample=sample
+        )
     if as_json:
         print_json(outcome.as_json())
     else:

@@ -86,8 +86,18 @@ def run_demo(settings: Settings, root: Path, *, fresh: bool = False, months: int
             return _replay(load_project(PROJECT, root), settings, root, span=ReplaySpan(months=months), sample=1.0)
 
 
-def run_replay(name: str, settings: Settings, root: Path, *, span: ReplaySpan, sample: float) -> ReplayOutcome:
-    """The replay of any project, as a Prefect flow."""
+def run_replay(
+    name: str,
+    settings: Settings,
+    root: Path,
+    *,
+    start: str | None = None,
+    until: str | None = None,
+    months: int | None = None,
+    sample: float,
+) -> ReplayOutcome:
+    """The replay of any project, as a Prefect flow; where it begins and ends is as in `ReplaySpan`."""
+    span = ReplaySpan(start, until, months)
     project = load_project(name, root)
     refuse_real(project, Workspace(settings))
     with _alone(settings):
