@@ -46,6 +46,30 @@ def test_incidents_exit_with_1_while_one_is_open(tmp_path: Path, monkeypatch: py
     main()
 
 
+@pytest.mark.parametrize("command", ["status", "incidents"])
+def test_a_page_that_did_not_arrive_is_shown_and_is_exit_code_1_until_it_does(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create("tickets", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    about = {"key": "tickets:drift", "project": "tickets", "cause": "drift", "severity": Severity.WARNING, "title": "d"}
+    incident = Incident(**about, since=MAY, seen=MAY, columns=(), evidence={}, links={})  # type: ignore[arg-type]
+    incidents = Incidents(Database(Settings.from_env()))
+    number, _ = incidents.see(incident)
+    incidents.resolve_missing("tickets", set(), MAY)
+    incidents.queue(number, "json-1f2e3d4c5b6a", "open", {"title": "[bold]drift[/]", "body": "b"})
+    (page,) = incidents.undelivered("tickets")
+    incidents.failed(page.id, "HTTP 503")
+    assert refused(f"{command} tickets", monkeypatch) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "[bold]drift[/]" in said
+    assert "json-1f2e3d4c5b6a" in said
+    assert "HTTP 503" in said
+    incidents.delivered(page.id)
+    main()
+    assert "HTTP 503" not in capsys.readouterr().out
+
+
 def refused(words: str, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
     """The exit code of a command that must not end well."""
     monkeypatch.setattr(sys, "argv", ["fullcircle", *words.split()])

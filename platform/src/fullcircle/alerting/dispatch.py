@@ -6,12 +6,12 @@ Delivery is at least once: a kill between a route's "accepted" and our note of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 from fullcircle.alerting.page import Kind, Page, page
-from fullcircle.alerting.routes import deliver, route_name
+from fullcircle.alerting.routes import FORGETFUL, deliver, route_name, scheme_of
 from fullcircle.core.project import Project
 from fullcircle.core.records.incidents import Incident
 from fullcircle.core.settings import Settings
@@ -91,7 +91,7 @@ class Dispatcher:
     def flush(self) -> Delivered:
         """Deliver the pages that wait, oldest first. A route that fails keeps its later pages waiting, too."""
         failed: dict[str, str] = {}
-        pages = 0
+        told = set[int]()
         with exclusive(self._settings.folder("locks") / f"pages-{self._project.name}.lock"):
             self._reroute()
             for row in self._incidents.undelivered(self._project.name):
@@ -102,15 +102,24 @@ class Dispatcher:
                     failed[row.route] = why
                 else:
                     self._incidents.delivered(row.id)
-                    pages += 1
-        return Delivered(failed=tuple(f"{route}: {why}" for route, why in failed.items()), pages=pages)
+                    told.add(row.id)
+            self._remind(failed, told)
+        return Delivered(failed=tuple(f"{route}: {why}" for route, why in failed.items()), pages=len(told))
+
+    def _remind(self, failed: dict[str, str], told: Set[int]) -> None:
+        """Tell what is still open to receivers that may have lost it since, but for the pages that they were told of
+        just now; those that fail are added to `failed`."""
+        for row in self._incidents.announced(self._project.name):
+            forgot = scheme_of(self._routes.get(row.route, "")) in FORGETFUL and row.id not in told
+            if forgot and row.route not in failed and (why := self._deliver(row)):
+                failed[row.route] = why
 
     def _deliver(self, row: PageRow) -> str:
         try:
             made = Page.stored(row.page)
         except (KeyError, TypeError, ValueError) as error:  # written by another hand, or by an older program since
             return f"page {row.id} cannot be read ({type(error).__name__})"
-        return deliver(made, self._routes[row.route])
+        return deliver(made, self._routes[row.route], self._project.allowed_private_hosts)
 
     def _open(self, incident: Incident) -> bool:
         if incident.project != self._project.name:

@@ -134,27 +134,33 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
 @click.argument("project")
 @JSON
 def incidents(project: str, as_json: bool) -> None:
-    """The project's incidents, open ones first. Exit code 1 while one is open."""
-    from fullcircle.cli.output.tables import incidents_table, print_table
+    """The project's incidents, open ones first. Exit code 1 while one is open, or a page waits to be delivered."""
+    from fullcircle.cli.output.tables import incidents_table, print_table, print_undelivered
     from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.overview import all_incidents
+    from fullcircle.loop.overview import all_incidents, undelivered
 
-    rows = all_incidents(load_project(project), Workspace(Settings.from_env()))
+    loaded, workspace = load_project(project), Workspace(Settings.from_env())
+    rows, waits = all_incidents(loaded, workspace), undelivered(loaded, workspace)
     if as_json:
         print_json(rows)
     elif rows:
         print_table(consoles(False)[0], incidents_table(rows))
     else:
         say(f"{project} has had no incidents")
-    raise click.exceptions.Exit(1 if any(row["resolved"] is None for row in rows) else 0)
+    if not as_json:
+        print_undelivered(consoles(False)[0], waits)
+    raise click.exceptions.Exit(1 if waits or any(row["resolved"] is None for row in rows) else 0)
 
 
 @click.command(short_help="Who serves since when, and why.", epilog="Example: fullcircle status flights")
 @click.argument("project")
 @JSON
 def status(project: str, as_json: bool) -> None:
-    """Who serves since when and why, what came before, what is open, and what the tracker does not have yet."""
+    """Who serves since when and why, what came before, what is open, and what the tracker does not have yet.
+
+    Exit code 1 while a page to on-call waits to be delivered.
+    """
     from fullcircle.cli.output.tables import print_overview, print_unsent
     from fullcircle.cli.output.terminal import consoles, print_json
     from fullcircle.core.project.loading import load_project
@@ -175,6 +181,7 @@ def status(project: str, as_json: bool) -> None:
     else:
         print_overview(consoles(False)[0], loaded.target, found)
         print_unsent(consoles(False)[0], unsent)
+    raise click.exceptions.Exit(1 if found["undelivered"] else 0)
 
 
 @click.command(short_help="Send what runs told while the tracker was away.", epilog="Example: fullcircle sync --json")

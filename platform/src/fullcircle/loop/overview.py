@@ -41,6 +41,7 @@ def overview(project: Project, workspace: Workspace) -> dict[str, Any]:
         "releases": [_release(made) for made in completed(project, workspace)],
         "unfinished_releases": len(Releases(database).pending(project.name)),
         "decisions": [_decision(row) for row in Decisions(database).all(project.name)],
+        "undelivered": undelivered(project, workspace),
         "open_incidents": [row for row in all_incidents(project, workspace) if row["resolved"] is None],
     }
 
@@ -63,6 +64,21 @@ def all_incidents(project: Project, workspace: Workspace) -> list[dict[str, Any]
     ]
     newest_first = sorted(rows, key=lambda row: row["since"], reverse=True)
     return sorted(newest_first, key=lambda row: row["resolved"] is not None)
+
+
+def undelivered(project: Project, workspace: Workspace) -> list[dict[str, Any]]:
+    """The project's pages that did not arrive, oldest first: which, by which route, how often tried, and why not."""
+    return [
+        {
+            "route": row.route,
+            "kind": row.kind,
+            "title": str(row.page.get("title", "")),
+            "queued": row.queued,
+            "attempts": row.attempts,
+            "why": row.error,
+        }
+        for row in Incidents(workspace.database).undelivered(project.name)
+    ]
 
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:

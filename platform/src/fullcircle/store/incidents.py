@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fullcircle.core.records.incidents import Incident, Severity
@@ -111,13 +111,14 @@ class Incidents:
 
     def undelivered(self, project: str | None = None) -> list[PageRow]:
         """Pages that wait, oldest first: of one project or of all."""
-        with self._db.session() as session:
-            asked = select(outbox, incidents.c.project).join(incidents, incidents.c.id == outbox.c.incident)
-            asked = asked.where(outbox.c.delivered.is_(None)).order_by(outbox.c.id)
-            if project is not None:
-                asked = asked.where(incidents.c.project == project)
-            names = PageRow.__dataclass_fields__
-            return [PageRow(**{name: row[name] for name in names}) for row in session.execute(asked).mappings()]
+        of = () if project is None else (incidents.c.project == project,)
+        return self._pages(outbox.c.delivered.is_(None), *of)
+
+    def announced(self, project: str) -> list[PageRow]:
+        """The newest page that arrived about each open incident of a project at each route, oldest first."""
+        arrived = (outbox.c.delivered.is_not(None), incidents.c.resolved.is_(None), incidents.c.project == project)
+        newest = {(row.incident, row.route): row for row in self._pages(*arrived)}
+        return sorted(newest.values(), key=lambda row: row.id)
 
     def delivered(self, page_id: int) -> None:
         """Record that a page arrived."""
@@ -130,6 +131,12 @@ class Incidents:
         with self._db.session() as session:
             values = {"attempts": outbox.c.attempts + 1, "error": why}
             session.execute(update(outbox).where(outbox.c.id == page_id).values(values))
+
+    def _pages(self, *where: ColumnElement[bool]) -> list[PageRow]:
+        with self._db.session() as session:
+            asked = select(outbox, incidents.c.project).join(incidents, incidents.c.id == outbox.c.incident)
+            rows = session.execute(asked.where(*where).order_by(outbox.c.id)).mappings()
+            return [PageRow(**{name: row[name] for name in PageRow.__dataclass_fields__}) for row in rows]
 
     def _is_queued(self, incident_id: int, route: str, kind: str) -> bool:
         with self._db.session() as session:

@@ -228,6 +228,19 @@ def print_overview(console: Console, task: Task, found: Mapping[str, Any]) -> No
         print_table(console, table)
     if found["open_incidents"]:
         print_table(console, incidents_table(found["open_incidents"]))
+    print_undelivered(console, found["undelivered"])
+
+
+def print_undelivered(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The pages that did not arrive; nothing when all did."""
+    if not rows:
+        return
+    table = Table("page not delivered", "route", "since", "tries", "why", box=SIMPLE_HEAD)
+    for row in rows:
+        why = row["why"] or "not tried yet, or its route is no longer in the project"
+        since = f"{row['queued']:%Y-%m-%d %H:%M}"
+        table.add_row(Text(row["title"]), row["route"], since, str(row["attempts"]), Text(why))
+    print_table(console, table)
 
 
 def print_unsent(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -56,7 +56,10 @@ class Project:
         approval: who releases a challenger that passed the gate: `gate`, at once, or `human`: it waits for
             `fullcircle approve` or `reject`.
         search: `training.<name>` -> what `fullcircle tune` may try for it; empty: the learning rate and batch size.
-        routes: Apprise URLs that get the pages; the scheme `json://host:port/path` posts JSON to a webhook.
+        routes: URLs that get the pages: `alertmanagers://`, `pagerduty://`, `opsgenie://`, `webhook+https://`, `smtps://`,
+            and all that Apprise knows; see docs/on-call.md.
+        allowed_private_hosts: hosts of routes that pages may be sent to although they are not of the public internet:
+            names that lead to a private address, and link-local addresses.
         folder: where project.py lies; set by `load_project`.
 
     Raises:
@@ -90,6 +93,7 @@ class Project:
     approval: Literal["gate", "human"] = "gate"
     search: Mapping[str, Range] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
+    allowed_private_hosts: tuple[str, ...] = ()
     folder: Path = Path()
 
     def __post_init__(self) -> None:
