@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fullcircle.core.project import Binary, Number, Project
-from fullcircle.core.records.incidents import Incident, Severity
+from fullcircle.core.project import Binary, Number, Project, Watch
+from fullcircle.core.records.incidents import Incident, Severity, WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 
@@ -50,6 +50,7 @@ def _routed(*routes: str, **fields: Any) -> Project:
         row_id="i",
         torch=lambda inputs, params: None,
         routes=routes,
+        watch=Watch(checks_to_close=1),
     )
     return replace(made, **fields)
 
@@ -74,6 +75,18 @@ def _incident(cause: str = "drift", **fields: Any) -> Incident:
         links={"run": "http://mlflow.example:5000/#/x", "report": "/reports/2013-05.html"},
     )
     return replace(made, **fields)
+
+
+@pytest.fixture
+def look() -> Callable[..., WindowCheck]:
+    """Makes a look at the day that ends at a moment, which found these incidents and nothing else."""
+    return _look
+
+
+def _look(faults: Sequence[Incident], at: datetime) -> WindowCheck:
+    start = at - timedelta(days=1)
+    known = {"champion": "1", "rows": 900, "labelled": 900, "subjects": ("temp",)}
+    return WindowCheck(project="flights", start=start, end=at, faults=tuple(faults), **known)  # type: ignore[arg-type]
 
 
 @dataclass

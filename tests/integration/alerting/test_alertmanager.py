@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from fullcircle.alerting.dispatch import Dispatcher
-from fullcircle.core.records.incidents import Severity
+from fullcircle.core.records.incidents import Severity, WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import die_with_parent, free_port
 from fullcircle.store.database import Database
@@ -103,9 +103,10 @@ def test_it_shows_an_incident_as_firing_and_then_as_resolved(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     dispatcher = Dispatcher(db, routed(alertmanager.route), settings)
-    told = dispatcher.report([incident()], at=MAY)
+    told = dispatcher.report(look([incident()], at=MAY))
     assert (told.pages, told.failed) == (1, ())
     (shown,) = alertmanager.shown()
     assert shown["status"]["state"] == "active" or shown["status"]["state"] == "unprocessed"
@@ -120,10 +121,10 @@ def test_it_shows_an_incident_as_firing_and_then_as_resolved(
     assert "- drifted columns: 7 of 20" in shown["annotations"]["description"]
     assert shown["annotations"]["runbook_url"] == "https://wiki.example/flights"
     assert shown["generatorURL"] == "http://mlflow.example:5000/#/x"
-    assert shown["startsAt"].startswith("2013-05-01T00:00:00")
+    assert shown["startsAt"].startswith("2013-04-30T00:00:00")
     until(lambda: ("firing", "warning") in alertmanager.heard(), "the notification that it fires")
 
-    over = dispatcher.report([], at=MAY + timedelta(days=30))
+    over = dispatcher.report(look([], at=MAY + timedelta(days=30)))
     assert (over.pages, over.failed) == (1, ())
     until(lambda: alertmanager.shown() == [], "the end of the alert")
     until(lambda: ("resolved", "warning") in alertmanager.heard(), "the notification that it is resolved")
@@ -136,13 +137,14 @@ def test_it_fires_anew_when_the_incident_comes_back(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     dispatcher = Dispatcher(db, routed(alertmanager.route), settings)
     for found in ([incident()], []):
-        dispatcher.report(found, at=MAY + timedelta(days=30))
+        dispatcher.report(look(found, at=MAY + timedelta(days=30)))
     assert alertmanager.shown() == []
     critical = incident(since=MAY + timedelta(days=60), severity=Severity.CRITICAL)
-    assert dispatcher.report([critical], at=MAY + timedelta(days=90)).failed == ()
+    assert dispatcher.report(look([critical], at=MAY + timedelta(days=90))).failed == ()
     (shown,) = alertmanager.shown()
     assert shown["labels"]["severity"] == "critical"
 
@@ -153,10 +155,11 @@ def test_one_that_was_restarted_hears_again_of_what_is_open(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     dispatcher = Dispatcher(db, routed(alertmanager.route), settings)
-    dispatcher.report([incident(), incident("quality")], at=MAY)
-    dispatcher.report([incident("quality")], at=MAY)
+    dispatcher.report(look([incident(), incident("quality")], at=MAY))
+    dispatcher.report(look([incident("quality")], at=MAY))
     alertmanager.kill()
     assert len(dispatcher.flush().failed) == 1, "it is away, and that is said"
     alertmanager.start()

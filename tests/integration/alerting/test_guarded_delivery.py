@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fullcircle.alerting.dispatch import Dispatcher
+from fullcircle.core.records.incidents import WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 
@@ -49,12 +50,18 @@ def named(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], None]:
 
 @pytest.fixture
 def told(
-    db: Database, settings: Settings, routed: Callable[..., Any], incident: Callable[..., Any]
+    db: Database,
+    settings: Settings,
+    routed: Callable[..., Any],
+    incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> Callable[..., tuple[str, ...]]:
     """Reports an incident to a route; returns what failed."""
 
     def report(route: str, **fields: Any) -> tuple[str, ...]:
-        failed: tuple[str, ...] = Dispatcher(db, routed(route, **fields), settings).report([incident()], at=MAY).failed
+        failed: tuple[str, ...] = (
+            Dispatcher(db, routed(route, **fields), settings).report(look([incident()], at=MAY)).failed
+        )
         return failed
 
     return report

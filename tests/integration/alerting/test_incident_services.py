@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from fullcircle.alerting.dispatch import Dispatcher
-from fullcircle.core.records.incidents import Severity
+from fullcircle.core.records.incidents import Severity, WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
 KEY = "0123456789abcdef0123456789abcdef"
@@ -77,22 +77,23 @@ def test_pagerduty_triggers_an_alert_and_resolves_the_same_one(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     service = EventsApi()
     route = f"pagerduty://{KEY}?api=http://127.0.0.1:{receivers(service).port}"
     dispatcher = Dispatcher(db, routed(route), settings)
     both = [incident(), incident("quality", severity=Severity.CRITICAL, title="t" * 3000)]
-    assert dispatcher.report(both, at=MAY).failed == ()
+    assert dispatcher.report(look(both, at=MAY)).failed == ()
     shown = {key: (alert["status"], alert["severity"]) for key, alert in service.alerts.items()}
     assert shown == {"flights:drift": ("triggered", "warning"), "flights:quality": ("triggered", "critical")}
     assert service.alerts["flights:drift"]["custom_details"]["drifted columns"] == "7 of 20"
-    assert dispatcher.report([incident()], at=MAY + timedelta(days=30)).failed == ()
+    assert dispatcher.report(look([incident()], at=MAY + timedelta(days=30))).failed == ()
     assert {key: alert["status"] for key, alert in service.alerts.items()} == {
         "flights:drift": "triggered",
         "flights:quality": "resolved",
     }
     again = incident("quality", since=MAY + timedelta(days=60))
-    assert dispatcher.report([incident(), again], at=MAY + timedelta(days=60)).failed == ()
+    assert dispatcher.report(look([incident(), again], at=MAY + timedelta(days=60))).failed == ()
     assert service.alerts["flights:quality"]["status"] == "triggered"
 
 
@@ -102,13 +103,14 @@ def test_a_key_of_any_length_is_resolved_by_the_key_that_it_was_triggered_with(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     service = EventsApi()
     route = f"pagerduty://{KEY}?api=http://127.0.0.1:{receivers(service).port}"
     dispatcher = Dispatcher(db, routed(route), settings)
-    long = [incident(key="flights:" + "k" * 300 + end) for end in "ab"]
-    assert dispatcher.report(long, at=MAY).failed == ()
-    assert dispatcher.report(long[:1], at=MAY).failed == ()
+    long = [incident("rollback", key="flights:" + "k" * 300 + end) for end in "ab"]
+    assert dispatcher.report(look(long, at=MAY)).failed == ()
+    assert dispatcher.report(look(long[:1], at=MAY)).failed == ()
     assert [alert["status"] for alert in service.alerts.values()] == ["triggered", "resolved"]
 
 
@@ -118,18 +120,19 @@ def test_opsgenie_opens_an_alert_and_closes_the_same_one(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     service = AlertApi()
     route = f"opsgenie://{KEY}/%23oncall?api=http://127.0.0.1:{receivers(service).port}"
     dispatcher = Dispatcher(db, routed(route), settings)
     odd = incident("quality", key="flights/quality:a b?c", severity=Severity.CRITICAL)
-    assert dispatcher.report([incident(), odd], at=MAY).failed == ()
+    assert dispatcher.report(look([incident(), odd], at=MAY)).failed == ()
     assert {key: (alert["status"], alert["priority"]) for key, alert in service.alerts.items()} == {
         "flights:drift": ("open", "P3"),
         "flights/quality:a b?c": ("open", "P1"),
     }
     assert service.alerts["flights:drift"]["responders"] == [{"type": "team", "name": "oncall"}]
-    assert dispatcher.report([incident()], at=MAY + timedelta(days=30)).failed == ()
+    assert dispatcher.report(look([incident()], at=MAY + timedelta(days=30))).failed == ()
     assert [alert["status"] for alert in service.alerts.values()] == ["open", "closed"]
 
 
@@ -140,12 +143,13 @@ def test_a_key_from_the_environment_is_sent_and_never_told(
     routed: Callable[..., Any],
     incident: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
+    look: Callable[..., WindowCheck],
 ) -> None:
     service = EventsApi()
     receiver = receivers(service)
     route = f"pagerduty://env:PAGERDUTY_KEY?api=http://127.0.0.1:{receiver.port}"
     dispatcher = Dispatcher(db, routed(route), settings)
-    (why,) = dispatcher.report([incident()], at=MAY).failed
+    (why,) = dispatcher.report(look([incident()], at=MAY)).failed
     assert why.startswith("pagerduty-")
     assert receiver.asked == []
     monkeypatch.setenv("PAGERDUTY_KEY", "wrong-key-of-somebody")

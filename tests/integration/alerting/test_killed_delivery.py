@@ -15,15 +15,16 @@ from pathlib import Path
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Binary, Number, Project
+from fullcircle.core.records.incidents import WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 
 PROGRAM = """
     import sys
     from datetime import UTC, datetime
     from fullcircle.alerting.dispatch import Dispatcher
-    from fullcircle.core.records.incidents import Incident, Severity
+    from fullcircle.core.records.incidents import Incident, WindowCheck, Severity
     from fullcircle.core.project import Binary, Number, Project
     from fullcircle.core.settings import Settings
     from fullcircle.store.database import Database
@@ -34,7 +35,8 @@ PROGRAM = """
     now = datetime(2013, 5, 1, tzinfo=UTC)
     incident = Incident(key="p/drift", project="p", cause="drift", severity=Severity.WARNING, title="drift",
                         since=now, seen=now, columns=(), evidence={}, links={})
-    Dispatcher(Database(settings), project, settings).report([incident], at=now)
+    look = WindowCheck(project="p", start=now, end=now, champion="1", rows=900, labelled=0, faults=(incident,))
+    Dispatcher(Database(settings), project, settings).report(look)
 """
 
 
@@ -71,7 +73,9 @@ def test_a_page_whose_sender_was_killed_before_the_answer_is_sent_again(tmp_path
             torch=lambda inputs, params: None,
             routes=(receiver.url,),
         )
-        open_incidents = [row.incident for row in Incidents(db).open("p")]
-        told = Dispatcher(db, project, settings).report(open_incidents, at=datetime(2013, 6, 1, tzinfo=UTC))
+        faults = tuple(row.incident for row in Incidents(db).open("p"))
+        june = datetime(2013, 6, 1, tzinfo=UTC)
+        look = WindowCheck(project="p", start=june, end=june, champion="1", rows=900, labelled=0, faults=faults)
+        told = Dispatcher(db, project, settings).report(look)
         assert (told.opened, told.pages) == ((), 1)
         assert [each["title"] for each in receiver.pages] == ["[p] warning: drift"]

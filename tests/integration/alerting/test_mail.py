@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fullcircle.alerting.dispatch import Dispatcher
+from fullcircle.core.records.incidents import WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.processes import free_port
 from fullcircle.store.database import Database
@@ -53,11 +54,12 @@ def test_a_mail_opens_a_conversation_and_the_next_one_ends_it(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     route = f"smtp://127.0.0.1:{mailbox.port}?from=circle@example.com&to=oncall@example.com&to=b@example.com"
     dispatcher = Dispatcher(db, routed(route), settings)
-    assert dispatcher.report([incident()], at=MAY).failed == ()
-    assert dispatcher.report([], at=MAY + timedelta(days=30)).failed == ()
+    assert dispatcher.report(look([incident()], at=MAY)).failed == ()
+    assert dispatcher.report(look([], at=MAY + timedelta(days=30))).failed == ()
     (to, opened), (_, over) = mailbox.mails
     assert to == ["oncall@example.com", "b@example.com"]
     assert opened["Subject"] == "[flights] warning: drift: 7 columns"
@@ -75,11 +77,12 @@ def test_apprise_mails_by_its_own_scheme_too(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     route = f"mailto://127.0.0.1:{mailbox.port}?from=circle@example.com&to=oncall@example.com&mode=insecure"
     dispatcher = Dispatcher(db, routed(route), settings)
-    assert dispatcher.report([incident()], at=MAY).failed == ()
-    assert dispatcher.report([], at=MAY + timedelta(days=30)).failed == ()
+    assert dispatcher.report(look([incident()], at=MAY)).failed == ()
+    assert dispatcher.report(look([], at=MAY + timedelta(days=30))).failed == ()
     assert [mail["Subject"] for _, mail in mailbox.mails] == [
         "[flights] warning: drift: 7 columns",
         "[flights] resolved: drift: 7 columns",
@@ -92,9 +95,10 @@ def test_a_password_is_not_sent_to_a_server_without_tls(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     route = f"smtp://circle:hunter2@127.0.0.1:{mailbox.port}?from=circle@example.com&to=oncall@example.com"
-    told = Dispatcher(db, routed(route), settings).report([incident()], at=MAY)
+    told = Dispatcher(db, routed(route), settings).report(look([incident()], at=MAY))
     (why,) = told.failed
     assert "its server offers no TLS, and a login is not sent without" in why
     assert "hunter2" not in why

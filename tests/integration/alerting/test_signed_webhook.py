@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fullcircle.alerting.dispatch import Dispatcher
+from fullcircle.core.records.incidents import WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 
@@ -23,6 +24,7 @@ def test_a_webhook_is_verified_and_shows_the_incident_as_open_and_then_as_resolv
     routed: Callable[..., Any],
     incident: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
+    look: Callable[..., WindowCheck],
 ) -> None:
     standardwebhooks = pytest.importorskip("standardwebhooks", reason="needs the extra 'dev'")
     state: dict[str, str] = {}
@@ -39,13 +41,13 @@ def test_a_webhook_is_verified_and_shows_the_incident_as_open_and_then_as_resolv
     receiver = receivers(verified)
     route = f"webhook+http://127.0.0.1:{receiver.port}/hook?tenant=7&secret=env:PAGER_SECRET"
     dispatcher = Dispatcher(db, routed(route), settings)
-    (refused,) = dispatcher.report([incident()], at=MAY).failed
+    (refused,) = dispatcher.report(look([incident()], at=MAY)).failed
     assert "HTTP 401" in refused
     assert state == {}
     monkeypatch.setenv("PAGER_SECRET", NEW)
     assert dispatcher.flush().failed == ()
     assert state == {"flights:drift": "fullcircle.incident.opened"}
-    assert dispatcher.report([], at=MAY + timedelta(days=30)).failed == ()
+    assert dispatcher.report(look([], at=MAY + timedelta(days=30))).failed == ()
     assert state == {"flights:drift": "fullcircle.incident.resolved"}
     assert {asked.path for asked in receiver.asked} == {"/hook?tenant=7"}, "the secret is no part of what is asked"
     first, second, _ = (asked.headers["webhook-id"] for asked in receiver.asked)
@@ -58,11 +60,12 @@ def test_while_a_secret_is_changed_either_one_verifies(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     standardwebhooks = pytest.importorskip("standardwebhooks", reason="needs the extra 'dev'")
     receiver = receivers()
     route = f"webhook+http://127.0.0.1:{receiver.port}/?secret={OLD}&secret={NEW.replace('+', '%2B')}"
-    assert Dispatcher(db, routed(route), settings).report([incident()], at=MAY).failed == ()
+    assert Dispatcher(db, routed(route), settings).report(look([incident()], at=MAY)).failed == ()
     (asked,) = receiver.asked
     for secret in (OLD, NEW):
         assert standardwebhooks.Webhook(secret).verify(asked.body, asked.headers)["subject"] == "flights:drift"
@@ -74,13 +77,14 @@ def test_the_body_is_a_cloud_event(
     settings: Settings,
     routed: Callable[..., Any],
     incident: Callable[..., Any],
+    look: Callable[..., WindowCheck],
 ) -> None:
     pytest.importorskip("cloudevents", reason="needs the extra 'dev'")
     from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 
     receiver = receivers()
     route = f"webhook+http://127.0.0.1:{receiver.port}/?secret={OLD}"
-    assert Dispatcher(db, routed(route), settings).report([incident()], at=MAY).failed == ()
+    assert Dispatcher(db, routed(route), settings).report(look([incident()], at=MAY)).failed == ()
     (asked,) = receiver.asked
     event = from_http_event(HTTPMessage(asked.headers, asked.body))
     assert (event.get_type(), event.get_source()) == ("fullcircle.incident.opened", "/fullcircle/flights")

@@ -21,6 +21,7 @@ from fullcircle.apps.replay.replay import replay
 from fullcircle.cli import main
 from fullcircle.core.errors import FullcircleError, ModelUnavailable, ProjectInvalid, UsageError
 from fullcircle.core.project import Project
+from fullcircle.core.records.incidents import WindowCheck
 from fullcircle.core.records.ledger_entries import Action, Aliases
 from fullcircle.core.records.releases import CHALLENGER, CHAMPION, ModelVersion, Release
 from fullcircle.core.security.identity import system_user
@@ -32,7 +33,7 @@ from fullcircle.loop.promotion.release import recover, refuse_moved, release, ro
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.champion_ledger import Ledger
 from fullcircle.store.database import Database
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 from fullcircle.store.releases import Releases
 from fullcircle.tracking.registry.ledger_head import LedgerHeadStore
 from fullcircle.tracking.registry.model_registry import Registry
@@ -250,7 +251,9 @@ def test_a_challenger_that_waits_pages_once_with_the_link_to_review_it(
         f"fullcircle reject {project.name} 3 --why TEXT",
     ):
         assert words in page["message"]
-    Dispatcher(Database(settings), asked, settings).report([], at=AT + timedelta(days=90))
+    end = AT + timedelta(days=90)
+    nothing = WindowCheck(project=project.name, start=AT, end=end, champion="2", rows=900, labelled=900)
+    Dispatcher(Database(settings), asked, settings).report(nothing)
     assert len(receiver.pages) == 1, "a window in which nothing is wrong does not end the wait"
     approve(asked, Workspace(settings), "3", why="the slices are fine", who="ada")
     assert named(settings, project) == {"champion": "3", "previous": "2"}

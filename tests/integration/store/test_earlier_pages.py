@@ -16,7 +16,7 @@ from fullcircle.alerting.page import Page
 from fullcircle.core.records.incidents import Severity
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 
 MAY, JUNE = datetime(2013, 5, 1, 12, 30, tzinfo=UTC), datetime(2013, 6, 1, tzinfo=UTC)
 EARLIER = "0006"

@@ -18,7 +18,7 @@ from fullcircle.core.records.releases import Release
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 from fullcircle.store.releases import Releases
 
 pytestmark = pytest.mark.parametrize("settings", ["sqlite", "postgres"], indirect=True)
@@ -124,10 +124,9 @@ def test_one_incident_is_open_a_key(db: Database) -> None:
     (row,) = incidents.open("p")
     assert row.incident == replace(again, since=APRIL)
     later = APRIL + timedelta(days=60)
-    assert incidents.resolve_missing("p", {"p/drift"}, later) == []
-    (resolved,) = incidents.resolve_missing("p", set(), later)
-    assert (resolved.id, resolved.resolved) == (first, later)
-    assert incidents.resolve_missing("p", set(), later) == []
+    incidents.change(first, resolved=later)
+    assert incidents.open("p") == []
+    assert [row.resolved for row in incidents.all("p")] == [later]
     second, opened = incidents.see(incident())
     assert opened
     assert second != first

@@ -23,7 +23,7 @@ from fullcircle.core.settings import Settings
 from fullcircle.store.champion_ledger import Ledger, faults
 from fullcircle.store.database import Database
 from fullcircle.store.decisions import Decisions
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 from fullcircle.store.releases import Releases
 from fullcircle.store.study_journal import Studies
 from fullcircle.store.windows import Windows

@@ -21,10 +21,10 @@ from fullcircle.alerting.page import Page, page
 from fullcircle.alerting.routes import deliver, route_name, scrub
 from fullcircle.alerting.webhook_receiver import WebhookReceiver
 from fullcircle.core.project import Binary, Number, Project
-from fullcircle.core.records.incidents import Incident, Severity
+from fullcircle.core.records.incidents import Incident, Severity, WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
 NOBODY = "json://oncall:hunter2@127.0.0.1:9/token-abcdef"
@@ -64,7 +64,7 @@ def project(*routes: str) -> Project:
 
 def incident(cause: str = "drift", **fields: object) -> Incident:
     made = Incident(
-        key=f"flights/{cause}",
+        key=f"flights:{cause}",
         project="flights",
         cause=cause,
         severity=Severity.WARNING,
@@ -76,6 +76,15 @@ def incident(cause: str = "drift", **fields: object) -> Incident:
         links={"run": "http://127.0.0.1:5000/#/x", "report": "/reports/2013-05.html"},
     )
     return replace(made, **fields)
+
+
+def look(*faults: Incident, days: int = 0, span: int = 1, **fields: object) -> WindowCheck:
+    """A look at the `span` days that end so many days after MAY."""
+    end = MAY + timedelta(days=days)
+    start = end - timedelta(days=span)
+    dated = tuple(replace(each, since=start, seen=end) for each in faults)
+    made = WindowCheck(project="flights", start=start, end=end, champion="3", rows=900, labelled=900, faults=dated)
+    return replace(made, **{"subjects": ("temp",), **fields})
 
 
 def test_a_page_says_what_since_when_how_bad_and_what_to_do() -> None:
@@ -98,11 +107,12 @@ def test_a_page_says_what_since_when_how_bad_and_what_to_do() -> None:
 
 def test_a_page_comes_back_from_the_outbox_as_it_was(db: Database, settings: Settings) -> None:
     dispatcher, routed = Dispatcher(db, project(NOBODY), settings), project(NOBODY)
-    dispatcher.report([incident()], at=MAY)
-    dispatcher.report([], at=MAY + timedelta(days=30))
+    for day, faults in enumerate(((incident(),), (), ())):
+        dispatcher.report(look(*faults, days=day))
+    dated = incident(since=MAY - timedelta(days=1))
     assert [Page.stored(row.page) for row in Incidents(db).undelivered("flights")] == [
-        page(incident(), kind="open", project=routed),
-        page(incident(), kind="resolved", project=routed, ends=MAY + timedelta(days=30)),
+        page(dated, kind="open", project=routed),
+        page(dated, kind="resolved", project=routed, ends=MAY + timedelta(days=2)),
     ]
 
 
@@ -112,7 +122,7 @@ def test_a_page_has_an_id_of_its_own_for_each_event_and_the_same_key_on_all_of_t
     first, over, again = (each.id for each in told)
     assert first == again
     assert len({first, over, later.id}) == 3
-    assert {each.key for each in (*told, later)} == {"flights/drift"}
+    assert {each.key for each in (*told, later)} == {"flights:drift"}
 
 
 def test_a_page_that_cannot_be_read_is_a_failed_delivery_and_holds_up_no_other_route(
@@ -120,10 +130,10 @@ def test_a_page_that_cannot_be_read_is_a_failed_delivery_and_holds_up_no_other_r
 ) -> None:
     number, _ = Incidents(db).see(incident())
     Incidents(db).queue(number, route_name(NOBODY), "open", {"title": "t", "body": "b"})
-    both = [incident(), incident("quality")]
-    told = Dispatcher(db, project(NOBODY, receiver.url), settings).report(both, at=MAY)
+    both = look(incident(), incident("rollback"))
+    told = Dispatcher(db, project(NOBODY, receiver.url), settings).report(both)
     assert told.failed == (f"{route_name(NOBODY)}: page 1 cannot be read (KeyError)",)
-    assert len(receiver.pages) == 1
+    assert len(receiver.pages) == 2
 
 
 def test_a_page_of_hostile_text_calls_nobody_and_adds_no_line(receiver: WebhookReceiver, hostile: str) -> None:
@@ -153,20 +163,21 @@ def test_an_incident_pages_once_and_resolves_itself(
     db: Database, settings: Settings, receiver: WebhookReceiver
 ) -> None:
     dispatcher = Dispatcher(db, project(receiver.url), settings)
-    first = dispatcher.report([incident()], at=MAY)
+    first = dispatcher.report(look(incident()))
     assert (len(first.opened), first.pages, first.failed) == (1, 1, ())
-    for month in (1, 2):
-        again = dispatcher.report([incident(seen=MAY + timedelta(days=30 * month))], at=MAY)
+    for day in (1, 2):
+        again = dispatcher.report(look(incident(), days=day))
         assert (again.opened, again.pages) == ((), 0)
-    over = dispatcher.report([], at=MAY + timedelta(days=90))
-    assert [each.key for each in over.resolved] == ["flights/drift"]
-    assert dispatcher.report([], at=MAY).pages == 0
+    assert dispatcher.report(look(days=3)).resolved == (), "one look may be luck"
+    over = dispatcher.report(look(days=4))
+    assert [each.key for each in over.resolved] == ["flights:drift"]
+    assert dispatcher.report(look(days=5)).pages == 0
     assert [(each["title"], each["type"]) for each in receiver.pages] == [
         ("[flights] warning: drift: 7 columns", "warning"),
         ("[flights] resolved: drift: 7 columns", "success"),
     ]
     assert "Top columns: temp, dewp" in receiver.pages[0]["message"]
-    assert len(dispatcher.report([incident()], at=MAY).opened) == 1, "after it was over it is a new incident"
+    assert len(dispatcher.report(look(incident(), days=6)).opened) == 1, "after it was over it is a new incident"
 
 
 def test_a_dead_route_neither_raises_nor_holds_up_the_others_nor_tells_its_secrets(
@@ -174,7 +185,7 @@ def test_a_dead_route_neither_raises_nor_holds_up_the_others_nor_tells_its_secre
 ) -> None:
     caplog.set_level(logging.DEBUG)
     dispatcher = Dispatcher(db, project(NOBODY, receiver.url), settings)
-    told = dispatcher.report([incident()], at=MAY)
+    told = dispatcher.report(look(incident()))
     assert (told.pages, len(receiver.pages)) == (1, 1)
     (failure,) = told.failed
     assert failure.startswith("json-")
@@ -186,8 +197,8 @@ def test_a_dead_route_neither_raises_nor_holds_up_the_others_nor_tells_its_secre
 
 def test_what_failed_is_tried_again_in_order(db: Database, settings: Settings, receiver: WebhookReceiver) -> None:
     broken = Dispatcher(db, project(NOBODY), settings)
-    broken.report([incident()], at=MAY)
-    broken.report([], at=MAY)
+    for day, faults in enumerate(((incident(),), (), ())):
+        broken.report(look(*faults, days=day))
     assert len(Incidents(db).undelivered("flights")) == 2
     mended = Dispatcher(db, project(receiver.url), settings)
     assert mended.flush().pages == 2
@@ -196,14 +207,14 @@ def test_what_failed_is_tried_again_in_order(db: Database, settings: Settings, r
 
 
 def test_without_routes_incidents_are_still_recorded(db: Database, settings: Settings) -> None:
-    told = Dispatcher(db, project(), settings).report([incident(), incident("quality")], at=MAY)
+    told = Dispatcher(db, project(), settings).report(look(incident(), incident("degraded")))
     assert (len(told.opened), told.pages, told.failed) == (2, 0, ())
     assert len(Incidents(db).open("flights")) == 2
 
 
 def test_an_incident_of_another_project_is_a_mistake(db: Database, settings: Settings) -> None:
     with pytest.raises(ValueError, match="is of project 'other', not 'flights'"):
-        Dispatcher(db, project(), settings).report([incident(project="other")], at=MAY)
+        Dispatcher(db, project(), settings).report(look(incident(project="other")))
     assert Incidents(db).all("other") == []
 
 

@@ -15,7 +15,7 @@ from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.settings import Settings
 from fullcircle.scaffold.new_project import create
 from fullcircle.store.database import Database
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 
 MAY = datetime(2013, 5, 1, tzinfo=UTC)
 
@@ -38,11 +38,11 @@ def test_incidents_exit_with_1_while_one_is_open(tmp_path: Path, monkeypatch: py
         links={},
     )
     incidents = Incidents(Database(Settings.from_env()))
-    incidents.see(incident)
+    number, _ = incidents.see(incident)
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 1
-    incidents.resolve_missing("tickets", set(), MAY)
+    incidents.change(number, resolved=MAY)
     main()
 
 
@@ -56,7 +56,7 @@ def test_a_page_that_did_not_arrive_is_shown_and_is_exit_code_1_until_it_does(
     incident = Incident(**about, since=MAY, seen=MAY, columns=(), evidence={}, links={})  # type: ignore[arg-type]
     incidents = Incidents(Database(Settings.from_env()))
     number, _ = incidents.see(incident)
-    incidents.resolve_missing("tickets", set(), MAY)
+    incidents.change(number, resolved=MAY)
     incidents.queue(number, "json-1f2e3d4c5b6a", "open", {"title": "[bold]drift[/]", "body": "b"})
     (page,) = incidents.undelivered("tickets")
     incidents.failed(page.id, "HTTP 503")

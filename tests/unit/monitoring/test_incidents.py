@@ -9,10 +9,10 @@ import pytest
 
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import ColumnDrift, Health, Performance, QualityIssue, Window
-from fullcircle.core.records.incidents import Severity
+from fullcircle.core.records.incidents import FaultState, Severity, incident_key
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.tasks.binary import ROC_AUC
-from fullcircle.monitoring.incidents import incidents
+from fullcircle.monitoring.incidents import incidents, window_check
 
 LOSS = Interval(value=0.5, low=0.49, high=0.51)
 
@@ -108,9 +108,11 @@ def test_bad_data_is_an_incident_and_a_broken_column_a_critical_one(
         QualityIssue(column="gust", issue="missing", share=share, reference_share=0.1),
         QualityIssue(column="origin", issue="unknown category", share=0.03, reference_share=0.0),
     )
-    (found,) = incidents(project, dataclasses.replace(healthy, quality=issues), links={})
-    assert (found.cause, found.severity, found.columns) == ("quality", severity, ("gust", "origin"))
-    assert found.title == f"flights: gust has {share:.1%} missing, and 1 more column went bad"
+    found, other = incidents(project, dataclasses.replace(healthy, quality=issues), links={})
+    assert (found.cause, found.subject, found.severity, found.columns) == ("missing", "gust", severity, ("gust",))
+    assert found.title == f"flights: gust has {share:.1%} missing"
+    assert (other.cause, other.subject, other.severity) == ("unknown category", "origin", Severity.WARNING)
+    assert found.key != other.key
 
 
 def test_a_few_more_gaps_are_not_worth_a_page(project: Project, healthy: Health) -> None:
@@ -126,10 +128,43 @@ def test_the_worst_incident_comes_first_and_keys_are_distinct(project: Project, 
         performance=realised(0.6, 0.01),
     )
     found = incidents(project, ill, links={})
-    assert [incident.cause for incident in found] == ["degraded", "drift", "quality"]
+    assert [incident.cause for incident in found] == ["degraded", "drift", "missing"]
     assert len({incident.key for incident in found}) == 3
 
 
 def test_a_window_that_is_too_small_pages_nobody(project: Project, healthy: Health) -> None:
     ill = dataclasses.replace(healthy, columns=(drift("distance", 9.0),), performance=realised(0.5, 0.01))
     assert incidents(project, dataclasses.replace(ill, enough_rows=False), links={}) == ()
+
+
+def test_what_could_not_be_judged_is_unknown_and_not_healthy(project: Project, healthy: Health) -> None:
+    ill = dataclasses.replace(
+        healthy,
+        columns=(drift("distance", 0.2), drift("gust", 0.9)),
+        quality=(QualityIssue(column="distance", issue="missing", share=0.3, reference_share=0.1),),
+        performance=realised(0.6, 0.01),
+    )
+    degraded, drifted, missing = incidents(project, ill, links={})
+    elsewhere = dataclasses.replace(missing, key="flights:missing:gone", subject="gone")
+
+    well = window_check(project, healthy, links={})
+    assert [well.state_of(each) for each in (degraded, drifted, missing)] == [FaultState.HEALTHY] * 3
+    assert well.state_of(elsewhere) is FaultState.UNKNOWN, "a column that the project does not have any more"
+
+    small = window_check(project, dataclasses.replace(healthy, enough_rows=False), links={})
+    assert [small.state_of(each) for each in (degraded, drifted, missing)] == [FaultState.UNKNOWN] * 3
+
+    unlabelled = window_check(project, dataclasses.replace(healthy, performance=None), links={})
+    assert [unlabelled.state_of(each) for each in (degraded, drifted)] == [FaultState.UNKNOWN, FaultState.HEALTHY]
+
+    gone = QualityIssue(column="distance", issue="missing", share=1.0, reference_share=0.1)
+    blind = window_check(project, dataclasses.replace(healthy, quality=(gone,)), links={})
+    ranged = dataclasses.replace(missing, cause="out of range", key="flights:out of range:distance")
+    assert blind.state_of(missing) is FaultState.BAD
+    assert blind.state_of(ranged) is FaultState.UNKNOWN, "nothing is there that could be in range"
+
+
+@pytest.mark.parametrize("subject", ["gust", "x" * 5_000])
+def test_a_key_fits_into_the_database_and_is_its_columns_own(subject: str) -> None:
+    assert len(incident_key("flights", "missing", subject)) <= 200
+    assert incident_key("flights", "missing", subject) != incident_key("flights", "missing", subject + "y")

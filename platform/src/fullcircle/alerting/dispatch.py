@@ -1,7 +1,8 @@
 """Transactional outbox of pages: stored and queued in one transaction, delivered after it, and never twice.
 
-An incident pages each route once when it opens and once when it is over, however many windows see it in between.
-Delivery is at least once: a kill between a route's "accepted" and our note of it sends that page again.
+A cause pages each route once when it opens, once more should it get worse, and once when it is over, however many
+windows see it in between. Delivery is at least once: a kill between a route's "accepted" and our note of it sends that
+page again.
 """
 
 from __future__ import annotations
@@ -10,25 +11,21 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
+from fullcircle.alerting.incident_states import IncidentStates
 from fullcircle.alerting.page import Kind, Page, page
 from fullcircle.alerting.routes import FORGETFUL, deliver, route_name, scheme_of
 from fullcircle.core.project import Project
-from fullcircle.core.records.incidents import Incident
+from fullcircle.core.records.incidents import STANDING, Incident, WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.file_locks import exclusive
-from fullcircle.store.incidents import Incidents, PageRow
+from fullcircle.store.incidents.incident_table import OVER, IncidentRow, Incidents, PageRow
 from fullcircle.store.json_values import to_plain
-
-APPROVAL = "approval"
-"""The cause of an incident that no window sees: a challenger waits for a human."""
-STANDING = frozenset({APPROVAL})
-"""Causes whose incidents stay open until whoever opened them says that they are over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """What became of a report.
+    """What became of a check.
 
     Attributes:
         opened, resolved: incidents that are new, and that are over.
@@ -48,44 +45,48 @@ class Dispatcher:
     def __init__(self, db: Database, project: Project, settings: Settings) -> None:
         self._db = db
         self._incidents = Incidents(db)
+        self._states = IncidentStates(db, project)
         self._project = project
         self._settings = settings
         self._routes = {route_name(url): url for url in project.routes}
 
-    def report(self, incidents: Sequence[Incident], *, at: datetime) -> Delivered:
-        """Take the incidents of one window: page the new ones, say that the absent ones are over.
+    def report(self, check: WindowCheck) -> Delivered:
+        """Take what a check of a window found: page what is new or got worse, say of what is gone that it is over.
 
-        Args:
-            incidents: all that is wrong now; an open incident that is not among them is resolved.
-            at: the end of the window, in the time of the data.
+        Checks may come in any order, and again with other facts. One at an earlier window is held as what was known of
+        that window: it takes nothing away from what later ones found.
 
         Raises:
+            ValueError: for a check of another project.
             FullcircleError: when the database does not answer. A route that fails never raises.
         """
-        opened, resolved = self.note(incidents, at=at)
+        with self._db.session():  # an incident and its pages exist together or not at all
+            opened, resolved = self._states.take(check)
+            self._tell()
         sent = self.flush()
         return Delivered(opened=opened, resolved=resolved, failed=sent.failed, pages=sent.pages)
 
-    def note(
-        self, incidents: Sequence[Incident], *, at: datetime, standing: bool = False
-    ) -> tuple[tuple[Incident, ...], tuple[Incident, ...]]:
-        """Store the incidents and queue their pages, in the caller's transaction, without delivering them.
+    def note(self, incidents: Sequence[Incident], *, at: datetime) -> tuple[tuple[Incident, ...], tuple[Incident, ...]]:
+        """Store incidents that no window sees and queue their pages, in the caller's transaction, without delivering
+        them.
 
         Args:
-            standing: whether these are all that there are of the causes in STANDING, rather than of all other causes;
-                an open one of the same kind that is not among them is resolved.
+            incidents: all that there are of the causes in STANDING; an open one that is not among them is resolved.
 
         Returns:
             those that are new, and those that are over.
         """
-        with self._db.session():  # an incident and its pages exist together or not at all
-            opened = tuple(incident for incident in incidents if self._open(incident))
-            already = (row.incident for row in self._incidents.open(self._project.name))
-            others = {each.key for each in already if (each.cause in STANDING) is not standing}
-            seen = others | {each.key for each in incidents}
-            gone = self._incidents.resolve_missing(self._project.name, seen, at)
+        with self._db.session():
+            opened = tuple(incident for incident in incidents if self._states.stand(incident))
+            keys = {each.key for each in incidents}
+            gone = [
+                row
+                for row in self._incidents.open(self._project.name)
+                if row.incident.cause in STANDING and row.incident.key not in keys
+            ]
             for row in gone:
-                self._queue(row.id, row.incident, "resolved", ends=row.resolved)
+                self._incidents.change(row.id, resolved=at)
+            self._tell()
         return opened, tuple(row.incident for row in gone)
 
     def flush(self) -> Delivered:
@@ -93,6 +94,7 @@ class Dispatcher:
         failed: dict[str, str] = {}
         told = set[int]()
         with exclusive(self._settings.folder("locks") / f"pages-{self._project.name}.lock"):
+            self._tell()
             self._reroute()
             for row in self._incidents.undelivered(self._project.name):
                 if row.route not in self._routes or row.route in failed:  # in order: never "over" before "open"
@@ -121,20 +123,26 @@ class Dispatcher:
             return f"page {row.id} cannot be read ({type(error).__name__})"
         return deliver(made, self._routes[row.route], self._project.allowed_private_hosts)
 
-    def _open(self, incident: Incident) -> bool:
-        if incident.project != self._project.name:
-            raise ValueError(
-                f"incident {incident.key!r} is of project {incident.project!r}, not {self._project.name!r}"
-            )
-        number, new = self._incidents.see(incident)
-        if new:
-            self._queue(number, incident, "open")
-        return new
+    def _tell(self) -> None:
+        """Queue the pages that are due: also those of what is open for a route that has heard nothing of it."""
+        with self._db.session():
+            for notice in self._states.due():
+                told = self._incidents.routes_told(notice.lead.id)
+                for route in self._routes:
+                    if notice.kind == "resolved":
+                        if route in told:  # whoever never heard of it need not hear that it is over
+                            self._queue(notice.lead, route, "resolved", notice.incident)
+                    elif notice.kind is not None:
+                        self._queue(notice.lead, route, notice.kind if route in told else "open", notice.incident)
+                    elif route not in told:
+                        self._queue(notice.lead, route, "open", notice.incident)
+                if notice.kind is not None:
+                    is_over = notice.kind == "resolved"
+                    self._incidents.change(notice.lead.id, told=OVER if is_over else notice.incident.severity.value)
 
-    def _queue(self, number: int, incident: Incident, kind: Kind, ends: datetime | None = None) -> None:
-        made = page(incident, kind=kind, project=self._project, ends=ends)
-        for route in self._routes:
-            self._incidents.queue(number, route, kind, to_plain(made))
+    def _queue(self, lead: IncidentRow, route: str, kind: Kind, incident: Incident) -> None:
+        made = page(incident, kind=kind, project=self._project, ends=lead.resolved if kind == "resolved" else None)
+        self._incidents.queue(lead.id, route, kind, to_plain(made))
 
     def _reroute(self) -> None:
         """Give pages that wait for a route that is gone (a mistyped URL, since mended) to the routes there are."""

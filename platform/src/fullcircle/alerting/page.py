@@ -15,8 +15,8 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.incidents import Incident, Severity
 from fullcircle.core.security.untrusted import chat, safe_link
 
-Kind = Literal["open", "acknowledged", "escalated", "resolved"]
-"""What became of the incident that a page is about."""
+Kind = Literal["open", "raised", "acknowledged", "escalated", "resolved"]
+"""What became of the incident that a page is about; `raised`: it got worse."""
 
 SHOWN_COLUMNS = 5
 
@@ -72,7 +72,7 @@ class Page:
 
 
 def page(incident: Incident, *, kind: Kind, project: Project, ends: datetime | None = None) -> Page:
-    """The page about an incident that opened, or that is over.
+    """The page about an incident that opened, got worse, or is over.
 
     Args:
         ends: since when it is over, of the kind `resolved`.
@@ -81,7 +81,8 @@ def page(incident: Incident, *, kind: Kind, project: Project, ends: datetime | N
         title = f"[{chat(project.name)}] resolved: {chat(incident.title)}"
         body = _resolved(incident, project)
     else:
-        title = f"[{chat(project.name)}] {incident.severity.value}: {chat(incident.title)}"
+        worse = "now " if kind == "raised" else ""
+        title = f"[{chat(project.name)}] {worse}{incident.severity.value}: {chat(incident.title)}"
         body = _opened(incident, project)
     return Page(
         title=title,

@@ -40,7 +40,7 @@ SECTIONS = {
     "ledger": "fullcircle.cli.ledger",
     "trace": "fullcircle.cli.lineage",
     "impact": "fullcircle.cli.lineage",
-    "incidents": "fullcircle.cli.operate",
+    "incidents": "fullcircle.cli.incidents",
     "status": "fullcircle.cli.operate",
     "sync": "fullcircle.cli.operate",
     "schedule": "fullcircle.cli.operate",

@@ -128,31 +128,6 @@ def rollback(project: str, reason: str, as_json: bool) -> None:
         say(f"{made.project}: version {made.version} serves again, version {made.previous} is the previous one")
 
 
-@click.command(
-    short_help="What on-call was told; open ones first.", epilog="Example: fullcircle incidents flights --json"
-)
-@click.argument("project")
-@JSON
-def incidents(project: str, as_json: bool) -> None:
-    """The project's incidents, open ones first. Exit code 1 while one is open, or a page waits to be delivered."""
-    from fullcircle.cli.output.tables import incidents_table, print_table, print_undelivered
-    from fullcircle.cli.output.terminal import consoles, print_json
-    from fullcircle.core.project.loading import load_project
-    from fullcircle.loop.overview import all_incidents, undelivered
-
-    loaded, workspace = load_project(project), Workspace(Settings.from_env())
-    rows, waits = all_incidents(loaded, workspace), undelivered(loaded, workspace)
-    if as_json:
-        print_json(rows)
-    elif rows:
-        print_table(consoles(False)[0], incidents_table(rows))
-    else:
-        say(f"{project} has had no incidents")
-    if not as_json:
-        print_undelivered(consoles(False)[0], waits)
-    raise click.exceptions.Exit(1 if waits or any(row["resolved"] is None for row in rows) else 0)
-
-
 @click.command(short_help="Who serves since when, and why.", epilog="Example: fullcircle status flights")
 @click.argument("project")
 @JSON

@@ -11,11 +11,11 @@ from fullcircle.core.records.ledger_entries import Aliases
 from fullcircle.core.records.releases import ModelVersion, Release
 from fullcircle.core.settings import Settings
 from fullcircle.core.tasks import Task
+from fullcircle.loop.incident_actions import all_incidents, undelivered
 from fullcircle.loop.promotion.ledger_audit import verify
 from fullcircle.loop.promotion.release import completed
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.decisions import Decisions
-from fullcircle.store.incidents import Incidents
 from fullcircle.store.releases import Releases
 from fullcircle.tracking.reader.open_reader import open_reader
 from fullcircle.tracking.runs.run_schema import score_tag
@@ -44,41 +44,6 @@ def overview(project: Project, workspace: Workspace) -> dict[str, Any]:
         "undelivered": undelivered(project, workspace),
         "open_incidents": [row for row in all_incidents(project, workspace) if row["resolved"] is None],
     }
-
-
-def all_incidents(project: Project, workspace: Workspace) -> list[dict[str, Any]]:
-    """Every incident of a project, open ones first, then the newest."""
-    rows: list[dict[str, Any]] = [
-        {
-            "id": row.id,
-            "cause": row.incident.cause,
-            "severity": str(row.incident.severity),
-            "title": row.incident.title,
-            "since": row.incident.since,
-            "seen": row.incident.seen,
-            "resolved": row.resolved,
-            "columns": list(row.incident.columns),
-            "links": dict(row.incident.links),
-        }
-        for row in Incidents(workspace.database).all(project.name)
-    ]
-    newest_first = sorted(rows, key=lambda row: row["since"], reverse=True)
-    return sorted(newest_first, key=lambda row: row["resolved"] is not None)
-
-
-def undelivered(project: Project, workspace: Workspace) -> list[dict[str, Any]]:
-    """The project's pages that did not arrive, oldest first: which, by which route, how often tried, and why not."""
-    return [
-        {
-            "route": row.route,
-            "kind": row.kind,
-            "title": str(row.page.get("title", "")),
-            "queued": row.queued,
-            "attempts": row.attempts,
-            "why": row.error,
-        }
-        for row in Incidents(workspace.database).undelivered(project.name)
-    ]
 
 
 def waiting(settings: Settings) -> list[dict[str, Any]]:

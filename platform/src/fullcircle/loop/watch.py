@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.core.errors import ModelUnavailable, UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.records.health import Decision, Health, PolicyState, Rollback, Window
+from fullcircle.core.records.health import Decision, Health, PolicyState, Retrain, Rollback, Window
 from fullcircle.core.records.incidents import Incident
 from fullcircle.core.records.releases import CHAMPION, PREVIOUS, ModelVersion
 from fullcircle.core.settings import Settings
@@ -22,16 +22,17 @@ from fullcircle.loop.clock import refuse_ahead
 from fullcircle.loop.decide import decide
 from fullcircle.loop.outage_retry import retry_outages
 from fullcircle.loop.promotion.automatic_rollback import apply_rollback
-from fullcircle.loop.retraining.retrain_budget import spent
+from fullcircle.loop.retraining.retrain_budget import spent, window_key
 from fullcircle.loop.retraining.select_challenger import REFERENCE
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.workspace import Workspace
 from fullcircle.monitoring.evidently_report import evidently_report
 from fullcircle.monitoring.health import assess_window
-from fullcircle.monitoring.incidents import incidents
+from fullcircle.monitoring.incidents import window_check
 from fullcircle.predictions.log_reader import window
-from fullcircle.store.decisions import Decisions
+from fullcircle.store.decisions import DecisionRow, Decisions
 from fullcircle.store.leases import Lease, Leases
+from fullcircle.store.retrain_requests import Retrains
 from fullcircle.tracking.runs.run_schema import score_tag
 
 if TYPE_CHECKING:
@@ -186,26 +187,34 @@ def write_report(
 def page(
     project: Project, workspace: Workspace, health: Health, links: Mapping[str, str], more: tuple[Incident, ...] = ()
 ) -> tuple[Incident, ...]:
-    """Open, keep or resolve the project's incidents, `more` among them, and deliver what on-call was not told yet."""
-    found = (*more, *incidents(project, health, links=links))
-    delivered = Dispatcher(workspace.database, project, workspace.settings).report(found, at=health.window.end)
-    counts = f"{len(delivered.opened)} opened, {len(delivered.resolved)} resolved, {len(found)} going on"
+    """Open, keep or resolve incidents by what this look found, `more` among it, and deliver what on-call was not
+    told yet."""
+    seen = window_check(project, health, links=links, more=more)
+    delivered = Dispatcher(workspace.database, project, workspace.settings).report(seen)
+    counts = f"{len(delivered.opened)} opened, {len(delivered.resolved)} resolved, {len(seen.faults)} going on"
     progress.current().stage("page on-call", counts)
-    return found
+    return seen.faults
 
 
 def decide_and_record(project: Project, workspace: Workspace, health: Health, lease: Lease | None = None) -> Decision:
-    """Decide once for each window: asked again about the same window, the recorded decision stands."""
+    """Decide once for each window and what is known of it: asked again with the same facts, the decision stands.
+
+    With other facts - labels arrived, another champion serves - it is taken again, and the earlier one stays on record.
+    One that is being carried out stands: that the champion changed may be its own doing.
+    """
     database = workspace.database
     decisions = Decisions(database)
-    if recorded := decisions.get(project.name, health.window.name):
+    recorded, facts = decisions.get(project.name, health.window.name), _facts(health)
+    if recorded is not None and (recorded.facts in ("", facts) or _is_begun(project, workspace, recorded, health)):
         return recorded.decision
     before = workspace.registry.alias(project.name, PREVIOUS)
     state = PolicyState(retrains=spent(project, workspace), previous_version=before.version if before else None)
     decision = decide(health, project.policy, state)
     with database.session():
         Leases(database).check(*([lease] if lease else []))
-        decisions.record(project.name, health.window.name, decision, at=health.window.end, evidence=_evidence(health))
+        decisions.record(
+            project.name, health.window.name, decision, at=health.window.end, evidence=_evidence(health), facts=facts
+        )
     return decision
 
 
@@ -228,6 +237,21 @@ def _links(project: Project, workspace: Workspace, champion: ModelVersion, repor
     kept = run_url(workspace, champion.run_id, f"{MONITORING}/{report.name}")
     links = {"run": run_url(workspace, champion.run_id), "report": kept}
     return links | ({"runbook": project.runbook} if project.runbook else {})
+
+
+def _is_begun(project: Project, workspace: Workspace, recorded: DecisionRow, health: Health) -> bool:
+    """Whether a decision was begun to be carried out: its rollback was made, its retrain at least begun."""
+    decision = recorded.decision
+    if isinstance(decision, Rollback):
+        return decision.to == health.champion_version
+    key = window_key(recorded.window)
+    return isinstance(decision, Retrain) and Retrains(workspace.database).get(project.name, key) is not None
+
+
+def _facts(health: Health) -> str:
+    """What a decision rests on: who was judged, by how many rows and labels."""
+    window = health.window
+    return f"v{health.champion_version}:{window.rows}:{window.labelled}"
 
 
 def _evidence(health: Health) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Health, QualityIssue, Rollback
-from fullcircle.core.records.incidents import Incident, Severity
+from fullcircle.core.records.incidents import Incident, Severity, WindowCheck, incident_key
 from fullcircle.core.statistics.interval import Interval
-from fullcircle.monitoring.quality import MISSING
+from fullcircle.monitoring.quality import MISSING, RANGE, UNKNOWN
 
+DEGRADED, DRIFT = "degraded", "drift"
 ROLLBACK = "rollback"
 """The cause of an incident that says what became of a rollback that was decided."""
 TOP = 5
@@ -18,20 +19,52 @@ BROKEN_SHARE = 0.5
 """Excess share of bad rows from which a column counts as broken."""
 PAGED_GAPS = 0.05
 """Excess share of missing values that is worth a page; less is in the report. Any other issue always is."""
+GONE = 0.99
+"""Share of missing values from which nothing is known of what else a column's values would be."""
+
+
+def window_check(
+    project: Project, health: Health, *, links: Mapping[str, str], more: Sequence[Incident] = ()
+) -> WindowCheck:
+    """What a window's health says of every fault that is watched for, `more` faults among them.
+
+    What could not be judged is unknown, and not healthy: a window of too few rows says nothing, one without labels
+    nothing of performance, and a column that is missing as good as throughout nothing of its categories and range.
+    """
+    window = health.window
+    gone = [issue.column for issue in health.quality if issue.issue == MISSING and issue.share >= GONE]
+    unknown = [incident_key(project.name, cause, column) for column in gone for cause in (UNKNOWN, RANGE)]
+    if health.drop() is None:
+        unknown.append(DEGRADED)
+    if not health.columns:
+        unknown.append(DRIFT)
+    return WindowCheck(
+        project=project.name,
+        start=window.start,
+        end=window.end,
+        champion=health.champion_version,
+        rows=window.rows,
+        labelled=window.labelled,
+        faults=(*more, *incidents(project, health, links=links)),
+        subjects=tuple(column.name for column in project.inputs),
+        unknown=tuple(unknown),
+        quiet=not health.enough_rows,
+    )
 
 
 def incidents(project: Project, health: Health, *, links: Mapping[str, str]) -> tuple[Incident, ...]:
-    """At most one incident a cause, worst first: `degraded`, `drift`, `quality`. None on a window that is too small.
+    """The faults that a window shows, worst first: `degraded`, `drift`, and one for each thing that is wrong with a
+    column. None on a window that is too small.
 
-    Its key is the project and the cause, so that it stays one incident for as many windows as it lasts.
+    A fault's key is the project, the cause and the column, so that it stays one incident for as many windows as it
+    lasts.
     """
     if not health.enough_rows:
         return ()
     if project.runbook:
         links = {"runbook": project.runbook, **links}
     found = [*_degraded(project, health, links), *_drift(project, health, links), *_quality(project, health, links)]
-    rank = list(Severity)
-    return tuple(sorted(found, key=lambda incident: -rank.index(incident.severity)))
+    return tuple(sorted(found, key=lambda incident: -incident.severity.rank))
 
 
 def rollback_incident(
@@ -88,7 +121,7 @@ def _degraded(project: Project, health: Health, links: Mapping[str, str]) -> Ite
         f"{project.name}: {found.title} is {found.score.value:.3f}, {off:.3f} {found.wrong_side} what it was at release"
     )
     severity = Severity.CRITICAL if certain else Severity.WARNING
-    yield _incident(project, health, "degraded", severity, title, health.drifted[:TOP], evidence, links)
+    yield _incident(project, health, DEGRADED, severity, title, health.drifted[:TOP], evidence, links)
 
 
 def _beside(gain: Interval) -> str:
@@ -113,24 +146,18 @@ def _drift(project: Project, health: Health, links: Mapping[str, str]) -> Iterat
             f"{moved}: distance {health.prediction.distance:.3f}, threshold {health.prediction.threshold:.3f}"
         )
     title = f"{project.name}: {len(health.drifted)} of {len(health.columns)} columns drifted"
-    yield _incident(project, health, "drift", Severity.WARNING, title, top, evidence, links)
+    yield _incident(project, health, DRIFT, Severity.WARNING, title, top, evidence, links)
 
 
 def _quality(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:
-    issues = [issue for issue in health.quality if issue.issue != MISSING or _excess(issue) >= PAGED_GAPS]
-    if not issues:
-        return
-    columns = tuple(dict.fromkeys(issue.column for issue in issues))
-    evidence: dict[str, str] = {}
-    for issue in issues[:TOP]:
-        said = f"{issue.issue}: {issue.share:.1%} of rows, {issue.reference_share:.1%} in training"
-        evidence[issue.column] = f"{evidence[issue.column]}; {said}" if issue.column in evidence else said
-    worst = issues[0]
-    title = f"{project.name}: {worst.column} has {worst.share:.1%} {worst.issue}"
-    if len(columns) > 1:
-        title += f", and {len(columns) - 1} more column{'s' if len(columns) > 2 else ''} went bad"
-    severity = Severity.CRITICAL if _excess(worst) >= BROKEN_SHARE else Severity.WARNING
-    yield _incident(project, health, "quality", severity, title, columns[:TOP], evidence, links)
+    for issue in health.quality:
+        if issue.issue == MISSING and _excess(issue) < PAGED_GAPS:
+            continue
+        evidence = {issue.column: f"{issue.issue}: {issue.share:.1%} of rows, {issue.reference_share:.1%} in training"}
+        title = f"{project.name}: {issue.column} has {issue.share:.1%} {issue.issue}"
+        severity = Severity.CRITICAL if _excess(issue) >= BROKEN_SHARE else Severity.WARNING
+        column = issue.column
+        yield _incident(project, health, issue.issue, severity, title, (column,), evidence, links, subject=column)
 
 
 def _excess(issue: QualityIssue) -> float:
@@ -150,14 +177,16 @@ def _incident(
     columns: tuple[str, ...],
     evidence: Mapping[str, str],
     links: Mapping[str, str],
+    subject: str = "",
 ) -> Incident:
     window = health.window
     about = {"window": f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}, {window.rows} predictions"}
     about["champion"] = f"version {health.champion_version}"
     return Incident(
-        key=f"{project.name}:{cause}",
+        key=incident_key(project.name, cause, subject),
         project=project.name,
         cause=cause,
+        subject=subject,
         severity=severity,
         title=title,
         since=window.start,

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """The revisions of migrations/versions, oldest first; a database that says another one is newer than this code."""
 
 
@@ -72,7 +72,9 @@ decisions = Table(
     Column("recorded", UtcTime, nullable=False),
     Column("evidence", JSON, nullable=False),
     Column("identity", JSON, nullable=True),
-    UniqueConstraint("project", "window"),
+    # What it rests on: looked at with other facts, a window is decided on again.
+    Column("facts", String(64), nullable=False, default=""),
+    UniqueConstraint("project", "window", "facts"),
 )
 
 releases = Table(
@@ -170,6 +172,14 @@ incidents = Table(
     Column("evidence", JSON, nullable=False),
     Column("links", JSON, nullable=False),
     Column("resolved", UtcTime, nullable=True),
+    Column("subject", Text, nullable=False, default=""),
+    Column("healthy", Integer, nullable=False, default=0),
+    Column("lead", Integer, nullable=True),
+    Column("told", String(16), nullable=True),
+    Column("merged", Integer, nullable=True),
+    # None is NULL, not JSON's null, so that both databases tell "nobody" alike.
+    Column("acknowledged", JSON(none_as_null=True), nullable=True),
+    Column("silenced", UtcTime, nullable=True),
     Index("ix_incidents_project", "project"),
     Index(
         "one_open_incident",
@@ -178,6 +188,39 @@ incidents = Table(
         sqlite_where=text("resolved IS NULL"),
         postgresql_where=text("resolved IS NULL"),
     ),
+)
+
+window_checks = Table(
+    "window_checks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project", String(63), nullable=False),
+    Column("start", UtcTime, nullable=False),
+    Column("end", UtcTime, nullable=False),
+    Column("champion", String(63), nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("labelled", Integer, nullable=False),
+    Column("quiet", Boolean, nullable=False),
+    Column("faults", JSON, nullable=False),
+    Column("subjects", JSON, nullable=False),
+    Column("unknown", JSON, nullable=False),
+    Column("recorded", UtcTime, nullable=False),
+    Index("ix_window_checks_project_end", "project", "end"),
+)
+
+incident_actions = Table(
+    "incident_actions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident", Integer, ForeignKey("incidents.id"), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("project", String(63), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("until", UtcTime, nullable=True),
+    Column("why", Text, nullable=False),
+    Column("identity", JSON, nullable=False),
+    Index("ix_incident_actions_project", "project"),
 )
 
 outbox = Table(

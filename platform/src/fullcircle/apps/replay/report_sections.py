@@ -23,7 +23,7 @@ from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop.watch import run_url
 from fullcircle.loop.workspace import Workspace
 from fullcircle.predictions.log_reader import window
-from fullcircle.store.incidents import Incidents
+from fullcircle.store.incidents.incident_table import Incidents
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

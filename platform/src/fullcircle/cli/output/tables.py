@@ -149,11 +149,38 @@ def incidents_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("since", "last seen", "resolved"):
         table.add_column(name, no_wrap=True)
     for row in rows:
-        resolved = f"{row['resolved']:%Y-%m-%d}" if row["resolved"] else Text("open", style="bold red")
+        over = f"{row['resolved']:%Y-%m-%d}" if row["resolved"] else ""
+        resolved = over or Text(row["state"], style=_STATES[row["state"]])
         what = styled("{}\n[dim]{}[/]", row["title"], ", ".join(row["columns"][:4]))
         dates = (f"{row['since']:%Y-%m-%d}", f"{row['seen']:%Y-%m-%d}", resolved)
         table.add_row(str(row["id"]), row["severity"], what, *dates)
     return table
+
+
+_STATES = {"open": "bold red", "acknowledged": "yellow", "silenced": "yellow", "recovering": "green"}
+
+
+def print_incident(console: Console, found: Mapping[str, Any]) -> None:
+    """One incident: what, since when, its evidence, where to look, what was done."""
+    console.print(styled("[bold]{}[/]", found["title"]), highlight=False)
+    told = found["told_by"]
+    facts = {
+        "state": found["state"] + (f" until {found['silenced']:%Y-%m-%d %H:%M} UTC" if found["silenced"] else ""),
+        "severity": found["severity"],
+        "cause": found["cause"],
+        "since": f"{found['since']:%Y-%m-%d %H:%M} UTC, last seen {found['seen']:%Y-%m-%d %H:%M} UTC",
+        "resolved": f"{found['resolved']:%Y-%m-%d %H:%M} UTC" if found["resolved"] else "",
+        "told with": f"incident {told}" if told not in (None, found["id"]) else "",
+        **found["evidence"],
+        **found["links"],
+    }
+    for name, value in facts.items():
+        if value:
+            console.print(styled("  {:<18} {}", name, value), highlight=False, soft_wrap=True)
+    for done in found["actions"]:
+        said = f"{done['at']:%Y-%m-%d %H:%M} UTC by {done['identity']['user']}"
+        said += f": {done['why']}" if done["why"] else ""
+        console.print(styled("  {:<18} {}", done["action"], said), highlight=False, soft_wrap=True)
 
 
 def ledger_table(entries: Sequence[Entry]) -> Table:

@@ -50,6 +50,9 @@ class Watch:
             resampled from the reference at the window's own size to hold it).
         drifted_share: share of drifted columns from which the window as a whole counts as drifted.
         min_rows: below this many rows a window is too small to judge.
+        checks_to_open, of_checks: an incident opens when so many of the last so many checks found its fault.
+        checks_to_close: and is over when so many checks in a row found it gone; one that could not tell counts neither
+            way.
     """
 
     every: Span = timedelta(days=1)
@@ -57,9 +60,17 @@ class Watch:
     false_alarms: Annotated[float, Within(0.0, 0.5, above=True)] = 0.01
     drifted_share: Annotated[float, Within(0.0, 1.0, above=True)] = 0.5
     min_rows: Annotated[int, Within(1, 2**31 - 1)] = 200
+    checks_to_open: Annotated[int, Within(1, 100)] = 1
+    of_checks: Annotated[int, Within(1, 100)] = 1
+    checks_to_close: Annotated[int, Within(1, 100)] = 2
 
     def __post_init__(self) -> None:
         check_fields(self, "watch")
+        if self.checks_to_open > self.of_checks:
+            raise ProjectInvalid(
+                f"watch.checks_to_open is {self.checks_to_open} of {self.of_checks} checks",
+                hint="of_checks must be at least checks_to_open",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

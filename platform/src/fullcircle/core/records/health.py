@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, time
 
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.tasks.metric import Metric, fall
@@ -23,9 +23,24 @@ class Window:
 
     @property
     def name(self) -> str:
-        """A short name that sorts by time: `2013-04` for a calendar month, else `<start>..<end>` in days."""
-        whole_month = self.start.day == 1 and self.end.day == 1 and (self.end - self.start).days <= 31
-        return f"{self.start:%Y-%m}" if whole_month else f"{self.start:%Y-%m-%d}..{self.end:%Y-%m-%d}"
+        """A name that sorts by time and is this window's alone: `2013-04` for a calendar month, else `<start>..<end>`
+        in days, or as exactly as its bounds are."""
+        start, end = self.start.astimezone(UTC), self.end.astimezone(UTC)
+        if (start.day, end.day) == (1, 1) and _is_midnight(start, end) and 28 <= (end - start).days <= 31:
+            return f"{start:%Y-%m}"
+        if _is_midnight(start, end):
+            return f"{start:%Y-%m-%d}..{end:%Y-%m-%d}"
+        return f"{_exact(start)}..{_exact(end)}"
+
+
+def _is_midnight(*moments: datetime) -> bool:
+    return all(each.time() == time(0) for each in moments)
+
+
+def _exact(moment: datetime) -> str:
+    """Without colons, since it is part of names of files."""
+    text = f"{moment:%Y-%m-%dT%H%M}"
+    return text if not (moment.second or moment.microsecond) else f"{text}{moment:%S.%f}"
 
 
 @dataclass(frozen=True, kw_only=True)

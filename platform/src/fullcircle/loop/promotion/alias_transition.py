@@ -306,7 +306,7 @@ class AliasTransition:
         waits = waiting(self.ledger.entries(self.project.name))
         if waits is None or waits == entry:
             found = [review(self.project, self._workspace.settings, entry)] if waits else []
-            Dispatcher(self.db, self.project, self._workspace.settings).note(found, at=entry.at, standing=True)
+            Dispatcher(self.db, self.project, self._workspace.settings).note(found, at=entry.at)
 
     def _keep_head(self) -> None:
         """Move the head that is kept in the registry up to the newest entry, unless it tells of a damage."""

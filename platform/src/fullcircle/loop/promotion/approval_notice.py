@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fullcircle.alerting.dispatch import APPROVAL
 from fullcircle.core.project import Project
-from fullcircle.core.records.incidents import Incident, Severity
+from fullcircle.core.records.incidents import APPROVAL, Incident, Severity
 from fullcircle.core.records.ledger_entries import Entry
 from fullcircle.core.settings import Settings
 from fullcircle.tracking.connection.client import address, is_server

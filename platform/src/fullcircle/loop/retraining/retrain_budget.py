@@ -61,7 +61,8 @@ def spent(project: Project, workspace: Workspace, but: str = "") -> tuple[dateti
     database = workspace.database
     rows = {row.key: row for row in Retrains(database).all(project.name)}
     asked = [row.at for row in rows.values() if row.is_spent and row.key != but]
-    left = [each for each in Decisions(database).all(project.name) if window_key(each.window) not in {*rows, but}]
+    newest = {each.window: each for each in Decisions(database).all(project.name)}
+    left = [each for each in newest.values() if window_key(each.window) not in {*rows, but}]
     return tuple(sorted([*asked, *retrains_that_count(project, workspace.settings, left)]))
 
 

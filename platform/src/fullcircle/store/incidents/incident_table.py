@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,14 +15,52 @@ from fullcircle.store.database import Database
 from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import incidents, outbox
 
+OVER = "resolved"
+"""What stands in `told` once a page said that it is over."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentRow:
-    """An incident as it was recorded; `resolved` is None while it is open."""
+    """An incident as it was recorded.
+
+    Attributes:
+        resolved: when it was over, in the time of the data; None while it is open.
+        healthy: checks in a row that found it gone; while it is open, it recovers.
+        lead: the incident whose page tells of it, which may be itself; None while no page does.
+        told: of one that leads a page, how loud the page was, or `resolved`; None before.
+        merged: the incident that it turned out to be a part of, when checks of earlier windows came later.
+        acknowledged: who took it, when and why; None while nobody has.
+        silenced: until when nothing is sent about it, on the clock.
+    """
 
     id: int
     incident: Incident
     resolved: datetime | None
+    healthy: int = 0
+    lead: int | None = None
+    told: str | None = None
+    merged: int | None = None
+    acknowledged: Mapping[str, Any] | None = None
+    silenced: datetime | None = None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it is open and the newest check that could tell found it."""
+        return self.resolved is None and not self.healthy
+
+    def is_silent(self, now: datetime) -> bool:
+        """Whether nothing is to be sent about it now."""
+        return self.silenced is not None and now < self.silenced
+
+    def state(self, now: datetime) -> str:
+        """`open`, `acknowledged`, `silenced`, `recovering` or `resolved`."""
+        if self.resolved is not None:
+            return "resolved"
+        if self.is_silent(now):
+            return "silenced"
+        if self.healthy:
+            return "recovering"
+        return "open" if self.acknowledged is None else "acknowledged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +69,7 @@ class PageRow:
 
     Attributes:
         route: the name of a route, never its URL, which may hold a secret.
-        kind: `open` or `resolved`.
+        kind: `open`, `raised` or `resolved`.
         page: title and body, as plain JSON.
         error: why the last attempt failed, else "".
     """
@@ -53,12 +91,15 @@ class Incidents:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def see(self, incident: Incident) -> tuple[int, bool]:
+    def see(self, incident: Incident, **more: Any) -> tuple[int, bool]:
         """Open the incident, or bring the open one with its key up to date. Returns (id, whether newly opened).
 
         `since` stays that of the opening.
+
+        Args:
+            more: other fields of the row: `healthy`, `lead`, `told`.
         """
-        values = _values(incident)
+        values = _values(incident) | more
         with self._db.session() as session:
             known = self._open_id(incident.key)
             if known is None:
@@ -74,21 +115,30 @@ class Incidents:
             session.execute(update(incidents).where(incidents.c.id == known).values(values))
             return known, False
 
-    def resolve_missing(self, project: str, seen_keys: Set[str], at: datetime) -> list[IncidentRow]:
-        """Resolve the project's open incidents whose key was not seen this time; returns those, now resolved."""
+    def add_past(self, incident: Incident, resolved: datetime) -> int:
+        """Record an incident that was over before anybody looked; nobody is told of it."""
         with self._db.session() as session:
-            gone = [row.id for row in self.open(project) if row.incident.key not in seen_keys]
-            session.execute(update(incidents).where(incidents.c.id.in_(gone)).values(resolved=at))
-            return [row for row in self.all(project) if row.id in gone]
+            values = _values(incident) | {"resolved": resolved}
+            return int(session.execute(insert(incidents).returning(incidents.c.id), values).scalar_one())
+
+    def change(self, number: int, **fields: Any) -> None:
+        """Set fields of a row: `resolved`, `healthy`, `lead`, `told`, `merged`, `silenced`, `acknowledged`."""
+        with self._db.session() as session:
+            session.execute(update(incidents).where(incidents.c.id == number).values(fields))
+
+    def bring_up_to_date(self, number: int, incident: Incident) -> None:
+        """What is known of the incident by now."""
+        self.change(number, **_values(incident))
 
     def open(self, project: str) -> list[IncidentRow]:
         """The project's open incidents, oldest first."""
         return [row for row in self.all(project) if row.resolved is None]
 
     def all(self, project: str) -> list[IncidentRow]:
-        """All incidents of a project, oldest first."""
+        """All incidents of a project, oldest first, without those that turned out to be a part of another one."""
         with self._db.session() as session:
-            asked = select(incidents).where(incidents.c.project == project).order_by(incidents.c.id)
+            of = (incidents.c.project == project, incidents.c.merged.is_(None))
+            asked = select(incidents).where(*of).order_by(incidents.c.id)
             return [_row(each) for each in session.execute(asked).mappings()]
 
     def queue(self, incident_id: int, route: str, kind: str, page: Mapping[str, Any]) -> None:
@@ -115,8 +165,9 @@ class Incidents:
         return self._pages(outbox.c.delivered.is_(None), *of)
 
     def announced(self, project: str) -> list[PageRow]:
-        """The newest page that arrived about each open incident of a project at each route, oldest first."""
-        arrived = (outbox.c.delivered.is_not(None), incidents.c.resolved.is_(None), incidents.c.project == project)
+        """The newest page that arrived at each route about whatever is not over, oldest first."""
+        stands = (incidents.c.told.is_not(None), incidents.c.told != OVER)
+        arrived = (outbox.c.delivered.is_not(None), incidents.c.project == project, *stands)
         newest = {(row.incident, row.route): row for row in self._pages(*arrived)}
         return sorted(newest.values(), key=lambda row: row.id)
 
@@ -138,6 +189,12 @@ class Incidents:
             rows = session.execute(asked.where(*where).order_by(outbox.c.id)).mappings()
             return [PageRow(**{name: row[name] for name in PageRow.__dataclass_fields__}) for row in rows]
 
+    def routes_told(self, incident_id: int) -> set[str]:
+        """Names of the routes for which a page about this incident was queued."""
+        with self._db.session() as session:
+            asked = select(outbox.c.route).where(outbox.c.incident == incident_id)
+            return {str(route) for route in session.execute(asked).scalars()}
+
     def _is_queued(self, incident_id: int, route: str, kind: str) -> bool:
         with self._db.session() as session:
             same = (outbox.c.incident == incident_id, outbox.c.route == route, outbox.c.kind == kind)
@@ -150,7 +207,8 @@ class Incidents:
             return None if found is None else int(found)
 
 
-_SIMPLE = ("key", "project", "cause", "title", "since", "seen")
+_SIMPLE = ("key", "project", "cause", "subject", "title", "since", "seen")
+_STATE = ("id", "resolved", "healthy", "lead", "told", "merged", "acknowledged", "silenced")
 
 
 def _values(incident: Incident) -> dict[str, Any]:
@@ -167,4 +225,4 @@ def _row(row: RowMapping) -> IncidentRow:
         links=row["links"],
         **{name: row[name] for name in _SIMPLE},
     )
-    return IncidentRow(id=row["id"], incident=incident, resolved=row["resolved"])
+    return IncidentRow(incident=incident, **{name: row[name] for name in _STATE})

@@ -1,0 +1,1 @@
+"""Tables of incidents: what checks of windows found, the incidents and their pages, what humans did about them."""
