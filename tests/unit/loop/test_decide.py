@@ -23,7 +23,7 @@ from fullcircle.core.records.health import (
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.tasks import Regression
 from fullcircle.core.tasks.binary import ROC_AUC
-from fullcircle.loop.decide import decide
+from fullcircle.loop.decide import decide, refusal
 
 NOW = datetime(2013, 7, 1, tzinfo=UTC)
 POLICY = Policy(
@@ -162,6 +162,15 @@ def test_the_cooldown_holds_a_retrain_back() -> None:
     assert "the last retrain was 5 days ago" in decision.reason
 
 
+def test_a_clock_that_was_set_back_refills_no_budget_and_ends_no_cooldown() -> None:
+    """What was spent at a time that is still to come was spent all the same."""
+    ahead = [NOW + timedelta(hours=2)]
+    policy = Policy(max_retrains=1, cooldown=timedelta(0))
+    assert refusal(NOW, policy, ahead) == "the budget of 1 retrains in 365 days is spent"
+    policy = Policy(max_retrains=5, cooldown=timedelta(days=3))
+    assert refusal(NOW, policy, ahead) == "the last retrain was 0 days ago (cooldown: 3)"
+
+
 def test_the_budget_holds_a_retrain_back() -> None:
     spent = PolicyState(retrains=(NOW - timedelta(days=100), NOW - timedelta(days=50)))
     decision = decide(health(auc=0.6), POLICY, spent)
@@ -185,8 +194,9 @@ def test_a_worse_window_never_asks_for_less(auc: float, worse_by: float, drifted
 
 @given(days=st.lists(st.integers(0, 800), max_size=60), auc=st.floats(0.3, 0.9))
 def test_no_policy_spends_more_than_its_budget(days: list[int], auc: float) -> None:
+    """Wherever the clock is set meanwhile: the days are in no order."""
     done: list[datetime] = []
-    for day in sorted(days):
+    for day in days:
         end = NOW + timedelta(days=day)
         seen = health(auc=auc, expected=0.9)
         moved = Window(project="p", start=end - timedelta(days=28), end=end, rows=1000, labelled=1000, versions=("2",))

@@ -21,6 +21,19 @@ SECRETS = {
     "mail": ("mailtos://ada:in%40box@mail.example", "in%40box"),
     "argument": ("connect(host='db', password='hunter2')", "hunter2"),
     "attribute": ("self.db_password: str = 'hunter2'", "hunter2"),
+    "short name": ("DB_PASS = 'hunter2'; pw='x'", "hunter2"),
+    "default of an argument": ("def connect(pw='hunter2', passes=3):", "hunter2"),
+    "first of a list": ("PASSWORDS = ['hunter2', 'b']", "hunter2"),
+    "long quotes": ('password = """hunter2"""', "hunter2"),
+    "cell of a notebook": ('"source": ["password = \\"hunter2\\"\\n"]', "hunter2"),
+    "element": ("<dbPassword>hunter2</dbPassword>", "hunter2"),
+    "key and value": ("<add key='password' value='hunter2'/>", "hunter2"),
+    "pair": ("requests.get(url, auth=('ada', 'hunter2'))", "hunter2"),
+    "call of a pair": ("HTTPBasicAuth('ada', 'hunter2')", "hunter2"),
+    "curl": ("curl -s -u ada:hunter2 https://api.example", "hunter2"),
+    "netrc": ("machine api.example login ada password hunter2", "hunter2"),
+    "registry": ('{"auths": {"r.example": {"auth": "YWRhOmh1bnRlcjIh"}}}', "YWRhOmh1bnRlcjIh"),
+    "image": ("ENV API_PASSWORD hunter2", "hunter2"),
     "item": ('os.environ["DB_PASSWORD"] = "hunter2"', "hunter2"),
     "default": ('os.environ.get("DB_PASSWORD", "hunter2")', "hunter2"),
     "json": ('{"client_secret": "ab cd"}', "ab cd"),
@@ -46,6 +59,10 @@ NONE = (
     "password = os.environ['DB_PASSWORD']",
     "token_path = '/run/secrets/token-of-mine-1'",
     "password: ${DB_PASSWORD}",
+    "author = 'Ada Lovelace'; passes = '1234'; compass='north'",
+    "auth = 'basic'; auth=(user, password)",
+    "<password></password>",
+    "docker run -u 1000:1000 image",
 )
 
 
@@ -80,6 +97,9 @@ def test_a_parameters_name_says_whether_its_value_is_one(name: str, value: str, 
 
 def test_configuration_is_read_without_quotes_and_code_is_not() -> None:
     assert masked("export API_TOKEN=abcd0123abcd0123\n", name=".env")[0] == f"export API_TOKEN={MARKER}\n"
+    for name in (".pypirc", "deploy/Dockerfile", "Makefile", "kubeconfig", "x.tfvars"):
+        assert masked("  password = hun#ter2\n", name=name)[0] == f"  password = {MARKER}\n", name
+    assert masked("export TOKEN := abcd0123abcd0123\n", name="Makefile")[0] == f"export TOKEN := {MARKER}\n"
     assert masked("api_key: abcd0123\n", name="a/b.yaml")[0] == f"api_key: {MARKER}\n"
     assert masked("password = read_it(path)\n", name="a.py")[1] == ()
 
@@ -104,7 +124,22 @@ def test_a_masked_patch_has_the_lines_and_the_signs_that_it_had(lines: list[str]
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "a_b", "password", "://a:", "http", "eyJ", "-----BEGIN PRIVATE KEY-----", " = '"]
+    "unit",
+    [
+        "a",
+        "a_b",
+        "password",
+        "://a:",
+        "http",
+        "eyJ",
+        "pass",
+        "login ",
+        " -u a",
+        "auth(",
+        "<password>",
+        "-----BEGIN PRIVATE KEY-----",
+        " = '",
+    ],
 )
 def test_a_hostile_text_is_looked_through_in_a_time_that_grows_as_it_does(unit: str) -> None:
     secrets_in((unit * (300_000 // len(unit)))[:300_000], name="a.yaml", guess=True)  # quadratic, it would be minutes

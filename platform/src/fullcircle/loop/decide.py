@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fullcircle.core.project import Policy
 from fullcircle.core.records.health import Decision, Health, Keep, Performance, PolicyState, Retrain, Rollback
@@ -64,11 +64,12 @@ def _why_retrain(health: Health, policy: Policy) -> str | None:
 
 def refusal(now: datetime, policy: Policy, retrains: Sequence[datetime]) -> str | None:
     """Why the policy forbids a retrain now, after those at these times; None: it does not."""
-    recent = [at for at in retrains if now - policy.budget_window < at <= now]
+    # One that lies ahead counts, too: the clock was set back since, and that refills no budget.
+    recent = [at for at in retrains if now - policy.budget_window < at]
     if len(recent) >= policy.max_retrains:
         return f"the budget of {policy.max_retrains} retrains in {policy.budget_window.days} days is spent"
-    if recent and now - max(recent) < policy.cooldown:
-        return f"the last retrain was {(now - max(recent)).days} days ago (cooldown: {policy.cooldown.days})"
+    if recent and (ago := max(now - max(recent), timedelta(0))) < policy.cooldown:
+        return f"the last retrain was {ago.days} days ago (cooldown: {policy.cooldown.days})"
     return None
 
 

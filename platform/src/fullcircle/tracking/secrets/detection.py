@@ -21,7 +21,9 @@ _TELLING = (
     r"(?:passw(?:or)?d|passphrase|passwd|pwd|secret|token(?!i[sz])|credential|api[_.-]?key|access[_.-]?key|private[_.-]?key|"
     r"auth[_.-]?key|account[_.-]?key|routing[_.-]?key|service[_.-]?key|encryption[_.-]?key)"
 )
-_NAME = rf"(?i:{_TELLING}[\w.-]{{0,30}})"
+_SHORT = r"(?<![A-Za-z])(?:pass_?|pw|_?auth)(?![\w.-])"
+"""Telling where they are the whole name, or its last part: `DB_PASS`, and neither `passes` nor `author`."""
+_NAME = rf"(?i:{_TELLING}[\w.-]{{0,30}}|{_SHORT})"
 """From the telling word on: what stands before it would be tried anew at each character."""
 _NOTIFIERS = (
     "slack|discord|tgram|msteams|pagerduty|opsgenie|pover|pbul|mailgun|sendgrid|twilio|gchat|mmost|mmosts|rocket|rockets|"
@@ -49,22 +51,39 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "a value with a telling name",
         re.compile(
-            rf"({_NAME})['\"\]]{{0,2}}\s{{0,9}}(?::\s{{0,3}}[\w.|\[\] ]{{1,40}}(?==))?(?::=|=>|==|!=|=|:)\s{{0,9}}"
-            r"[rbfuRBFU]{0,2}(['\"])(?P<value>[^'\"\n]{1,300})\2"
+            # A list's first, and what stands in another text, where quotes are escaped: the cell of a notebook.
+            rf"({_NAME})\\?['\"\]]{{0,2}}\s{{0,9}}(?::\s{{0,3}}[\w.|\[\] ]{{1,40}}(?==))?(?::=|=>|==|!=|=|:)\s{{0,9}}"
+            r"[\[({]?[rbfuRBFU]{0,2}(\"{3}|'{3}|\\{0,3}['\"])(?P<value>[^'\"\n]{1,300}?)\2"
         ),
     ),
     (
         "a value with a telling name",
+        re.compile(rf"(?m)^[+\- ]?ENV\s{{1,9}}\w{{0,40}}?({_NAME})\s{{1,9}}(?P<value>[^\s='\"]{{4,300}})"),
+    ),
+    ("a value with a telling name", re.compile(rf"<[\w.-]{{0,30}}?({_NAME})>(?P<value>[^<>\n]{{1,300}})</")),
+    (
+        "a password behind a user's name",
         re.compile(
-            rf"({_NAME})['\"]\s{{0,9}},\s{{0,9}}(?:default\s{{0,3}}=\s{{0,3}})?"
+            r"(?i)auth\s{0,3}(?:=\s{0,3})?\(\s{0,3}['\"][^'\"\n]{1,100}['\"]\s{0,3},\s{0,3}['\"]([^'\"\n]{1,300})['\"]"
+        ),
+    ),
+    (
+        "a password behind a user's name",
+        re.compile(r"\s(?:-u|--user)[ =]['\"]?[^\s:'\"/]{1,100}:(?!\d+\b)([^\s'\"]{4,300})"),
+    ),
+    ("a password behind a user's name", re.compile(r"(?i)\blogin\s{1,3}\S{1,100}\s{1,3}password\s{1,3}(\S{1,300})")),
+    (
+        "a value with a telling name",
+        re.compile(
+            rf"({_NAME})['\"]\s{{0,9}}(?:,|\svalue\s{{0,3}}=)\s{{0,9}}(?:default\s{{0,3}}=\s{{0,3}})?"
             r"[rbfuRBFU]{0,2}(['\"])(?P<value>[^'\"\n]{6,300})\2"
         ),
     ),
     ("a value with a telling name", re.compile(rf"--[\w-]{{0,30}}?({_NAME})[ =](?P<value>[^\s'\"-][^\s'\"]{{3,300}})")),
 )  # fmt: skip
 _UNQUOTED = re.compile(
-    rf"^[+\- ]?\s{{0,20}}(?:export\s+|- )?[\w.-]{{0,40}}?({_NAME})\s{{0,3}}[:=]\s{{0,3}}"
-    r"(?P<value>[^\s'\"#,\[\](){}]{6,300})(?=\s|$)",
+    rf"^[+\- ]?\s{{0,20}}(?:(?:export|ENV|ARG|set)\s{{1,9}}|- )?[\w.-]{{0,40}}?({_NAME})"
+    r"\s{0,3}(?::=|\?=|[:=])\s{0,3}(?P<value>[^\s'\"#,\[\](){}][^\s'\",\[\](){}]{3,300})(?=\s|$)",
     re.MULTILINE,
 )
 """In files that are configuration: in code, what stands there without quotes is no literal."""
@@ -81,7 +100,22 @@ _NOT_THE_VALUE = re.compile(
     r"(?i)(?:name|file|path|folder|dir|id|ids|type|env|var|variable|field|column|header|url|uri|endpoint|len|length|size|count|prefix|limit|ttl)$"
 )
 _MIN_ENTROPY_BITS, _MIN_CHANGES = 3.9, 0.38
-_CONFIGURATION = (".env", ".yaml", ".yml", ".ini", ".cfg", ".conf", ".toml", ".properties", ".sh", ".dvc", ".lock")
+_CONFIGURATION = (
+    ".env",
+    ".yaml",
+    ".yml",
+    ".ini",
+    ".cfg",
+    ".conf",
+    ".toml",
+    ".properties",
+    ".sh",
+    ".tfvars",
+    ".dvc",
+    ".lock",
+)
+_CONFIGURES = ("Dockerfile", "Containerfile", "Makefile", "kubeconfig", "credentials", "config")
+"""Configuration by the whole name; so is whatever begins with a dot, such as `.netrc`."""
 _TEXTS = (*_CONFIGURATION, ".py", ".txt", ".md", ".json", ".log", ".ipynb", ".diff", ".patch")
 LARGEST_TEXT = 4_000_000
 _MORE = (
@@ -137,7 +171,7 @@ def secrets_in(text: str, *, name: str = "", guess: bool = False) -> tuple[Secre
     """
     found = [
         *_by_rules(text), *_by_shape(text), *_keys(text),
-        *(_unquoted(text) if name.endswith(_CONFIGURATION) or name.rpartition("/")[2].startswith(".env") else ()),
+        *(_unquoted(text) if _is_configuration(name) else ()),
         *(_random(text) if guess else ()),
     ]  # fmt: skip
     kept: list[Secret] = []
@@ -190,6 +224,11 @@ def replaced(text: str, places: Iterable[tuple[Secret, str]]) -> str:
         parts += [text[at : each.start], marker]
         at = each.end
     return "".join([*parts, text[at:]])
+
+
+def _is_configuration(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.endswith(_CONFIGURATION) or name.startswith((".", *_CONFIGURES))
 
 
 def _by_rules(text: str) -> Iterator[Secret]:
@@ -261,7 +300,7 @@ def _tells(name: str, value: str) -> bool:
         return False
     if value.lower() in ("true", "false", "none", "null", "yes", "no") or re.fullmatch(r"[\d.,eE+-]+", value):
         return False
-    if re.search(r"(?i)token", name) and not re.search(r"(?i)secret|passw", name):
+    if re.search(r"(?i)token|^_?auth$", name) and not re.search(r"(?i)secret|passw", name):
         return len(value) >= 16 and not re.search(r"\s", value) and bool(re.search(r"\d", value))
     return len(value) >= 4 and not re.search(r"\s.*\s", value)
 
