@@ -206,6 +206,13 @@ def test_labels_that_arrive_change_what_is_known_of_a_window(on_call: OnCall) ->
     assert on_call.take(look()) == ["resolved: the model is degraded"], "the newest look at the window says so"
 
 
+def test_what_began_before_there_were_checks_keeps_its_beginning(on_call: OnCall) -> None:
+    Incidents(on_call.workspace.database).see(replace(DRIFT, since=MAY - 60 * DAY, seen=MAY - 30 * DAY))
+    on_call.take(look(DRIFT))
+    (row,) = incident_actions.all_incidents(on_call.project, on_call.workspace)
+    assert (row["since"], row["seen"], row["state"]) == (MAY - 60 * DAY, MAY, "open")
+
+
 def test_a_route_that_is_added_later_hears_of_what_is_open_and_of_nothing_else(
     workspace: Workspace, receiver: WebhookReceiver
 ) -> None:

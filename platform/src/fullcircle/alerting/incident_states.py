@@ -50,7 +50,7 @@ class IncidentStates:
             for key, fault in faults.items():
                 mine = [row for row in rows if row.incident.key == key]
                 found = episodes(checks, fault, self._project.watch, closed=closings.get(key, ()))
-                self._settle(found, mine)
+                self._settle(found, mine, known_from=min(each.start for each in checks))
             for row in rows:
                 if row.resolved is None and row.incident.key not in faults:
                     self._close_unseen(row, checks)
@@ -85,8 +85,12 @@ class IncidentStates:
                 notices.append(Notice(lead=lead, incident=lead.incident, kind="resolved"))
         return [notice for notice in notices if notice is not None]
 
-    def _settle(self, found: Sequence[Episode], rows: Sequence[IncidentRow]) -> None:
-        """Let the rows of one fault be its episodes."""
+    def _settle(self, found: Sequence[Episode], rows: Sequence[IncidentRow], *, known_from: datetime) -> None:
+        """Let the rows of one fault be its episodes.
+
+        Args:
+            known_from: start of the earliest window of which there is a check; of what began before it the row knows.
+        """
         left = list(rows)
         for episode in found:
             mine = sorted((row for row in left if _overlap(row, episode)), key=lambda row: (row.told is None, row.id))
@@ -97,7 +101,9 @@ class IncidentStates:
             kept, *others = mine
             for row in others:  # checks of windows between them came later, and show that it was one
                 self._incidents.change(row.id, merged=kept.id, resolved=row.resolved or episode.last.seen)
-            self._incidents.bring_up_to_date(kept.id, episode.last)
+            since = min(kept.incident.since, episode.last.since)
+            last = replace(episode.last, since=since) if since < known_from else episode.last
+            self._incidents.bring_up_to_date(kept.id, last)
             self._incidents.change(kept.id, resolved=episode.over, healthy=episode.healthy)
 
     def _begin(self, episode: Episode) -> None:

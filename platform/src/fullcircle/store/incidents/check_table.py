@@ -1,4 +1,4 @@
-"""Table of checks: what each check at a window said of every fault. Incidents are made from these, in any order."""
+"""Table of checks: what each check of a window said of every fault. Incidents are made from these, in any order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fullcircle.store.json_values import to_plain
 from fullcircle.store.schema import window_checks
 
 KEPT = 1_000
-"""WindowChecks that incidents are made from, the newest windows: more than two years of days."""
+"""Checks that incidents are made from, the newest windows: more than two years of days."""
 
 
 class WindowChecks:
@@ -23,7 +23,7 @@ class WindowChecks:
         self._db = db
 
     def record(self, check: WindowCheck) -> bool:
-        """Keep a check. False: the newest one at this window said the same."""
+        """Keep a check. False: the newest one of this window said the same."""
         with self._db.session() as session:
             if self._newest(check) == check:
                 return False
