@@ -243,11 +243,12 @@ def test_k_of_n_looks_open_an_incident(workspace: Workspace, receiver: WebhookRe
     assert row["since"] == MAY + 2 * DAY
 
 
-def test_more_looks_to_open_than_looks_are_refused_in_one_line() -> None:
-    from fullcircle.core.errors import ProjectInvalid
-
-    with pytest.raises(ProjectInvalid, match="checks_to_open is 3 of 2 checks"):
-        Watch(checks_to_open=3, of_checks=2)
+def test_two_to_open_without_a_number_of_checks_are_two_in_a_row(
+    workspace: Workspace, receiver: WebhookReceiver
+) -> None:
+    patient = OnCall(workspace, receiver, Watch(checks_to_open=2))
+    assert patient.take(look(NULLS), look(day=1), look(NULLS, day=2)) == []
+    assert patient.take(look(NULLS, day=3)) == ["warning: temp is missing"]
 
 
 def test_an_acknowledged_incident_stays_open_and_says_who_took_it(on_call: OnCall) -> None:

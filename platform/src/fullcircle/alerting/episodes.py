@@ -62,7 +62,7 @@ class _Fold:
         self._watch = watch
         self._done: list[Episode] = []
         self._open: Episode | None = None
-        self._recent: deque[Incident | None] = deque(maxlen=watch.of_checks)
+        self._recent: deque[Incident | None] = deque(maxlen=max(watch.of_checks, watch.checks_to_open))
 
     def bad(self, found: Incident) -> None:
         self._recent.append(found)

@@ -50,7 +50,8 @@ class Watch:
             resampled from the reference at the window's own size to hold it).
         drifted_share: share of drifted columns from which the window as a whole counts as drifted.
         min_rows: below this many rows a window is too small to judge.
-        checks_to_open, of_checks: an incident opens when so many of the last so many checks found its fault.
+        checks_to_open, of_checks: an incident opens when so many of the last so many checks found its fault
+            (of as many at least as it takes to open).
         checks_to_close: and is over when so many checks in a row found it gone; one that could not tell counts neither
             way.
     """
@@ -66,11 +67,6 @@ class Watch:
 
     def __post_init__(self) -> None:
         check_fields(self, "watch")
-        if self.checks_to_open > self.of_checks:
-            raise ProjectInvalid(
-                f"watch.checks_to_open is {self.checks_to_open} of {self.of_checks} checks",
-                hint="of_checks must be at least checks_to_open",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
