@@ -150,7 +150,7 @@ def test_drift_and_a_fall_in_one_look_are_one_page(on_call: OnCall) -> None:
 def test_what_outlives_its_explanation_gets_its_own_page(on_call: OnCall) -> None:
     on_call.take(look(NULLS, DEGRADED))
     assert on_call.take(look(DEGRADED, day=1)) == []
-    assert on_call.take(look(DEGRADED, day=2)) == ["resolved: temp is missing", "warning: the model is degraded"]
+    assert on_call.take(look(DEGRADED, day=2)) == ["warning: the model is degraded", "resolved: temp is missing"]
     assert on_call.states() == {"missing temp": "resolved", "degraded": "open"}
 
 

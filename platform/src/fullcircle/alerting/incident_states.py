@@ -68,7 +68,10 @@ class IncidentStates:
         return is_new
 
     def due(self) -> list[Notice]:
-        """What is to be known of each page that is open, or that is over and was not said to be."""
+        """What is to be known of each page that is open, and then of each that is over and was not said to be.
+
+        In this order, whoever reads "resolved" has read before what takes its place.
+        """
         now = datetime.now(UTC)
         rows = {row.id: row for row in self._incidents.all(self._project.name)}
         opens = [row for row in rows.values() if row.resolved is None]
@@ -77,13 +80,13 @@ class IncidentStates:
             if leads.get(each.id) != each.lead:
                 self._incidents.change(each.id, lead=leads.get(each.id))
         members = groups(opens, leads)
-        notices: list[Notice | None] = []
-        for number, lead in rows.items():
-            if number in members:
-                notices.append(_standing(lead, members[number], now))
-            elif lead.told not in (None, OVER) and lead.lead == number:
-                notices.append(Notice(lead=lead, incident=lead.incident, kind="resolved"))
-        return [notice for notice in notices if notice is not None]
+        standing = [_standing(rows[number], of_it, now) for number, of_it in members.items() if number in rows]
+        over = [
+            Notice(lead=row, incident=row.incident, kind="resolved")
+            for number, row in rows.items()
+            if number not in members and row.told not in (None, OVER) and row.lead == number
+        ]
+        return [*filter(None, standing), *over]
 
     def _settle(self, found: Sequence[Episode], rows: Sequence[IncidentRow], *, known_from: datetime) -> None:
         """Let the rows of one fault be its episodes.
