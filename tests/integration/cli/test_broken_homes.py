@@ -31,6 +31,8 @@ SAID_FOR = {
     "name": "fresh",
     "run": "a" * 32,
     "version": "1",
+    "number": "1",
+    "span": "8h",
     "what": "a" * 32,
 }
 BESIDE = {("train",): ("--framework", "torch"), ("trace",): ("0" * 8,)}
