@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from fullcircle.core.errors import DataUnavailable, UsageError
+from fullcircle.core.errors import DataUnavailable, FullcircleError, UsageError
 from fullcircle.core.records.lineage_trace import NodeKind
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
@@ -239,6 +239,9 @@ def test_a_part_of_a_backup_is_refused_by_its_name(saved: Path, tmp_path: Path, 
         ("unlisted", "does not list just the files"),
         ("file/beneath", "a file 'file'"),
         ("strange", "no plain file"),
+        ("/".join(["deep"] * 3000), "folders deep"),
+        ("long ago", "was changed at"),
+        ("beyond time", "was changed at"),
     ],
 )
 def test_what_our_writer_never_makes_is_refused_whole(tmp_path: Path, name: str, said: str) -> None:
@@ -248,6 +251,28 @@ def test_what_our_writer_never_makes_is_refused_whole(tmp_path: Path, name: str,
         restore(hostile, tmp_path / "home")
     assert said in refused.value.what
     assert [path.name for path in tmp_path.iterdir()] == ["hostile.zip"]
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "no \udcff text", "manifest.json"])
+def test_a_name_that_a_restore_would_refuse_stops_the_backup_in_one_line(
+    small: Path, tmp_path: Path, name: str
+) -> None:
+    home = shutil.copytree(small, tmp_path / "home")
+    (home / name).write_text("")
+    with pytest.raises(FullcircleError, match=r"home has a file .*, whose name .*; rename it"):
+        backup(_settings(home), tmp_path / "saved.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize("name", ["what?", "50%25", "two\nlines"])
+def test_nothing_is_put_back_where_no_command_could_use_it(saved: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot restore into .* is in its path"):
+        restore(saved, tmp_path / name / "home")
+    (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / name)
+    with pytest.raises(UsageError, match=r"cannot restore into .* is in its path"):
+        restore(saved, tmp_path / "link" / "home")
+    assert list((tmp_path / name).iterdir()) == []
 
 
 def test_a_backup_that_does_not_fit_on_the_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -362,6 +387,8 @@ def _write_hostile(path: Path, name: str) -> None:
             case "file/beneath":
                 archive.writestr(_plain("file"), content)
                 files = [listed, {**listed, "name": "file"}]
+            case "long ago" | "beyond time":
+                listed["changed_ns"] = 10**30 * (1 if name == "beyond time" else -1)
             case "strange":
                 entry.compress_type = zipfile.ZIP_BZIP2
         archive.writestr(entry, content, compress_type=entry.compress_type)

@@ -229,12 +229,17 @@ def _home(text: str) -> Path:
         found = Path(text).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links that lead in a circle, or no such user
         raise UsageError(f"FULLCIRCLE_HOME={text!r} leads nowhere ({error})", hint="name another folder") from error
-    if refused := _NO_HOME.search(str(found)):
+    require_usable_home(found, f"FULLCIRCLE_HOME={str(found)!r}")
+    return found
+
+
+def require_usable_home(path: Path, said: str) -> None:
+    """Raises UsageError when a home at this path could not be used; `said`: how the user named it."""
+    if refused := _NO_HOME.search(str(path)):
         raise UsageError(
-            f"FULLCIRCLE_HOME={str(found)!r} cannot be used: {refused[0]!r} is in its path",
+            f"{said} cannot be used: {refused[0]!r} is in its path",
             hint="name a folder whose path has no '?', no '%' and no control characters",
         )
-    return found
 
 
 def _with_driver(url: str) -> str:

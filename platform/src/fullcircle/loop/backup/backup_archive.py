@@ -20,7 +20,7 @@ from typing import IO
 
 import msgspec
 
-from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.errors import DataUnavailable, FullcircleError
 from fullcircle.core.system.files import replacing
 
 FORMAT = 1
@@ -29,6 +29,8 @@ _MARK = b"sha256:"
 _DIGITS = 64
 _BLOCK = 1 << 20
 _LARGEST_MANIFEST = 1 << 28
+_DEEPEST = 200
+"""Folders in one another: what removes a half-written home goes into each of them, and Python ends near a thousand."""
 _COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError),
@@ -75,8 +77,11 @@ class ArchiveWriter:
     def add(self, source: Path, name: str) -> None:
         """Add a file as it is at this moment; what is appended to it meanwhile is left out.
 
-        Raises FileNotFoundError when it is gone.
+        Raises FileNotFoundError when it is gone, FullcircleError when `read` would refuse its name.
         """
+        if name == MANIFEST or (unfit := _unfit(name)):
+            what = "is what a backup calls its own list" if name == MANIFEST else unfit
+            raise FullcircleError(f"{source.parent} has a file {source.name!r}, whose name {what}", hint="rename it")
         with source.open("rb") as file:
             about = os.fstat(file.fileno())
             digest, left = hashlib.sha256(), about.st_size
@@ -169,6 +174,16 @@ def _write(archive: zipfile.ZipFile, each: File, target: Path, path: Path) -> No
         raise _damaged(path, each.name)
 
 
+def _unfit(name: str) -> str:
+    """Why no file of a backup may have this name, "" when it may: by one rule for what is written and what is read."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "/".join(parts) != name:
+        return "leads out of the home"
+    if "\\" in name or "\0" in name or any("\ud800" <= each <= "\udfff" for each in name):
+        return "has a backslash or what is no text in it"
+    return f"lies more than {_DEEPEST} folders deep" if len(parts) > _DEEPEST else ""
+
+
 def _entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name)
     entry.compress_type = zipfile.ZIP_DEFLATED
@@ -236,12 +251,11 @@ def _require_listed(archive: zipfile.ZipFile, manifest: Manifest, path: Path) ->
         raise DataUnavailable(f"{path} is refused: its manifest does not list just the files that are in it")
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     for each in manifest.files:
-        parts = PurePosixPath(each.name).parts
-        outside = not parts or each.name.startswith("/") or ".." in parts or "\\" in each.name or "\0" in each.name
-        if outside or "/".join(parts) != each.name or each.name in folders:
-            raise DataUnavailable(
-                f"{path} is refused: it has a file {each.name!r}", hint="a file must stay in the home"
-            )
+        if (unfit := _unfit(each.name)) or each.name in folders:
+            what = f"its name {unfit}" if unfit else "it is a folder, too"
+            raise DataUnavailable(f"{path} is refused: it has a file {each.name[:120]!r}, and {what}")
+        if abs(each.changed_ns) >= 1 << 63:
+            raise DataUnavailable(f"{path} is refused: {each.name} was changed at {each.changed_ns} ns")
         entry = entries[each.name]
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or entry.file_size != each.size or entry.compress_type not in _COMPRESSION:

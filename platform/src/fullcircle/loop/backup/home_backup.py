@@ -17,7 +17,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from fullcircle.core.errors import DataUnavailable, FullcircleError, UsageError
-from fullcircle.core.settings import Settings
+from fullcircle.core.settings import Settings, require_usable_home
 from fullcircle.core.system.files import fsync
 from fullcircle.core.system.processes import process_exists
 from fullcircle.loop import progress
@@ -90,7 +90,8 @@ def backup(settings: Settings, file: Path) -> Backup:
             _fill(settings, writer, file)
     except OSError as error:
         raise FullcircleError(
-            f"the backup {file} cannot be written ({error.filename or home}: {error.strerror or error})",
+            # An error without a file's name is one of writing: a full disk, a limit.
+            f"the backup {file} cannot be written ({error.filename or file.parent}: {error.strerror or error})",
             hint="nothing of it was kept; the home is as it was",
         ) from error
     files = len(writer.files)
@@ -101,13 +102,14 @@ def restore(file: Path, home: Path) -> Backup:
     """Put a home back from its backup into an empty or a new folder. All or nothing.
 
     Raises:
-        UsageError: the folder is not empty.
+        UsageError: the folder is not empty, or its path is one at which no home can be used.
         DataUnavailable: the file is no backup, damaged (which of its files), hostile, or does not fit on the disk.
         FullcircleError: the folder cannot be written.
     """
     file, home = file.expanduser().absolute(), home.absolute()
     if home.is_symlink() or (home.exists() and (not home.is_dir() or any(home.iterdir()))):
         raise UsageError(f"cannot restore into {home}: it is not an empty folder", hint="--into names a new one")
+    require_usable_home(home.resolve(), f"cannot restore into {home}: it")
     progress.current().stage("check the backup", str(file))
     manifest = backup_archive.read(file)
     try:
@@ -225,7 +227,8 @@ def _snapshot(source: Path, target: Path) -> None:
     except sqlite3.Error as error:
         if not source.exists():
             raise FileNotFoundError(source) from error
-        raise FullcircleError(f"{source} cannot be copied ({error})", hint="nothing was written") from error
+        hint = "nothing of the backup was kept; is there room?"
+        raise FullcircleError(f"{source} cannot be copied to {target.parent.parent} ({error})", hint=hint) from error
     shutil.copystat(source, target)
 
 
