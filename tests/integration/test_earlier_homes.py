@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,6 +23,8 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.security.identity import system_user
 from fullcircle.core.settings import Settings
 from fullcircle.core.system.files import sha256_of
+from fullcircle.predictions import log_reader
+from fullcircle.predictions.fingerprints.reader import fingerprints
 from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.tracking.registry.model_registry import Registry
 from fullcircle.tracking.runs.run_store import RunStore
@@ -214,6 +217,24 @@ def test_a_copy_that_an_earlier_version_trained_in_gets_the_artifacts_that_went_
     settings = Settings.from_env({"FULLCIRCLE_HOME": str(copy)})
     assert RunStore(settings).download(run.id, "told.txt").read_text() == "told"
     assert (copy / "mlartifacts" / "tickets" / run.id / "artifacts" / "told.txt").exists()
+
+
+def test_its_predictions_get_fingerprints_when_they_are_first_asked_for(unpacked: Path, earlier: EarlierHome) -> None:
+    folder, project = unpacked / "home" / "predictions" / "tickets", load_project("tickets", unpacked)
+    start, end = datetime(2010, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
+    for file in folder.glob("segments/*/*.fingerprint"):  # of rows that this version sealed in another test
+        file.unlink()
+    segments = len(list(folder.glob("segments/*/*.parquet")))
+    found = fingerprints(project, folder, start, end)
+    window, rows = log_reader.window(project, folder, start, end)
+    assert (found.made, len(list(folder.glob("segments/*/*.fingerprint")))) == (segments, segments)
+    assert found.total is not None
+    assert window.rows > 0
+    repeats = found.total.row_ids.repeats.estimate
+    assert (found.total.rows - repeats, found.total.labelled) == (window.rows, window.labelled)
+    mean = found.total.answers["probability"].mean
+    assert mean == pytest.approx(rows["probability"].astype("float64").mean())
+    assert fingerprints(project, folder, start, end).made == 0
 
 
 def _tickets(folder: Path) -> Project:

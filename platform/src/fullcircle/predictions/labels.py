@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,25 +18,9 @@ from fullcircle.core.tasks.labels.cells import cells_of
 from fullcircle.core.tasks.labels.codec import LabelCodec
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.ids import PredictionIds, microseconds
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from fullcircle.predictions.label_files import stored_type
 
 _names = PredictionIds()
-
-
-def _types() -> Mapping[str, Callable[[], pa.DataType]]:
-    """What a task keeps of a target, by name -> its type in Parquet."""
-    import pyarrow as pa
-
-    return MappingProxyType(
-        {
-            "int8": pa.int8,
-            "float64": pa.float64,
-            "text": pa.string,
-            "truths": lambda: pa.map_(pa.string(), pa.int8()),
-        }
-    )
 
 
 class LabelLog:
@@ -78,7 +61,7 @@ class LabelLog:
         rows = pa.table(
             {
                 "row_id": pa.array(named, pa.string()),
-                "label": pa.array(codec.stored(labels), _types()[codec.stored_as]()),
+                "label": pa.array(codec.stored(labels), stored_type(self._task)),
                 "arrived": pa.array([microseconds(arrived)] * len(row_ids)).cast(pa.timestamp("us", tz="UTC")),
                 # Two labels may arrive in one microsecond; this says which was appended later.
                 "recorded": pa.array(time.time_ns() + np.arange(len(row_ids))),

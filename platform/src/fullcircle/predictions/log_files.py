@@ -7,11 +7,13 @@ never not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fullcircle.core.errors import DataUnavailable
-from fullcircle.predictions import wal
+from fullcircle.predictions import parquet_segments, wal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,15 +23,69 @@ _ATTEMPTS = 5
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, kw_only=True)
+class WindowFiles:
+    """Where the rows of a window are, each in one place.
+
+    Attributes:
+        segments: by day, then by name. None of them holds rows that another one holds as well.
+        unsealed: rows of any event time that are in none of them, a table for each writer: its columns are those that
+            were logged then.
+    """
+
+    segments: tuple[Path, ...]
+    unsealed: tuple[pa.Table, ...]
+
+
+def window_files(folder: Path, start: datetime, end: datetime) -> WindowFiles:
+    """Where the rows with events in [start, end) are now.
+
+    Raises:
+        FileNotFoundError: rows were sealed while we looked; see `retry_read`.
+    """
+    waiting = list(_wal_files(folder))
+    segments: list[Path] = []
+    for day in parquet_segments.day_folders(folder / "segments", start, end):
+        segments += _each_once(parquet_segments.files(day))
+    unsealed = [_not_sealed(folder, *each) for each in waiting]
+    for path, *_ in waiting:
+        path.stat()  # gone: its rows may be in a merged file by now, under another name
+    return WindowFiles(segments=tuple(segments), unsealed=tuple(rows for rows in unsealed if rows.num_rows))
+
+
+def _each_once(files: Sequence[Path]) -> list[Path]:
+    """Without those whose rows a merged file holds: a merge is going on, or was killed."""
+    if len(files) < 2:
+        return list(files)
+    gone = {name for path in files for name in read_parquet(path, lambda f: parquet_segments.replaced(f.schema_arrow))}
+    return [path for path in files if path.name not in gone]
+
+
+def _not_sealed(folder: Path, path: Path, header: wal.Header, records: list[wal.Record]) -> pa.Table:
+    """The rows of a write-ahead file without those of days that are sealed already: its writer is at it, or died."""
+    import pyarrow as pa
+
+    rows = parquet_segments.table(header, records)
+    left = [
+        part for day, part in parquet_segments.by_day(rows) if not parquet_segments.is_sealed(folder, day, path.stem)
+    ]
+    return pa.concat_tables(left) if left else rows.slice(0, 0)
+
+
 def read_wals(folder: Path) -> Iterator[tuple[wal.Header, list[wal.Record]]]:
     """What each write-ahead file of the log holds, those without a row left out."""
+    for _, header, records in _wal_files(folder):
+        yield header, records
+
+
+def _wal_files(folder: Path) -> Iterator[tuple[Path, wal.Header, list[wal.Record]]]:
     for path in sorted((folder / "wal").glob(f"*{wal.SUFFIX}")):
         try:
             found = wal.read(path)
         except FileNotFoundError:  # sealed since we listed: its rows are in the segments, which come after
             continue
         if found.header is not None and found.records:
-            yield found.header, found.records
+            yield path, found.header, found.records
 
 
 def read_segment(path: Path, wanted: Sequence[str] | None = None) -> pa.Table:

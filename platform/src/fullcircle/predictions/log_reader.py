@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from fullcircle.core.project import Column, Project
 from fullcircle.core.records.health import Window
-from fullcircle.predictions import parquet_segments
-from fullcircle.predictions.log_files import read_segment, read_wals, retry_read
+from fullcircle.predictions.fingerprints import labelled
+from fullcircle.predictions.fingerprints.contract import Contract, contract_of
+from fullcircle.predictions.ids import microseconds
+from fullcircle.predictions.label_files import LabelFiles, read_type
+from fullcircle.predictions.log_files import WindowFiles, extremes, read_parquet, retry_read, window_files
+from fullcircle.predictions.row_shape import kinds_of, latest, shaped, within
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    from numpy.typing import NDArray
+    import pyarrow.parquet as pq
 
     from fullcircle.core.tasks.base import Task
 
-KEPT = ("prediction_id", "row_id", "event_time", "logged_at", "model_version")
+FEW_COLUMNS = 64
 
 
 def window(project: Project, folder: Path, start: datetime, end: datetime) -> tuple[Window, pd.DataFrame]:
@@ -33,7 +37,7 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
         (float32, NaN where an earlier version had none of that name: `probability`), label: the
         encoded target, float64, NaN while unknown, or where a target is several numbers a list of them, None while
         unknown.
-        Memory: that frame, plus one file of a day at a time.
+        Memory: that frame twice, for a moment.
 
     Raises:
         DataUnavailable: a segment of a needed day is damaged; names the file.
@@ -41,21 +45,32 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     import pyarrow as pa
 
     columns, answers = project.inputs, project.target.answers.numbers
-    kinds = _kinds(columns, answers)
+    contract, files = contract_of(project), LabelFiles(folder / "labels")
+    span = (microseconds(start), microseconds(end))
+    kinds = kinds_of(columns, answers)
 
     def collect() -> list[pa.Table]:
-        return [_shaped(part, kinds) for part in _parts(folder, start, end, tuple(kinds))]
+        found = window_files(folder, start, end)
+        labelled.bring_up_to_date(found.segments, contract, project.target, files)
+        return [
+            shaped(part, kinds).append_column("label", part["label"])
+            for part in _with_labels(found, contract, project.target, files, span, tuple(kinds))
+            if part.num_rows
+        ]
 
     parts = retry_read(collect)
-    rows = pa.concat_tables(parts) if parts else _shaped(pa.table({}), kinds)
-    frame: pd.DataFrame = rows.to_pandas()
-    del rows, parts
+    rows = latest(pa.concat_tables(parts)) if parts else _no_rows(kinds, project.target)
+    del parts
+    rows = _in_order(rows).drop_columns("logged_at")
+    label = rows["label"].to_pandas().to_numpy()
+    # Column by column, each let go as soon as it is in the frame: a window is then in memory once.
+    few = len(kinds) <= FEW_COLUMNS  # pandas is slow where each of very many columns is a block of its own
+    frame: pd.DataFrame = rows.drop_columns("label").to_pandas(split_blocks=few, self_destruct=few)
+    del rows
     for column in columns:
         if column.kind == "image":
             frame[column.name] = _never_none(frame[column.name], column)
-    frame = frame.sort_values(["logged_at", "prediction_id"], kind="stable").drop_duplicates("row_id", keep="last")
-    frame = frame.sort_values(["event_time", "row_id"], kind="stable").drop(columns="logged_at").reset_index(drop=True)
-    frame["label"] = _labels(folder / "labels", frame["row_id"], project.target)
+    frame["label"] = project.target.label_codec.recalled(label)
     order = [
         "prediction_id",
         "row_id",
@@ -88,62 +103,61 @@ def logged_row_ids(folder: Path, start: datetime, end: datetime) -> set[str]:
 
 def _parts(folder: Path, start: datetime, end: datetime, wanted: Sequence[str]) -> Iterator[pa.Table]:
     """Rows with events in [start, end), a table for each file that has some."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    times = pa.timestamp("us", tz="UTC")
-    first, last = pa.scalar(start, times), pa.scalar(end, times)
-
-    def sources() -> Iterator[pa.Table]:
-        yield from [parquet_segments.table(*part) for part in read_wals(folder)]  # all of them before any segment
-        for day in parquet_segments.day_folders(folder / "segments", start, end):
-            for path in parquet_segments.files(day):
-                yield read_segment(path, wanted)
-
-    for rows in sources():
-        event_time = rows["event_time"]
-        inside = rows.filter(pc.and_(pc.greater_equal(event_time, first), pc.less(event_time, last)))
-        if inside.num_rows:
-            there = set(inside.column_names)
-            yield inside.select([name for name in wanted if name in there])
+    span = (microseconds(start), microseconds(end))
+    found = window_files(folder, start, end)
+    for rows in found.unsealed:
+        yield within(rows, span).select([name for name in wanted if name in rows.column_names])
+    for path in found.segments:
+        yield within(read_parquet(path, lambda file: _read_within(file, wanted, span)[0]), span)
 
 
-def _kinds(columns: Sequence[Column], answers: Sequence[str]) -> dict[str, pa.DataType]:
-    """What is read, and as what."""
-    import pyarrow as pa
-
-    times = pa.timestamp("us", tz="UTC")
-    kinds = dict.fromkeys(KEPT, pa.string()) | {"event_time": times, "logged_at": times}
-    return kinds | {column.name: _kind(column) for column in columns} | dict.fromkeys(answers, pa.float32())
-
-
-def _shaped(rows: pa.Table, kinds: Mapping[str, pa.DataType]) -> pa.Table:
-    """The same columns and types for every file, whatever the project's columns were when it was written."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    arrays = {}
-    there = set(rows.column_names)
-    for name, kind in kinds.items():
-        if name in there:
-            try:
-                values = rows[name].cast(kind)
-                # Files merged over a change of columns hold nulls where the older rows had none of that name.
-                arrays[name] = pc.fill_null(values, "") if kind == pa.string() else values
-                continue
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-                pass  # it was a category then and is a number now, or an image of another size: not known
-        missing = pa.scalar("" if kind == pa.string() else None, kind)
-        arrays[name] = pa.chunked_array([pa.repeat(missing, rows.num_rows)])
-    return pa.table(arrays)
+def _with_labels(
+    found: WindowFiles, contract: Contract, task: Task, files: LabelFiles, span: tuple[int, int], wanted: Sequence[str]
+) -> Iterator[pa.Table]:
+    """As `_parts`, with the label of each row as the label log keeps it, null while unknown."""
+    for rows in found.unsealed:
+        inside = within(rows, span)
+        labels = files.of(inside["row_id"].combine_chunks(), read_type(task))
+        yield inside.append_column("label", labels["label"])
+    for path in found.segments:
+        rows, places = read_parquet(path, lambda file: _read_within(file, wanted, span))
+        if rows.num_rows:
+            labels = labelled.cells(path, places, rows["row_id"], contract, task, files)
+            yield within(rows.append_column("label", labels), span)
 
 
-def _kind(column: Column) -> pa.DataType:
+def _read_within(
+    file: pq.ParquetFile, wanted: Sequence[str], span: tuple[int, int]
+) -> tuple[pa.Table, tuple[slice, ...]]:
+    """(the row groups of a segment that may hold events in the span, where their rows are)."""
+    groups, places, at = [], [], 0
+    for group in range(file.metadata.num_row_groups):
+        rows, times = file.metadata.row_group(group).num_rows, extremes(file, group, "event_time")
+        first, last = (microseconds(each) if isinstance(each, datetime) else None for each in times or (None, None))
+        if first is None or last is None or (first < span[1] and last >= span[0]):
+            groups.append(group)
+            places.append(slice(at, at + rows))
+        at += rows
+    there = set(file.schema_arrow.names)
+    return file.read_row_groups(groups, [name for name in wanted if name in there]), tuple(places)
+
+
+def _no_rows(kinds: Mapping[str, pa.DataType], task: Task) -> pa.Table:
     import pyarrow as pa
 
-    if column.kind == "image":
-        return pa.list_(pa.float32(), column.values)
-    return pa.string() if column.is_text else pa.float32()
+    return shaped(pa.table({}), kinds).append_column("label", pa.array([], read_type(task)))
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """By event time, then by row id."""
+    import numpy as np
+    import pyarrow as pa
+
+    times = rows["event_time"].cast(pa.int64()).to_numpy()
+    order = np.argsort(times, kind="stable")
+    if (np.diff(times[order]) == 0).any():  # text is put in order where it must be
+        return rows.sort_by([("event_time", "ascending"), ("row_id", "ascending")])
+    return rows if (order[1:] > order[:-1]).all() else rows.take(pa.array(order))
 
 
 def _never_none(cells: pd.Series[Any], column: Column) -> pd.Series[Any]:
@@ -152,37 +166,6 @@ def _never_none(cells: pd.Series[Any], column: Column) -> pd.Series[Any]:
 
     nothing = np.full(column.values, np.nan, "float32")
     return cells.map(lambda cell: nothing if cell is None else cell).astype(object)
-
-
-def _labels(folder: Path, row_ids: pd.Series[str], task: Task) -> NDArray[Any]:
-    """The last label of each of these rows; one file of labels in memory at a time."""
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    wanted = pa.array(row_ids.to_numpy(), pa.string())
-
-    def collect() -> list[pd.DataFrame]:
-        found = []
-        for path in parquet_segments.files(folder) if len(wanted) else ():
-            with pq.ParquetFile(path) as file:
-                rows = file.read()
-            rows = rows.filter(pc.is_in(rows["row_id"], value_set=wanted))
-            if rows.num_rows:
-                found.append(rows.to_pandas())
-        return found
-
-    if not (found := retry_read(collect)):
-        unknown = task.label_codec.recalled(np.empty(0, dtype=object))
-        return np.full(len(row_ids), None, dtype=unknown.dtype)
-    labels = pd.concat(found).sort_values(["arrived", "recorded"], kind="stable").drop_duplicates("row_id", keep="last")
-    known = task.label_codec.recalled(labels["label"].to_numpy())
-    position = pd.Index(labels["row_id"]).get_indexer(pd.Index(row_ids))
-    shown = np.full(len(row_ids), None, dtype=known.dtype)
-    shown[position >= 0] = known[position[position >= 0]]
-    return shown
 
 
 def _by_number(version: str) -> tuple[int, str]:

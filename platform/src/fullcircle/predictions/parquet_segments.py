@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,12 @@ RESERVED = (*IDENTITY, "label")
 ROWS_A_GROUP = 20_000
 """So many rows are read where one is looked for: each row group has statistics of its own."""
 
+FINGERPRINT = ".fingerprint"
+"""Suffix of the file beside a segment that says what its rows are like, see `fingerprints`."""
+LABELS = ".labels"
+"""Suffix of the file beside a segment that has the labels of its rows, see `fingerprints.labelled`."""
 _ANSWER = {b"fullcircle": b"answer"}
+_REPLACES = b"fullcircle.replaces"
 MERGE_FROM_FILES = 32
 MERGE_UP_TO_BYTES = 8 << 20
 SPAN_DIGITS = 12
@@ -88,8 +94,13 @@ def answers_in(schema: pa.Schema) -> tuple[str, ...]:
     return marked or ("probability",)
 
 
-def write(rows: pa.Table, segments: Path, name: str) -> list[Path]:
+def write(
+    rows: pa.Table, segments: Path, name: str, sealed: Callable[[Path, pa.Table], None] | None = None
+) -> list[Path]:
     """Write the rows as one file a day of their events. Writing the same rows by the same name again changes nothing.
+
+    Args:
+        sealed: called with each file and its rows, once it is there.
 
     Raises:
         OSError: disk full or gone; what was written until then is whole and harmless.
@@ -98,6 +109,8 @@ def write(rows: pa.Table, segments: Path, name: str) -> list[Path]:
     for day, part in by_day(rows):
         path = day_folder(segments, day) / _called(name, part)
         write_table(part, path)
+        if sealed is not None:
+            sealed(path, part)
         written.append(path)
     return written
 
@@ -126,9 +139,20 @@ def day_folder(segments: Path, day: date) -> Path:
     return segments / f"date={day:%Y-%m-%d}"
 
 
+def day_of(path: Path) -> date:
+    """The day of the events in a segment, by the folder that it lies in."""
+    return date.fromisoformat(path.parent.name.removeprefix("date="))
+
+
+def is_sealed(folder: Path, day: date, name: str) -> bool:
+    """Whether the rows of one day are in a segment that was written by that name."""
+    return any(day_folder(folder / "segments", day).glob(f"{name}.*parquet"))
+
+
 def day_folders(segments: Path, start: datetime, end: datetime) -> list[Path]:
     """The folders that hold rows with event times in [start, end), by listing, not by counting up the days."""
-    first, last = (day_folder(segments, moment.astimezone(UTC).date()).name for moment in (start, end))
+    ends = (start, max(start, end - timedelta(microseconds=1)))
+    first, last = (day_folder(segments, moment.astimezone(UTC).date()).name for moment in ends)
     return sorted(path for path in segments.glob("date=*") if first <= path.name <= last)
 
 
@@ -148,17 +172,37 @@ def digits(prediction_id: str) -> str:
     return prediction_id.replace("-", "")[:SPAN_DIGITS]
 
 
+def replaced(schema: pa.Schema) -> tuple[str, ...]:
+    """The names of the files whose rows a merged file holds. Where one of them is still there, its rows are twice."""
+    said = (schema.metadata or {}).get(_REPLACES)
+    return tuple(json.loads(said)) if said else ()
+
+
+def remove(path: Path) -> None:
+    """Remove a file of the log, and what lies beside it about it. Raises OSError."""
+    path.unlink(missing_ok=True)
+    for suffix in (FINGERPRINT, LABELS):
+        path.with_suffix(suffix).unlink(missing_ok=True)
+
+
 def merge(
-    folder: Path, *, unique_by: str | None = None, sorted_by: str | None = None, from_files: int = MERGE_FROM_FILES
+    folder: Path,
+    *,
+    unique_by: str | None = None,
+    sorted_by: str | None = None,
+    from_files: int = MERGE_FROM_FILES,
+    sealed: Callable[[Path, pa.Table], None] | None = None,
 ) -> int:
     """Merge a folder's small Parquet files into one, when there are many; how many were merged.
 
-    Readers stay right throughout: the merged file is in place before the small ones go. One process merges at a time.
+    Readers stay right throughout: the merged file is in place before the small ones go, and it names them. One process
+    merges at a time, and finishes first what a killed one left.
 
     Args:
         unique_by: a column of which each value is kept once (a row may lie in two files after a crash).
         sorted_by: a column by which the merged file is sorted: a value is then in one row group or few.
         from_files: do nothing below this many small files.
+        sealed: as for `write`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -168,7 +212,7 @@ def merge(
         if len(small) < from_files:
             return 0
         batch, size = [], 0
-        for path in small:
+        for path in _not_replaced(folder, small):
             size += path.stat().st_size
             if size > 2 * MERGE_UP_TO_BYTES:  # compressed bytes: bounds the memory
                 break
@@ -185,10 +229,31 @@ def merge(
             rows = rows.take(pa.array(np.sort(first)))
         if sorted_by is not None:
             rows = rows.sort_by(sorted_by)
-        write_table(rows, folder / _called(_names.take(1)[0], rows))
+        named = json.dumps([path.name for path in batch])
+        rows = rows.replace_schema_metadata({_REPLACES: named})
+        merged = folder / _called(_names.take(1)[0], rows)
+        write_table(rows, merged)
+        if sealed is not None:
+            sealed(merged, rows)
         for path in batch:
-            path.unlink()
+            remove(path)
         return len(batch)
+
+
+def _not_replaced(folder: Path, small: Sequence[Path]) -> list[Path]:
+    """The small files whose rows are in no merged file; the others, which a killed merge left, are removed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    gone: set[str] = set()
+    for path in files(folder):
+        # A damaged file replaces nothing that anybody could read; it is named by whoever reads it.
+        with contextlib.suppress(pa.ArrowException):
+            gone.update(replaced(pq.read_schema(path)))
+    for path in small:
+        if path.name in gone:
+            remove(path)
+    return [path for path in small if path.name not in gone]
 
 
 @contextlib.contextmanager

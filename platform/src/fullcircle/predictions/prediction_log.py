@@ -2,6 +2,7 @@
 
     <folder>/wal/<writer>.wal                         what was answered lately (see `wal`)
     <folder>/segments/date=<YYYY-MM-DD>/*.parquet     what was sealed, by the day of the event
+    <folder>/segments/date=<YYYY-MM-DD>/*.fingerprint what each of these files is like (see `fingerprints`)
     <folder>/labels/*.parquet                         the truth, as it arrived (see `labels`)
     <folder>/damaged/                                 bytes that could not be read back, set aside
 
@@ -24,10 +25,12 @@ from fullcircle.core.tasks.answers import AnswerSpec
 from fullcircle.predictions import parquet_segments, wal
 from fullcircle.predictions.batch import Batch, encoded
 from fullcircle.predictions.damage import Damage, set_aside
+from fullcircle.predictions.fingerprints import segment_file
+from fullcircle.predictions.fingerprints.contract import Contract
 from fullcircle.predictions.ids import PredictionIds
 
 if TYPE_CHECKING:
-    pass
+    import pyarrow as pa
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class PredictionLog:
         seal_rows, seal_bytes, seal_s: seal when the write-ahead file has so many rows or bytes, or is that old.
         sync_s: how often the write-ahead file is synced to disk; 0: at every append.
         background: seal and sync in a thread of our own; without it, call `seal` yourself.
+        slices: columns by whose groups fingerprints are kept, too.
 
     Raises:
         HomeUnwritable: when the folder cannot be written.
@@ -63,6 +67,7 @@ class PredictionLog:
         seal_s: float = 300.0,
         sync_s: float = 1.0,
         background: bool = True,
+        slices: Sequence[str] = (),
     ) -> None:
         own = {*parquet_segments.RESERVED, *answers.names}
         if taken := sorted(own.intersection(column.name for column in columns)):
@@ -72,6 +77,7 @@ class PredictionLog:
         self.folder = folder
         self.damaged: tuple[Damage, ...] = ()
         self._columns, self._answers = tuple(columns), answers
+        self._contract = Contract.of(self._columns, answers, tuple(slices))
         self._limits = (seal_rows, seal_bytes, seal_s)
         self._sync_s = sync_s
         self._ids = PredictionIds()
@@ -146,7 +152,7 @@ class PredictionLog:
                 self._sealing.pop(0).discard()
             self._recover()
             for folder in {path.parent for path in written}:
-                parquet_segments.merge(folder, unique_by="prediction_id")
+                parquet_segments.merge(folder, unique_by="prediction_id", sealed=self._fingerprint)
             return len(written)
 
     def close(self) -> None:
@@ -191,10 +197,16 @@ class PredictionLog:
             return []
         try:
             return parquet_segments.write(
-                parquet_segments.table(found.header, found.records), self.folder / "segments", path.stem
+                parquet_segments.table(found.header, found.records),
+                self.folder / "segments",
+                path.stem,
+                sealed=self._fingerprint,
             )
         except OSError as error:
             raise wal.unwritable(self.folder, error) from error
+
+    def _fingerprint(self, segment: Path, rows: pa.Table) -> None:
+        segment_file.sealed(segment, rows, self._contract)
 
     def _recover(self) -> None:
         """Seal the files of dead writers, and set aside what of them cannot be read."""

@@ -22,6 +22,7 @@ from fullcircle.core.project.loading import load_project
 from fullcircle.core.security.access import Access, is_loopback, require_safe
 from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, quiet_dependencies
+from fullcircle.predictions.fingerprints.contract import contract_of
 from fullcircle.predictions.labels import LabelLog
 from fullcircle.predictions.prediction_log import PredictionLog
 from fullcircle.serving.latency_benchmark import StaticModel
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _application(project: Project, reloader: ModelReloader, folder: Path, access: Access, port: int) -> Starlette:
     from fullcircle.serving.app import create_app
 
-    log = PredictionLog(folder, project.inputs, project.target.answers)
+    log = PredictionLog(folder, project.inputs, project.target.answers, slices=contract_of(project).slices)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
