@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fullcircle.core.errors import DataUnavailable
+from fullcircle.core.system.processes import SAFE_PATH
 from fullcircle.data.dvc_pipeline import reproduce
 
 
@@ -58,6 +59,18 @@ def test_a_stage_runs_on_the_python_that_runs_us(tmp_path):
     root = stage(tmp_path / "plain", "python -c 'import sys; print(sys.prefix)' > out.txt")
     run(root)
     assert (root / "out.txt").read_text().strip() == sys.prefix
+
+
+def test_a_stage_imports_the_files_beside_it_where_a_server_of_ours_runs_it_too(tmp_path, monkeypatch):
+    """Our servers' Python looks for no module in the working folder; a stage has its helpers there."""
+    for name, value in SAFE_PATH.items():
+        monkeypatch.setenv(name, value)
+    root = stage(tmp_path / "plain", "python prepare.py > out.txt")
+    (root / "helper.py").write_text("SAID = 'from beside'\n")
+    (root / "prepare.py").write_text("import helper\n\nprint(helper.SAID)\n")
+    (root / "http.py").write_text("raise SystemExit('DVC took a file of the checkout for a module of its own')\n")
+    run(root)
+    assert (root / "out.txt").read_text() == "from beside\n"
 
 
 def test_a_stage_that_fails_is_named_with_its_reason(tmp_path):

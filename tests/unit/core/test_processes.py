@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.system.processes import process_mark, started_ticks
+from fullcircle.core.system.processes import process_mark, run_to_end, started_ticks
 
 PARENT = """
 import os, signal, subprocess, sys
@@ -59,3 +59,25 @@ def test_a_name_with_spaces_and_brackets_does_not_hide_when_a_process_started() 
         assert started_ticks(os.getpid()) == before
     finally:
         name.write_text(own)
+
+
+def test_a_program_that_we_start_takes_no_module_from_the_folder_that_it_is_started_in(tmp_path: Path) -> None:
+    """A file `http.py` in the folder of a command stood for the standard library's in the servers that it started."""
+    for name in ("http", "queue", "selectors"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the working folder')\n")
+    look = "import http.client, queue, selectors, sys; sys.exit(0)"
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart" / "look.py").write_text(look)
+    env, log = {**os.environ, "PYTHONPATH": str(tmp_path / "apart")}, tmp_path / "log"
+    command = [sys.executable, "-m", "look"]
+    assert run_to_end(command, cwd=tmp_path, env=env, log=log) == 0, log.read_text()
+    assert subprocess.run(command, cwd=tmp_path, env=env, check=False, capture_output=True).returncode == 1
+
+
+def test_no_program_is_started_but_by_what_keeps_it_so(repository: Path) -> None:
+    """Whoever starts Python itself gives it `-P`, or an environment with SAFE_PATH."""
+    for file in (repository / "platform" / "src").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        if 'sys.executable, "-m"' in text:
+            kept = ("Service(" in text, "run_to_end(" in text, "SAFE_PATH" in text, "SUBREAPER" in text)
+            assert any(kept), f"{file} starts Python that imports what lies in the working folder"

@@ -13,6 +13,7 @@ from pathlib import Path
 from fullcircle.core.errors import DataUnavailable
 from fullcircle.core.security.permissions import users_umask
 from fullcircle.core.settings import quiet_dependencies
+from fullcircle.core.system.processes import SAFE_PATH
 from fullcircle.tracking.provenance.git import environment
 
 
@@ -33,7 +34,8 @@ def reproduce(root: Path, on_line: Callable[[str], None]) -> None:
         what = f"cannot prepare {root / '.dvc'} ({error.strerror or error})"
         raise DataUnavailable(what, hint="the checkout must be writable, with space left") from error
     why = "no output"
-    with _running([sys.executable, "-m", "dvc", "--wait-for-lock", "repro"], root) as process:
+    # -P: DVC looks for no module in the checkout. The stages' own Python does: a stage imports the files beside it.
+    with _running([sys.executable, "-P", "-m", "dvc", "--wait-for-lock", "repro"], root) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if text := line.rstrip():
@@ -62,6 +64,8 @@ def _initialise(root: Path) -> None:
 def _running(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
     env = environment()  # in a git hook DVC would take another repository for this one
     quiet_dependencies(env)
+    for name in SAFE_PATH:  # set where a server of ours runs the flow
+        env.pop(name, None)
     # The stages' own 'python' is the one that runs us, unless the checkout has an environment of its own.
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
     env.setdefault("DVC_SITE_CACHE_DIR", str(root / ".dvc" / "tmp" / "site"))

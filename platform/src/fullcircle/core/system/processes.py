@@ -41,6 +41,11 @@ def die_with_parent(parent: int, signum: signal.Signals = signal.SIGTERM) -> Cal
     return arm
 
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""For the Python processes that we start: `python -m` would first look into the folder that the command is run in,
+where a `queue.py` or `http.py` of the user's, or of a stranger's checkout, would stand for the standard library's."""
+
+
 @dataclass
 class Service:
     """One local server that we started. Use as a context manager; leaving it ends the whole process group.
@@ -76,7 +81,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.env},
+                env={**os.environ, **SAFE_PATH, **self.env},
                 start_new_session=True,  # Ctrl-C reaches us alone; we end our children in order
                 preexec_fn=die_with_parent(os.getpid()),
             )
@@ -137,7 +142,7 @@ def run_to_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log
         process = subprocess.Popen(
             list(command),
             cwd=cwd,
-            env=dict(env),
+            env={**env, **SAFE_PATH},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
