@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullcircle.core.project import AtLeast, Better, NotWorse, Project, SliceGate
+from fullcircle.core.project import (
+    AtLeast,
+    Better,
+    Multiclass,
+    NotWorse,
+    Number,
+    Project,
+    Regression,
+    SliceGate,
+)
 from fullcircle.core.records.verdicts import Verdict
 from fullcircle.core.statistics.binary_metrics import delong
 from fullcircle.core.statistics.intervals import auc_interval, metric_interval, paired_interval, paired_mean_interval
@@ -22,6 +32,7 @@ from fullcircle.evaluation.evaluate import evaluate
 from fullcircle.evaluation.gate import judge
 
 Make = Callable[..., Project]
+STATES = Multiclass("state", classes=("a", "b", "c"))
 
 
 def disambiguated(rows: int, positives: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -99,6 +110,70 @@ def test_two_models_that_are_both_right_on_few_rows_are_not_told_apart(make_proj
     )  # fmt: skip
     assert got.outcome is Outcome.INCONCLUSIVE, "neither better than the baseline nor no better than it"
     assert got.against["roc_auc"].low < 0 < got.against["roc_auc"].high
+
+
+@pytest.mark.parametrize("rows", [28, 60])
+def test_numbers_without_an_error_on_few_rows_are_not_said_to_be_without_one(rows: int) -> None:
+    """Neither of a model, nor of the difference of two, of which one is off by the same everywhere."""
+    y = np.random.default_rng(0).normal(50, 10, rows)
+    perfect = y.astype("float32")
+    task = Regression("y", loss="quantile", unit="rentals")
+    for metric in task.metrics.values():
+        answers = np.stack([perfect, perfect - 1, perfect + 1], axis=1)
+        found = metric.interval(y, answers, 1)
+        assert found.high - found.low > 1e-3 * abs(found.high), metric.name
+        if metric.name not in ("coverage", "interval_width"):
+            off_by_one = metric.difference(y, answers, answers + 1, 1)
+            assert off_by_one.high - off_by_one.low > 1e-3, metric.name
+    for metric in Regression("y").metrics.values():
+        alike = metric.difference(y, perfect, perfect + np.float32(1e-5), 1)
+        assert rows < 50 or alike.high - alike.low < 1e-4, "two that answer alike on many rows do not differ"
+
+
+def test_a_first_champion_without_an_error_on_28_rows_waits_for_more_rows() -> None:
+    """Where one row in eight may be of a kind that was not seen, the root mean squared error may be anything."""
+    y = np.random.default_rng(0).normal(50, 10, 28)
+    project = Project(
+        name="bikes", owner="o", columns=(Number("x"),), target=Regression("y"), time="t", row_id="i",
+        torch=lambda inputs, params: None, gates=(AtLeast("rmse", 5.0),),
+    )  # fmt: skip
+    frame, answers = pd.DataFrame({"y": y, "x": 1.0}), y.astype("float32")
+    got = judge(
+        project, frame, challenger=answers, baseline=np.full_like(answers, y.mean()), champion=None,
+        champion_version=None, evaluation=evaluate(project, "torch", frame, answers), candidate=None,
+    )  # fmt: skip
+    assert got.outcome is Outcome.INCONCLUSIVE
+    assert got.rows_needed is not None and got.rows_needed > 28
+
+
+@pytest.mark.parametrize(("rows", "of_c", "apart"), [(1000, 20, 2.0), (1000, 20, 3.0), (3000, 25, 4.0)])
+def test_the_area_of_a_rare_class_is_held_as_often_as_its_interval_says(rows: int, of_c: int, apart: float) -> None:
+    """However many rows there are of the other classes: by the normal limit it was 66% to 89%."""
+    draw, metrics, truth = np.random.default_rng(1), STATES.metrics, NormalDist().cdf(apart / 2**0.5)
+    held = []
+    for _ in range(60):
+        y = draw.integers(0, 2, rows)
+        y[:of_c] = 2
+        c = 1 / (1 + np.exp(2 - draw.normal(size=rows) - apart * (y == 2)))
+        a = (1 - c) * np.where(y == 0, 0.7, 0.3)
+        answers = np.stack([a, 1 - a - c, c], axis=1).astype("float32")
+        found = metrics["roc_auc.c"].interval(y, answers, None)
+        held.append(found.low <= truth <= found.high)
+    assert np.mean(held) >= 0.93
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "roc_auc.c", "macro_f1"])
+def test_a_rare_class_without_a_mistake_is_no_proof_however_many_rows_the_others_have(metric: str) -> None:
+    y = np.arange(3000) % 2
+    y[:20] = 2
+    perfect = np.eye(3)[y].astype("float32")
+    few, base = STATES.metrics[metric].interval(y, perfect, 1), np.full_like(perfect, 1 / 3)
+    many = STATES.metrics[metric].interval(np.arange(3000) % 3, np.eye(3)[np.arange(3000) % 3].astype("float32"), 1)
+    assert few.low < 0.985 < 0.99 < many.low
+    gain = STATES.metrics[metric].difference(y, perfect, base, 1)
+    assert gain.low < gain.value - 0.02
+    nothing = STATES.metrics["roc_auc.c"].interval(np.where(np.arange(300) == 0, 2, y[20:320]), perfect[:300], 1)
+    assert nothing.low <= 0.0 or nothing.high >= 1.0
 
 
 def test_rows_that_were_delivered_many_times_are_judged_once(make_project: Make) -> None:

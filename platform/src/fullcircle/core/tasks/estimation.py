@@ -8,15 +8,16 @@ the delta method (van der Vaart 1998, "Asymptotic statistics", ch. 20).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fullcircle.core.statistics.binary_metrics import wins
 from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.intervals import MISPLACED, auc_interval
 from fullcircle.core.statistics.means import SampleLimits, mean_difference, mean_interval
-from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS
+from fullcircle.core.statistics.small_samples import FEW_OF_A_CLASS, unseen_share
 from fullcircle.core.tasks.metric import Metric, always, within
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     Answers = NDArray[np.float32]
     PerRow = Callable[[Targets, Answers], NDArray[np.float64]]
     PairedRows = Callable[[Targets, Answers, Answers], NDArray[np.float64]]
+    Parts = Callable[[Targets], Iterable[tuple[int, NDArray[np.bool_]]]]
+    Widths = Callable[[Targets, tuple[Answers, ...]], tuple[float, float]]
 
 NEGLIGIBLE_AREA = 0.005
 """A difference of two ROC AUCs that counts as nothing."""
@@ -40,6 +43,7 @@ def mean_metric(
     effective_rows: Callable[[Targets], int] = len,
     paired_rows: PairedRows | None = None,
     worst: Callable[[Targets, Answers], float] | None = None,
+    widths: Widths | None = None,
     bounds: tuple[float | None, float | None] = (0.0, None),
     unit: str = "",
     negligible: float = 0.0,
@@ -54,18 +58,26 @@ def mean_metric(
             is known more exactly than by the difference of `per_row`.
         effective_rows: targets -> the rows that limit the evidence: below 50, intervals are widened.
         worst: what a row that was not seen may add; None: the largest that was seen.
+        widths: `(targets, models)` -> how far below and above the value the limits of few rows lie, of one model or of
+            the difference of two, where that is known better than by `worst`: of an area. Near 0 and 1 these count also
+            where rows are many.
         bounds: the least and the largest value that the metric can have.
     """
     differences: PairedRows = paired_rows or (lambda y, a, b: per_row(y, a) - per_row(y, b))
 
-    def limits(targets: Targets, *models: Answers) -> SampleLimits:
-        few = effective_rows(targets) < FEW_OF_A_CLASS
+    def limits(targets: Targets, *models: Answers, few: bool = False) -> SampleLimits:
         most = worst or (lambda y, a: float(np.abs(per_row(y, a)).max(initial=0.0)))
-        return SampleLimits(few=few, worst=max(most(targets, model) for model in models))
+        return SampleLimits(
+            few=few or effective_rows(targets) < FEW_OF_A_CLASS,
+            worst=max(most(targets, model) for model in models),
+            widths=(lambda: widths(targets, models)) if widths else None,
+        )
 
     def interval(targets: Targets, answers: Answers, seed: int | None) -> Interval:
-        found = mean_interval(per_row(targets, answers), limits(targets, answers), seed=seed)
-        return within(found, bounds)
+        rows = per_row(targets, answers)
+        value = float(rows.mean())
+        edge = widths is not None and min(value, 1 - value) * effective_rows(targets) < MISPLACED
+        return within(mean_interval(rows, limits(targets, answers, few=edge), seed=seed), bounds)
 
     def difference(targets: Targets, a: Answers, b: Answers, seed: int | None) -> Interval:
         return mean_difference(differences(targets, a, b), limits(targets, a, b), seed=seed)
@@ -94,6 +106,8 @@ def share_metric(
     per_row: PerRow,
     *,
     effective_rows: Callable[[Targets], int] = len,
+    worst: Callable[[Targets, Answers], float] = lambda targets, answers: 1.0,
+    widths: Widths | None = None,
     negligible: float = 0.0,
     undefined: Callable[[Targets], str | None] = always,
 ) -> Metric:
@@ -104,7 +118,8 @@ def share_metric(
         per_row,
         greater_is_better=True,
         effective_rows=effective_rows,
-        worst=lambda targets, answers: 1.0,
+        worst=worst,
+        widths=widths,
         bounds=(0.0, 1.0),
         negligible=negligible,
         undefined=undefined,
@@ -116,12 +131,23 @@ def area_metric(
     title: str,
     per_row: PerRow,
     *,
-    effective_rows: Callable[[Targets], int],
+    parts: Parts,
     undefined: Callable[[Targets], str | None],
 ) -> Metric:
-    """A `share_metric` that is an area under ROC curves, of which NEGLIGIBLE_AREA counts as nothing."""
+    """A `share_metric` that is a mean of areas under ROC curves, of which NEGLIGIBLE_AREA counts as nothing.
+
+    Args:
+        parts: targets -> of each area, which number of an answer ranks the rows, and which rows are to be ranked high,
+            bool (rows,). What limits the evidence is the rarer side of the rarest.
+    """
     return share_metric(
-        name, title, per_row, effective_rows=effective_rows, negligible=NEGLIGIBLE_AREA, undefined=undefined
+        name,
+        title,
+        per_row,
+        effective_rows=lambda targets: min((_rarer_side(belongs) for _, belongs in parts(targets)), default=0),
+        widths=lambda targets, models: _area_widths(parts(targets), models),
+        negligible=NEGLIGIBLE_AREA,
+        undefined=undefined,
     )
 
 
@@ -131,7 +157,6 @@ def auc_against_rest(
     index: int,
     belongs: Callable[[Targets], NDArray[np.bool_]],
     *,
-    effective_rows: Callable[[Targets], int],
     are: str,
 ) -> Metric:
     """ROC AUC of one class, or one label, against the rest: `roc_auc.<label>`.
@@ -151,7 +176,7 @@ def auc_against_rest(
         f"roc_auc.{name}",
         f"ROC AUC of {label}",
         lambda targets, answers: auc_rows(belongs(targets), answers[:, index]),
-        effective_rows=effective_rows,
+        parts=lambda targets: [(index, belongs(targets))],
         undefined=undefined,
     )
 
@@ -179,10 +204,43 @@ def worst_by_outcome(losses: PerRow) -> Callable[[Targets, Answers], float]:
     )
 
 
+def worst_by_class(counts: Callable[[Targets], NDArray[Any]]) -> Callable[[Targets, Answers], float]:
+    """What a row may cost a mean over classes, of which a rare one may have a kind of rows that was not seen.
+
+    Twenty rows of a class that are all right say little of that class, however many rows there are of the others.
+
+    Args:
+        counts: targets -> rows of each class that is there.
+    """
+
+    def worst(targets: Targets, answers: Answers) -> float:
+        unseen = [unseen_share(int(count)) for count in counts(targets) if count]
+        return float(np.hypot.reduce(unseen, initial=0.0)) / max(len(unseen), 1) / unseen_share(len(targets))
+
+    return worst
+
+
+def _rarer_side(belongs: NDArray[np.bool_]) -> int:
+    return min(int(belongs.sum()), int((~belongs).sum()))
+
+
+def _area_widths(parts: Iterable[tuple[int, NDArray[np.bool_]]], models: tuple[Answers, ...]) -> tuple[float, float]:
+    """How far below and above their mean the limits of these areas lie, or of their differences: squares are added.
+
+    Source: Zou & Donner 2008, "Construction of confidence limits about effect measures", Statistics in Medicine
+    27:1693-1702, of areas whose errors have nothing to do with each other.
+    """
+    found = [auc_interval(belongs.astype(np.int8), *(column(one, index) for one in models)) for index, belongs in parts]
+    most = float(len(models))  # an area is off by 1 at most, a difference of two by 2
+    downs = [min(each.value - each.low, most) for each in found]
+    ups = [min(each.high - each.value, most) for each in found]
+    return float(np.hypot.reduce(downs)) / len(found), float(np.hypot.reduce(ups)) / len(found)
+
+
 def column(answers: Answers, index: int) -> NDArray[np.float64]:
     """One number of each answer, float64 (rows,), whether answers have one number or several."""
-    values = np.asarray(answers, dtype=np.float64)
-    return values if values.ndim == 1 else values[:, index]
+    values = np.asarray(answers)
+    return np.asarray(values if values.ndim == 1 else values[:, index], dtype=np.float64)
 
 
 def ratio_rows(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from fullcircle.core.tasks.estimation import (
     mean_metric,
     ratio_rows,
     share_metric,
+    worst_by_class,
 )
 from fullcircle.core.tasks.metric import Metric
 
@@ -106,14 +108,24 @@ def class_auc(index: int, name: str, label: str) -> Metric:
         label,
         index,
         lambda y: np.asarray(np.asarray(y) == index),
-        effective_rows=rarest,
         are="rows are of class",
     )
 
 
-MACRO_AUC = area_metric("roc_auc", "macro ROC AUC", macro_auc_rows, effective_rows=rarest, undefined=_one_class)
+def _each_class(targets: Targets) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    y = np.asarray(targets)
+    return ((int(code), y == code) for code in np.unique(y))
+
+
+MACRO_AUC = area_metric("roc_auc", "macro ROC AUC", macro_auc_rows, parts=_each_class, undefined=_one_class)
 ACCURACY = share_metric("accuracy", "accuracy", correct)
-MACRO_F1 = share_metric("macro_f1", "macro F1", macro_f1_rows, effective_rows=rarest)
+MACRO_F1 = share_metric(
+    "macro_f1",
+    "macro F1",
+    macro_f1_rows,
+    effective_rows=rarest,
+    worst=worst_by_class(lambda y: np.bincount(np.asarray(y, dtype=np.intp))),
+)
 LOG_LOSS = mean_metric(
     "log_loss",
     "log loss",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from fullcircle.core.tasks.estimation import (
     mean_metric,
     ratio_rows,
     share_metric,
+    worst_by_class,
     worst_by_outcome,
 )
 from fullcircle.core.tasks.metric import Metric
@@ -90,16 +92,24 @@ def label_auc(index: int, name: str, label: str) -> Metric:
         label,
         index,
         lambda y: np.asarray(np.asarray(y)[:, index] == 1),
-        effective_rows=rarest_label,
         are="rows have the label",
     )
 
 
-MACRO_AUC = area_metric(
-    "roc_auc", "macro ROC AUC", macro_auc_rows, effective_rows=rarest_label, undefined=_all_constant
-)
+def _each_label(targets: Targets) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    y = np.asarray(targets)
+    return ((int(one), y[:, one] == 1) for one in np.flatnonzero(~constant_labels(y)))
+
+
+MACRO_AUC = area_metric("roc_auc", "macro ROC AUC", macro_auc_rows, parts=_each_label, undefined=_all_constant)
 MICRO_F1 = share_metric("micro_f1", "micro F1", micro_f1_rows, effective_rows=rarest_label)
-MACRO_F1 = share_metric("macro_f1", "macro F1", macro_f1_rows, effective_rows=rarest_label)
+MACRO_F1 = share_metric(
+    "macro_f1",
+    "macro F1",
+    macro_f1_rows,
+    effective_rows=rarest_label,
+    worst=worst_by_class(lambda y: np.sum(y, axis=0)),
+)
 SUBSET_ACCURACY = share_metric("subset_accuracy", "subset accuracy", subset_correct)
 LOG_LOSS = mean_metric(
     "log_loss",

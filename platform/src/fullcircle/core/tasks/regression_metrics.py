@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fullcircle.core.statistics.small_samples import unseen_share
 from fullcircle.core.tasks.estimation import column, mean_metric, share_metric
 from fullcircle.core.tasks.metric import Metric
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fullcircle.core.tasks.base import Answers, Targets
+    from fullcircle.core.tasks.estimation import PerRow
 
     Numbers = NDArray[np.float64]
 
@@ -73,6 +76,32 @@ def poisson_rows(targets: Targets, answers: Answers) -> Numbers:
     return np.asarray(2.0 * (np.where(y > 0, y * np.log(np.maximum(y, 1e-300) / mu), 0.0) - y + mu), dtype=np.float64)
 
 
+def worst_as_the_mean(losses: PerRow) -> Callable[[Targets, Answers], float]:
+    """What a row may cost that is of a kind not seen: as much as the largest seen, or as the mean would cost anywhere.
+
+    Twenty rows without an error do not show that there is none.
+    """
+
+    def worst(targets: Targets, answers: Answers) -> float:
+        mean = np.full_like(answers, np.mean(targets, dtype=np.float64), dtype=np.float32)
+        return float(max(losses(targets, answers).max(), losses(targets, mean).max()))
+
+    return worst
+
+
+def _worst_rmse(targets: Targets, answers: Answers) -> float:
+    """What makes, by the share of rows that were not seen, of the mean square that with these in it, and its root."""
+    unseen = unseen_share(len(targets))
+    added = unseen * worst_as_the_mean(squared_errors)(targets, answers)
+    square = float(squared_errors(targets, answers).mean())
+    return float(np.sqrt(square + added) - np.sqrt(square)) / unseen
+
+
+def _worst_r2(targets: Targets, answers: Answers) -> float:
+    variance = float(np.asarray(targets, dtype=np.float64).var())
+    return worst_as_the_mean(squared_errors)(targets, answers) / variance if variance else 0.0
+
+
 def _some_zero(targets: Targets) -> str | None:
     if not (zeros := int((np.asarray(targets) == 0).sum())):
         return None
@@ -85,7 +114,15 @@ def _constant(targets: Targets) -> str | None:
 
 def mae(unit: str) -> Metric:
     """Mean absolute error."""
-    return mean_metric("mae", "mean absolute error", absolute_errors, greater_is_better=False, unit=unit, relative=True)
+    return mean_metric(
+        "mae",
+        "mean absolute error",
+        absolute_errors,
+        greater_is_better=False,
+        worst=worst_as_the_mean(absolute_errors),
+        unit=unit,
+        relative=True,
+    )
 
 
 def rmse(unit: str) -> Metric:
@@ -95,6 +132,7 @@ def rmse(unit: str) -> Metric:
         "root mean squared error",
         rmse_rows,
         paired_rows=rmse_differences,
+        worst=_worst_rmse,
         greater_is_better=False,
         unit=unit,
         relative=True,
@@ -102,13 +140,31 @@ def rmse(unit: str) -> Metric:
 
 
 R2 = mean_metric(
-    "r2", "R2", r2_rows, paired_rows=r2_differences, greater_is_better=True, bounds=(None, 1.0), undefined=_constant
+    "r2",
+    "R2",
+    r2_rows,
+    paired_rows=r2_differences,
+    greater_is_better=True,
+    worst=_worst_r2,
+    bounds=(None, 1.0),
+    undefined=_constant,
 )
 MAPE = mean_metric(
-    "mape", "mean absolute percentage error", mape_rows, greater_is_better=False, relative=True, undefined=_some_zero
+    "mape",
+    "mean absolute percentage error",
+    mape_rows,
+    greater_is_better=False,
+    worst=worst_as_the_mean(mape_rows),
+    relative=True,
+    undefined=_some_zero,
 )
 POISSON_DEVIANCE = mean_metric(
-    "poisson_deviance", "Poisson deviance", poisson_rows, greater_is_better=False, relative=True
+    "poisson_deviance",
+    "Poisson deviance",
+    poisson_rows,
+    greater_is_better=False,
+    worst=worst_as_the_mean(poisson_rows),
+    relative=True,
 )
 
 
@@ -142,4 +198,12 @@ def pinball(quantiles: tuple[float, ...], unit: str) -> Metric:
             total += np.maximum(quantile * short, (quantile - 1.0) * short)
         return total / len(quantiles)
 
-    return mean_metric("pinball", "pinball loss", losses, greater_is_better=False, unit=unit, relative=True)
+    return mean_metric(
+        "pinball",
+        "pinball loss",
+        losses,
+        greater_is_better=False,
+        worst=worst_as_the_mean(losses),
+        unit=unit,
+        relative=True,
+    )
