@@ -162,7 +162,7 @@ def test_the_champion_itself_is_neither_promoted_nor_rejected(project: Project, 
     assert got.outcome is Outcome.INCONCLUSIVE
     assert got.rows_needed is None
     assert got.reasons == (
-        "ROC AUC equals version 3's to four digits [+0.0000, +0.0000] (higher is better), p = 1: "
+        "ROC AUC equals version 3's to the digits shown [+0.0000, +0.0000] (higher is better), p = 1: "
         "it answers alike, so the champion stays",
     )
 

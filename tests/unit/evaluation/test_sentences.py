@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pytest
 from fullcircle.core.project import Better, Binary, NotWorse, Number, Project, Regression, SliceGate
 from fullcircle.core.statistics.interval import Interval
 from fullcircle.core.statistics.outcome import Outcome
+from fullcircle.core.tasks.metric import negated
 from fullcircle.evaluation.alpha_spending import Analysis
 from fullcircle.evaluation.gate import beats_baseline, not_worse
 from fullcircle.evaluation.gate_types import GateInput, GateOutcome
@@ -53,7 +55,7 @@ TAKING_OVER = [
      f"{AUC} higher than version 2's by 0.0200 [-0.0100, +0.0500] (higher is better), p = 0.096 {ASKED}: "
      "that it is better is not proven, 0.0239 short"),
     (Better("roc_auc"), off(0.0, -0.01, 0.01), "inconclusive",
-     f"ROC AUC equals version 2's to four digits [-0.0100, +0.0100] (higher is better), p = 0.5 {ASKED}: "
+     f"ROC AUC equals version 2's to the digits shown [-0.0100, +0.0100] (higher is better), p = 0.5 {ASKED}: "
      "a tie, so the champion stays; a gain of 0.005 would show on about 14,309 rows"),
     (Better("roc_auc"), off(-0.003, -0.02, 0.014), "inconclusive",
      f"{AUC} lower than version 2's by 0.0030 [-0.0200, +0.0140] (higher is better), p = 0.64 {ASKED}: "
@@ -65,7 +67,7 @@ TAKING_OVER = [
      f"{AUC} lower than version 2's by 0.0500 [-0.0800, -0.0200] (higher is better), p = 1: "
      "worse even at its good end"),
     (Better("roc_auc"), off(0.0, 0.0, 0.0), "inconclusive",
-     "ROC AUC equals version 2's to four digits [+0.0000, +0.0000] (higher is better), p = 1: "
+     "ROC AUC equals version 2's to the digits shown [+0.0000, +0.0000] (higher is better), p = 1: "
      "it answers alike, so the champion stays"),
     (Better("roc_auc", 0.05), off(0.08, 0.06, 0.10), "promote",
      f"{AUC} higher than version 2's by 0.0800 [+0.0600, +0.1000] (higher is better), p = 0.0016 {ASKED}: "
@@ -137,7 +139,7 @@ BASELINE = [
      "is lower than the baseline's by 0.0010 [-0.0200, +0.0300]: too close to call"),
     (off(-0.03, -0.04, -0.02), "reject",
      "is lower than the baseline's by 0.0300 [-0.0400, -0.0200]: no better"),
-    (off(0.0, 0.0, 0.0), "reject", "equals the baseline's to four digits [+0.0000, +0.0000]: no better"),
+    (off(0.0, 0.0, 0.0), "reject", "equals the baseline's to the digits shown [+0.0000, +0.0000]: no better"),
 ]  # fmt: skip
 
 
@@ -169,18 +171,41 @@ def test_a_slice_that_is_worse_lies_on_the_metrics_bad_side(metric: str, side: s
     )
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e-3, 1e8])
+def test_an_error_in_the_units_of_a_target_is_shown_however_small_or_large_they_are(scale: float) -> None:
+    """A length in metres of a few nanometres: four decimals would say that two models equal each other."""
+    task = Regression("size", unit="m")
+    project = dataclasses.replace(PROJECT, target=task, gates=())
+    met = GateInput(project, pd.DataFrame(), np.zeros(1000), NONE, NONE, "version 2", LEFT, {})
+    for value in (0.2, 0.0123, -0.2):
+        gain = off(value * scale, (value - 0.005) * scale, (value + 0.005) * scale)
+        words = (superiority_outcome(Better("mae"), gain, met), beats_baseline(task.main, negated(gain), 1000))
+        for word in words:
+            assert "equals" not in word.detail and word.outcome is not Outcome.INCONCLUSIVE, word.detail
+            number, ends = re.search(r" by (\S+)(?: m)? \[(.*?)\] ", word.detail).groups()  # type: ignore[union-attr]
+            assert float(number) == pytest.approx(abs(gain.value), rel=0.1)
+            assert [float(end) for end in ends.split(", ")] == pytest.approx(
+                [-gain.high, -gain.low], rel=0, abs=0.1 * gain.largest
+            )
+    assert str(off(3e-6, 2e-6, 4e-6)) == "0.0000030 [0.0000020, 0.0000040]"
+    assert str(off(0.75, 0.7, 0.8)) == "0.7500 [0.7000, 0.8000]"
+
+
 VALUES = (-0.2, -0.03, -0.0213, -0.003, -0.00001, 0.0, 0.00001, 0.003, 0.0213, 0.03, 0.2)
 WIDTHS = (0.0, 0.001, 0.004, 0.02, 0.1)
 
 
 def contradictions(sentence: str, gain: Interval, null_value: float, greater: bool) -> list[str]:
     """What a reader would object to. `gain`: greater is better."""
-    direction = re.search(r" is (higher|lower) than .* by (\d\.\d{4}) ", sentence)
+    direction = re.search(r" is (higher|lower) than .* by (\d\.\d+) \[", sentence)
+    steps = 10.0 ** -len(re.search(r"\[[+-]\d\.(\d+),", sentence)[1])  # type: ignore[index]
     higher = gain.value > 0 if greater else gain.value < 0
     end = sentence.rpartition(": ")[2]
     claims = {
         "the direction is the sign's": direction is None or (direction[1] == "higher") == higher,
-        "a difference that is told is none of nothing": (direction is None) == (round(gain.value, 4) == 0),
+        "a difference that is told is none of nothing": (direction is None) == (abs(gain.value) <= steps / 2),
+        "what is shown to be equal is neither better nor worse": direction is not None
+        or end not in ("better", "worse even at its good end"),
         "no sign contradicts its word": "by -" not in sentence and "by +" not in sentence,
         "which side is good is said": f"({'higher' if greater else 'lower'} is better)" in sentence,
         "better is better": not re.fullmatch(r"better( by more than .*)?", end) or gain.value > null_value,

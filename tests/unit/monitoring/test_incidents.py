@@ -63,7 +63,7 @@ def test_a_fall_beyond_the_tolerated_drop_is_critical_only_when_certain(
     [
         (Interval(value=0.02, low=-0.01, high=0.05), "is higher by 0.0200 [-0.0100, +0.0500]"),
         (Interval(value=-0.02, low=-0.05, high=0.01), "is lower by 0.0200 [-0.0500, +0.0100]"),
-        (Interval(value=0.0, low=0.0, high=0.0), "equals the champion's to four digits [+0.0000, +0.0000]"),
+        (Interval(value=0.0, low=0.0, high=0.0), "equals the champion's to the digits shown [+0.0000, +0.0000]"),
     ],
 )
 def test_how_the_previous_champion_would_do_is_said_in_the_direction_of_its_sign(

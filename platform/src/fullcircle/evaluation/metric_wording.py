@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.interval import Interval, in_digits
 from fullcircle.core.tasks.metric import Metric
 
 
@@ -12,10 +12,9 @@ def difference(metric: Metric, found: Interval, whose: str) -> str:
     Args:
         found: the challenger's minus that of `whose`, as it is (not turned so that greater is better).
     """
-    value, low, high = (round(each, 4) + 0.0 for each in (found.value, found.low, found.high))  # no -0.0000
-    said = f"equals {whose} to four digits"
-    if value:
-        said = (
-            f"is {'higher' if value > 0 else 'lower'} than {whose} by {f'{abs(value):.4f} {metric.measure}'.rstrip()}"
-        )
-    return f"{metric.title} {said} [{low:+.4f}, {high:+.4f}] ({metric.good} is better)"
+    value, low, high = (in_digits(each, found.largest, sign="+") for each in (found.value, found.low, found.high))
+    said = f"equals {whose} to the digits shown"
+    if float(value):
+        size = f"{value.lstrip('+-')} {metric.measure}".rstrip()
+        said = f"is {'higher' if found.value > 0 else 'lower'} than {whose} by {size}"
+    return f"{metric.title} {said} [{low}, {high}] ({metric.good} is better)"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fullcircle.core.security.untrusted import without_formulas
+from fullcircle.core.statistics.interval import in_digits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def comparison_plot(task: Task, evaluations: Mapping[str, Evaluation], path: Pat
                 continue
             axes.plot([found.low, found.high], [row, row], color=colour, lw=2.4, solid_capstyle="round", alpha=0.55)
             axes.plot([found.value], [row], "o", color=colour, ms=7)
-            axes.annotate(f"{found.value:.4f}", (found.value, row), (0, 7), textcoords="offset points",
+            axes.annotate(in_digits(found.value, found.largest), (found.value, row), (0, 7), textcoords="offset points",
                           ha="center", fontsize=8, color=INK)  # fmt: skip
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.6)

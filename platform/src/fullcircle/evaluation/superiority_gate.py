@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fullcircle.core.project import Better
-from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.interval import Interval, in_digits
 from fullcircle.core.statistics.outcome import Outcome
 from fullcircle.evaluation.alpha_spending import Analysis
 from fullcircle.evaluation.gate_types import MIN_OF_A_CLASS, GateInput, GateOutcome
@@ -78,7 +78,7 @@ def _rows_needed(test: SuperiorityResult, slack: float, gate_input: GateInput, m
     """Rows that would decide, and what the data say as they are."""
     rows, power, gain = len(gate_input.targets), gate_input.project.evidence.power, test.gain.value
     if gain > test.null_value:
-        short = f"that it is better{more} is not proven, {test.shortfall:.4f} short"
+        short = f"that it is better{more} is not proven, {in_digits(test.shortfall)} short"
         return rows_to_decide(test.gain, test.null_value, rows, level=test.level, power=power), short
     if gain < test.null_value - slack:
         rather = "more likely worse, but not proven to be" if gain < 0 else f"more likely not better{more}"
@@ -86,9 +86,9 @@ def _rows_needed(test: SuperiorityResult, slack: float, gate_input: GateInput, m
     moved = test.null_value + slack - gain  # a gain that would be worth it, as sure as the one that was seen
     worth = Interval(value=gain + moved, low=test.gain.low + moved, high=test.gain.high + moved)
     needed = rows_to_decide(worth, test.null_value, rows, level=test.level, power=power) if slack else None
-    shown = f"; a gain of {slack:g} would show on about {needed:,} rows" if needed else ""
+    enough = f"; a gain of {slack:g} would show on about {needed:,} rows" if needed else ""
     tie = f"too close to {test.null_value:g} to tell" if test.null_value else "a tie"
-    return needed, f"{tie}, so the champion stays{shown}"
+    return needed, f"{tie}, so the champion stays{enough}"
 
 
 def _budget_spent(analysis: Analysis) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from fullcircle.core.project import Policy
 from fullcircle.core.records.health import Decision, Health, Keep, Performance, PolicyState, Retrain, Rollback
+from fullcircle.core.statistics.interval import in_few_digits
 
 UNKNOWN = "cannot be held against anything: no figure is known from the release"
 
@@ -46,10 +47,11 @@ def _rollback(health: Health, policy: Policy, state: PolicyState) -> Rollback | 
 
 def _why_retrain(health: Health, policy: Policy) -> str | None:
     performance, drop = health.performance, health.drop()
-    if performance is not None and drop is not None and drop > policy.tolerated_drop:
+    expected = performance.expected if performance else None
+    if performance and expected is not None and drop is not None and drop > policy.tolerated_drop:
         return (
             f"realised {performance.title} {performance.score} is {_by(drop, performance)} {performance.wrong_side} "
-            f"the {performance.expected:.3f} measured at release (tolerated: {policy.tolerated_drop})"
+            f"the {in_few_digits(expected)} measured at release (tolerated: {policy.tolerated_drop})"
         )
     if not health.is_drifted:
         return None
@@ -58,7 +60,7 @@ def _why_retrain(health: Health, policy: Policy) -> str | None:
         return f"{drifted} and no labels are known yet"
     if policy.on_drift:
         known = "is within tolerance" if health.drop() is not None else UNKNOWN
-        return f"{drifted}, although a realised {performance.title} of {performance.score.value:.3f} {known}"
+        return f"{drifted}, although a realised {performance.title} of {in_few_digits(performance.score.value)} {known}"
     return None
 
 
@@ -77,8 +79,8 @@ def _all_is_well(health: Health) -> str:
     if health.performance is None:
         return f"{len(health.drifted)} of {len(health.columns)} columns drifted; no labels to say that it matters"
     known = "is within tolerance" if health.drop() is not None else UNKNOWN
-    return f"realised {health.performance.title} {health.performance.score.value:.3f} {known}"
+    return f"realised {health.performance.title} {in_few_digits(health.performance.score.value)} {known}"
 
 
 def _by(drop: float, performance: Performance) -> str:
-    return f"{drop:.1%}" if performance.relative else f"{drop:.3f}"
+    return f"{drop:.1%}" if performance.relative else in_few_digits(drop)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fullcircle.core.project import Project
 from fullcircle.core.records.health import Health, QualityIssue, Rollback
 from fullcircle.core.records.incidents import Incident, Severity, WindowCheck, incident_key
-from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.interval import Interval, in_digits, in_few_digits
 from fullcircle.monitoring.quality import MISSING, RANGE, UNKNOWN
 
 DEGRADED, DRIFT = "degraded", "drift"
@@ -105,11 +105,12 @@ def _degraded(project: Project, health: Health, links: Mapping[str, str]) -> Ite
     tolerated = found.tolerated(project.policy.tolerated_drop)
     assert tolerated is not None, "something was expected"
     certain = found.best < tolerated if found.greater_is_better else found.best > tolerated
+    share = "all" if certain else "not all"
     others = (project.target.metrics[name] for name in project.target.headline if name != found.primary)
     evidence = {
         found.title: f"{found.score} on {found.rows} labelled rows",
-        "at release": f"{found.expected:.4f}",
-        "tolerated": f"{tolerated:.4f} ({'all' if certain else 'not all'} of the interval is {found.wrong_side})",
+        "at release": in_digits(found.expected),
+        "tolerated": f"{in_digits(tolerated)} ({share} of the interval is {found.wrong_side})",
         **{each.title: str(found.metrics[each.name]) for each in others if each.name in found.metrics},
         "drifted columns": _drifted(health),
     }
@@ -117,18 +118,18 @@ def _degraded(project: Project, health: Health, links: Mapping[str, str]) -> Ite
         as_it_is = project.target.main.gain(found.previous_gain)
         evidence["previous champion"] = f"its {found.title} {_beside(as_it_is)} on the same rows"
     off = abs(found.expected - found.score.value)
-    title = (
-        f"{project.name}: {found.title} is {found.score.value:.3f}, {off:.3f} {found.wrong_side} what it was at release"
-    )
+    realised = f"{in_few_digits(found.score.value)}, {in_few_digits(off)} {found.wrong_side} what it was at release"
+    title = f"{project.name}: {found.title} is {realised}"
     severity = Severity.CRITICAL if certain else Severity.WARNING
     yield _incident(project, health, DEGRADED, severity, title, health.drifted[:TOP], evidence, links)
 
 
 def _beside(gain: Interval) -> str:
-    bounds = f"[{gain.low:+.4f}, {gain.high:+.4f}]"
-    if not round(gain.value, 4):
-        return f"equals the champion's to four digits {bounds}"
-    return f"is {'higher' if gain.value > 0 else 'lower'} by {abs(gain.value):.4f} {bounds}"
+    value, low, high = (in_digits(each, gain.largest, sign="+") for each in (gain.value, gain.low, gain.high))
+    bounds = f"[{low}, {high}]"
+    if not float(value):
+        return f"equals the champion's to the digits shown {bounds}"
+    return f"is {'higher' if gain.value > 0 else 'lower'} by {value.lstrip('+-')} {bounds}"
 
 
 def _drift(project: Project, health: Health, links: Mapping[str, str]) -> Iterator[Incident]:

@@ -18,6 +18,7 @@ from fullcircle.cli.output.terminal import styled
 from fullcircle.core.errors import ContractViolated, LeakageFound
 from fullcircle.core.records.ledger_entries import LEDGER_TIME
 from fullcircle.core.security.identity import by
+from fullcircle.core.statistics.interval import in_digits
 
 if TYPE_CHECKING:
     from fullcircle.apps.replay.demo import ReplayOutcome
@@ -236,7 +237,7 @@ def print_overview(console: Console, task: Task, found: Mapping[str, Any]) -> No
     """Who serves, what was released and decided, and what is open."""
     for alias, version in found["aliases"].items():
         score = version[f"test_{task.primary}"]
-        said = f", test {task.main.title} {float(score):.4f} {task.main.measure}".rstrip() if score else ""
+        said = f", test {task.main.title} {in_digits(float(score))} {task.main.measure}".rstrip() if score else ""
         line = styled("[bold]{:<11}[/] version {} ({}{})", alias, version["version"], version["framework"], said)
         console.print(line, highlight=False)
     if not found["aliases"]:

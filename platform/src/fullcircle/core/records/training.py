@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fullcircle.core.statistics.interval import in_digits
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -74,7 +76,7 @@ class EpochMetrics:
 
     def __str__(self) -> str:
         name, value = self.primary
-        return f"validation loss {self.validation_loss:.4f}, {short_name(name).upper()} {value:.4f}"
+        return f"validation loss {self.validation_loss:.4f}, {short_name(name).upper()} {in_digits(value)}"
 
 
 def short_name(metric: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fullcircle.core.records.ledger_entries import Entry
 from fullcircle.core.records.lineage_trace import ChampionPeriod, MissingNode, NodeKind, TraceNode, champion_periods
 from fullcircle.core.records.releases import ModelVersion
+from fullcircle.core.statistics.interval import in_digits
 from fullcircle.loop.lineage.provenance_nodes import unknown
 from fullcircle.tracking.runs.run_tags import REASONS
 from fullcircle.tracking.ui.ui_links import version_page
@@ -202,7 +203,7 @@ def _answer(row: LoggedRow) -> str:
     numbers = [(name, value) for name in row.answers if isinstance(value := row[name], float)]
     shown = sorted(numbers, key=lambda each: -each[1]) if len(numbers) > SHOWN_ANSWERS else numbers
     more = len(numbers) - SHOWN_ANSWERS
-    said = ", ".join(f"{name} {value:.4f}" for name, value in shown[:SHOWN_ANSWERS])
+    said = ", ".join(f"{name} {in_digits(value)}" for name, value in shown[:SHOWN_ANSWERS])
     return f"{said} and {more:,} more" if more > 0 else said
 
 

@@ -15,7 +15,7 @@ from fullcircle.core.records.dataset import DataVersion
 from fullcircle.core.records.releases import ModelVersion
 from fullcircle.core.records.verdicts import Evaluation, Verdict
 from fullcircle.core.security.untrusted import markdown
-from fullcircle.core.statistics.interval import Interval
+from fullcircle.core.statistics.interval import Interval, in_digits, in_few_digits
 from fullcircle.core.tasks import Task
 from fullcircle.tracking.runs import run_tags
 from fullcircle.tracking.ui.ui_links import links, run_page
@@ -73,11 +73,10 @@ def review_page(experiment_id: str) -> str:
 def score_tags(task: Task, evaluation: Evaluation) -> dict[str, str]:
     """How good, for the list of runs: the primary metric on the test rows, and its 95% interval."""
     found = evaluation.metrics.get(task.primary)
-    return (
-        {}
-        if found is None
-        else {score_column(task): f"{found.value:.4f}", INTERVAL: f"{found.low:.3f}..{found.high:.3f}"}
-    )
+    if found is None:
+        return {}
+    ends = f"{in_few_digits(found.low)}..{in_few_digits(found.high)}"
+    return {score_column(task): in_digits(found.value), INTERVAL: ends}
 
 
 def score_column(task: Task) -> str:
