@@ -10,7 +10,7 @@ from fullcircle.cli.decided_by import decided_by
 from fullcircle.cli.output.lines import say
 from fullcircle.core.settings import Settings
 from fullcircle.loop.workspace import Workspace
-from fullcircle.scaffold.kinds import KINDS
+from fullcircle.scaffold.kinds import DEFAULT_KIND, KINDS
 
 
 @click.command(short_help="The whole circle on a year of real flights.", epilog="Example: fullcircle demo --fresh")
@@ -46,7 +46,7 @@ def demo(fresh: bool, months: int | None, as_json: bool) -> None:
 @click.option(
     "--task",
     type=click.Choice(KINDS),
-    default=KINDS[0],
+    default=DEFAULT_KIND,
     show_default=True,
     help="What it predicts: yes or no, a number, one of several classes, or any number of labels.",
 )

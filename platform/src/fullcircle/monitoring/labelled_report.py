@@ -38,7 +38,7 @@ def labelled_snapshot(task: Task, rows: pd.DataFrame, naming: Naming) -> Any:
     if not known.any():
         return None
     y, a = task.label_codec.logged(labels[known]), answers[known].astype(np.float64)
-    return SECTIONS[task.kind](task, y, a, naming) if len(np.unique(y)) > 1 else None
+    return QUALITY_REPORTS[task.quality_report](task, y, a, naming) if len(np.unique(y)) > 1 else None
 
 
 def _known(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -87,8 +87,8 @@ def _numbers(task: Task, y: NDArray[Any], a: NDArray[np.float64], naming: Naming
     return _run({LABEL: y, PREDICTION: task.scalar(a.astype(np.float32))}, definition, quality)
 
 
-SECTIONS = {"binary": _decisions, "multiclass": _classes, "multilabel": _decisions, "regression": _numbers}
-"""Kind of task -> its section: `(task, targets, answers, naming)` -> an Evidently snapshot."""
+QUALITY_REPORTS = {"decisions": _decisions, "classes": _classes, "numbers": _numbers}
+"""`Task.quality_report` -> its section: `(task, targets, answers, naming)` -> an Evidently snapshot."""
 
 
 def _run(columns: Mapping[str, NDArray[Any]], definition: Any, preset: Any) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 
-KINDS = ("binary", "regression", "multiclass", "multilabel")
-"""Kinds of target that a new project can have, the default first."""
-
 TEMPLATES = resources.files("fullcircle.scaffold") / "templates"
+DEFAULT_KIND = "binary"
+KINDS = tuple(sorted(each.name.removesuffix(".toml") for each in (TEMPLATES / "kinds").iterdir()))
+"""Kinds of target that a new project can have: those that have a template."""
 IMPORTED = (
     *("AtLeast", "Budgets", "Category", "ErrorBudget", "NotWorse", "Number", "Policy", "Project"),
     *("SliceGate", "SplitRule", "Training", "Watch"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from fullcircle.core.errors import FullcircleError, UsageError
-from fullcircle.scaffold.kinds import KINDS, TEMPLATES, parts
+from fullcircle.scaffold.kinds import DEFAULT_KIND, TEMPLATES, parts
 from fullcircle.scaffold.tickets_data import MONTHS, tickets
 from fullcircle.tracking.provenance.git import git
 
@@ -17,7 +17,7 @@ FILES = ("README.md", "runbook.md", "project.py")
 IGNORED = "# The rows are versioned by fullcircle, and are large.\n/data/\n__pycache__/\n"
 
 
-def create(name: str, folder: Path, *, kind: str = KINDS[0]) -> Path:
+def create(name: str, folder: Path, *, kind: str = DEFAULT_KIND) -> Path:
     """Make `folder/name` with project.py, README.md, runbook.md and six months of data; returns it.
 
     Args:

@@ -1,7 +1,7 @@
 """What a kind of problem is: the one value that every room asks, so that none of them branches on it.
 
 A task is made in project.py (`target=Binary(...)`), knows no framework, and holds nothing that was fitted. What rooms
-resolve by name (`loss`, `link`, `baseline`, `association`, `plots`) has one table entry in each of them.
+resolve by name (`loss`, `link`, `baseline`, `association`, `quality_report`, `plots`) has one table entry in each.
 """
 
 from __future__ import annotations
@@ -106,6 +106,11 @@ class Task(ABC):
     @abstractmethod
     def association(self) -> str:
         """How strongly a single column tells the target, by name, an entry of the leakage check's table."""
+
+    @property
+    @abstractmethod
+    def quality_report(self) -> str:
+        """How the report shows answers beside their labels, by name, an entry of monitoring's QUALITY_REPORTS table."""
 
     @property
     @abstractmethod

@@ -116,6 +116,7 @@ class Binary(Task):
     loss = "binary_cross_entropy"
     baseline = "logistic_regression"
     association = "roc_auc"
+    quality_report = "decisions"
     plots = ("reliability",)
     primary = "roc_auc"
     headline = ("roc_auc", "log_loss", "brier", "calibration_error")

@@ -56,6 +56,7 @@ class Multiclass(Task):
     loss = "cross_entropy"
     baseline = "multinomial_logistic_regression"
     association = "macro_roc_auc"
+    quality_report = "classes"
     plots = ("confusion_matrix", "reliability_by_class")
     primary = "roc_auc"
     headline = ("roc_auc", "accuracy", "macro_f1", "log_loss")

@@ -57,6 +57,7 @@ class Multilabel(Task):
     loss = "binary_cross_entropy"
     baseline = "logistic_regression_by_label"
     association = "label_roc_auc"
+    quality_report = "decisions"
     plots = ("reliability_by_class",)
     primary = "roc_auc"
     headline = ("roc_auc", "micro_f1", "macro_f1", "subset_accuracy")

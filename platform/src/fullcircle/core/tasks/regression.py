@@ -80,6 +80,7 @@ class Regression(Task):
     level_title = "mean"
     level_is_share = False
     association = "rank_correlation"
+    quality_report = "numbers"
     plots = ("predicted_against_actual", "residuals")
     primary = "mae"
 
