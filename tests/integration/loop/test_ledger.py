@@ -128,6 +128,16 @@ def test_a_version_that_mlflows_promote_button_made_is_reported_and_serves_nobod
     assert wrong(settings, project) == ()
 
 
+def test_a_version_that_somebody_registered_by_hand_is_never_used(
+    settings: Settings, project: Project, two: tuple[ModelVersion, ModelVersion], mlflow: MlflowClient
+) -> None:
+    source = mlflow.get_model_version(project.name, "1").source
+    by_hand = mlflow.create_model_version(project.name, source, run_id=two[0].run_id)
+    with pytest.raises(ModelUnavailable, match="has no digest that it could be held against"):
+        promote(project, Workspace(settings), str(by_hand.version), why="it is mine", who="ada")
+    assert (named(settings, project)["champion"], wrong(settings, project)) == ("2", ())
+
+
 def test_a_moved_alias_is_healed_and_the_ledger_says_by_whom_and_from_what(
     settings: Settings, project: Project, two: object, mlflow: MlflowClient
 ) -> None:
@@ -158,6 +168,55 @@ def test_a_moved_alias_can_be_accepted_as_it_is(
     )
     assert found["model_digest"] == two[0].digest
     assert accept(project, Workspace(settings), why="again", by="ada") == ()
+
+
+def test_what_was_deleted_in_mlflow_is_not_healed_but_accepted_and_the_project_goes_on(
+    settings: Settings, project: Project, make: Make, two: object, mlflow: MlflowClient
+) -> None:
+    mlflow.delete_model_version(project.name, "1")
+    assert wrong(settings, project) == (
+        f"alias previous of {project.name} names no version, the ledger says version 1",
+    )
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match=r"version 1 of .* was deleted in MLflow.*ledger accept"):
+            repair(project, Workspace(settings), why="put it back", by="ada")
+    assert Releases(Database(settings)).pending(project.name) == [], "and nothing of it is left half done"
+    accept(project, Workspace(settings), why="it is gone", by="ada")
+    assert wrong(settings, project) == ()
+    release(project, Workspace(settings), make(), reason="better", decided_by="gate")
+    assert named(settings, project) == {"champion": "3", "previous": "2"}
+
+
+def test_a_model_that_was_deleted_in_mlflow_is_accepted_as_gone_and_begun_anew(
+    settings: Settings, project: Project, make: Make, two: object, mlflow: MlflowClient
+) -> None:
+    mlflow.delete_registered_model(project.name)
+    assert len(wrong(settings, project)) == 2
+    accept(project, Workspace(settings), why="deleted by mistake", by="ada")
+    assert (wrong(settings, project), last(settings, project).version) == ((), "")
+    with pytest.raises(FullcircleError, match="had no champion at"):
+        who(project, Workspace(settings))
+    release(project, Workspace(settings), make(), reason="anew", decided_by="gate")
+    assert (wrong(settings, project), named(settings, project)) == ((), {"champion": "1"})
+
+
+@pytest.mark.parametrize("action", [Action.HEAL, Action.REJECT, Action.NOMINATE])
+def test_a_change_that_was_cut_short_is_undone_when_its_version_was_deleted_meanwhile(
+    settings: Settings, project: Project, make: Make, two: object, mlflow: MlflowClient, action: Action
+) -> None:
+    third = make()
+    if action is Action.REJECT:
+        nominate(project, Workspace(settings), third, reason="r", decided_by="d")
+    gone = "2" if action is Action.REJECT else third.version if action is Action.NOMINATE else "1"
+    about = {"reason": "r", "decided_by": "d", "at": AT, "data_until": None}
+    intent = Release(project=project.name, version=third.version, previous="2", action=action.value, **about)
+    Releases(Database(settings)).begin(intent)
+    mlflow.delete_model_version(project.name, gone)
+    (said,) = recover(project, Workspace(settings))
+    assert said.startswith("undid the unfinished ")
+    assert f"version {gone} of {project.name}" in said
+    assert recover(project, Workspace(settings)) == ()
+    assert Releases(Database(settings)).pending(project.name) == []
 
 
 def test_a_first_champion_that_was_set_by_hand_has_to_be_accepted(

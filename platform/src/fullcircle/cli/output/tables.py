@@ -238,7 +238,8 @@ def print_overview(console: Console, task: Task, found: Mapping[str, Any]) -> No
     for alias, version in found["aliases"].items():
         score = version[f"test_{task.primary}"]
         said = f", test {task.main.title} {in_digits(float(score))} {task.main.measure}".rstrip() if score else ""
-        line = styled("[bold]{:<11}[/] version {} ({}{})", alias, version["version"], version["framework"], said)
+        made = version["framework"] or "not made by fullcircle"
+        line = styled("[bold]{:<11}[/] version {} ({}{})", alias, version["version"], made, said)
         console.print(line, highlight=False)
     if not found["aliases"]:
         console.print(f"{found['project']} has no champion yet; 'fullcircle run {found['project']}' trains one")

@@ -117,6 +117,7 @@ class AliasTransition:
             try:
                 if intent.action in RELEASING:
                     loads(self._workspace, self.registry.version(self.project.name, intent.version))
+                self.require_registered(after(self._before(), intent))
             except LeaseLost:
                 raise
             except FullcircleError as error:
@@ -141,6 +142,22 @@ class AliasTransition:
                 hint=f"'fullcircle ledger heal {name} --why TEXT' puts it back, 'fullcircle ledger accept {name} "
                 "--why TEXT' takes it as it is",
             )
+
+    def require_registered(self, target: Aliases) -> None:
+        """Raise ModelUnavailable when an alias is to name a version that somebody deleted in MLflow."""
+        for alias, version in self._gone(target).items():
+            name = self.project.name
+            raise ModelUnavailable(
+                f"version {version} of {name} is to be the {alias}, and it was deleted in MLflow",
+                hint=f"'fullcircle ledger accept {name} --why TEXT' takes the aliases as they are now",
+            )
+
+    def _gone(self, target: Aliases) -> dict[str, str]:
+        """Alias -> version, of those that are to move to a version that is not registered any more."""
+        found = self.ledger_head.aliases(self.project.name).named()
+        moves = {alias: version for alias, version in target.named().items() if found.get(alias) != version}
+        known = {each.version for each in self.registry.versions(self.project.name)} if moves else set()
+        return {alias: version for alias, version in moves.items() if version not in known}
 
     def moved(self) -> tuple[str, ...]:
         """A sentence for each alias that does not name what the ledger says."""
@@ -258,7 +275,9 @@ class AliasTransition:
     def _undo(self, intent: Release) -> None:
         entries, found = self.ledger.entries(self.project.name), self.ledger_head.aliases(self.project.name)
         if entries:
-            self._apply(current(entries))
+            gone = self._gone(current(entries))
+            # What nobody can name any more stays as it was found: `verify` says so, and an undoing must not fail.
+            self._apply(Aliases.of(current(entries).named() | {alias: found.named().get(alias) for alias in gone}))
         elif found.champion == intent.version:
             self._apply(dataclasses.replace(found, champion=intent.previous))
 
@@ -291,6 +310,8 @@ class AliasTransition:
             )
 
     def _about(self, version: str) -> ChangeReason:
+        if not version:  # accepted without a champion
+            return {}
         try:
             found = self.registry.version(self.project.name, version)
         except ModelUnavailable:  # rejected, or accepted as gone, after somebody deleted it

@@ -131,7 +131,8 @@ def repair(project: Project, workspace: Workspace, *, why: str, by: str) -> tupl
 
     Raises:
         FullcircleError: when the chain does not hold: what it says is then no reason to move anything.
-        ModelUnavailable: when the graph of the champion by the ledger does not load; nothing was changed then.
+        ModelUnavailable: when the graph of the champion by the ledger does not load, or a version that an alias is to
+            name was deleted; nothing was changed then.
     """
     from fullcircle.loop.promotion.alias_transition import alias_transition, loads
     from fullcircle.loop.promotion.approval import reason_given
@@ -149,6 +150,7 @@ def repair(project: Project, workspace: Workspace, *, why: str, by: str) -> tupl
                 hint="bring the database back from a backup, or 'fullcircle ledger accept' the aliases as they are",
             )
         expected, found = current(entries), transition.ledger_head.aliases(project.name)
+        transition.require_registered(expected)
         if expected.champion is not None:
             loads(workspace, transition.registry.version(project.name, expected.champion))
         transition.change(_change(project, workspace, Action.HEAL, expected.champion, found.champion, why=why, by=by))

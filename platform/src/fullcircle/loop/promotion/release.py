@@ -75,7 +75,8 @@ def rollback(
         previous = transition.registry.alias(project.name, PREVIOUS)
         if previous is None:
             raise ModelUnavailable(
-                f"{project.name} has no previous champion to roll back to", hint="it has been released once at most"
+                f"{project.name} has no previous champion to roll back to",
+                hint=f"'fullcircle promote {project.name} VERSION --why TEXT' releases any that is registered",
             )
         return transition.release(
             previous,

@@ -319,6 +319,9 @@ class Registry:
 
 def _expect(path: Path, digest: str, what: str) -> None:
     found = sha256_of(path)
+    if not digest:
+        hint = "it is not used: 'fullcircle run' registers versions with one"
+        raise ModelUnavailable(f"{what} has no digest that it could be held against", hint=hint)
     if found != digest:
         raise ModelUnavailable(f"{what} has digest {found[:12]}, not {digest[:12]} as recorded", hint="it is not used")
 
