@@ -16,11 +16,21 @@ from fullcircle.core.project import (
     Binary,
     ErrorBudget,
     Evidence,
+    Gate,
+    Multiclass,
+    Multilabel,
+    NotWorse,
     Number,
     Project,
+    Regression,
     Slice,
     SliceGate,
+    Task,
 )
+
+BINARY = Binary("y", positive="yes")
+CLASSES = Multiclass("y", ("a", "b", "c"))
+LABELS = Multilabel("y", ("a", "b"))
 
 
 def project(**given: Any) -> Project:
@@ -28,11 +38,10 @@ def project(**given: Any) -> Project:
         name="p",
         owner="o",
         columns=(Number("x"),),
-        target=Binary("y", positive="yes"),
         time="t",
         row_id="i",
         torch=lambda inputs, params: None,
-        **given,
+        **{"target": BINARY} | given,
     )
 
 
@@ -68,6 +77,52 @@ def test_an_agreement_that_cannot_be_is_refused(given: dict[str, float]) -> None
         ProjectInvalid, match=r"AgreementGate\.(share must be a number from 0.0 to 1.0|margin must .* below 1.0)"
     ):
         AgreementGate(**given)
+
+
+REGRESSION = Regression("y", unit="dollar", loss="quantile")
+
+
+@pytest.mark.parametrize(
+    ("target", "gate", "said"),
+    [
+        (REGRESSION, AtLeast("r2", 2.0), r"AtLeast\('r2'\) must have a threshold of at most 1, got 2.0"),
+        (REGRESSION, AtLeast("coverage", 1.75), r"AtLeast\('coverage'\) must have a threshold from 0 to 1, got 1.75"),
+        (REGRESSION, AtLeast("mae", -0.1), r"AtLeast\('mae'\) must have a threshold of at least 0, got -0.1"),
+        (REGRESSION, NotWorse("coverage", 1.5), r"NotWorse\('coverage'\) must have a margin of at most 1, since"),
+        (BINARY, AtLeast("roc_auc", 60), r"AtLeast\('roc_auc'\) must have a threshold from 0 to 1, got 60"),
+        (BINARY, AtLeast("brier", 1.1), r"AtLeast\('brier'\) must have a threshold from 0 to 1, got 1.1"),
+        (BINARY, AtLeast("calibration_error", 1.1), "must have a threshold from 0 to 1, got 1.1"),
+        (BINARY, AtLeast("log_loss", -0.2), "must have a threshold of at least 0, got -0.2"),
+        (BINARY, Better("roc_auc", 1.0), r"Better\('roc_auc'\) must have a min_absolute_change below 1, since the ROC"),
+        (BINARY, SliceGate("x", "roc_auc", 3), r"SliceGate\('roc_auc'\) must have a drop of at most 1, since the ROC"),
+        (CLASSES, AtLeast("brier", 2.5), r"AtLeast\('brier'\) must have a threshold from 0 to 2, got 2.5"),
+        (CLASSES, SliceGate("y", "recall", 1.5), r"SliceGate\('recall'\) must have a drop of at most 1"),
+        (LABELS, AtLeast("micro_f1", 95), r"AtLeast\('micro_f1'\) must have a threshold from 0 to 1, got 95"),
+    ],
+)
+def test_a_gate_beyond_what_its_metric_can_be_is_refused_in_one_line(target: Task, gate: Gate, said: str) -> None:
+    with pytest.raises(ProjectInvalid, match=rf"^project 'p': gates: .*{said}"):
+        project(target=target, gates=(gate,))
+
+
+@pytest.mark.parametrize(
+    ("target", "gate"),
+    [
+        *((target, AtLeast(name, end)) for target in (REGRESSION, BINARY, CLASSES, LABELS)
+          for name, metric in target.metrics.items() for end in metric.bounds if end is not None),
+        (REGRESSION, NotWorse("mae", 1e9)),
+        (REGRESSION, NotWorse("rmse", 3e38)),
+        (REGRESSION, Better("mae", 1e12)),
+        (REGRESSION, SliceGate("x", "mae", 2.5e9)),
+        (REGRESSION, AtLeast("r2", -40.0)),
+        (BINARY, NotWorse("roc_auc", 1.0)),
+        (BINARY, AtLeast("log_loss", 7.0)),
+    ],
+)  # fmt: skip
+def test_a_gate_may_lie_at_the_ends_of_its_metric_and_an_error_has_the_size_of_its_target(
+    target: Task, gate: Gate
+) -> None:
+    assert project(target=target, gates=(gate,)).gates == (gate,)
 
 
 def test_a_metric_that_nobody_knows_is_refused() -> None:

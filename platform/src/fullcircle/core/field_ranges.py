@@ -86,8 +86,8 @@ Count = Annotated[int, Within(1, NUMBERS)]
 Share = Annotated[float, Within(0.0, 1.0)]
 Positive = Annotated[float, Within(0.0, 1e9, above=True)]
 Seconds = Annotated[float, Within(0.0, 1e9, above=True)]
-Score = Annotated[float, Within(0.0, 1e6)]
-"""A metric's value, or a difference of two."""
+Score = Annotated[float, Within(0.0, 3.4e38)]
+"""A difference of two values of a metric: of an error in the unit of its target as large as that target may be."""
 Float32 = Annotated[float, Within(-3.4e38, 3.4e38)]
 Name = Annotated[str, Legible()]
 Whole = Annotated[int, Within(-EXACT, EXACT)]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from typing import Annotated, Any
 
 from fullcircle.core.field_ranges import Count, Float32, Positive, Score, Share, Span, Within, check_fields
 from fullcircle.core.tasks.base import Task
+from fullcircle.core.tasks.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -154,3 +156,33 @@ def check_gate(gate: Gate, task: Task, refuse: Callable[[str, str, object], None
         known, where = task.metrics_in(gate.column), f" in each {gate.column}"
     if gate.metric not in known:
         refuse("gates", f"name one of the metrics {', '.join(known)}{where}", gate.metric)
+    _check_reachable(gate, known[gate.metric], refuse)
+
+
+def _check_reachable(
+    gate: AtLeast | NotWorse | Better | SliceGate, metric: Metric, refuse: Callable[[str, str, object], None]
+) -> None:
+    """Refuse a gate that no candidate can pass, or none can fail, since the metric cannot be so: a slip of the pen."""
+    least, most = metric.bounds
+    if isinstance(gate, AtLeast):
+        if not (-inf if least is None else least) <= gate.threshold <= (inf if most is None else most):
+            refuse(f"gates: AtLeast({gate.metric!r})", f"have a threshold {_between(least, most)}", gate.threshold)
+        return
+    if least is None or most is None:
+        return
+    field, widest = _DIFFERENCES[type(gate)], most - least
+    amount = getattr(gate, field)
+    # Nothing is better by more than all that there is, but anything may be asked not to be worse by all of it.
+    if amount > widest or (isinstance(gate, Better) and amount == widest):
+        most_said = f"below {widest:g}" if isinstance(gate, Better) else f"of at most {widest:g}"
+        what = f"have a {field} {most_said}, since the {metric.title} lies {_between(least, most)}"
+        refuse(f"gates: {type(gate).__name__}({gate.metric!r})", what, amount)
+
+
+_DIFFERENCES = {NotWorse: "margin", Better: "min_absolute_change", SliceGate: "drop"}
+
+
+def _between(least: float | None, most: float | None) -> str:
+    if least is None or most is None:
+        return f"of at most {most:g}" if least is None else f"of at least {least:g}"
+    return f"from {least:g} to {most:g}"

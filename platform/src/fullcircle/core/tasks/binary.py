@@ -71,6 +71,7 @@ BRIER = mean_metric(
     greater_is_better=False,
     effective_rows=spare_rows,
     worst=worst_by_outcome(brier_losses),
+    bounds=(0.0, 1.0),
 )
 """Mean squared difference between probability and outcome (Brier 1950)."""
 
@@ -82,6 +83,7 @@ CALIBRATION_ERROR = Metric(
     interval=lambda y, a, seed: intervals.metric_interval(y, a, calibration_error, seed=seed or 0),
     difference=lambda y, a, b, seed: intervals.paired_interval(y, a, b, calibration_error, seed=seed),
     test=lambda y, a, b, seed: intervals.paired_interval(y, a, b, calibration_error, seed=seed),
+    bounds=(0.0, 1.0),
 )
 """Expected calibration error over 10 bins of equal count (Nixon et al. 2019). A sum of absolute values: resampled."""
 

@@ -136,7 +136,13 @@ LOG_LOSS = mean_metric(
     worst=_worst_log_loss,
 )
 BRIER = mean_metric(
-    "brier", "Brier score", brier_scores, greater_is_better=False, effective_rows=rarest, worst=lambda y, a: 2.0
+    "brier",
+    "Brier score",
+    brier_scores,
+    greater_is_better=False,
+    effective_rows=rarest,
+    worst=lambda y, a: 2.0,
+    bounds=(0.0, 2.0),
 )
 CALIBRATION_ERROR = mean_metric(
     "calibration_error",
@@ -145,6 +151,7 @@ CALIBRATION_ERROR = mean_metric(
     greater_is_better=False,
     effective_rows=rarest,
     worst=lambda y, a: unseen_share(len(y)),
+    bounds=(0.0, 1.0),
 )
 RECALL = share_metric("recall", "recall", correct)
 """Of rows of one class: the share that is answered with it, of which macro recall is the mean (Sokolova & Lapalme 2009,
