@@ -24,7 +24,7 @@ from fullcircle.tracking.runs.run_schema import PROVENANCE
 from fullcircle.tracking.runs.run_store import RunStore
 from fullcircle.tracking.runs.run_tags import REASON, SPOOL, process_of
 from fullcircle.tracking.runs.system_metrics import node_name
-from fullcircle.tracking.secrets.detection import MARKER
+from fullcircle.tracking.secrets.telling_names import MARKER
 
 
 @pytest.fixture

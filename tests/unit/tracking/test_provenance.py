@@ -16,7 +16,7 @@ from fullcircle.store.database import Database
 from fullcircle.tracking.provenance.git_worktree import apply, has_commit, top_of, worktree
 from fullcircle.tracking.provenance.run_provenance import _named, installed, packages, provenance
 from fullcircle.tracking.provenance.uncommitted import MAX_DIFF_BYTES
-from fullcircle.tracking.secrets.detection import MARKER
+from fullcircle.tracking.secrets.telling_names import MARKER
 
 
 def git(folder: Path, *words: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fullcircle.tracking.secrets.detection import MARKER, masked, masked_value, secrets_in
+from fullcircle.tracking.secrets.detection import masked, masked_file, masked_value, secrets_in
 from fullcircle.tracking.secrets.patch_masking import masked_patch
+from fullcircle.tracking.secrets.telling_names import MARKER
 
 SECRETS = {
     "password of a database": ('DB = "postgresql://ada:hunter2@db:5432/x"', "hunter2"),
@@ -32,6 +34,24 @@ SECRETS = {
     "call of a pair": ("HTTPBasicAuth('ada', 'hunter2')", "hunter2"),
     "curl": ("curl -s -u ada:hunter2 https://api.example", "hunter2"),
     "netrc": ("machine api.example login ada password hunter2", "hunter2"),
+    "netrc on lines": ("machine api.example\n  login ada\n  password hunter2\n", "hunter2"),
+    "pgpass": ("db.example:5432:circle:ada:hun\\:ter2", "hun\\:ter2"),
+    "pgpass of any host": ("*:*:*:ada:hunter2", "hunter2"),
+    "mysql": ("mysql -u ada -phunter2 circle", "hunter2"),
+    "mysqldump": ("$ mysqldump --host=db -uada -p'hunter2' circle > x.sql", "hunter2"),
+    "mariadb in a list": ('run(["mariadb", "-uada", "-phunter2"])', "hunter2"),
+    "sshpass": ("sshpass -p hunter2 ssh ada@db", "hunter2"),
+    "redis": ("redis-cli -h cache -a hunter2 ping", "hunter2"),
+    "docker login": ("docker login -u ada -p hunter2 r.example", "hunter2"),
+    "before a command": ("PGPASSWORD=hunter2 psql -h db", "hunter2"),
+    "bcrypt": ("ada:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC", "c4WoMPo3SXsafkva"),
+    "htpasswd": ("ada:$apr1$x3k9zQ1a$7vL9qk0a1b2c3d4e5f6g7.", "7vL9qk0a1b2c3d4e5f6g7."),
+    "ldap": ("ada:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=", "qUqP5cyxm6YcTAhz05Hph5gvu9M="),
+    "several words": ('passphrase = "correct horse battery staple"', "correct horse battery staple"),
+    "digits": ("db_password = '19870412'", "19870412"),
+    "second of a list": ("PASSWORDS = ['hunter2', 'swordfish']", "swordfish"),
+    "list on lines": ('PASSWORDS = [\n    "abcdef1",\n    "hunter2",  # the old one\n]', "hunter2"),
+    "short docker auth": ('{"auths": {"r.example": {"auth": "YWRhOmE="}}}', "YWRhOmE="),
     "registry": ('{"auths": {"r.example": {"auth": "YWRhOmh1bnRlcjIh"}}}', "YWRhOmh1bnRlcjIh"),
     "image": ("ENV API_PASSWORD hunter2", "hunter2"),
     "item": ('os.environ["DB_PASSWORD"] = "hunter2"', "hunter2"),
@@ -63,7 +83,49 @@ NONE = (
     "auth = 'basic'; auth=(user, password)",
     "<password></password>",
     "docker run -u 1000:1000 image",
+    "routes = ['slack://env:SLACK_TOKEN', 'pagerduty://env:PAGERDUTY_KEY']; password = 'env:DB'",
+    "smtps://ada:PASSWORD@mail.example",
+    "password = 'the password must not be empty'; 'password': 'Enter it twice, please'",
+    "pw = 'x'; password='-'",
+    "a form with login and password fields",
+    "mysql -u ada -p circle; mysql -h db -P 3306 -p$MYSQL_PASSWORD",
+    "src/a.py:120:5: error: x",
+    "tests/test_a.py:1200:name:function:passed the time",
+    "passwords = []; token_kinds = ['bearer', 'basic']; TOKENS = ['<s>', '[PAD]']",
+    "CREDENTIALS = ('PREFECT_API_KEY', 'PREFECT_CUSTOM_HEADERS'); token_shape = '^t_[a-z0-9]{8}_[a-z0-9]{32}$'",
+    "a basic assumption, auth: 'session'",
+    "it costs $1$ or $5$",
 )
+IN_FILES = {
+    ".pgpass": ("db:5432:circle:ada:pass word 1\n# a comment: of: four: parts: here\n", ["pass word 1"]),
+    "home/.netrc": ("default\nlogin ada\nlogout\npassword hunter2\n", ["hunter2"]),
+    "deploy/.htpasswd": ("ada:rqXexS6ZhobKA\n# by: hand\n", ["rqXexS6ZhobKA"]),
+    "a.yaml": ("passwords:\n  - abcd1\n  - 'ef gh'  # old\n  # none\n\n  - ijkl\nnext:\n  - free\n",
+               ["abcd1", "ef gh", "ijkl"]),
+    "b.yml": ("x:\n  api_key: |-\n    line one\n      line two\n\n    line three\n  other: |\n    free\n",
+              ["line one", "line two", "line three"]),
+    "c.yaml": ("secrets:\n- db_password\n- name: regcred\npasswords:\n- swordfish\n- hunter2\ntokens: 3\n",
+               ["swordfish", "hunter2"]),
+    "d.yaml": ("passwords: [abcd1, 'ef gh', ${OTHER}]\nplain: [free]\n", ["abcd1", "ef gh"]),
+    "e.yaml": ("credentials: >\n\tfree\n", ["free"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+@pytest.mark.parametrize("sign", ["", "+", "-", " "])
+def test_what_has_no_name_beside_it_is_found_in_its_file_and_in_a_patch_of_it(name: str, sign: str) -> None:
+    text, expected = IN_FILES[name]
+    if sign:
+        text = "@@ -1,9 +1,9 @@\n" + "".join(f"{sign}{line}\n" for line in text.splitlines())
+    assert [text[each.start : each.end] for each in secrets_in(text, name=name)] == expected
+
+
+@pytest.mark.parametrize("name", [".pgpass", ".netrc", ".htpasswd"])
+def test_a_file_of_credentials_that_is_kept_with_a_run_is_kept_without_them(tmp_path: Path, name: str) -> None:
+    text, (secret,) = IN_FILES[{".netrc": "home/.netrc", ".htpasswd": "deploy/.htpasswd"}.get(name, name)]
+    (tmp_path / name).write_text(text)
+    masked_text, kinds = masked_file(tmp_path / name)
+    assert (masked_text, len(kinds)) == (text.replace(secret, MARKER), 1)
 
 
 @pytest.mark.parametrize("case", SECRETS)
@@ -139,6 +201,18 @@ def test_a_masked_patch_has_the_lines_and_the_signs_that_it_had(lines: list[str]
         "<password>",
         "-----BEGIN PRIVATE KEY-----",
         " = '",
+        "mysql ",
+        "passwords=[",
+        "passwords: ['",
+        "passwords:\n- abcd1\n",
+        "password: |\n",
+        "password: |\n ",
+        "a:*:",
+        "machine a login b ",
+        "default ",
+        "auth: 'YWRh",
+        "$2y$",
+        "#",
     ],
 )
 def test_a_hostile_text_is_looked_through_in_a_time_that_grows_as_it_does(unit: str) -> None:

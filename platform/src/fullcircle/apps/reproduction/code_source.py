@@ -17,7 +17,7 @@ from fullcircle.loop.training_runs.run_fingerprint import code_files
 from fullcircle.tracking.provenance.git_worktree import apply, has_commit, top_of, worktree
 from fullcircle.tracking.provenance.uncommitted import CUT
 from fullcircle.tracking.runs.run_schema import COMMIT, DIFF, MASKED, NOT_KEPT
-from fullcircle.tracking.secrets.detection import MARKER
+from fullcircle.tracking.secrets.telling_names import MARKER
 
 if TYPE_CHECKING:
     from fullcircle.tracking.provenance.origin import Origin

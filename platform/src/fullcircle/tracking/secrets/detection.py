@@ -15,20 +15,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-MARKER = "fullcircle-masked-secret"
-"""In the place of a secret; in a patch a number follows, the same for the same secret."""
-_TELLING = (
-    r"(?:passw(?:or)?d|passphrase|passwd|pwd|secret|token(?!i[sz])|credential|api[_.-]?key|access[_.-]?key|private[_.-]?key|"
-    r"auth[_.-]?key|account[_.-]?key|routing[_.-]?key|service[_.-]?key|encryption[_.-]?key)"
-)
-_SHORT = r"(?<![A-Za-z])(?:pass_?|pw|_?auth)(?![\w.-])"
-"""Telling where they are the whole name, or its last part: `DB_PASS`, and neither `passes` nor `author`."""
-_NAME = rf"(?i:{_TELLING}[\w.-]{{0,30}}|{_SHORT})"
-"""From the telling word on: what stands before it would be tried anew at each character."""
+from fullcircle.tracking.secrets.credential_lines import in_credential_lines
+from fullcircle.tracking.secrets.listed_values import listed
+from fullcircle.tracking.secrets.telling_names import MARKER, NAME, TELLING_VALUE, VARIABLE, is_template, tells
+
 _NOTIFIERS = (
     "slack|discord|tgram|msteams|pagerduty|opsgenie|pover|pbul|mailgun|sendgrid|twilio|gchat|mmost|mmosts|rocket|rockets|"
     "wxteams|webex|gotify|gotifys|ntfy|ntfys|matrix|matrixs|workflows?|workflow|signal|signals|victorops|spugpush|join|"
     "ifttt|pushy|prowl|simplepush|strmlabs|flock|ryver|zulip|guilded|lametric|sns|ses"
+)
+_BEHIND_A_COMMA = re.compile(
+    rf"({NAME})['\"]\s{{0,9}}(?:,|\svalue\s{{0,3}}=)\s{{0,9}}(?:default\s{{0,3}}=\s{{0,3}})?"
+    r"[rbfuRBFU]{0,2}(['\"])(?P<value>[^'\"\n]{6,300})\2"
 )
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a password in a URL", re.compile(r"(?<!http)(?<!https)://[^\s:/@'\"<>]{0,100}:([^\s'\"<>]{1,300})@")),
@@ -49,18 +47,18 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     ("credentials", re.compile(r"(?i)\b(?:bearer|basic)\s{1,3}([\w.~+/-]{16,500}={0,2})")),
     (
-        "a value with a telling name",
+        TELLING_VALUE,
         re.compile(
             # A list's first, and what stands in another text, where quotes are escaped: the cell of a notebook.
-            rf"({_NAME})\\?['\"\]]{{0,2}}\s{{0,9}}(?::\s{{0,3}}[\w.|\[\] ]{{1,40}}(?==))?(?::=|=>|==|!=|=|:)\s{{0,9}}"
+            rf"({NAME})\\?['\"\]]{{0,2}}\s{{0,9}}(?::\s{{0,3}}[\w.|\[\] ]{{1,40}}(?==))?(?::=|=>|==|!=|=|:)\s{{0,9}}"
             r"[\[({]?[rbfuRBFU]{0,2}(\"{3}|'{3}|\\{0,3}['\"])(?P<value>[^'\"\n]{1,300}?)\2"
         ),
     ),
     (
-        "a value with a telling name",
-        re.compile(rf"(?m)^[+\- ]?ENV\s{{1,9}}\w{{0,40}}?({_NAME})\s{{1,9}}(?P<value>[^\s='\"]{{4,300}})"),
+        TELLING_VALUE,
+        re.compile(rf"(?m)^[+\- ]?ENV\s{{1,9}}\w{{0,40}}?({NAME})\s{{1,9}}(?P<value>[^\s='\"]{{4,300}})"),
     ),
-    ("a value with a telling name", re.compile(rf"<[\w.-]{{0,30}}?({_NAME})>(?P<value>[^<>\n]{{1,300}})</")),
+    (TELLING_VALUE, re.compile(rf"<[\w.-]{{0,30}}?({NAME})>(?P<value>[^<>\n]{{1,300}})</")),
     (
         "a password behind a user's name",
         re.compile(
@@ -71,18 +69,11 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
         "a password behind a user's name",
         re.compile(r"\s(?:-u|--user)[ =]['\"]?[^\s:'\"/]{1,100}:(?!\d+\b)([^\s'\"]{4,300})"),
     ),
-    ("a password behind a user's name", re.compile(r"(?i)\blogin\s{1,3}\S{1,100}\s{1,3}password\s{1,3}(\S{1,300})")),
-    (
-        "a value with a telling name",
-        re.compile(
-            rf"({_NAME})['\"]\s{{0,9}}(?:,|\svalue\s{{0,3}}=)\s{{0,9}}(?:default\s{{0,3}}=\s{{0,3}})?"
-            r"[rbfuRBFU]{0,2}(['\"])(?P<value>[^'\"\n]{6,300})\2"
-        ),
-    ),
-    ("a value with a telling name", re.compile(rf"--[\w-]{{0,30}}?({_NAME})[ =](?P<value>[^\s'\"-][^\s'\"]{{3,300}})")),
+    (TELLING_VALUE, _BEHIND_A_COMMA),
+    (TELLING_VALUE, re.compile(rf"--[\w-]{{0,30}}?({NAME})[ =](?P<value>[^\s'\"-][^\s'\"]{{3,300}})")),
 )  # fmt: skip
 _UNQUOTED = re.compile(
-    rf"^[+\- ]?\s{{0,20}}(?:(?:export|ENV|ARG|set)\s{{1,9}}|- )?[\w.-]{{0,40}}?({_NAME})"
+    rf"^[+\- ]?\s{{0,20}}(?:(?:export|ENV|ARG|set)\s{{1,9}}|- )?[\w.-]{{0,40}}?({NAME})"
     r"\s{0,3}(?::=|\?=|[:=])\s{0,3}(?P<value>[^\s'\"#,\[\](){}][^\s'\",\[\](){}]{3,300})(?=\s|$)",
     re.MULTILINE,
 )
@@ -95,10 +86,6 @@ _HEX = re.compile(r"[0-9a-fA-F-]+")
 _HASH = re.compile(r"(?i)(?:sha\d+|md5)[-_:]?$")
 _DIGESTS = ("sha1-", "sha256-", "sha384-", "sha512-")
 _CHUNK = re.compile(r"[A-Za-z0-9]+")
-_TEMPLATE = re.compile(r"\$?\{[^}]*\}|\$\w+|\$\([^)]*\)|<[^>]*>|%\(?\w*\)?s|\*+|x{3,}|\.{3,}|…")
-_NOT_THE_VALUE = re.compile(
-    r"(?i)(?:name|file|path|folder|dir|id|ids|type|env|var|variable|field|column|header|url|uri|endpoint|len|length|size|count|prefix|limit|ttl)$"
-)
 _MIN_ENTROPY_BITS, _MIN_CHANGES = 3.9, 0.38
 _CONFIGURATION = (
     ".env",
@@ -114,7 +101,7 @@ _CONFIGURATION = (
     ".dvc",
     ".lock",
 )
-_CONFIGURES = ("Dockerfile", "Containerfile", "Makefile", "kubeconfig", "credentials", "config")
+_CONFIGURES = ("Dockerfile", "Containerfile", "Makefile", "kubeconfig", "credentials", "config", "_netrc", "pgpass")
 """Configuration by the whole name; so is whatever begins with a dot, such as `.netrc`."""
 _TEXTS = (*_CONFIGURATION, ".py", ".txt", ".md", ".json", ".log", ".ipynb", ".diff", ".patch")
 LARGEST_TEXT = 4_000_000
@@ -172,6 +159,8 @@ def secrets_in(text: str, *, name: str = "", guess: bool = False) -> tuple[Secre
     found = [
         *_by_rules(text), *_by_shape(text), *_keys(text),
         *(_unquoted(text) if _is_configuration(name) else ()),
+        *(Secret(start=at, end=end, kind=TELLING_VALUE) for at, end in listed(text, yaml=_is_configuration(name))),
+        *(Secret(start=at, end=end, kind=kind) for at, end, kind in in_credential_lines(text, name)),
         *(_random(text) if guess else ()),
     ]  # fmt: skip
     kept: list[Secret] = []
@@ -194,7 +183,7 @@ def masked(text: str, *, name: str = "") -> tuple[str, tuple[str, ...]]:
 def masked_file(path: Path) -> tuple[str, tuple[str, ...]]:
     """As `masked`, of a file that is a text of at most `LARGEST_TEXT` bytes by its name; nothing of any other."""
     name = path.name
-    if not name.endswith(_TEXTS) and not name.startswith(".env"):
+    if not name.endswith(_TEXTS) and not _is_configuration(name):
         return "", ()
     try:
         if path.stat().st_size > LARGEST_TEXT:
@@ -206,8 +195,8 @@ def masked_file(path: Path) -> tuple[str, tuple[str, ...]]:
 
 def masked_value(name: str, value: str) -> tuple[str, str]:
     """(the value of a parameter, tag or field with that name, without its secrets; what they were, "" for none)."""
-    if value and re.search(rf"{_NAME}$", name.rpartition(".")[2]) and _tells(name, value) and MARKER not in value:
-        return MARKER, "a value with a telling name"
+    if value and re.search(rf"{NAME}$", name.rpartition(".")[2]) and tells(name, value) and MARKER not in value:
+        return MARKER, TELLING_VALUE
     text, kinds = masked(value)
     return text, ", ".join(sorted(set(kinds)))
 
@@ -237,15 +226,17 @@ def _by_rules(text: str) -> Iterator[Secret]:
         for found in rule.finditer(text):
             group: int | str = "value" if named else 1
             value = found.group(group)
-            if _is_template(value) or (named and not _tells(found.group(1), value)):
+            if is_template(value) or (named and not tells(found.group(1), value)):
+                continue
+            if rule is _BEHIND_A_COMMA and VARIABLE.fullmatch(value):
                 continue
             yield Secret(start=found.start(group), end=found.end(group), kind=kind)
 
 
 def _unquoted(text: str) -> Iterator[Secret]:
     for found in _UNQUOTED.finditer(text):
-        if _tells(found.group(1), found["value"]):
-            yield Secret(start=found.start("value"), end=found.end("value"), kind="a value with a telling name")
+        if tells(found.group(1), found["value"]):
+            yield Secret(start=found.start("value"), end=found.end("value"), kind=TELLING_VALUE)
 
 
 def _by_shape(text: str) -> Iterator[Secret]:
@@ -292,21 +283,6 @@ def _looks_random(value: str) -> bool:
 def _entropy_bits(value: str) -> float:
     """Shannon's entropy of its characters, in bits each."""
     return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values())
-
-
-def _tells(name: str, value: str) -> bool:
-    """Whether a value is the secret that its name speaks of, and not a count, a path to it, or a token of a text."""
-    if _NOT_THE_VALUE.search(name) or _is_template(value) or MARKER in value:
-        return False
-    if value.lower() in ("true", "false", "none", "null", "yes", "no") or re.fullmatch(r"[\d.,eE+-]+", value):
-        return False
-    if re.search(r"(?i)token|^_?auth$", name) and not re.search(r"(?i)secret|passw", name):
-        return len(value) >= 16 and not re.search(r"\s", value) and bool(re.search(r"\d", value))
-    return len(value) >= 4 and not re.search(r"\s.*\s", value)
-
-
-def _is_template(value: str) -> bool:
-    return _TEMPLATE.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fullcircle.tracking.provenance.uncommitted import pieces_of, shown
-from fullcircle.tracking.secrets.detection import MARKER, MaskedSecret, replaced, secrets_in
+from fullcircle.tracking.secrets.detection import MaskedSecret, replaced, secrets_in
+from fullcircle.tracking.secrets.telling_names import MARKER
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 _NUMBERED = re.compile(re.escape(MARKER) + r"-(\d+)(?!\d)")
