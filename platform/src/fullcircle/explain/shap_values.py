@@ -182,6 +182,21 @@ class _Masker:
         return len(self._background), len(row)
 
 
+def _shap() -> Any:
+    """The library, its loops as plain Python: numba would compile them anew in each process that explains a model, for
+    several seconds, to save less than one. Where something else has imported shap before, it stays as it is.
+    """
+    import numba
+
+    logging.getLogger("shap").setLevel(logging.ERROR)
+    before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 1
+    try:
+        import shap
+    finally:
+        numba.config.DISABLE_JIT = before
+    return shap
+
+
 def permutation_shap(
     function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     rows: NDArray[np.float64],
@@ -197,8 +212,7 @@ def permutation_shap(
     Returns:
         float64 (rows, features of the masker) and (), or (rows, features, answers) and (answers,).
     """
-    logging.getLogger("shap").setLevel(logging.ERROR)
-    import shap
+    shap = _shap()
 
     class Values(shap.explainers.Permutation):  # type: ignore[misc]  # shap has no types
         """Without main effects, which shap 0.51 computes for each row but the first when asked not to."""
