@@ -147,7 +147,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", params=["torch", "keras"])
+@pytest.fixture(scope="module", params=["torch", pytest.param("keras", marks=pytest.mark.nightly)])
 def whole(request: pytest.FixtureRequest, root: Path) -> Training:
     """A training that nobody disturbed."""
     training = Training(root, request.param, root / f"{request.param}-whole")
@@ -236,6 +236,7 @@ def test_a_launcher_that_is_killed_told_to_stop_or_killed_in_a_checkpoint_is_lau
     assert_same(again, whole)
 
 
+@pytest.mark.nightly
 def test_ray_replaces_a_worker_that_is_killed_passes_on_sigterm_and_another_place_goes_on(
     whole: Training, again: Training
 ) -> None:
@@ -284,6 +285,7 @@ def cluster() -> Iterator[subprocess.Popen[str]]:
     process.communicate()  # the end of its input ends it
 
 
+@pytest.mark.nightly
 def test_a_node_that_ray_is_about_to_lose_stops_the_training_with_a_checkpoint(
     root: Path, tmp_path: Path, cluster: subprocess.Popen[str]
 ) -> None:

@@ -114,7 +114,7 @@ def same(one: TrainState, other: TrainState) -> bool:
     return losses[0] == losses[1] and all(one.best[key].tobytes() == other.best[key].tobytes() for key in one.best)
 
 
-@pytest.mark.parametrize("step", [1, 7, 13, 21])
+@pytest.mark.parametrize("step", [13, *(pytest.param(step, marks=pytest.mark.nightly) for step in (1, 7, 21))])
 def test_stopped_dead_at_any_step_it_comes_to_the_very_same_model(name: str, step: int, tmp_path: Path) -> None:
     whole = train(name, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

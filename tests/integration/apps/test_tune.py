@@ -249,6 +249,7 @@ def _wait_until_gone(pid: int) -> None:
     raise AssertionError(f"process {pid} is still there")
 
 
+@pytest.mark.nightly
 def test_a_study_that_was_told_to_stop_interrupted_and_killed_is_the_same_to_the_last_bit(
     uninterrupted: TuneResult,
     project: Project,
@@ -338,6 +339,7 @@ def test_test_rows_that_are_poisoned_change_nothing_to_the_last_bit(
     assert trials_of(other) == trials_of(settings)[:6]
 
 
+@pytest.mark.nightly
 def test_validation_rows_that_are_poisoned_change_it(
     uninterrupted: TuneResult, project: Project, settings: Settings, tmp_path: Path
 ) -> None:
@@ -381,6 +383,7 @@ def _rows_from(project: Project, start: object) -> set[str]:
     return found
 
 
+@pytest.mark.nightly
 def test_two_workers_train_keras_trials_side_by_side(project: Project, settings: Settings) -> None:
     request = TuneRequest(framework="keras", trials=4, workers=2, until=UNTIL, overrides=("training.epochs=2",))
     result = tune(

@@ -340,7 +340,7 @@ def test_two_processes_have_one_run(project: Project, settings: Settings, client
     assert 0 < found.data.metrics["parallel_efficiency"] <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_next_retrain_goes_on_with_one_that_was_told_to_stop(
     stopped: Callable[..., str], project: Project, settings: Settings, client: mlflow.MlflowClient
 ) -> None:
@@ -367,7 +367,13 @@ def test_the_next_retrain_goes_on_with_one_that_was_told_to_stop(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("by", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["9", "2"])
+@pytest.mark.parametrize(
+    ("by", "code"),
+    [
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, id="9"),
+        pytest.param(signal.SIGINT, 130, id="2", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_training_that_was_killed_or_interrupted_is_resumed_as_if_it_never_was(
     uninterrupted: TrainResult,
     stopped: Callable[..., str],
@@ -439,7 +445,7 @@ def test_a_retrain_that_was_stopped_behind_its_training_is_gone_on_with_and_noth
     assert find_interrupted(project, Workspace(settings), until) is None, "it came to its end"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_retrain_whose_code_changed_starts_anew_and_the_old_one_is_given_up(
     stopped: Callable[..., str], project: Project, settings: Settings, workplace: Path
 ) -> None:
