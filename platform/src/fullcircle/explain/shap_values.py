@@ -188,12 +188,13 @@ def _shap() -> Any:
     """
     import numba
 
+    compiling: Any = numba.config  # its settings are made from the environment, unseen by type checkers
     logging.getLogger("shap").setLevel(logging.ERROR)
-    before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, 1
+    before, compiling.DISABLE_JIT = compiling.DISABLE_JIT, 1
     try:
         import shap
     finally:
-        numba.config.DISABLE_JIT = before
+        compiling.DISABLE_JIT = before
     return shap
 
 
@@ -214,7 +215,7 @@ def permutation_shap(
     """
     shap = _shap()
 
-    class Values(shap.explainers.Permutation):  # type: ignore[misc]  # shap has no types
+    class Values(shap.explainers.Permutation):  # type: ignore[misc, name-defined]  # shap has no types
         """Without main effects, which shap 0.51 computes for each row but the first when asked not to."""
 
         def explain_row(self, *row: Any, main_effects: object, **how: Any) -> Any:
