@@ -18,7 +18,7 @@ from fullcircle.core.errors import ContractViolated, UsageError
 from fullcircle.core.settings import Settings
 from fullcircle.orchestration.concurrency_limits import limit_name
 from fullcircle.orchestration.flow_paths import flow_file, load_flow
-from fullcircle.orchestration.schedule import POOL, RETRAIN_CRON, WATCH_ANCHOR, drift_automation
+from fullcircle.orchestration.schedule import DELIVER_EVERY, POOL, RETRAIN_CRON, WATCH_ANCHOR, drift_automation
 from fullcircle.store.database import Database
 from fullcircle.store.retrain_requests import Retrains, RetrainSource, RetrainState
 
@@ -96,11 +96,13 @@ def test_prefect_yaml_says_the_same_as_fullcircle_schedule(repository: Path) -> 
     from uuid import uuid4
 
     written = yaml.safe_load((repository / "prefect.yaml").read_text())
-    retrain, watch = written["deployments"]
+    retrain, watch, deliver = written["deployments"]
     daily = {"interval": 86400, "anchor_date": WATCH_ANCHOR.isoformat()}
+    often = daily | {"interval": int(DELIVER_EVERY.total_seconds())}
     for deployment, flow, name, when in (
         (retrain, "retrain", "flights-weekly", {"cron": RETRAIN_CRON}),
         (watch, "watch", "flights-watch", daily),
+        (deliver, "deliver", "flights-deliver", often),
     ):
         assert deployment["name"] == name
         assert deployment["entrypoint"] == f"flows/{flow}.py:{flow}"

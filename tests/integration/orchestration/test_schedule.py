@@ -40,6 +40,7 @@ def test_a_schedule_has_both_deployments_the_pool_the_limit_and_the_automation(
     assert made.deployments == {
         "retrain/complete-weekly": "cron '0 3 * * 1'",
         "watch/complete-watch": "every 1 day, 0:00:00",
+        "deliver/complete-deliver": "every 0:10:00",
     }
     assert "fullcircle ui" in made.text()
     assert made.as_json()["limit"] == "retrain-complete"
@@ -63,7 +64,7 @@ def test_scheduling_twice_makes_nothing_twice_and_moves_to_the_new_root(settings
         assert moved.job_variables["working_dir"] == str(tmp_path / "moved")
 
 
-FLOWS = (("retrain", "weekly"), ("watch", "watch"))
+FLOWS = (("retrain", "weekly"), ("watch", "watch"), ("deliver", "deliver"))
 
 
 def test_a_project_is_watched_as_often_as_it_says_and_a_change_of_that_leaves_one_schedule(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from fullcircle.alerting.incident_states import IncidentStates
+from fullcircle.alerting.incident_states import IncidentStates, Notice
 from fullcircle.alerting.page import Kind, Page, page
 from fullcircle.alerting.routes import FORGETFUL, deliver, route_name, scheme_of
 from fullcircle.core.project import Project
-from fullcircle.core.records.incidents import STANDING, Incident, WindowCheck
+from fullcircle.core.records.incidents import APPROVAL, Incident, Severity, WindowCheck
 from fullcircle.core.settings import Settings
 from fullcircle.store.database import Database
 from fullcircle.store.file_locks import exclusive
@@ -49,6 +49,8 @@ class Dispatcher:
         self._project = project
         self._settings = settings
         self._routes = {route_name(url): url for url in project.routes}
+        self._next = {route_name(url): url for url in project.on_call.escalate_to}
+        self._every_route = {**self._routes, **self._next}
 
     def report(self, check: WindowCheck) -> Delivered:
         """Take what a check of a window found: page what is new or got worse, say of what is gone that it is over.
@@ -66,12 +68,15 @@ class Dispatcher:
         sent = self.flush()
         return Delivered(opened=opened, resolved=resolved, failed=sent.failed, pages=sent.pages)
 
-    def note(self, incidents: Sequence[Incident], *, at: datetime) -> tuple[tuple[Incident, ...], tuple[Incident, ...]]:
+    def note(
+        self, incidents: Sequence[Incident], *, at: datetime, cause: str = APPROVAL
+    ) -> tuple[tuple[Incident, ...], tuple[Incident, ...]]:
         """Store incidents that no window sees and queue their pages, in the caller's transaction, without delivering
         them.
 
         Args:
-            incidents: all that there are of the causes in STANDING; an open one that is not among them is resolved.
+            incidents: all that there are of this cause; an open one that is not among them is resolved.
+            cause: one of STANDING.
 
         Returns:
             those that are new, and those that are over.
@@ -82,7 +87,7 @@ class Dispatcher:
             gone = [
                 row
                 for row in self._incidents.open(self._project.name)
-                if row.incident.cause in STANDING and row.incident.key not in keys
+                if row.incident.cause == cause and row.incident.key not in keys
             ]
             for row in gone:
                 self._incidents.change(row.id, resolved=at)
@@ -97,7 +102,7 @@ class Dispatcher:
             self._tell()
             self._reroute()
             for row in self._incidents.undelivered(self._project.name):
-                if row.route not in self._routes or row.route in failed:  # in order: never "over" before "open"
+                if row.route not in self._every_route or row.route in failed:  # in order: never "over" before "open"
                     continue
                 if why := self._deliver(row):
                     self._incidents.failed(row.id, why)
@@ -112,7 +117,7 @@ class Dispatcher:
         """Tell what is still open to receivers that may have lost it since, but for the pages that they were told of
         just now; those that fail are added to `failed`."""
         for row in self._incidents.announced(self._project.name):
-            forgot = scheme_of(self._routes.get(row.route, "")) in FORGETFUL and row.id not in told
+            forgot = scheme_of(self._every_route.get(row.route, "")) in FORGETFUL and row.id not in told
             if forgot and row.route not in failed and (why := self._deliver(row)):
                 failed[row.route] = why
 
@@ -121,14 +126,14 @@ class Dispatcher:
             made = Page.stored(row.page)
         except (KeyError, TypeError, ValueError) as error:  # written by another hand, or by an older program since
             return f"page {row.id} cannot be read ({type(error).__name__})"
-        return deliver(made, self._routes[row.route], self._project.allowed_private_hosts)
+        return deliver(made, self._every_route[row.route], self._project.allowed_private_hosts)
 
     def _tell(self) -> None:
         """Queue the pages that are due: also those of what is open for a route that has heard nothing of it."""
         with self._db.session():
             for notice in self._states.due():
                 told = self._incidents.routes_told(notice.lead.id)
-                for route in self._routes:
+                for route in (each for each in self._every_route if each in self._routes or each in told):
                     if notice.kind == "resolved":
                         if route in told:  # whoever never heard of it need not hear that it is over
                             self._queue(notice.lead, route, "resolved", notice.incident)
@@ -139,6 +144,17 @@ class Dispatcher:
                 if notice.kind is not None:
                     is_over = notice.kind == "resolved"
                     self._incidents.change(notice.lead.id, told=OVER if is_over else notice.incident.severity.value)
+                elif self._is_unanswered(notice):
+                    for route in self._next or self._routes:
+                        self._queue(notice.lead, route, "escalated", notice.incident)
+
+    def _is_unanswered(self, notice: Notice) -> bool:
+        """Whether a page has waited for an acknowledgement for longer than it may. One that only informs may wait."""
+        patience = self._project.on_call.escalate_after
+        if patience is None or notice.acknowledged or notice.incident.severity is Severity.INFO:
+            return False
+        told = self._incidents.first_told(notice.lead.id)
+        return told is not None and datetime.now(UTC) - told >= patience
 
     def _queue(self, lead: IncidentRow, route: str, kind: Kind, incident: Incident) -> None:
         made = page(incident, kind=kind, project=self._project, ends=lead.resolved if kind == "resolved" else None)
@@ -150,7 +166,7 @@ class Dispatcher:
             return
         with self._db.session():
             for row in self._incidents.undelivered(self._project.name):
-                if row.route not in self._routes:
+                if row.route not in self._every_route:
                     for route in self._routes:
                         self._incidents.queue(row.incident, route, row.kind, row.page)
                     self._incidents.delivered(row.id)

@@ -18,11 +18,16 @@ from fullcircle.store.incidents.incident_table import OVER, IncidentRow, Inciden
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """What is known of one page: what it is about, and which kind of page is due. None: whoever was told knows it."""
+    """What is known of one page: what it is about, and which kind of page is due. None: whoever was told knows it.
+
+    Attributes:
+        acknowledged: whether somebody took it, or a fault that it tells of.
+    """
 
     lead: IncidentRow
     incident: Incident
     kind: Due | None
+    acknowledged: bool = False
 
 
 class IncidentStates:
@@ -146,4 +151,5 @@ def _standing(lead: IncidentRow, members: Sequence[IncidentRow], now: datetime) 
     # One page has one key, also when what it was opened for is over and what broke with it is not.
     incident = replace(made, key=lead.incident.key)
     told = None if lead.told in (None, OVER) else Severity(lead.told)
-    return Notice(lead=lead, incident=incident, kind=due(told, incident.severity))
+    taken = any(row.acknowledged is not None for row in members)
+    return Notice(lead=lead, incident=incident, kind=due(told, incident.severity), acknowledged=taken)

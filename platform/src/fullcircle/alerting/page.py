@@ -19,6 +19,8 @@ Kind = Literal["open", "raised", "acknowledged", "escalated", "resolved"]
 """What became of the incident that a page is about; `raised`: it got worse."""
 
 SHOWN_COLUMNS = 5
+_BEFORE: Mapping[Kind, str] = {"raised": "now ", "escalated": "nobody has acknowledged "}
+"""What a title says before how loud it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +83,7 @@ def page(incident: Incident, *, kind: Kind, project: Project, ends: datetime | N
         title = f"[{chat(project.name)}] resolved: {chat(incident.title)}"
         body = _resolved(incident, project)
     else:
-        worse = "now " if kind == "raised" else ""
-        title = f"[{chat(project.name)}] {worse}{incident.severity.value}: {chat(incident.title)}"
+        title = f"[{chat(project.name)}] {_BEFORE.get(kind, '')}{incident.severity.value}: {chat(incident.title)}"
         body = _opened(incident, project)
     return Page(
         title=title,

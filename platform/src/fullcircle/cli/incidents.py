@@ -113,6 +113,28 @@ def resolve(project: str, number: int, why: str, as_json: bool) -> None:
     _say(found, f"incident {number} is resolved", as_json)
 
 
+@incidents.command(
+    short_help="Send what waits, escalate what nobody took.", epilog="Example: fullcircle incidents deliver flights"
+)
+@click.argument("project")
+@JSON
+def deliver(project: str, as_json: bool) -> None:
+    """Send pages that wait, escalate those that nobody acknowledged, and page when nobody watches.
+
+    For a scheduler, every few minutes, beside the watch itself. Exit code 1 when a page did not arrive.
+    """
+    from fullcircle.loop.on_call_round import deliver_pages
+
+    done = deliver_pages(*_opened(project))
+    if as_json:
+        _print({"pages": done.pages, "failed": list(done.failed), "opened": [each.key for each in done.opened]}, True)
+    else:
+        say(f"{done.pages} pages sent, {len(done.failed)} routes failed")
+        for line in done.failed:
+            say(f"  {line}")
+    raise click.exceptions.Exit(1 if done.failed else 0)
+
+
 def _act(project: str, number: int, why: str, action: Literal["acknowledge", "resolve"]) -> dict[str, Any]:
     from fullcircle.loop.incident_actions import acknowledge, resolve
 

@@ -11,19 +11,16 @@ from datetime import UTC, datetime
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
 from fullcircle.loop.workspace import Workspace
+from fullcircle.store.replay_clock import Replays
 
 
 def replay_time(project: Project, workspace: Workspace) -> datetime | None:
     """How far the project's replay has come; None where the project lives on the machine's clock."""
-    from fullcircle.store.replay_clock import Replays
-
     return Replays(workspace.database).clock(project.name)
 
 
 def is_replayed(name: str, workspace: Workspace) -> bool:
     """Whether the project of that name is a replay's here."""
-    from fullcircle.store.replay_clock import Replays
-
     return Replays(workspace.database).clock(name) is not None
 
 

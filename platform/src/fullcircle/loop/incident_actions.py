@@ -9,7 +9,7 @@ from typing import Any
 from fullcircle.alerting.dispatch import Dispatcher
 from fullcircle.core.errors import UsageError
 from fullcircle.core.project import Project
-from fullcircle.core.records.incidents import STANDING
+from fullcircle.core.records.incidents import APPROVAL
 from fullcircle.core.security.identity import identity
 from fullcircle.loop.workspace import Workspace
 from fullcircle.store.incidents.action_table import IncidentActions
@@ -91,7 +91,7 @@ def resolve(project: Project, workspace: Workspace, number: int, *, why: str) ->
         UsageError: there is no such incident, it is over, or another command closes it.
     """
     row = _open_row(project, workspace, number)
-    if row.incident.cause in STANDING:
+    if row.incident.cause == APPROVAL:
         hint = f"'fullcircle approve {project.name} ...' or 'fullcircle reject {project.name} ...'"
         raise UsageError(f"incident {number} of {project.name} waits for a decision on a version", hint=hint)
     database = workspace.database

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from fullcircle.core.errors import UsageError
 
-FLOWS = ("replay", "retrain", "watch")
+FLOWS = ("deliver", "replay", "retrain", "watch")
 """The flows that there are: `<name>` is the function of that name in `<name>.py`."""
 
 

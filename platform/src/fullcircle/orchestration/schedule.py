@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 POOL = "fullcircle"
 RETRAIN_CRON = "0 3 * * 1"
 """Mondays at 03:00 UTC. A retrain that budget or cooldown forbid is not made: see `loop.retraining.retrain_budget`."""
+DELIVER_EVERY = timedelta(minutes=10)
+"""How often pages that wait are sent, unanswered ones escalate, and a missing watch is noticed."""
 WATCH_ANCHOR = datetime(2024, 1, 1, 5, tzinfo=UTC)
 """Watches are whole `Watch.every` away from 05:00 UTC on a Monday: after the retrain, so that they see its champion."""
 
@@ -97,6 +99,8 @@ def schedule(project: str, settings: Settings, root: Path, *, watch_every: timed
         retrain = _deploy(client, settings, root, "retrain", f"{project}-weekly", project, weekly)
         often = IntervalSchedule(interval=watch_every, anchor_date=WATCH_ANCHOR, timezone="UTC")
         _deploy(client, settings, root, "watch", f"{project}-watch", project, often)
+        round_of_pages = IntervalSchedule(interval=DELIVER_EVERY, anchor_date=WATCH_ANCHOR, timezone="UTC")
+        _deploy(client, settings, root, "deliver", f"{project}-deliver", project, round_of_pages)
         _forget_daily(client, project)
         automation = drift_automation(project, retrain)
         _ensure_automation(client, automation)
@@ -107,6 +111,7 @@ def schedule(project: str, settings: Settings, root: Path, *, watch_every: timed
         deployments={
             f"retrain/{project}-weekly": f"cron {RETRAIN_CRON!r}",
             f"watch/{project}-watch": f"every {watch_every}",
+            f"deliver/{project}-deliver": f"every {DELIVER_EVERY}",
         },
         automation=automation.name,
         api_url=str(PREFECT_API_URL.value()),

@@ -19,6 +19,7 @@ APIS = {"us": "https://events.pagerduty.com", "eu": "https://events.eu.pagerduty
 MOST_KEY, MOST_SUMMARY = 255, 1024
 _ACTIONS: dict[Kind, str] = {
     "open": "trigger",
+    "raised": "trigger",
     "escalated": "trigger",
     "acknowledged": "acknowledge",
     "resolved": "resolve",

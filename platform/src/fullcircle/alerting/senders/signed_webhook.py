@@ -27,6 +27,7 @@ LEAST_SECRET = 24
 """Bytes of a secret, as Standard Webhooks asks for."""
 _TYPES: dict[Kind, str] = {
     "open": "opened",
+    "raised": "raised",
     "acknowledged": "acknowledged",
     "escalated": "escalated",
     "resolved": "resolved",

@@ -22,7 +22,7 @@ from fullcircle.core.project.gates import (
     SliceGate,
 )
 from fullcircle.core.project.model_specs import Keras, ModelSpec, Torch
-from fullcircle.core.project.operation import APPROVALS, Policy, ReplayPlan, SplitRule, Watch
+from fullcircle.core.project.operation import APPROVALS, OnCall, Policy, ReplayPlan, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Shape, Training
 from fullcircle.core.project.search_space import Choice, Integer, LogUniform, Range, Uniform
 from fullcircle.core.tasks import Binary, Costs, Multiclass, Multilabel, Regression, Task
@@ -54,6 +54,7 @@ __all__ = (
     "Multilabel",
     "NotWorse",
     "Number",
+    "OnCall",
     "Policy",
     "Project",
     "Range",

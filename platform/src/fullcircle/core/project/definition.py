@@ -22,7 +22,7 @@ from fullcircle.core.project.gates import (
     default_gates,
 )
 from fullcircle.core.project.model_specs import BASELINE, ModelSpec, merged
-from fullcircle.core.project.operation import Policy, ReplayPlan, SplitRule, Watch
+from fullcircle.core.project.operation import OnCall, Policy, ReplayPlan, SplitRule, Watch
 from fullcircle.core.project.parameters import Compute, ModelFunction, Training, check_own
 from fullcircle.core.project.search_space import Range, check_search
 from fullcircle.core.tasks.base import Task
@@ -58,6 +58,7 @@ class Project:
         search: `training.<name>` -> what `fullcircle tune` may try for it; empty: the learning rate and batch size.
         routes: URLs that get the pages: `alertmanagers://`, `pagerduty://`, `opsgenie://`, `webhook+https://`, `smtps://`,
             and all that Apprise knows; see docs/on-call.md.
+        on_call: what happens when nobody answers a page, or nobody watches.
         allowed_private_hosts: hosts of routes that pages may be sent to although they are not of the public internet:
             names that lead to a private address, and link-local addresses.
         folder: where project.py lies; set by `load_project`.
@@ -93,6 +94,7 @@ class Project:
     approval: Literal["gate", "human"] = "gate"
     search: Mapping[str, Range] = field(default_factory=dict)
     routes: tuple[str, ...] = ()
+    on_call: OnCall = field(default_factory=OnCall)
     allowed_private_hosts: tuple[str, ...] = ()
     folder: Path = Path()
 

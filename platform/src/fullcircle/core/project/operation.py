@@ -99,6 +99,29 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnCall:
+    """What happens when nobody answers a page, or nobody watches. `fullcircle incidents deliver` sees to it.
+
+    Attributes:
+        escalate_after: how long a page may wait for `fullcircle incidents ack` until it goes to `escalate_to`; None:
+            for ever.
+        escalate_to: routes, written as `Project.routes` are; without one it goes to the project's routes once more.
+        overdue_after: how long after the end of the newest window that was watched on-call hears that nobody watches;
+            None: twice `Watch.every`.
+    """
+
+    escalate_after: Span | None = None
+    escalate_to: tuple[str, ...] = ()
+    overdue_after: Span | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "on_call")
+        if self.escalate_to and self.escalate_after is None:
+            must = "be given where on_call.escalate_to is: it says when these routes hear of a page"
+            raise ProjectInvalid(f"on_call.escalate_after must {must}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReplayPlan:
     """How `fullcircle replay` lives through this project's past.
 

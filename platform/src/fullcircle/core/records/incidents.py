@@ -11,7 +11,9 @@ from functools import cached_property
 
 APPROVAL = "approval"
 """The cause of an incident that no window sees: a challenger waits for a human."""
-STANDING = frozenset({APPROVAL})
+OVERDUE = "overdue"
+"""The cause of an incident that no window sees: no window was watched for too long."""
+STANDING = frozenset({APPROVAL, OVERDUE})
 """Causes whose incidents stay open until whoever opened them says that they are over."""
 MAX_KEY = 200
 """Characters of a key. A longer one, of a column with a very long name, ends with a digest of the rest."""

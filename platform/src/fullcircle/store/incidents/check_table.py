@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import RowMapping, func, insert, select
 
 from fullcircle.core.records.incidents import Incident, Severity, WindowCheck
 from fullcircle.store.database import Database
@@ -45,6 +45,13 @@ class WindowChecks:
             for row in session.execute(asked.limit(most)).mappings():
                 found.setdefault((row["start"], row["end"]), _check(row))
         return list(reversed(found.values()))
+
+    def watched_until(self, project: str) -> datetime | None:
+        """The end of the newest window that was checked; None before the first."""
+        with self._db.session() as session:
+            asked = select(func.max(window_checks.c.end)).where(window_checks.c.project == project)
+            found: datetime | None = session.execute(asked).scalar()
+            return found
 
     def _newest(self, check: WindowCheck) -> WindowCheck | None:
         with self._db.session() as session:

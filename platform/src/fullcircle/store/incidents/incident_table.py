@@ -69,7 +69,7 @@ class PageRow:
 
     Attributes:
         route: the name of a route, never its URL, which may hold a secret.
-        kind: `open`, `raised` or `resolved`.
+        kind: `open`, `raised`, `escalated` or `resolved`.
         page: title and body, as plain JSON.
         error: why the last attempt failed, else "".
     """
@@ -194,6 +194,13 @@ class Incidents:
         with self._db.session() as session:
             asked = select(outbox.c.route).where(outbox.c.incident == incident_id)
             return {str(route) for route in session.execute(asked).scalars()}
+
+    def first_told(self, incident_id: int) -> datetime | None:
+        """When the first page about this incident was queued; None before."""
+        with self._db.session() as session:
+            asked = select(outbox.c.queued).where(outbox.c.incident == incident_id).order_by(outbox.c.id).limit(1)
+            found: datetime | None = session.execute(asked).scalar()
+            return found
 
     def _is_queued(self, incident_id: int, route: str, kind: str) -> bool:
         with self._db.session() as session:
