@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 from datetime import UTC, datetime
@@ -146,8 +147,11 @@ def test_a_name_that_several_runs_have_is_refused_with_their_ids(tracker: RunSto
         (ValueError("no rows"), "FAILED"),
         (KeyboardInterrupt(), "KILLED"),
         (ValueError("no file \udcff"), "FAILED"),
+        (OSError(errno.ENOSPC, "No space left on device"), "KILLED"),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "KILLED"),
+        (PermissionError(errno.EACCES, "Permission denied"), "FAILED"),
     ],
-    ids=["failed", "killed", "in words that are no text"],
+    ids=["failed", "killed", "in words that are no text", "disk full", "disk full of a database", "not ours"],
 )
 def test_a_run_that_ends_badly_says_how(
     tracker: RunStore, project: Project, client: mlflow.MlflowClient, error: BaseException, status: str

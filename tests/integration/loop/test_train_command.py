@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -418,18 +419,26 @@ class Heard(progress.LogProgress):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrackerAway("the tracking server was away for longer than FULLCIRCLE_WAIT"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+    ids=["tracker away", "disk full"],
+)
 def test_a_retrain_that_was_stopped_behind_its_training_is_gone_on_with_and_nothing_is_trained_again(
-    project: Project, settings: Settings, client: mlflow.MlflowClient
+    project: Project, settings: Settings, client: mlflow.MlflowClient, error: Exception
 ) -> None:
     until = datetime(2024, 5, 20, tzinfo=UTC)
 
     def away(name: str, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
         if name == "export the one graph":
-            raise TrackerAway("the tracking server was away for longer than FULLCIRCLE_WAIT")
+            raise error
         return function(*args, **kwargs)
 
     first, again = Heard(), Heard()
-    with progress.shown_by(first), pytest.raises(TrackerAway):
+    with progress.shown_by(first), pytest.raises(type(error)):
         retrain(project, Workspace(settings), until=until, step=cast(Step, away))
     stopped = RunStore(settings).states(project, "retrain")[0]
     begun = {child.run_id for child in RunStore(settings).children(project, stopped.run_id)}

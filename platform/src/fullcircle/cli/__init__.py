@@ -17,6 +17,7 @@ from fullcircle.cli.output.lines import say
 from fullcircle.core.errors import FullcircleError
 from fullcircle.core.security.untrusted import LineFormatter
 from fullcircle.core.settings import Settings, home_unwritable, quiet_dependencies, without_effect
+from fullcircle.core.system.disks import disk_trouble
 from fullcircle.tracking.connection.connectivity import user_is_waiting
 
 SECTIONS = {
@@ -105,7 +106,7 @@ def main() -> None:
     except FullcircleError as error:
         sys.exit(_say(error.what, error.hint, error.exit_code, error))
     except Exception as error:
-        if (disk := _disk_trouble(error)) is None:
+        if (disk := disk_trouble(error)) is None:
             raise
         refused = home_unwritable(Settings.from_env().home, disk)
         sys.exit(_say(refused.what, refused.hint, refused.exit_code))
@@ -117,21 +118,3 @@ def _say(what: str, hint: str, code: int, error: FullcircleError | None = None) 
     if hint:
         say(f"  -> {hint}", err=True)
     return code
-
-
-def _disk_trouble(error: BaseException | None) -> OSError | None:
-    """The full or read-only disk behind an exception, however deep a library wrapped it."""
-    import errno
-
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
-            return error
-        text = str(error)
-        if "disk is full" in text:
-            return OSError(errno.ENOSPC, "No space left on device")
-        if "readonly database" in text or "unable to open database file" in text:
-            return OSError(errno.EROFS, "Read-only")
-        error = error.__cause__ or error.__context__
-    return None

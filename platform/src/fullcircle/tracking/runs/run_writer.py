@@ -16,6 +16,7 @@ from fullcircle.core.records.dataset import DataVersion, Split
 from fullcircle.core.records.training import EpochMetrics, RunRef
 from fullcircle.core.records.verdicts import Evaluation
 from fullcircle.core.settings import Settings
+from fullcircle.core.system.disks import disk_is_full
 from fullcircle.core.system.interrupts import defer_sigint
 from fullcircle.core.tasks import Task
 from fullcircle.store.json_values import to_json
@@ -47,8 +48,8 @@ NOTE_CHARACTERS = 7900
 
 class RunWriter:
     """A run that can be written to. Leaving it as a context manager ends it: FINISHED, FAILED with the reason in
-    the tag `fullcircle.failure`, KILLED on Ctrl-C and by what is no fault of the run (`STOPPED_BY`), or SCHEDULED with
-    the step in `fullcircle.preempted` when it was asked to stop and can be resumed.
+    the tag `fullcircle.failure`, KILLED on Ctrl-C and by what is no fault of the run (`STOPPED_BY`, a full disk), or
+    SCHEDULED with the step in `fullcircle.preempted` when it was asked to stop and can be resumed.
 
     All that is logged goes to the run's spool, a file on this machine, and from there to MLflow: a tracker that is away
     neither stops nor slows whoever logs. At the end MLflow has it, or `backlog` says what it does not have.
@@ -243,7 +244,7 @@ class RunWriter:
             with contextlib.suppress(Exception):
                 self.pause(error.step)
             return
-        failed = isinstance(error, Exception) and not isinstance(error, STOPPED_BY)
+        failed = isinstance(error, Exception) and not isinstance(error, STOPPED_BY) and not disk_is_full(error)
         status = "FAILED" if failed else "KILLED"
         # What went wrong matters more than that it could not be written down.
         with contextlib.suppress(Exception):
