@@ -78,6 +78,22 @@ def test_a_project_is_watched_as_often_as_it_says_and_a_change_of_that_leaves_on
         assert (found.schedule.interval, found.schedule.anchor_date.hour) == (every, 5)
 
 
+def test_what_is_on_a_schedule_has_runs_to_come_at_its_moments(settings: Settings, tmp_path: Path) -> None:
+    made = schedule("soon", settings, tmp_path)
+    with get_client(sync_client=True) as client:
+        for name in made.deployments:
+            found = client.read_deployment_by_name(name)
+            chosen = DeploymentFilter(id=DeploymentFilterId(any_=[found.id]))
+            deadline = time.monotonic() + 120
+            while not (runs := client.read_flow_runs(deployment_filter=chosen)) and time.monotonic() < deadline:
+                time.sleep(0.5)
+            assert runs, f"the server made no run of {name}"
+            assert {run.state_name for run in runs} == {"Scheduled"}
+            hours = {run.expected_start_time.hour for run in runs if run.expected_start_time}
+            if expected := {"retrain/soon-weekly": {3}, "watch/soon-watch": {5}}.get(name):
+                assert hours == expected
+
+
 def test_a_drift_event_makes_a_retrain_run_of_that_project_alone(settings: Settings, tmp_path: Path) -> None:
     schedule("drifting", settings, tmp_path)
     schedule("steady", settings, tmp_path)

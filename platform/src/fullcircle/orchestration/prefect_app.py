@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fullcircle.core.security.guard import Application, Guard, Message, Receive, Send
 from fullcircle.core.security.permissions import close_below
@@ -38,9 +38,24 @@ def create() -> Application:
         raise SystemExit(f"another Prefect server of {home} runs already")
     where = {"url": os.environ["PREFECT_API_URL"], "pid": os.getpid(), "owner": os.getppid()}
     write_whole(home / MARKER, json.dumps(where))
+    let_schedules_be_written()
     app = create_app(final=True)
     close_below(home / "ui")  # copied out of site-packages, with the modes that it has there
     return Holding(Guard(app, Settings.from_env().access(host), OPEN_PATHS), lock)
+
+
+def let_schedules_be_written() -> None:
+    """Let Prefect's scheduler write runs under SQLAlchemy 2.1, where it writes none: every schedule stays without runs.
+
+    It inserts rows that have a `state` beside their columns, which is an attribute of the class and no column. 2.0
+    passed over such a value; 2.1 asks the attribute what to do with it, and Prefect's has no answer. Ours is: nothing.
+    """
+    from prefect.server.database import orm_models
+
+    for model in (orm_models.FlowRun, orm_models.TaskRun):
+        state: Any = model.__mapper__.all_orm_descriptors["state"]
+        if getattr(state, "bulk_dml_setter", True) is None:
+            state.bulk_dml_setter = lambda cls, mapping, value: None
 
 
 class Holding:
