@@ -42,8 +42,6 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
     Raises:
         DataUnavailable: a segment of a needed day is damaged; names the file.
     """
-    import pyarrow as pa
-
     columns, answers = project.inputs, project.target.answers.numbers
     contract, files = contract_of(project), LabelFiles(folder / "labels")
     span = (microseconds(start), microseconds(end))
@@ -58,37 +56,44 @@ def window(project: Project, folder: Path, start: datetime, end: datetime) -> tu
             if part.num_rows
         ]
 
-    parts = retry_read(collect)
-    rows = latest(pa.concat_tables(parts)) if parts else _no_rows(kinds, project.target)
-    del parts
-    rows = _in_order(rows).drop_columns("logged_at")
+    frame = frame_of(project, _latest_of(retry_read(collect), kinds, project.target), columns)
+    return window_of(project, frame, start, end), frame
+
+
+def _latest_of(parts: Sequence[pa.Table], kinds: Mapping[str, pa.DataType], task: Task) -> pa.Table:
+    import pyarrow as pa
+
+    return latest(pa.concat_tables(parts)) if parts else no_rows(kinds, task)
+
+
+def window_of(project: Project, frame: pd.DataFrame, start: datetime, end: datetime) -> Window:
+    """The window whose rows these are."""
+    return Window(
+        project=project.name,
+        start=start,
+        end=end,
+        rows=len(frame),
+        labelled=int(frame["label"].notna().sum()),
+        versions=tuple(sorted(frame["model_version"].unique(), key=by_number)),
+    )
+
+
+def frame_of(project: Project, rows: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
+    """Shaped rows with their labels as the frame that `window` returns, with these inputs and those of the log's own
+    columns that there are. Whoever keeps no other reference to `rows` has them in memory once, and not twice."""
+    rows = _in_order(rows)
+    rows = rows.drop_columns("logged_at") if "logged_at" in rows.column_names else rows
     label = rows["label"].to_pandas().to_numpy()
     # Column by column, each let go as soon as it is in the frame: a window is then in memory once.
-    few = len(kinds) <= FEW_COLUMNS  # pandas is slow where each of very many columns is a block of its own
+    few = rows.num_columns <= FEW_COLUMNS  # pandas is slow where each of very many columns is a block of its own
     frame: pd.DataFrame = rows.drop_columns("label").to_pandas(split_blocks=few, self_destruct=few)
     del rows
     for column in columns:
         if column.kind == "image":
             frame[column.name] = _never_none(frame[column.name], column)
     frame["label"] = project.target.label_codec.recalled(label)
-    order = [
-        "prediction_id",
-        "row_id",
-        "event_time",
-        "model_version",
-        *(c.name for c in columns),
-        *answers,
-        "label",
-    ]
-    seen = Window(
-        project=project.name,
-        start=start,
-        end=end,
-        rows=len(frame),
-        labelled=int(frame["label"].notna().sum()),
-        versions=tuple(sorted(frame["model_version"].unique(), key=_by_number)),
-    )
-    return seen, frame[order]
+    own = [name for name in ("prediction_id", "row_id", "event_time", "model_version") if name in frame]
+    return frame[[*own, *(c.name for c in columns), *project.target.answers.numbers, "label"]]
 
 
 def logged_row_ids(folder: Path, start: datetime, end: datetime) -> set[str]:
@@ -108,7 +113,7 @@ def _parts(folder: Path, start: datetime, end: datetime, wanted: Sequence[str]) 
     for rows in found.unsealed:
         yield within(rows, span).select([name for name in wanted if name in rows.column_names])
     for path in found.segments:
-        yield within(read_parquet(path, lambda file: _read_within(file, wanted, span)[0]), span)
+        yield within(read_parquet(path, lambda file: read_within(file, wanted, span)[0]), span)
 
 
 def _with_labels(
@@ -120,13 +125,13 @@ def _with_labels(
         labels = files.of(inside["row_id"].combine_chunks(), read_type(task))
         yield inside.append_column("label", labels["label"])
     for path in found.segments:
-        rows, places = read_parquet(path, lambda file: _read_within(file, wanted, span))
+        rows, places = read_parquet(path, lambda file: read_within(file, wanted, span))
         if rows.num_rows:
             labels = labelled.cells(path, places, rows["row_id"], contract, task, files)
             yield within(rows.append_column("label", labels), span)
 
 
-def _read_within(
+def read_within(
     file: pq.ParquetFile, wanted: Sequence[str], span: tuple[int, int]
 ) -> tuple[pa.Table, tuple[slice, ...]]:
     """(the row groups of a segment that may hold events in the span, where their rows are)."""
@@ -142,7 +147,8 @@ def _read_within(
     return file.read_row_groups(groups, [name for name in wanted if name in there]), tuple(places)
 
 
-def _no_rows(kinds: Mapping[str, pa.DataType], task: Task) -> pa.Table:
+def no_rows(kinds: Mapping[str, pa.DataType], task: Task) -> pa.Table:
+    """A table of these columns and `label` without a row."""
     import pyarrow as pa
 
     return shaped(pa.table({}), kinds).append_column("label", pa.array([], read_type(task)))
@@ -168,5 +174,6 @@ def _never_none(cells: pd.Series[Any], column: Column) -> pd.Series[Any]:
     return cells.map(lambda cell: nothing if cell is None else cell).astype(object)
 
 
-def _by_number(version: str) -> tuple[int, str]:
+def by_number(version: str) -> tuple[int, str]:
+    """What model versions are sorted by: 10 comes after 9."""
     return (int(version), version) if version.isdigit() else (1 << 62, version)

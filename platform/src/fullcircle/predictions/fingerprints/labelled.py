@@ -25,7 +25,7 @@ from fullcircle.predictions.fingerprints.answer_bins import Calibration
 from fullcircle.predictions.fingerprints.build import groups_of
 from fullcircle.predictions.fingerprints.contract import Contract
 from fullcircle.predictions.fingerprints.fingerprint import GroupSummary, LogFingerprint
-from fullcircle.predictions.label_files import LABEL, LabelFiles, Labels, hashed, no_labels, read_type
+from fullcircle.predictions.label_files import AT_ONCE, LABEL, LabelFiles, Labels, hashed, no_labels, read_type
 from fullcircle.predictions.log_files import read_segment
 from fullcircle.predictions.row_shape import KEPT, latest_rows, shaped
 
@@ -70,28 +70,43 @@ def beside(segment: Path) -> Path:
 def bring_up_to_date(segments: Sequence[Path], contract: Contract, task: Task, files: LabelFiles) -> int:
     """Look for the labels that came since in each of these segments; in how many there was something to look for.
 
-    Each label is read once, whatever the number of segments. In a home that cannot be written nothing is kept.
+    Each label is read once for all segments that have looked through the same files. In a home that cannot be written
+    nothing is kept.
 
     Raises:
         FileNotFoundError: a segment was merged into another one meanwhile.
     """
-    looked = {segment: _looked(segment, contract, task) for segment in segments}
-    stale = {segment: names for segment, there in looked.items() if (names := files.new(there))}
-    wanted = [name for name in files.names if any(name in names for names in stale.values())]
+    alike: dict[tuple[str, ...], list[Path]] = {}
+    for segment in segments:
+        if names := files.new(_looked(segment, contract, task)):
+            alike.setdefault(names, []).append(segment)
     with contextlib.suppress(PermissionError):
-        for names, labels in files.parts(wanted):
-            for segment in stale:
-                _update(segment, contract, task, names, labels)
-    return len(stale)
+        for wanted, group in alike.items():
+            for names, labels in files.parts(wanted, among=_few_ids(group)):
+                for segment in group:
+                    _update(segment, contract, task, names, labels)
+    return sum(map(len, alike.values()))
+
+
+def _few_ids(segments: Sequence[Path]) -> pa.Array | None:
+    """The row ids of these segments; None where they are more than are held in memory."""
+    import pyarrow as pa
+
+    parts, rows = [], 0
+    for segment in segments:
+        parts += read_segment(segment, ("row_id",))["row_id"].chunks
+        rows += len(parts[-1])
+        if rows > AT_ONCE:
+            return None
+    return pa.concat_arrays(parts) if parts else None
 
 
 def labelled(segment: Path, contract: Contract, task: Task, files: LabelFiles) -> dict[str, Labelled]:
     """Model version -> what the labels that are known now say. Raises FileNotFoundError."""
     mark = _mark(segment, contract, task)
     if files.new(mark.files if mark else ()):
-        rows = read_segment(segment, _wanted(contract))
-        found = files.of(rows["row_id"].combine_chunks(), read_type(task))
-        return _summed_up(rows, found, contract, task)
+        found = files.of(_row_ids(segment), read_type(task))
+        return _summed_up(segment, found, contract, task)
     return mark.versions if mark else {}
 
 
@@ -114,7 +129,7 @@ def cells(
     mark = _mark(segment, contract, task)
     if mark is not None and not files.new(mark.files):
         with contextlib.suppress(FileNotFoundError):  # somebody replaced it meanwhile, or it is damaged
-            labels = _read(segment)["label"]
+            labels = _read(segment, LABEL[:1])["label"]
             return pa.chunked_array([c for p in places for c in labels[p].chunks], labels.type)
     return files.of(row_ids.combine_chunks(), read_type(task))["label"]
 
@@ -137,17 +152,21 @@ def with_labels(fingerprint: LogFingerprint, found: Labelled | None) -> LogFinge
     return msgspec.structs.replace(fingerprint, labelled=found.rows, calibration=found.calibration, slices=slices)
 
 
-def summed_up(rows: pa.Table, labels: pa.ChunkedArray, contract: Contract, task: Task) -> dict[str, Labelled]:
+def summed_up(
+    rows: pa.Table, labels: pa.ChunkedArray, contract: Contract, task: Task, *, twice: bool = True
+) -> dict[str, Labelled]:
     """Model version -> what the labels of these rows say; rows that a later answer superseded are left out.
 
     Args:
         rows: shaped, the log's own columns, the answers and the slices at least.
         labels: as the label log keeps them, null while unknown.
+        twice: whether a row id may be there twice.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = latest_rows(rows) & labels.is_valid().to_numpy(zero_copy_only=False)
+    known = labels.is_valid().to_numpy(zero_copy_only=False)
+    known = known & latest_rows(rows) if twice else known
     if not known.any():
         return {}
     rows, truths = rows.filter(pa.array(known)), _truths(labels.filter(pa.array(known)), task)
@@ -169,14 +188,18 @@ def summed_up(rows: pa.Table, labels: pa.ChunkedArray, contract: Contract, task:
     return found
 
 
-def _summed_up(rows: pa.Table, found: pa.Table, contract: Contract, task: Task) -> dict[str, Labelled]:
-    wanted = set(_wanted(contract))
+def _summed_up(segment: Path, found: pa.Table, contract: Contract, task: Task) -> dict[str, Labelled]:
+    twice = segment_file.has_repeats(segment, contract)
+    # Which of two answers is later is asked only where there are two.
+    own = KEPT if twice else ("model_version",)
+    wanted = {*own, *(answer.name for answer in contract.answers), *contract.slices}
     kinds = {name: kind for name, kind in contract.kinds.items() if name in wanted}
-    return summed_up(shaped(rows, kinds), found["label"], contract, task)
+    rows = read_segment(segment, tuple(kinds))
+    return summed_up(shaped(rows, kinds), found["label"], contract, task, twice=twice)
 
 
-def _wanted(contract: Contract) -> tuple[str, ...]:
-    return (*KEPT, *(answer.name for answer in contract.answers), *contract.slices)
+def _row_ids(segment: Path) -> pa.Array:
+    return read_segment(segment, ("row_id",))["row_id"].combine_chunks()
 
 
 def _looked(segment: Path, contract: Contract, task: Task) -> tuple[str, ...]:
@@ -185,17 +208,17 @@ def _looked(segment: Path, contract: Contract, task: Task) -> tuple[str, ...]:
 
 
 def _update(segment: Path, contract: Contract, task: Task, names: Sequence[str], labels: Labels) -> None:
-    of, looked = segment_file.mark(segment), _looked(segment, contract, task)
-    rows = read_segment(segment, _wanted(contract))
-    ids = rows["row_id"].combine_chunks()
-    before = _read(segment) if looked else no_labels(len(ids), read_type(task))
+    of, known, ids = segment_file.mark(segment), _mark(segment, contract, task), _row_ids(segment)
+    before = _read(segment) if known else no_labels(len(ids), read_type(task))
     found = labels.over(before, ids, hashed(ids))
+    # Most files of labels have none of a segment's rows.
+    same = known is not None and found is before
     mark = LabelledSource(
         format=FORMAT,
         segment=of,
         contract=_digest(contract, task),
-        files=tuple(sorted({*looked, *names})),
-        versions=_summed_up(rows, found, contract, task),
+        files=tuple(sorted({*(known.files if known else ()), *names})),
+        versions=known.versions if known and same else _summed_up(segment, found, contract, task),
     )
     _write(segment, found, mark)
 
@@ -219,7 +242,7 @@ def _mark(segment: Path, contract: Contract, task: Task) -> LabelledSource | Non
     return found if (found.format, found.segment, found.contract) == (FORMAT, of, _digest(contract, task)) else None
 
 
-def _read(segment: Path) -> pa.Table:
+def _read(segment: Path, columns: Sequence[str] = LABEL) -> pa.Table:
     """The labels that are beside a segment.
 
     Raises:
@@ -231,7 +254,7 @@ def _read(segment: Path) -> pa.Table:
     path = beside(segment)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(list(LABEL)).replace_schema_metadata(None)
+            return file.read(list(columns)).replace_schema_metadata(None)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:

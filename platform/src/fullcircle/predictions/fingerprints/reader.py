@@ -49,7 +49,7 @@ class WindowPrint:
     cut: int = 0
     unsealed: int = 0
 
-    @property
+    @functools.cached_property
     def versions(self) -> Versions:
         """Model version -> fingerprint of the whole window."""
         return _summed(day.items() for day in self.days.values())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """One more whenever a fingerprint says something else of the same rows."""
 KIND = FileKind(magic=b"fcfp")
 _TAIL = 4096
@@ -97,6 +97,16 @@ def read(segment: Path, contract: Contract) -> SegmentPrint | None:
 
 def _say_damaged(file: Path, why: str) -> None:
     logger.warning("%s is damaged (%s): it is made again from the rows of its segment", file, why)
+
+
+def has_repeats(segment: Path, contract: Contract) -> bool:
+    """Whether a row id may have been answered twice in a segment: not, if its fingerprint says so.
+
+    Raises:
+        FileNotFoundError: the segment is not there.
+    """
+    known = read(segment, contract)
+    return known is None or any(each.superseded for each in known.versions.values())
 
 
 def make(segment: Path, rows: pa.Table, contract: Contract) -> SegmentPrint:
