@@ -35,7 +35,8 @@ def watch(project: str, start: str | None = None, end: str | None = None, root: 
     until = moment(end) or now(found, workspace)
     since = moment(start) or until - found.watch.window
     with tagged(f"project:{found.name}", "watch"), workspace:
-        result = circle(found, workspace, since, until, step=as_tasks(RETRIES))
+        # Evidently's report is megabytes: on schedule it is written for a window with an incident.
+        result = circle(found, workspace, since, until, step=as_tasks(RETRIES), report=False)
         show_watch(result, workspace)
         match result.decision:
             # A decision that its retrain answered already is not said again; one whose event was lost is.

@@ -296,3 +296,15 @@ def test_what_is_decided_in_it_names_the_systems_user_and_calls_the_rest_a_claim
     if earlier.file == "home-0.1.0.tar.xz":  # its entries have no identity yet
         assert "by its own account" in ask("who", "tickets", "--at", earlier.first_champion_at)
     ask("ledger", "verify", "tickets")
+
+
+def test_a_watch_of_its_window_prints_the_incidents_for_which_it_exits_with_1(
+    ask: Ask, unpacked: Path, earlier: EarlierHome
+) -> None:
+    known = json.loads(ask("incidents", "tickets", "--json", codes=(0, 1)))
+    span = "--start", known[0]["since"], "--end", known[0]["seen"]
+    said = " ".join(ask("watch", "tickets", *span, "--no-report", codes=(1,)).split())
+    assert "incident, " in said
+    assert list((unpacked / "home" / "reports" / "tickets").glob("*.html")), (
+        "an incident has its report, asked for or not"
+    )

@@ -68,11 +68,14 @@ def ui(worker: bool, insecure: bool) -> None:
     "--start", metavar="DATE", help="First UTC moment of the window (default: the project's window before --end)."
 )
 @click.option("--end", metavar="DATE", help="First UTC moment after the window (default: now).")
+@click.option(
+    "--report/--no-report", default=True, help="Write Evidently's report; without, only for a window with an incident."
+)
 @JSON
-def watch(project: str, start: str | None, end: str | None, as_json: bool) -> None:
+def watch(project: str, start: str | None, end: str | None, report: bool, as_json: bool) -> None:
     """Judge a window of predictions: drift, quality, performance; page on-call; decide.
 
-    Exit code 1 when the window has an incident.
+    Exit code 1 when the window has an incident, which is printed.
     """
     from fullcircle.cli.output.terminal import consoles, parse_time, print_json, shown, styled
     from fullcircle.core.project.loading import load_project
@@ -86,14 +89,17 @@ def watch(project: str, start: str | None, end: str | None, as_json: bool) -> No
     since = parse_time(start) or until - loaded.watch.window
     results, progress = consoles(as_json)
     with shown(progress):
-        seen = watch_window(loaded, workspace, since, until)
+        seen = watch_window(loaded, workspace, since, until, report=report)
     if as_json:
         print_json(
             {"health": seen.health, "incidents": seen.incidents, "decision": seen.decision, "report": seen.report}
         )
     else:
         results.print(styled("{}: {}", type(seen.decision).__name__, seen.decision.reason))
-        results.print(styled("report: {}", seen.report), soft_wrap=True)
+        for incident in seen.incidents:
+            results.print(styled("incident, {}: {}", incident.severity, incident.title), soft_wrap=True)
+        if seen.report is not None:
+            results.print(styled("report: {}", seen.report), soft_wrap=True)
     raise click.exceptions.Exit(1 if seen.incidents else 0)
 
 

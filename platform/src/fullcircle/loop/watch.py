@@ -15,30 +15,23 @@ from fullcircle.core.project import Project
 from fullcircle.core.records.health import Decision, Health, PolicyState, Retrain, Rollback, Window
 from fullcircle.core.records.incidents import Incident
 from fullcircle.core.records.releases import CHAMPION, PREVIOUS, ModelVersion
-from fullcircle.core.settings import Settings
-from fullcircle.graph.onnx_session import Graph
 from fullcircle.loop import progress
 from fullcircle.loop.clock import refuse_ahead
 from fullcircle.loop.decide import decide
 from fullcircle.loop.outage_retry import retry_outages
 from fullcircle.loop.promotion.automatic_rollback import apply_rollback
 from fullcircle.loop.retraining.retrain_budget import spent, window_key
-from fullcircle.loop.retraining.select_challenger import REFERENCE
+from fullcircle.loop.seen_window import SeenWindow, judge_window, load_reference, read_window
 from fullcircle.loop.steps import Step, plain
 from fullcircle.loop.workspace import Workspace
 from fullcircle.monitoring.evidently_report import evidently_report
-from fullcircle.monitoring.health import assess_window
-from fullcircle.monitoring.incidents import window_check
-from fullcircle.predictions.log_reader import window
+from fullcircle.monitoring.incidents import incidents, window_check
 from fullcircle.store.decisions import DecisionRow, Decisions
 from fullcircle.store.leases import Lease, Leases
 from fullcircle.store.retrain_requests import Retrains
-from fullcircle.tracking.runs.run_schema import score_tag
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
 MONITORING = "monitoring"
 """The folder of a champion's run that keeps what its windows came to."""
@@ -49,10 +42,10 @@ class WatchResult:
     """What was seen in one window and what is to be done.
 
     Attributes:
-        rows: the window's rows as logged, one a row id, with the columns of an answer and `label` (NaN or
-            None while unknown).
-        report: the Evidently HTML report, also kept with the champion's run.
-        report_url: where the MLflow UI shows the one that is kept.
+        seen: what was read.
+        report: the Evidently HTML report, also kept with the champion's run; None where none was asked for, and
+            nothing is wrong.
+        report_url: where the MLflow UI shows the one that is kept; "" where there is none.
     """
 
     project: str
@@ -60,9 +53,15 @@ class WatchResult:
     health: Health
     incidents: tuple[Incident, ...]
     decision: Decision
-    rows: pd.DataFrame
-    report: Path
+    seen: SeenWindow
+    report: Path | None
     report_url: str
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The window's rows as logged, one a row id, with the columns of an answer and `label` (NaN or None while
+        unknown); of a large window a sample of them, see `SeenWindow.sample`."""
+        return self.seen.sample()
 
 
 @retry_outages
@@ -74,11 +73,13 @@ def watch(
     *,
     step: Step = plain,
     lease: Lease | None = None,
+    report: bool = True,
 ) -> WatchResult:
     """Judge the predictions of [start, end) against the champion's own training data, page, and decide.
 
     Args:
         lease: in whose name it is decided: of a replay.
+        report: write Evidently's report; without it there is one only for a window with an incident.
 
     Raises:
         ModelUnavailable: when there is no champion whose predictions could be watched.
@@ -89,11 +90,14 @@ def watch(
         raise UsageError(said, hint="--start before --end")
     refuse_ahead(project, workspace, end, "--end")
     champion = _champion(project, workspace)
-    window, rows = step("read the prediction log", read_window, project, workspace.settings, start, end)
+    seen = step("read the prediction log", read_window, project, workspace.settings, start, end)
     reference = step("load the champion's reference rows", load_reference, workspace, champion)
-    health = step("judge the window", judge_window, project, workspace, window, rows, reference, champion)
-    report = step("write the drift report", write_report, project, workspace, health, rows, reference, champion)
-    links = _links(project, workspace, champion, report)
+    health = step("judge the window", judge_window, project, workspace, seen, reference, champion)
+    keep_health(workspace, health, champion)
+    made = None
+    if report or incidents(project, health, links={}):
+        made = step("write the drift report", write_report, project, workspace, health, seen, reference, champion)
+    links = _links(project, workspace, champion, made)
     decision = step("decide", decide_and_record, project, workspace, health, lease)
     progress.current().stage("decide", f"{type(decision).__name__.lower()}: {decision.reason}")
     # Before the page: it says what became of it.
@@ -105,83 +109,35 @@ def watch(
     found = step("page on-call", page, project, workspace, health, links, rolled)
     return WatchResult(
         project=project.name,
-        window=window,
+        window=health.window,
         health=health,
         incidents=found,
         decision=decision,
-        rows=rows,
-        report=report,
-        report_url=links["report"],
+        seen=seen,
+        report=made,
+        report_url=links.get("report", ""),
     )
-
-
-def read_window(project: Project, settings: Settings, start: datetime, end: datetime) -> tuple[Window, pd.DataFrame]:
-    """The window's predictions with the labels known so far."""
-    found, rows = window(project, settings.folder("predictions", project.name), start, end)
-    progress.current().stage("watch", f"{found.name}: {found.rows:,} predictions, {found.labelled:,} labels")
-    return found, rows
-
-
-def load_reference(workspace: Workspace, champion: ModelVersion) -> pd.DataFrame:
-    """A sample of the champion's training rows with its own answers: raw inputs, the columns of an answer,
-    row id."""
-    import pandas as pd
-
-    return pd.read_parquet(workspace.run_store.download(champion.run_id, REFERENCE))
-
-
-def judge_window(
-    project: Project,
-    workspace: Workspace,
-    window: Window,
-    rows: pd.DataFrame,
-    reference: pd.DataFrame,
-    champion: ModelVersion,
-) -> Health:
-    """Drift, quality and realised performance, with the previous champion's answers beside the champion's."""
-    previous = previous_answers(project, workspace, rows)
-    expected = champion.tags.get(score_tag(project.target))
-    health = assess_window(
-        project,
-        window,
-        rows,
-        reference,
-        champion_version=champion.version,
-        expected=float(expected) if expected else None,
-        previous=previous,
-    )
-    worst = f": {', '.join(health.drifted[:4])}" if health.drifted else ""
-    progress.current().stage("drift", f"{len(health.drifted)} of {len(health.columns)} columns{worst}")
-    return health
-
-
-def previous_answers(project: Project, workspace: Workspace, rows: pd.DataFrame) -> NDArray[np.float32] | None:
-    """What the previous champion would have answered; None where there is none, or it knew other classes."""
-    registry = workspace.registry
-    before = registry.alias(project.name, PREVIOUS)
-    if before is None or rows.empty:
-        return None
-    graph = Graph.load(registry.graph(before), digest=before.digest)
-    wanted = project.target.answers.numbers
-    # The names, not their number alone: a class may have been renamed, and old graphs of one number call it anything.
-    return graph(rows) if len(wanted) == len(graph.answers) == 1 or graph.answers == wanted else None
 
 
 def write_report(
     project: Project,
     workspace: Workspace,
     health: Health,
-    rows: pd.DataFrame,
+    seen: SeenWindow,
     reference: pd.DataFrame,
     champion: ModelVersion,
 ) -> Path:
     """The Evidently report of the window, on disk and with the champion's run."""
     path = workspace.settings.folder("reports", project.name) / f"{health.window.name}.html"
-    evidently_report(project, health, rows, reference, path)
-    run = workspace.run_store.append(champion.run_id)
-    run.file(path, MONITORING)
-    run.json(dataclasses.asdict(health), f"{MONITORING}/{health.window.name}.json")
+    evidently_report(project, health, seen.sample(), reference, path)
+    workspace.run_store.append(champion.run_id).file(path, MONITORING)
     return path
+
+
+def keep_health(workspace: Workspace, health: Health, champion: ModelVersion) -> None:
+    """What the window came to, with the champion's run."""
+    run = workspace.run_store.append(champion.run_id)
+    run.json(dataclasses.asdict(health), f"{MONITORING}/{health.window.name}.json")
 
 
 def page(
@@ -232,10 +188,11 @@ def run_url(workspace: Workspace, run_id: str, artifact: str = "") -> str:
     return f"{workspace.settings.mlflow_url}/{workspace.run_store.link(run_id, artifact)}"
 
 
-def _links(project: Project, workspace: Workspace, champion: ModelVersion, report: Path) -> dict[str, str]:
-    # Of the report that is kept with the run: whoever is paged has this machine's UI, and not its files.
-    kept = run_url(workspace, champion.run_id, f"{MONITORING}/{report.name}")
-    links = {"run": run_url(workspace, champion.run_id), "report": kept}
+def _links(project: Project, workspace: Workspace, champion: ModelVersion, report: Path | None) -> dict[str, str]:
+    links = {"run": run_url(workspace, champion.run_id)}
+    if report is not None:
+        # The one that is kept with the run: whoever is paged has this machine's UI, and not its files.
+        links["report"] = run_url(workspace, champion.run_id, f"{MONITORING}/{report.name}")
     return links | ({"runbook": project.runbook} if project.runbook else {})
 
 

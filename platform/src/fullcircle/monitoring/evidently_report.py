@@ -57,7 +57,8 @@ def evidently_report(
 
     Args:
         health: of this very window, judged with the same `seed`.
-        current, reference: as for `assess_window`.
+        current, reference: as for `assess_window`. Of a window that was judged by its fingerprints `current` is a
+            sample of the rows; its distances may then differ from the health's by as much as samples do.
         naming: as for `snapshot`.
 
     A window without rows gets a page that says so.
@@ -77,7 +78,7 @@ def evidently_report(
                     made = snapshot(project, health, current, reference, seed=seed, naming=naming)
                     made.save_html(str(part))
                 inner = part.read_text(encoding="utf-8")
-                part.write_text(framed_page(_title(health), _summary(health), inner), encoding="utf-8")
+                part.write_text(framed_page(_title(health), _summary(health, len(current)), inner), encoding="utf-8")
     except OSError as error:
         raise home_unwritable(path.parent, error) from error
     return path
@@ -242,9 +243,10 @@ def _title(health: Health) -> str:
     return f"{health.window.project}, {health.window.name}"
 
 
-def _summary(health: Health) -> str:
+def _summary(health: Health, rows: int) -> str:
     drifted = f"{len(health.drifted)} of {len(health.columns)} columns drifted"
-    return f"{drifted} · {health.window.rows:,} predictions of version {health.champion_version}"
+    sampled = f" · drawn from a sample of {rows:,}, by which a distance may differ" if rows < health.window.rows else ""
+    return f"{drifted} · {health.window.rows:,} predictions of version {health.champion_version}{sampled}"
 
 
 def _empty_page(health: Health) -> str:

@@ -183,6 +183,8 @@ def _incident(
     window = health.window
     about = {"window": f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}, {window.rows} predictions"}
     about["champion"] = f"version {health.champion_version}"
+    if health.versions:
+        about["answered by"] = ", ".join(f"version {each.version}: {each.rows}" for each in health.versions)
     return Incident(
         key=incident_key(project.name, cause, subject),
         project=project.name,

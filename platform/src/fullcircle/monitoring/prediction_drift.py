@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fullcircle.predictions.fingerprints.fingerprint import LogFingerprint
+
 PREDICTION = "prediction"
 """What the only number of an answer is called."""
 MOST_NUMBERS = 32
@@ -91,6 +93,44 @@ def number_drifts(
         )
         for name, threshold in zip(values, joint_thresholds(null, false_alarms), strict=True)
     )
+
+
+def fingerprint_prediction_drift(
+    seen: LogFingerprint,
+    reference: NDArray[np.float32],
+    *,
+    names: Sequence[str],
+    false_alarms: float = 0.01,
+    seed: int = 0,
+) -> ColumnDrift | None:
+    """As `prediction_drift`, of a large window by its fingerprint, for answers of up to `MOST_NUMBERS` numbers.
+
+    Each distance is within the sketch's error (`NumberSummary.rank_error`) of that of all rows; thresholds are those of
+    a sample of `ROWS` rows, whose own error is larger.
+    """
+    called = (PREDICTION,) if len(names) == 1 else tuple(names)
+    before = answer_frames(reference, reference, called)[1]
+    held, pool = sample(before, ROWS, seed), sample(before, POOL, seed)
+    if before.empty:
+        return None
+    draws = Resamples.of(len(pool), len(held), ROWS, n_resamples=n_resamples(false_alarms), seed=seed)
+    answered = {shown: seen.answers[name] for shown, name in zip(called, names, strict=True) if name in seen.answers}
+    values = {
+        name: _known(held, name)
+        for name, summary in answered.items()
+        if name in held and len(_known(held, name)) and summary.values
+    }
+    null = [null_wasserstein(numbers(pool, name), values[name], draws) for name in values]
+    found = [
+        ColumnDrift(
+            column=name,
+            method=WASSERSTEIN,
+            distance=wasserstein(values[name], *answered[name].points()),
+            threshold=threshold,
+        )
+        for name, threshold in zip(values, joint_thresholds(null, false_alarms), strict=True)
+    ]
+    return max(found, key=lambda drift: drift.distance / drift.threshold) if found else None
 
 
 def joint_thresholds(null: Sequence[NDArray[np.float64]], false_alarms: float) -> list[float]:

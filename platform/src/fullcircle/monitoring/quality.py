@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.project import Category, Column, Image, Number, Project
+from fullcircle.core.project import Category, Column, Image, Project
 from fullcircle.core.records.health import QualityIssue
 from fullcircle.core.row_tensors import outside, pixels
 from fullcircle.monitoring.samples import categories
@@ -17,11 +16,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from fullcircle.predictions.fingerprints.fingerprint import LogFingerprint
+
 MISSING, UNKNOWN, RANGE = "missing", "unknown category", "out of range"
 LEAST = 0.01
 """Share of rows from which an excess over the reference is worth a word."""
 SIGMAS = 3.0
 """And it must be this many standard errors beyond chance."""
+
+
+Bad = dict[str, int]
+"""What may be wrong with a column -> rows where it is."""
 
 
 def quality(project: Project, current: pd.DataFrame, reference: pd.DataFrame) -> tuple[QualityIssue, ...]:
@@ -31,65 +36,71 @@ def quality(project: Project, current: pd.DataFrame, reference: pd.DataFrame) ->
     """
     if current.empty or reference.empty:
         return ()
-    found = [
-        QualityIssue(column=column.name, issue=issue, share=float(bad.mean()), reference_share=float(usual.mean()))
-        for column in project.inputs
-        for issue, bad, usual in _shares(column, current, reference)
-        if _is_excess(bad, usual)
-    ]
-    return tuple(sorted(found, key=lambda issue: issue.reference_share - issue.share))
+    found = {column.name: _bad(column, current, reference) for column in project.inputs}
+    return _issues(found, len(current), reference, project)
 
 
-def _shares(
-    column: Column, current: pd.DataFrame, reference: pd.DataFrame
-) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
-    yield from _SHARES[column.kind](column, current, reference)
+def fingerprint_quality(project: Project, seen: LogFingerprint, reference: pd.DataFrame) -> tuple[QualityIssue, ...]:
+    """As `quality`, of a window by its fingerprint: the same counts, without its rows.
+
+    Where a window has more categories of a column than its fingerprint counts, unknown ones are those of which it is
+    certain.
+    """
+    if reference.empty:
+        return ()
+    found = {column.name: _bad_by_fingerprint(column, seen, reference) for column in project.inputs}
+    return _issues(found, seen.rows, reference, project)
 
 
-def _category_shares(
-    column: Category, current: pd.DataFrame, reference: pd.DataFrame
-) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
-    now, before = categories(current, column.name), categories(reference, column.name)
-    yield MISSING, now == "", before == ""
-    known = set(before) if column.known == "learn" else set(column.known)
-    known.add("")
-    yield UNKNOWN, _outside(now, known), _outside(before, known)
+def _issues(found: Mapping[str, Bad], rows: int, reference: pd.DataFrame, project: Project) -> tuple[QualityIssue, ...]:
+    before, issues = len(reference), []
+    for column in project.inputs:
+        usual = _bad(column, reference, reference)
+        for issue, bad in found[column.name].items():
+            if _is_excess(bad, rows, usual[issue], before):
+                shares = {"share": bad / rows, "reference_share": usual[issue] / before}
+                issues.append(QualityIssue(column=column.name, issue=issue, **shares))
+    return tuple(sorted(issues, key=lambda issue: issue.reference_share - issue.share))
 
 
-def _number_shares(
-    column: Number, current: pd.DataFrame, reference: pd.DataFrame
-) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
+def _bad(column: Column, frame: pd.DataFrame, reference: pd.DataFrame) -> Bad:
+    if isinstance(column, Category):
+        values = categories(frame, column.name)
+        known = _known(column, reference)
+        return {MISSING: int((values == "").sum()), UNKNOWN: int(_outside(values, known | {""}).sum())}
+    if isinstance(column, Image):
+        return _bad_images(column, frame)
     # Not samples.numbers: an infinite value is out of range, not missing.
-    sides = [frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) for frame in (current, reference)]
-    yield MISSING, np.isnan(sides[0]), np.isnan(sides[1])
-    now_bad, before_bad = (outside(side, column.low, column.high) for side in sides)
-    yield RANGE, now_bad, before_bad
+    numbers = frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return {MISSING: int(np.isnan(numbers).sum()), RANGE: int(outside(numbers, column.low, column.high).sum())}
 
 
-def _image_shares(
-    column: Image, current: pd.DataFrame, reference: pd.DataFrame
-) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]:
+def _bad_images(column: Image, frame: pd.DataFrame) -> Bad:
     """Images that are not there (NaN throughout), and images with a pixel out of range."""
     low, high = np.float32(column.low), np.float32(column.high)
-    sides = [pixels(frame[column.name], column) for frame in (current, reference)]
-    absent = [np.asarray(np.isnan(side).all(axis=1), dtype=bool) for side in sides]
-    beyond = [np.asarray(((side < low) | (side > high)).any(axis=1), dtype=bool) for side in sides]
-    yield MISSING, absent[0], absent[1]
-    yield RANGE, beyond[0], beyond[1]
+    found = pixels(frame[column.name], column)
+    beyond = ((found < low) | (found > high)).any(axis=1)
+    return {MISSING: int(np.isnan(found).all(axis=1).sum()), RANGE: int(beyond.sum())}
 
 
-_SHARES: Mapping[str, Callable[..., Iterator[tuple[str, NDArray[np.bool_], NDArray[np.bool_]]]]] = MappingProxyType(
-    {"number": _number_shares, "category": _category_shares, "image": _image_shares}
-)
-"""Kind of column -> what may be wrong with it, and the rows of the window and of the reference where it is."""
+def _bad_by_fingerprint(column: Column, seen: LogFingerprint, reference: pd.DataFrame) -> Bad:
+    if isinstance(column, Category):
+        summary = seen.categories[column.name]
+        return {MISSING: summary.missing, UNKNOWN: summary.unseen(_known(column, reference)).least}
+    numbers = seen.numbers[column.name]
+    return {MISSING: numbers.missing, RANGE: numbers.outside}
+
+
+def _known(column: Category, reference: pd.DataFrame) -> set[str]:
+    return set(categories(reference, column.name)) if column.known == "learn" else set(column.known)
 
 
 def _outside(values: NDArray[np.object_], known: set[str]) -> NDArray[np.bool_]:
     return np.fromiter((value not in known for value in values.tolist()), dtype=bool, count=len(values))
 
 
-def _is_excess(bad: NDArray[np.bool_], usual: NDArray[np.bool_]) -> bool:
-    share, before = float(bad.mean()), float(usual.mean())
-    pooled = (bad.sum() + usual.sum()) / (len(bad) + len(usual))
-    error = float(np.sqrt(pooled * (1 - pooled) * (1 / len(bad) + 1 / len(usual))))
-    return share - before >= LEAST and share - before > SIGMAS * error
+def _is_excess(bad: int, rows: int, usual: int, before: int) -> bool:
+    excess = bad / rows - usual / before
+    pooled = (bad + usual) / (rows + before)
+    error = float(np.sqrt(pooled * (1 - pooled) * (1 / rows + 1 / before)))
+    return excess >= LEAST and excess > SIGMAS * error

@@ -31,10 +31,11 @@ def show_retrain(result: RetrainResult, workspace: Workspace) -> None:
 
 
 def show_watch(result: WatchResult, workspace: Workspace) -> None:
-    """What drifted, how the champion did, and a link to the drift report."""
+    """What drifted, how the champion did, and a link to the drift report, if one was written."""
     decision = f"{type(result.decision).__name__.lower()}: {result.decision.reason}"
     publish_table(result.project, "drift", drift_table(result), f"{result.window.name}, {decision}")
-    _link(result.project, "drift-report", result.report_url, f"drift report of {result.window.name}")
+    if result.report_url:
+        _link(result.project, "drift-report", result.report_url, f"drift report of {result.window.name}")
 
 
 def metrics_table(result: RetrainResult) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def period_row(
             "promoted": False,
             "verdict": None,
             "run_url": run_url(workspace, serving.run_id),
-            "report_url": seen.report.name,
+            "report_url": seen.report.name if seen.report is not None else None,
             "done": False,
         }
         | ({} if task.level_is_share else {"level": level})

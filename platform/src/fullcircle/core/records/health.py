@@ -155,8 +155,30 @@ class Performance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersionHealth:
+    """What one model version answered in a window that several versions answered.
+
+    Attributes:
+        rows, labelled: of its answers.
+        prediction: drift of its answers against the champion's on the reference; None where they are too few.
+        performance: realised, of its answers alone; None while too few labels have arrived.
+    """
+
+    version: str
+    rows: int
+    labelled: int
+    prediction: ColumnDrift | None
+    performance: Performance | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
-    """Drift, quality and realised performance of one window, against the champion's own training data."""
+    """Drift, quality and realised performance of one window, against the champion's own training data.
+
+    Attributes:
+        prediction, performance: of the champion's own answers, where the window has enough of them; else of all.
+        versions: of a window that several versions answered, what each did.
+    """
 
     window: Window
     champion_version: str
@@ -166,6 +188,7 @@ class Health:
     performance: Performance | None
     drifted_share_limit: float
     enough_rows: bool = True
+    versions: tuple[VersionHealth, ...] = ()
 
     @property
     def drifted(self) -> tuple[str, ...]:
