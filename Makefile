@@ -13,7 +13,7 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: install demo check test nightly bench bench-train lock clean
+.PHONY: install demo check test nightly bench bench-train bench-watch lock clean
 
 install: $(STAMP)
 
@@ -67,6 +67,10 @@ bench-train: $(STAMP)
 	$(BIN)/python tests/benchmarks/train.py
 	$(BIN)/python tests/benchmarks/train_scaling.py
 	$(BIN)/python tests/benchmarks/train_restart.py
+
+# About a quarter of an hour and 1 GB of the disk.
+bench-watch: $(STAMP)
+	$(BIN)/python tests/benchmarks/watch.py --rows 10000000 --window 3000000 --wide 1000 --wide-rows 100000
 
 # torch and its CUDA companions stay out: a GPU machine gets the CUDA build, a CPU machine the CPU build.
 lock: $(STAMP)
