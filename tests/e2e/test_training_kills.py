@@ -303,6 +303,7 @@ def test_a_node_that_ray_is_about_to_lose_stops_the_training_with_a_checkpoint(
     assert (training.folder / "checkpoints" / f"step-{step:010d}" / "manifest.json").exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "whole", ["torch"], indirect=True
 )  # Keras' in integration/training/test_keras_process_groups.py

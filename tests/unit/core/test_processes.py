@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fullcircle.core.system.processes import process_mark, run_to_end, started_ticks
+from fullcircle.core.system.processes import SAFE_PATH, process_mark, started_ticks
 
 PARENT = """
 import os, signal, subprocess, sys
@@ -65,19 +65,33 @@ def test_a_program_that_we_start_takes_no_module_from_the_folder_that_it_is_star
     """A file `http.py` in the folder of a command stood for the standard library's in the servers that it started."""
     for name in ("http", "queue", "selectors"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the working folder')\n")
-    look = "import http.client, queue, selectors, sys; sys.exit(0)"
     (tmp_path / "apart").mkdir()
-    (tmp_path / "apart" / "look.py").write_text(look)
-    env, log = {**os.environ, "PYTHONPATH": str(tmp_path / "apart")}, tmp_path / "log"
-    command = [sys.executable, "-m", "look"]
-    assert run_to_end(command, cwd=tmp_path, env=env, log=log) == 0, log.read_text()
-    assert subprocess.run(command, cwd=tmp_path, env=env, check=False, capture_output=True).returncode == 1
+    (tmp_path / "apart" / "look.py").write_text("import http.client, queue, selectors\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "apart")}
+    codes = [
+        subprocess.run([sys.executable, "-m", "look"], cwd=tmp_path, env=env | more, check=False).returncode
+        for more in (SAFE_PATH, {})
+    ]
+    assert codes == [0, 1]
+
+
+@pytest.mark.parametrize(("flags", "kept"), [(["-P"], True), ([], False)])
+def test_who_looks_into_the_working_folder_itself_lets_its_programs_do_so(
+    flags: list[str], kept: bool, tmp_path: Path
+) -> None:
+    """A project that imports its neighbours under `python -m fullcircle.cli` is to load in the server it starts."""
+    script = "from fullcircle.core.system.processes import safe_path; print(len(safe_path()))"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", script], cwd=tmp_path, env=env, check=True, capture_output=True, text=True
+    )
+    assert bool(int(done.stdout)) is kept
 
 
 def test_no_program_is_started_but_by_what_keeps_it_so(repository: Path) -> None:
-    """Whoever starts Python itself gives it `-P`, or an environment with SAFE_PATH."""
+    """Whoever starts Python itself gives it `-P`, or an environment with `safe_path`."""
     for file in (repository / "platform" / "src").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         if 'sys.executable, "-m"' in text:
-            kept = ("Service(" in text, "run_to_end(" in text, "SAFE_PATH" in text, "SUBREAPER" in text)
+            kept = ("Service(" in text, "run_to_end(" in text, "safe_path()" in text, "SUBREAPER" in text)
             assert any(kept), f"{file} starts Python that imports what lies in the working folder"

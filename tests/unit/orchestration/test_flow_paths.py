@@ -18,7 +18,7 @@ def test_the_checkout_s_flows_are_found(repository: Path) -> None:
 
 
 def test_an_unknown_flow_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"no flow 'deploy'; the flows are replay, retrain, watch"):
+    with pytest.raises(UsageError, match=r"no flow 'deploy'; the flows are deliver, replay, retrain, watch"):
         flow_file("deploy")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fullcircle.core.errors import FullcircleError, TrainingFailed
 from fullcircle.core.records.training import EpochMetrics
-from fullcircle.core.system.processes import SAFE_PATH
+from fullcircle.core.system.processes import safe_path
 from fullcircle.training.jobs import TrainJob
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -165,7 +165,7 @@ class WorkerPool:
 
 def _start(slot: _Slot, threads: int) -> None:
     ours, theirs = Pipe()
-    env = {**{name: str(threads) for name in THREADS}, **os.environ, **SAFE_PATH}
+    env = {**{name: str(threads) for name in THREADS}, **os.environ, **safe_path()}
     command = [sys.executable, "-m", "fullcircle.training.worker_main", str(theirs.fileno()), str(os.getpid())]
     with theirs, slot.log.open("ab") as output:
         slot.process = subprocess.Popen(

@@ -42,8 +42,20 @@ def die_with_parent(parent: int, signum: signal.Signals = signal.SIGTERM) -> Cal
 
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-"""For the Python processes that we start: `python -m` would first look into the folder that the command is run in,
-where a `queue.py` or `http.py` of the user's, or of a stranger's checkout, would stand for the standard library's."""
+"""For a Python process that is to take no module from the folder that it is started in."""
+
+
+def safe_path() -> Mapping[str, str]:
+    """SAFE_PATH, for the Python processes that we start, unless this one looks into its working folder itself.
+
+    `python -m` looks there first, where an `http.py` of the user's, or of a stranger's checkout, would stand for the
+    standard library's. Whoever starts us by `python -m` means it: a project may import what lies there, and has to find
+    it in the processes that serve and train it, too.
+    """
+    here = {""}
+    with contextlib.suppress(FileNotFoundError):  # the working folder was deleted
+        here.add(str(Path.cwd()))
+    return {} if here & set(sys.path) else SAFE_PATH
 
 
 @dataclass
@@ -81,7 +93,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **SAFE_PATH, **self.env},
+                env={**os.environ, **safe_path(), **self.env},
                 start_new_session=True,  # Ctrl-C reaches us alone; we end our children in order
                 preexec_fn=die_with_parent(os.getpid()),
             )
@@ -142,7 +154,7 @@ def run_to_end(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log
         process = subprocess.Popen(
             list(command),
             cwd=cwd,
-            env={**env, **SAFE_PATH},
+            env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
