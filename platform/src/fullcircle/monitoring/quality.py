@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullcircle.core.project import Category, Column, Image, Project
+from fullcircle.core.project import Category, Column, Image, Number, Project
 from fullcircle.core.records.health import QualityIssue
 from fullcircle.core.row_tensors import outside, pixels
 from fullcircle.monitoring.samples import categories
@@ -64,23 +65,33 @@ def _issues(found: Mapping[str, Bad], rows: int, reference: pd.DataFrame, projec
 
 
 def _bad(column: Column, frame: pd.DataFrame, reference: pd.DataFrame) -> Bad:
-    if isinstance(column, Category):
-        values = categories(frame, column.name)
-        known = _known(column, reference)
-        return {MISSING: int((values == "").sum()), UNKNOWN: int(_outside(values, known | {""}).sum())}
-    if isinstance(column, Image):
-        return _bad_images(column, frame)
+    return _IN_ROWS[column.kind](column, frame, reference)
+
+
+def _bad_categories(column: Category, frame: pd.DataFrame, reference: pd.DataFrame) -> Bad:
+    values = categories(frame, column.name)
+    known = _known(column, reference)
+    return {MISSING: int((values == "").sum()), UNKNOWN: int(_outside(values, known | {""}).sum())}
+
+
+def _bad_numbers(column: Number, frame: pd.DataFrame, reference: pd.DataFrame) -> Bad:
     # Not samples.numbers: an infinite value is out of range, not missing.
     numbers = frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan)
     return {MISSING: int(np.isnan(numbers).sum()), RANGE: int(outside(numbers, column.low, column.high).sum())}
 
 
-def _bad_images(column: Image, frame: pd.DataFrame) -> Bad:
+def _bad_images(column: Image, frame: pd.DataFrame, reference: pd.DataFrame) -> Bad:
     """Images that are not there (NaN throughout), and images with a pixel out of range."""
     low, high = np.float32(column.low), np.float32(column.high)
     found = pixels(frame[column.name], column)
     beyond = ((found < low) | (found > high)).any(axis=1)
     return {MISSING: int(np.isnan(found).all(axis=1).sum()), RANGE: int(beyond.sum())}
+
+
+_IN_ROWS: Mapping[str, Callable[..., Bad]] = MappingProxyType(
+    {"number": _bad_numbers, "category": _bad_categories, "image": _bad_images}
+)
+"""Kind of column -> what may be wrong with it in rows: `(column, rows, reference)`."""
 
 
 def _bad_by_fingerprint(column: Column, seen: LogFingerprint, reference: pd.DataFrame) -> Bad:
